@@ -1,0 +1,42 @@
+"""Errors a user can mend. Each message is one sentence that names the thing and the mend.
+
+``ekipl`` prints the message alone and exits with code 2; anything else is a defect of ours and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EKIPLError(Exception):
+    """Base of every error that names a sample, file or field and how to mend it."""
+
+
+class ConfigError(EKIPLError):
+    """A setting, option, path or combination of them is wrong."""
+
+
+class DataError(EKIPLError):
+    """A sample, image, record or file is broken or missing."""
+
+
+class TeacherError(EKIPLError):
+    """A teacher could not give an action."""
+
+
+class BudgetExceeded(TeacherError):
+    """A teacher's budget of calls, tokens or money is used up."""
+
+
+class RewardError(EKIPLError):
+    """A ground truth or completion cannot be scored."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not in a registry: nearest names first, then all of them."""
+    options = sorted(known)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    return ConfigError(f"Unknown {kind} {name!r}{hint} Known: {', '.join(options) or 'none'}.")
