@@ -1,0 +1,291 @@
+"""``ekipl``: the workbench from a terminal. Every import below the parser is lazy.
+
+Exit codes: 0 done; 2 wrong use, with one sentence on standard error; 130 interrupted. Anything
+else is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab import __version__
+from ekipl_lab.errors import ConfigError, EKIPLError
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Check that everything the main job needs is here and works."""
+    from ekipl_lab.doctor import examine, print_findings
+
+    return print_findings(examine())
+
+
+def data_list(args: argparse.Namespace) -> int:
+    """Print the benchmarks with their tasks, families and splits."""
+    from ekipl_lab.benchmarks import describe
+
+    print(describe())
+    return 0
+
+
+def data_preview(args: argparse.Namespace) -> int:
+    """Write a contact sheet of samples."""
+    from ekipl_lab.benchmarks import load_samples
+    from ekipl_lab.benchmarks.preview import write_contact_sheet
+
+    samples = load_samples(
+        args.benchmark,
+        task=args.task,
+        split=args.split,
+        limit=args.limit,
+        families=args.families,
+        seed=args.seed,
+        image_size=args.size,
+    )
+    write_contact_sheet(samples, args.out, columns=args.columns)
+    print(f"{len(samples)} samples of {args.benchmark}/{args.task}/{args.split}: {args.out}")
+    return 0
+
+
+def sft(args: argparse.Namespace) -> int:
+    """Supervised warm start of a tiny policy."""
+    from ekipl_lab.training.sft import run_sft_file
+
+    folder = run_sft_file(args.config, args.overrides)
+    print(f"Policy saved in {folder}")
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train one run (GRPO is the same trainer without teachers), or continue it."""
+    from ekipl_lab.training.config import load_config
+
+    config = load_config(args.config, args.overrides)
+    if args.dry_run:
+        from ekipl_lab.training.config import describe_plan
+
+        print(describe_plan(config))
+        return 0
+    from ekipl_lab.training.run import train as run_training
+
+    if args.events:
+        stop_with_parent()
+        result = run_training(config, on_event=print_event, fresh=args.fresh)
+    else:
+        from ekipl_lab.console import CellProgress
+
+        name = args.config.stem
+        with CellProgress([name]) as progress:
+            result = run_training(
+                config, on_event=lambda event: progress(name, event), fresh=args.fresh
+            )
+        print(f"Run {result.run_id} finished; `ekipl report {result.run_id}` writes its page.")
+    return 0
+
+
+def print_event(event: Mapping[str, Any]) -> None:
+    """One event as one JSON line, for the process that started this cell."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def stop_with_parent() -> None:
+    """Interrupt this process when its standard input closes: the parent is gone."""
+
+    def watch() -> None:
+        sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Evaluate a policy checkpoint or a teacher on a split."""
+    from ekipl_lab.evaluation.command import evaluate_command
+
+    return evaluate_command(args)
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Run several configs side by side and report them together."""
+    from ekipl_lab import studies
+
+    cells = studies.plan_cells(args.configs, args.overrides)
+    if args.print_cells:
+        import shlex
+
+        for cell in cells:
+            print(shlex.join(studies.command(cell, fresh=args.fresh)))
+        return 0
+    from ekipl_lab.training.config import check_comparable
+
+    check_comparable([(cell.name, cell.config, cell.overrides) for cell in cells])
+    from ekipl_lab.console import CellProgress
+    from ekipl_lab.tracking import ensure_store, store_folder
+
+    ensure_store()
+    with CellProgress([cell.name for cell in cells]) as progress:
+        results = studies.run_cells(
+            cells,
+            jobs=args.jobs,
+            threads=args.threads,
+            logs=store_folder() / "logs",
+            on_event=progress,
+            fresh=args.fresh,
+        )
+    failed = [result for result in results if result.returncode != 0]
+    for result in failed:
+        tail = result.log.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        print(f"{result.cell.name} failed: {''.join(tail)} (log: {result.log})", file=sys.stderr)
+    if failed:
+        return max(result.returncode for result in failed)
+    from ekipl_lab.report import report_command
+
+    return report_command([result.run_id for result in results if result.run_id], args.report)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Print a summary of runs and write their page."""
+    from ekipl_lab.report import report_command
+
+    return report_command(args.runs, args.out)
+
+
+def teach_preview(args: argparse.Namespace) -> int:
+    """Ask the teachers of a config for actions on a few samples, score and print them."""
+    from ekipl_lab.evaluation.command import preview_teachers
+
+    return preview_teachers(args)
+
+
+def app(args: argparse.Namespace) -> int:
+    """Serve the Gradio page on 127.0.0.1."""
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("The app needs its extra; install it with `make app`.") from error
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "app" / "main.py").is_file():
+        raise ConfigError("The app is started from a clone of the project; app/ is not here.")
+    command = [sys.executable, "-m", "app", "--port", str(args.port)]
+    os.chdir(root)
+    os.execv(sys.executable, command)
+
+
+def mlflow(args: argparse.Namespace) -> int:
+    """Serve MLflow's own page over this project's store on 127.0.0.1."""
+    from ekipl_lab.tracking import serve
+
+    return int(serve(args.port) or 0)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="ekipl",
+        description="Vision-EKIPL: does a teacher make your model reason better, and at what cost?",
+    )
+    parser.add_argument("--version", action="version", version=f"ekipl {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(parent: Any, name: str, handler: Handler) -> argparse.ArgumentParser:
+        summary = (handler.__doc__ or "").strip().splitlines()[0]
+        sub: argparse.ArgumentParser = parent.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(handler=handler)
+        return sub
+
+    add(commands, "doctor", doctor)
+    data = commands.add_parser("data", help="Look at benchmarks.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add(data, "list", data_list)
+    _sample_options(add(data, "preview", data_preview))
+    teach = commands.add_parser("teach", help="Look at teachers.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    preview = _config_options(add(teach, "preview", teach_preview))
+    preview.add_argument("--limit", type=int, default=16, help="samples to ask about")
+    preview.add_argument("--show", type=int, default=2, help="samples to print in full")
+    _config_options(add(commands, "sft", sft))
+    training = _config_options(add(commands, "train", train))
+    training.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    training.add_argument("--fresh", action="store_true", help="do not continue; start anew")
+    training.add_argument("--events", action="store_true", help="speak in JSON lines")
+    _evaluation_options(add(commands, "eval", evaluate))
+    _compare_options(add(commands, "compare", compare))
+    reporting = add(commands, "report", report)
+    reporting.add_argument(
+        "runs", nargs="*", help="run ids; none: the latest finished run of each name"
+    )
+    reporting.add_argument("--out", type=Path, default=Path("mlruns/report.html"))
+    add(commands, "app", app).add_argument("--port", type=int, default=7860)
+    add(commands, "mlflow", mlflow).add_argument("--port", type=int, default=5000)
+    return parser
+
+
+def _config_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--config", type=Path, required=True, help="YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as grpo.beta=0.02")
+    return parser
+
+
+def _sample_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--benchmark", default="mini")
+    parser.add_argument("--task", default="counting")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--families", nargs="+", default=None)
+    parser.add_argument("--limit", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=None, help="image size in pixels")
+    parser.add_argument("--columns", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=Path("preview.png"))
+
+
+def _evaluation_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", required=True, help="checkpoint folder")
+    parser.add_argument("--benchmark", default="mini")
+    parser.add_argument("--task", default="counting")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--families", nargs="+", default=None)
+    parser.add_argument("--limit", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num-samples", type=int, default=32, help="for pass@k; 0: greedy only")
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=None, help="folder for the records (Parquet)")
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("configs", nargs="+", type=Path, help="YAML files, one for each arm")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
+    parser.add_argument("--print-cells", action="store_true", help="print the commands and stop")
+    parser.add_argument("--report", type=Path, default=Path("mlruns/report.html"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run, and turn errors a user can mend into one sentence and exit code 2."""
+    args = build_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        return int(args.handler(args))
+    except EKIPLError as error:
+        print(f"ekipl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ekipl: interrupted; the same command continues.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
