@@ -154,10 +154,14 @@ class ActionSource(Protocol):
     """Policies and teachers alike."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Unique within a run; ``Action.source`` of what it proposes."""
+        ...
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What it can take and give."""
+        ...
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
