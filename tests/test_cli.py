@@ -1,0 +1,151 @@
+"""The command line: fast help, and one clear sentence with exit code 2 for wrong use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ekipl_lab import studies
+from ekipl_lab.cli import main
+from ekipl_lab.console import _Row, format_metrics
+from ekipl_lab.doctor import Finding, examine, print_findings
+from ekipl_lab.errors import ConfigError, unknown_name
+
+
+def test_help_imports_no_framework():
+    code = (
+        "import sys\n"
+        "from ekipl_lab.cli import build_parser\n"
+        "build_parser().format_help()\n"
+        "heavy = {'torch', 'transformers', 'trl', 'mlflow', 'datasets', 'numpy', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
+
+
+def test_unknown_name_offers_the_nearest():
+    message = str(unknown_name("task", "countin", ["counting", "geometry"]))
+    assert message == "Unknown task 'countin'; did you mean 'counting'? Known: counting, geometry."
+
+
+def test_error_is_one_sentence_and_code_2(capsys):
+    assert main(["compare", "configs/no_such_file.yaml"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("ekipl: Config file configs/no_such_file.yaml does not exist")
+    assert len(captured.err.strip().splitlines()) == 1
+    assert "Traceback" not in captured.err
+
+
+def test_cells_are_named_after_their_file_and_must_differ(tmp_path):
+    first, second = tmp_path / "a" / "x.yaml", tmp_path / "b" / "x.yaml"
+    for path in (first, second):
+        path.parent.mkdir()
+        path.write_text("{}")
+    with pytest.raises(ConfigError, match="'x'"):
+        studies.plan_cells([first, second])
+    (cell,) = studies.plan_cells([first], ["seed=3"])
+    assert cell == studies.Cell("x", first, ("seed=3",))
+    assert studies.command(cell)[1:] == [
+        "-m",
+        "ekipl_lab",
+        "train",
+        "--config",
+        str(first),
+        "seed=3",
+    ]
+
+
+def test_only_json_objects_with_an_event_are_events():
+    assert studies.parse_event('{"event": "progress", "step": 3}\n') == {
+        "event": "progress",
+        "step": 3,
+    }
+    assert studies.parse_event('{"step": 3}') is None
+    assert studies.parse_event("{not json}") is None
+    assert studies.parse_event("warning: something") is None
+
+
+def fake_cells(monkeypatch: pytest.MonkeyPatch, codes: dict[str, str]) -> list[studies.Cell]:
+    def command(cell: studies.Cell, *, fresh: bool = False) -> list[str]:
+        return [sys.executable, "-c", codes[cell.name]]
+
+    monkeypatch.setattr(studies, "command", command)
+    return [studies.Cell(name, Path(f"{name}.yaml")) for name in codes]
+
+
+def test_cells_run_and_their_events_and_logs_are_kept_apart(monkeypatch, tmp_path):
+    cells = fake_cells(
+        monkeypatch,
+        {
+            "one": 'print(\'{"event": "start", "run_id": "r1"}\'); print(\'some warning\')',
+            "two": "import sys; print('broken thing', file=sys.stderr); sys.exit(2)",
+        },
+    )
+    seen = []
+    results = studies.run_cells(
+        cells, jobs=1, logs=tmp_path, on_event=lambda name, event: seen.append((name, event))
+    )
+    assert [(r.cell.name, r.returncode, r.run_id) for r in results] == [
+        ("one", 0, "r1"),
+        ("two", 2, None),
+    ]
+    assert seen == [("one", {"event": "start", "run_id": "r1"})]
+    assert (tmp_path / "one.log").read_text() == "some warning\n"
+    assert (tmp_path / "two.log").read_text() == "broken thing\n"
+
+
+def test_a_cell_stops_when_its_parent_is_gone():
+    child = (
+        "import sys, threading\n"
+        "from ekipl_lab.cli import stop_with_parent\n"
+        "stop_with_parent()\n"
+        "print('up', flush=True)\n"
+        "try:\n"
+        "    threading.Event().wait(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(130)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=30) == 130
+
+
+def test_remaining_time_is_that_of_the_present_phase():
+    row = _Row()
+    row.update({"event": "progress", "phase": "train", "step": 10, "total": 110}, now=100.0)
+    assert row.remaining(now=101.0) == ""
+    row.update({"event": "progress", "phase": "train", "step": 60, "total": 110}, now=200.0)
+    assert row.remaining(now=200.0) == "1:40 left"
+    assert row.update({"event": "progress", "phase": "eval", "step": 0, "total": 5}, now=201.0)
+    assert row.remaining(now=201.0) == ""
+
+
+def test_metrics_are_short():
+    assert format_metrics({"policy/reward": 0.123456}) == "policy/reward 0.123"
+
+
+def test_doctor_tells_broken_from_notes(capsys):
+    def broken() -> str:
+        raise ConfigError("Package x is missing; install it.")
+
+    def note() -> str:
+        raise LookupError("no browser")
+
+    findings = examine([("a", lambda: "fine"), ("b", broken), ("c", note)])
+    assert findings == [
+        Finding("a", "ok", "fine"),
+        Finding("b", "broken", "Package x is missing; install it."),
+        Finding("c", "note", "no browser"),
+    ]
+    assert print_findings(findings) == 2
+    assert print_findings([findings[0], findings[2]]) == 0
+    assert "Package x is missing" in capsys.readouterr().out
