@@ -1,0 +1,88 @@
+"""The tiny policy's tokenizer: byte-level BPE whose known words are single tokens.
+
+    "<think> p5 red cube </think><answer>12</answer>"
+    -> <think> | Ġp | 5 | Ġred | Ġcube | Ġ | </think> | <answer> | 1 | 2 | </answer>
+
+Text is split into words, single digits and single signs, each with its leading space. A piece in
+the vocabulary is one token; any other is written in bytes, so every text round-trips. There are no
+merges to learn. ``<think>`` and its kin are single tokens but not special ones: decoding with
+``skip_special_tokens=True`` keeps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from ekipl_lab.policies.vocabulary import words
+
+EOS = "<|im_end|>"
+PAD = "<|endoftext|>"
+USER = "<|user|>"
+ASSISTANT = "<|assistant|>"
+IMAGE = "<|image_pad|>"
+VIDEO = "<|video_pad|>"
+VISION_START = "<|vision_start|>"
+VISION_END = "<|vision_end|>"
+SPECIAL = (PAD, EOS, USER, ASSISTANT, VISION_START, VISION_END, IMAGE, VIDEO)
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+SIGNS = ".,;:?!()[]{}<>=+-*/'\"_|#%&"
+
+#: One turn is ``<|user|>`` images text; the answer is ``<|assistant|>`` completion ``<|im_end|>``.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}{{ '<|assistant|>' }}{%- else -%}{{ '<|user|>' }}"
+    "{%- endif -%}"
+    "{%- if message['content'] is string -%}{{ message['content'] }}"
+    "{%- else -%}{%- for part in message['content'] -%}"
+    "{%- if part['type'] == 'image' -%}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- elif part['type'] == 'text' -%}{{ part['text'] }}{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}"
+    "{%- if message['role'] == 'assistant' -%}{{ '<|im_end|>' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
+)
+
+_PIECES = r" ?[\p{L}_]+| ?\p{N}| ?[^\s\p{L}\p{N}_]|\s+(?!\S)|\s"
+
+
+def _vocabulary() -> dict[str, int]:
+    """Token text (in the byte alphabet, a space is Ġ) to id: bytes first, then pieces."""
+    tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = [*words(), *"0123456789", *SIGNS]
+    tokens += [form for piece in pieces for form in (piece, "Ġ" + piece)]
+    return {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer with its chat template, padding on the left. Always the same."""
+    backend = Tokenizer(models.BPE(vocab=_vocabulary(), merges=[], ignore_merges=True))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    backend.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token=EOS,
+        pad_token=PAD,
+        extra_special_tokens=list(SPECIAL[2:]),
+        padding_side="left",
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """16 hex digits of SHA-256 over vocabulary and special tokens: equal means interchangeable."""
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    text = repr((pieces, sorted(tokenizer.all_special_ids)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
