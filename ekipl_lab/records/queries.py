@@ -18,7 +18,7 @@ _ATTEMPTS = 10
 
 def list_steps(folder: str | Path) -> list[int]:
     """Steps that have records, rising; empty for a folder without any."""
-    table = _read(Path(folder), None, ["step"])
+    table = _read(Path(folder), None, ["step"], {})
     return sorted(pc.unique(table["step"]).to_pylist())
 
 
@@ -43,13 +43,10 @@ def read_groups(
     unknown = sorted(set(names) - set(SCHEMA.names))
     if unknown:
         raise DataError(f"Group records have no column {unknown[0]!r}; see records.SCHEMA.")
-    filters = {"sample_id": sample_id, "source": source}
-    needed = {"step", *names, *(name for name, value in filters.items() if value is not None)}
-    table = _read(Path(folder), wanted, [name for name in SCHEMA.names if name in needed])
-    for name, value in filters.items():
-        if value is not None:
-            table = table.filter(pc.equal(table[name], value))
-    return table.slice(offset, limit).select(names)
+    given = {"sample_id": sample_id, "source": source}
+    filters = {name: value for name, value in given.items() if value is not None}
+    needed = [name for name in SCHEMA.names if name in {"step", *names, *filters}]
+    return _read(Path(folder), wanted, needed, filters).slice(offset, limit).select(names)
 
 
 def load_groups(
@@ -92,16 +89,20 @@ def sum_by_source(
     return sorted(rows, key=lambda row: (row["step"], row["source"]))
 
 
-def _read(folder: Path, steps: list[int] | None, columns: list[str]) -> pa.Table:
+def _read(
+    folder: Path, steps: list[int] | None, columns: list[str], filters: dict[str, str]
+) -> pa.Table:
     """One consistent view: read again if parts were merged or dropped meanwhile."""
+    empty = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
     for _ in range(_ATTEMPTS):
         parts = list_parts(folder)[0]
         try:
-            tables = [_read_part(part, steps, columns) for part in parts if _holds(part, steps)]
+            tables = [
+                _read_part(part, steps, columns, filters) for part in parts if _holds(part, steps)
+            ]
         except FileNotFoundError:
             continue
         if list_parts(folder)[0][: len(parts)] == parts:
-            empty = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
             return pa.concat_tables([empty, *tables]).combine_chunks()
     raise DataError(f"The records in {folder} changed while they were read; try again.")
 
@@ -110,8 +111,17 @@ def _holds(part: Part, steps: list[int] | None) -> bool:
     return steps is None or any(part.first_step <= step <= part.last_step for step in steps)
 
 
-def _read_part(part: Part, steps: list[int] | None, columns: list[str]) -> pa.Table:
-    if steps is None:
-        return read_steps(part, part.first_step, part.last_step, columns)
-    table = read_steps(part, min(steps), max(steps), columns)
-    return table.filter(pc.is_in(table["step"], value_set=pa.array(steps, pa.int64())))
+def _read_part(
+    part: Part, steps: list[int] | None, columns: list[str], filters: dict[str, str]
+) -> pa.Table:
+    first, last = (min(steps), max(steps)) if steps else (part.first_step, part.last_step)
+    if filters and set(columns) > {"step", *filters}:  # a narrow look first: most parts lack it
+        narrow = _read_part(part, steps, ["step", *filters], filters)
+        if narrow.num_rows == 0:
+            return read_steps(part, part.last_step + 1, part.last_step + 1, columns)
+    table = read_steps(part, first, last, columns)
+    if steps is not None:
+        table = table.filter(pc.is_in(table["step"], value_set=pa.array(steps, pa.int64())))
+    for name, value in filters.items():
+        table = table.filter(pc.equal(table[name], value))
+    return table
