@@ -1,0 +1,192 @@
+"""What multiplies the advantage on the tokens of a teacher's action.
+
+A policy token always has the weight pi/pi_old, clipped (TRL's own). For a teacher's tokens a
+weighting gives a `TokenWeight` from
+
+    logp      (B, T) log pi_theta, differentiable
+    old_logp  (B, T) log pi_old, the policy that sampled the batch; constant
+    q_logp    (B, T) log q, the teacher's own probability of its tokens; constant, None if unknown
+    mask      (B, T) 1 on completion tokens
+
+and the objective per token, to be maximised, is
+
+    clipped:    min(ratio * A', clamp(ratio, 1 - eps_low, 1 + eps_high) * A')
+    unclipped:  ratio * A'                              with A' = factor * A
+
+At one update per generation pi = pi_old: `policy_ratio` is 1 in value (its gradient is the
+advantage-weighted log-likelihood) and its clip never acts. `as_trl` turns a weight into the two
+inputs from which TRL's own loss computes exactly the same gradient.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ekipl_lab.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWeight:
+    """``ratio`` (B, T) differentiable; ``factor`` (B, T) or scalar, constant; see the module."""
+
+    ratio: torch.Tensor
+    factor: torch.Tensor
+    clipped: bool
+
+
+Weighting = Callable[..., TokenWeight]
+
+
+def policy_ratio(
+    logp: torch.Tensor,
+    old_logp: torch.Tensor,
+    q_logp: torch.Tensor | None,
+    mask: torch.Tensor,
+) -> TokenWeight:
+    """pi / pi_old, clipped: Vision-EKIPL's main text, and what its reported runs use."""
+    return TokenWeight(torch.exp(logp - old_logp), torch.ones_like(old_logp), clipped=True)
+
+
+def proposal_ratio(
+    logp: torch.Tensor,
+    old_logp: torch.Tensor,
+    q_logp: torch.Tensor | None,
+    mask: torch.Tensor,
+) -> TokenWeight:
+    """pi / q per token, clipped: the paper's appendix. Exact only without selection."""
+    q_logp = _known(q_logp, "proposal_ratio")
+    return TokenWeight(torch.exp(logp - q_logp), torch.ones_like(q_logp), clipped=True)
+
+
+def proposal_ratio_sequence(
+    logp: torch.Tensor,
+    old_logp: torch.Tensor,
+    q_logp: torch.Tensor | None,
+    mask: torch.Tensor,
+    *,
+    truncate: float = 2.0,
+) -> TokenWeight:
+    """The product of pi / q over the action, at most ``truncate``, on each of its tokens."""
+    q_logp = _known(q_logp, "proposal_ratio_sequence")
+    product_B1 = torch.exp(((logp - q_logp) * mask).sum(-1, keepdim=True))
+    # Spread over the T tokens so that a per-sequence mean gives the product itself.
+    ratio = product_B1.clamp(max=truncate).expand_as(logp)
+    return TokenWeight(ratio, torch.ones_like(q_logp), clipped=False)
+
+
+def decoupled(
+    logp: torch.Tensor,
+    old_logp: torch.Tensor,
+    q_logp: torch.Tensor | None,
+    mask: torch.Tensor,
+    *,
+    truncate: float = 2.0,
+) -> TokenWeight:
+    """Clip on pi / pi_old; the constant min(pi_old / q, truncate) on the advantage (decoupled PPO)."""
+    q_logp = _known(q_logp, "decoupled")
+    factor = torch.exp(old_logp - q_logp).clamp(max=truncate)
+    return TokenWeight(torch.exp(logp - old_logp), factor, clipped=True)
+
+
+def shaped(
+    logp: torch.Tensor,
+    old_logp: torch.Tensor,
+    q_logp: torch.Tensor | None,
+    mask: torch.Tensor,
+    *,
+    gamma: float = 0.1,
+) -> TokenWeight:
+    """pi / (pi + gamma), unclipped: LUFFY's policy shaping, arXiv 2504.14945."""
+    pi = torch.exp(logp)
+    return TokenWeight(pi / (pi + gamma), torch.ones_like(old_logp), clipped=False)
+
+
+def mixture_ratio(
+    logp: torch.Tensor,
+    old_logp: torch.Tensor,
+    q_logp: torch.Tensor | None,
+    mask: torch.Tensor,
+) -> TokenWeight:
+    """2 pi / (pi_old + pi_w), pi_w = (pi_old + 1) / 2, unclipped; factor (1 - pi)^0.5: RL-PLUS."""
+    old = torch.exp(old_logp)
+    ratio = 2 * torch.exp(logp) / (old + (old + 1) / 2)
+    factor = (1 - torch.exp(logp.detach())).clamp(min=0).sqrt()
+    return TokenWeight(ratio, factor, clipped=False)
+
+
+WEIGHTINGS: dict[str, Weighting] = {
+    "policy_ratio": policy_ratio,
+    "proposal_ratio": proposal_ratio,
+    "proposal_ratio_sequence": proposal_ratio_sequence,
+    "decoupled": decoupled,
+    "shaped": shaped,
+    "mixture_ratio": mixture_ratio,
+}
+
+#: Those that need the teacher's own token probabilities.
+NEEDS_Q = frozenset({"proposal_ratio", "proposal_ratio_sequence", "decoupled"})
+
+
+def get_weighting(name: str, params: Mapping[str, Any] | None = None) -> Weighting:
+    """The weighting of that name; ConfigError for an unknown name or parameter."""
+    if name not in WEIGHTINGS:
+        raise unknown_name("weighting", name, WEIGHTINGS)
+    weighting = WEIGHTINGS[name]
+    parameters = inspect.signature(weighting).parameters.values()
+    takes = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
+    for key in params or {}:
+        if key not in takes:
+            raise unknown_name(f"parameter of weighting {name!r}", key, takes)
+    return weighting
+
+
+def objective(
+    weight: TokenWeight, advantages: torch.Tensor, epsilon_low: float, epsilon_high: float
+) -> torch.Tensor:
+    """The objective per token (B, T), to be maximised. ``advantages`` is (B, 1) or (B, T)."""
+    scaled = advantages * weight.factor
+    if not weight.clipped:
+        return weight.ratio * scaled
+    clamped = torch.clamp(weight.ratio, 1 - epsilon_low, 1 + epsilon_high)
+    return torch.min(weight.ratio * scaled, clamped * scaled)
+
+
+def as_trl(
+    weighting: Weighting,
+    logp: torch.Tensor,
+    old_logp: torch.Tensor,
+    q_logp: torch.Tensor | None,
+    mask: torch.Tensor,
+    advantages: torch.Tensor,
+    **params: Any,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(advantages, old_logp, ratio), all (B, T) and constant, for TRL's clipped surrogate.
+
+    TRL differentiates min(r A, clamp(r) A) with r = exp(logp - old_logp). A clipped weight enters
+    as its own denominator. An unclipped one enters through its derivative, d ratio / d logp, with
+    r = 1, where the clip cannot act. Either way the gradient is exactly the objective's; the
+    *value* of the loss is not, for unclipped weights.
+    """
+    leaf = logp.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        weight = weighting(leaf, old_logp, q_logp, mask, **params)
+        (slope,) = torch.autograd.grad((weight.ratio * mask).sum(), leaf)
+    ratio = weight.ratio.detach()
+    scaled = (advantages * weight.factor).detach()
+    if weight.clipped:
+        return scaled.expand_as(ratio), leaf.detach() - torch.log(ratio), ratio
+    return scaled * slope, leaf.detach(), ratio
+
+
+def _known(q_logp: torch.Tensor | None, name: str) -> torch.Tensor:
+    if q_logp is None:
+        raise ConfigError(
+            f"Weighting {name!r} needs the teacher's own token probabilities, and this teacher "
+            "gives none; choose policy_ratio, shaped or mixture_ratio."
+        )
+    return q_logp
