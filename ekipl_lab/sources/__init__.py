@@ -1,0 +1,1 @@
+"""Action sources: whatever proposes completions for a sample, beside the trained policy."""

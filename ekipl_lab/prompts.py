@@ -1,0 +1,79 @@
+"""Sample -> chat messages: the only home of prompt text.
+
+The built-in benchmark asks its bare question, since the tiny policy is trained on exactly that.
+Every other benchmark gets an instruction by answer type. No template reads ``answer``, ``cot`` or
+``metadata``: the ground truth never enters a prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ekipl_lab.types import Sample
+
+#: Raise it with every change of wording: caches and records of actions are keyed by it.
+PROMPT_VERSION = "1"
+
+_FORM = (
+    "First write your reasoning inside <think> </think> tags, then the final answer alone inside "
+    "<answer> </answer> tags."
+)
+
+TRANSFORMATION_RULES = """\
+You see two images of one scene: the first before, the second after some changes. \
+Every object has a number; the question lists the objects as they are before the changes. \
+Each change is one function call, func(object_number, value). The functions and their values are:
+- change_size: small, medium, large
+- change_color: yellow, gray, cyan, blue, brown, green, red, purple
+- change_material: glass, metal, rubber
+- change_shape: cube, sphere, cylinder
+- change_position: front, behind, left, right, front_left, front_right, behind_left, behind_right
+The answer is a sequence of 1 to 4 such calls, separated by commas."""
+
+#: What the answer block must hold, by ``Sample.answer_type``.
+ANSWER_FORMS = {
+    "number": "The final answer is one number.",
+    "numbers": "The final answer is a list of whole numbers separated by commas.",
+    "letter": "The final answer is the letter of the right choice, and nothing else.",
+    "text": "The final answer is a word or a short phrase.",
+    "calls": "The final answer is the sequence of function calls.",
+    "math": "The final answer is one mathematical expression.",
+}
+
+BARE_BENCHMARKS = ("mini",)
+
+
+def build_messages(sample: Sample) -> list[dict[str, Any]]:
+    """One user turn: the images in order, then the text.
+
+    Returns ``[{"role": "user", "content": [{"type": "image"} x n, {"type": "text", ...}]}]``,
+    the form that chat templates of vision-language models take.
+    """
+    content: list[dict[str, Any]] = [{"type": "image"} for _ in sample.images]
+    content.append({"type": "text", "text": prompt_text(sample)})
+    return [{"role": "user", "content": content}]
+
+
+def prompt_text(sample: Sample) -> str:
+    """The text of the user turn."""
+    if sample.id.split("/", 1)[0] in BARE_BENCHMARKS:
+        return sample.question
+    rules = [TRANSFORMATION_RULES] if sample.answer_type == "calls" else []
+    form = [ANSWER_FORMS[sample.answer_type]] if sample.answer_type in ANSWER_FORMS else []
+    return "\n\n".join([*rules, sample.question + _choices(sample), " ".join([_FORM, *form])])
+
+
+def prompt_fingerprint() -> str:
+    """16 hex digits that change whenever any prompt text of this module does."""
+    parts = [PROMPT_VERSION, _FORM, TRANSFORMATION_RULES, ANSWER_FORMS, BARE_BENCHMARKS]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _choices(sample: Sample) -> str:
+    """The choices as lettered lines, unless the question already shows all of them."""
+    if not sample.choices or all(choice in sample.question for choice in sample.choices):
+        return ""
+    lines = [f"{chr(ord('A') + index)}. {choice}" for index, choice in enumerate(sample.choices)]
+    return "\n" + "\n".join(lines)

@@ -1,0 +1,170 @@
+"""Mathematical answers by math-verify, with a time limit that holds in any thread or process.
+
+math-verify's own timeouts use signals: they raise outside the main thread and do not stop C code.
+Here both are off, and the comparison runs in a small worker process that is ended when it takes
+too long. CPU time is limited, not wall time, so the verdict does not depend on the machine's load.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from ekipl_lab.errors import RewardError
+from ekipl_lab.rewards.matchers import RIGHT, Match, Truth
+
+MAX_MATH_CHARS = 500
+WALL_SECONDS = 60.0
+
+
+class MathWorker:
+    """One worker process, started at the first question and again after it had to be ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._replies: queue.Queue[str] = queue.Queue()
+
+    def ask(self, request: dict[str, str]) -> bool | None:
+        """The worker's verdict, or None where it ran out of time or memory."""
+        with self._lock:
+            process = self._running()
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            reply = self._reply()
+            if reply is None:
+                self._stop()
+            return None if reply is None or "error" in reply else bool(reply["ok"])
+
+    def close(self) -> None:
+        """End the worker; the next question starts a new one."""
+        with self._lock:
+            self._stop()
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self._stop()
+            self._process = _start_worker()
+            self._replies = queue.Queue()
+            assert self._process.stdout is not None
+            threading.Thread(
+                target=_pump, args=(self._process.stdout, self._replies), daemon=True
+            ).start()
+            if self._reply() is None:
+                self._stop()
+                raise RewardError("The math-verify worker did not start; reinstall math-verify.")
+        return self._process
+
+    def _reply(self) -> dict[str, Any] | None:
+        try:
+            line = self._replies.get(timeout=WALL_SECONDS)
+        except queue.Empty:
+            return None
+        return dict(json.loads(line)) if line else None
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    continue
+
+
+def _start_worker() -> subprocess.Popen[str]:
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", "ekipl_lab.rewards.math_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def _pump(lines: IO[str], replies: queue.Queue[str]) -> None:
+    """Hand every line on; an empty string means that the worker has ended."""
+    try:
+        for line in lines:
+            replies.put(line)
+    except ValueError:
+        pass
+    replies.put("")
+
+
+_worker = MathWorker()
+atexit.register(lambda: _worker.close())
+
+
+def _new_worker_after_fork() -> None:
+    global _worker
+    _worker = MathWorker()
+    _equal.cache_clear()
+
+
+@lru_cache(maxsize=4096)
+def _equal(gold: str, text: str) -> bool | None:
+    return _worker.ask({"gold": gold, "text": text})
+
+
+@lru_cache(maxsize=4096)
+def _readable(text: str) -> bool | None:
+    return _worker.ask({"parse": text})
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_worker_after_fork)
+
+
+def math_equal(gold: str, text: str) -> bool | None:
+    """Whether math-verify holds the two texts equal; None where it ran out of time or memory."""
+    return _equal(gold, text)
+
+
+def match_math(answer: str, truth: Truth) -> Match:
+    """Right if the strings are equal or math-verify says so; None where it cannot be told.
+
+    An answer is one expression, plain or between one pair of dollars; several are refused,
+    because math-verify would accept any one of them.
+    """
+    if not truth.text.strip() or len(truth.text) > MAX_MATH_CHARS:
+        raise RewardError(f"ground truth must have 1 to {MAX_MATH_CHARS} characters")
+    gold = _as_math(truth.text)
+    if gold is None or not _readable(gold):
+        raise RewardError(f"ground truth {truth.text!r} is not a mathematical expression")
+    if answer.strip() == truth.text.strip():
+        return RIGHT
+    if len(answer) > MAX_MATH_CHARS:
+        return Match(0.0, "answer too long")
+    text = _as_math(answer)
+    if text is None:
+        return Match(0.0, "not one expression")
+    equal = math_equal(gold, text)
+    if equal is None:
+        return Match(None, "comparing it takes too long")
+    return RIGHT if equal else Match(0.0, "another value")
+
+
+def _as_math(text: str) -> str | None:
+    """The expression between one pair of dollars, or None if it is empty or has more inside."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == "$":
+        text = text[1:-1].strip()
+    return f"${text}$" if text and not any(mark in text for mark in ("$", "\\boxed")) else None

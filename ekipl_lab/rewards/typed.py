@@ -1,0 +1,104 @@
+"""``ekipl/auto``: the scorer that picks the matcher by ``Sample.answer_type``. The default.
+
+Two components: ``accuracy`` in [0, 1] and ``format`` 0 or 1 (the strict form of
+``ekipl_lab.parsing``). Success is accuracy >= 1 and nothing else: the format cannot buy it, and
+partial credit is not success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ekipl_lab.errors import RewardError, unknown_name
+from ekipl_lab.parsing import parse_completion
+from ekipl_lab.rewards.calls import match_calls, match_calls_strict
+from ekipl_lab.rewards.matchers import (
+    Match,
+    Truth,
+    match_letter,
+    match_number,
+    match_numbers,
+    match_text,
+)
+from ekipl_lab.rewards.mathematics import match_math
+from ekipl_lab.types import Action, RewardBreakdown, Sample
+
+Matcher = Callable[[str, Truth], Match]
+Scorer = Callable[[Sample, Action], RewardBreakdown]
+
+#: ``Sample.answer_type`` -> matcher.
+MATCHERS: dict[str, Matcher] = {
+    "calls": match_calls,
+    "letter": match_letter,
+    "math": match_math,
+    "number": match_number,
+    "numbers": match_numbers,
+    "text": match_text,
+}
+
+STRICT_MATCHERS: dict[str, Matcher] = {**MATCHERS, "calls": match_calls_strict}
+
+DEFAULT_WEIGHTS = {"accuracy": 1.0, "format": 1.0}
+
+
+def truth_of(sample: Sample) -> Truth:
+    """The ground truth of a sample, with ``tolerance`` and ``unit`` from its metadata."""
+    letters = "".join(chr(ord("A") + index) for index in range(len(sample.choices)))
+    return Truth(
+        text=sample.answer,
+        tolerance=str(sample.metadata.get("tolerance", "0")),
+        unit=str(sample.metadata.get("unit", "")),
+        letters=letters,
+    )
+
+
+def check_ground_truth(sample: Sample) -> None:
+    """Raise RewardError if no answer to this sample could ever be scored right.
+
+    Call it when samples are loaded: a broken ground truth is an error there, never a reward of 0.
+    """
+    match = _match(sample, sample.answer, MATCHERS)
+    if match.value != 1.0:
+        raise RewardError(
+            f"Sample {sample.id}: its own ground truth {sample.answer!r} is not scored right "
+            f"({match.note}); correct the record."
+        )
+
+
+def check_ground_truths(samples: Iterable[Sample]) -> None:
+    """``check_ground_truth`` for each."""
+    for sample in samples:
+        check_ground_truth(sample)
+
+
+def _match(sample: Sample, answer: str, matchers: dict[str, Matcher]) -> Match:
+    matcher = matchers.get(sample.answer_type)
+    if matcher is None:
+        problem = unknown_name("answer type", sample.answer_type, matchers)
+        raise RewardError(f"Sample {sample.id}: {problem}")
+    try:
+        return matcher(answer, truth_of(sample))
+    except RewardError as error:
+        raise RewardError(f"Sample {sample.id}: {error}; correct the record.") from error
+
+
+def typed_scorer(weights: dict[str, float], *, strict: bool = False) -> Scorer:
+    """The scorer of ``ekipl/auto``, or of ``ekipl/strict`` (accuracy 0 or 1 for every type)."""
+    matchers = STRICT_MATCHERS if strict else MATCHERS
+
+    def score(sample: Sample, action: Action) -> RewardBreakdown:
+        parsed = parse_completion(action.completion)
+        if parsed.answer is None:
+            match = Match(0.0, "no answer")
+        else:
+            match = _match(sample, parsed.answer, matchers)
+        note = match.note if parsed.format_ok else f"{match.note}; {parsed.problem}"
+        return RewardBreakdown(
+            components={"accuracy": match.value, "format": float(parsed.format_ok)},
+            weights=weights,
+            success=None if match.value is None else match.value >= 1.0,
+            extracted_answer=parsed.answer,
+            explanation=note,
+        )
+
+    return score

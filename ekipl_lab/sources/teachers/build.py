@@ -1,0 +1,166 @@
+"""Teachers from their configuration: a union of small models on ``type``.
+
+Example (YAML)::
+
+    teachers:
+      - {type: oracle, id: careful, accuracy: 0.9}
+      - {type: oracle, id: sloppy, accuracy: 0.6, fault_mode: wrong_chain, actions: 2}
+      - {type: random, id: guesser}
+      - {type: replay, id: recorded, path: recordings/gpt.jsonl}
+      - {type: policy, id: bigger, path: assets/policies/bigger}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.sources.seeding import stable_int
+from ekipl_lab.sources.teachers.oracle import ANY_STYLE, ChainWriter, FaultMode, OracleTeacher
+from ekipl_lab.sources.teachers.policy_teacher import load_policy_teacher
+from ekipl_lab.sources.teachers.random import AnswerPool, RandomTeacher
+from ekipl_lab.sources.teachers.replay import CotTeacher, ReplayTeacher
+from ekipl_lab.types import POLICY, ActionSource
+
+
+class _Spec(BaseModel):
+    """What every teacher has: an id, k actions per prompt, a seed (default: made from the id)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    actions: int = Field(default=1, ge=1)
+    seed: int | None = None
+
+    @property
+    def resolved_seed(self) -> int:
+        """``seed``, or one made from the id, so that two teachers do not err together."""
+        return stable_int(self.id) % 2**31 if self.seed is None else self.seed
+
+
+class OracleSpec(_Spec):
+    """Knows the ground truth, errs at a set rate (``sources.teachers.oracle``)."""
+
+    type: Literal["oracle"] = "oracle"
+    accuracy: float = Field(default=1.0, ge=0.0, le=1.0)
+    style: str = ANY_STYLE
+    fault_mode: FaultMode = "wrong_answer"
+
+
+class RandomSpec(_Spec):
+    """Guesses; from ``answers`` if there are any, else by answer type."""
+
+    type: Literal["random"] = "random"
+    answers: tuple[str, ...] = ()
+
+
+class ReplaySpec(_Spec):
+    """Repeats a recording (``path``), or the chains of the data (``cot: true``)."""
+
+    type: Literal["replay"] = "replay"
+    path: Path | None = None
+    cot: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.path is None) != self.cot:
+            raise ValueError("give either `path` or `cot: true`")
+        return self
+
+
+class PolicySpec(_Spec):
+    """A local vision-language model: a checkpoint folder."""
+
+    type: Literal["policy"] = "policy"
+    path: str
+    temperature: float = Field(default=1.0, ge=0.0)
+    device: str = "cpu"
+
+
+TeacherSpec = Annotated[
+    OracleSpec | RandomSpec | ReplaySpec | PolicySpec, Field(discriminator="type")
+]
+
+SPECS: dict[str, type[_Spec]] = {
+    "oracle": OracleSpec,
+    "random": RandomSpec,
+    "replay": ReplaySpec,
+    "policy": PolicySpec,
+}
+
+_ADAPTER: TypeAdapter[TeacherSpec] = TypeAdapter(TeacherSpec)
+
+
+def teacher_spec(raw: Mapping[str, Any]) -> TeacherSpec:
+    """One validated spec; ConfigError with the nearest name for an unknown type or setting."""
+    kind = raw.get("type")
+    if not isinstance(kind, str) or kind not in SPECS:
+        raise unknown_name("teacher type", str(kind), SPECS)
+    for name in raw:
+        if name not in SPECS[kind].model_fields:
+            raise unknown_name(f"setting of a teacher of type {kind!r}:", name, _settings(kind))
+    try:
+        return _ADAPTER.validate_python(dict(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:]) or "settings"
+        name = raw.get("id", "without id")
+        raise ConfigError(f"Teacher {name!r}: {field}: {first['msg']}.") from error
+
+
+def _settings(kind: str) -> list[str]:
+    return list(SPECS[kind].model_fields)
+
+
+def build_teachers(
+    specs: Sequence[TeacherSpec],
+    writer: ChainWriter | None = None,
+    *,
+    styles: Sequence[str] = (),
+    pool: AnswerPool | None = None,
+) -> list[ActionSource]:
+    """One ActionSource per spec, in order.
+
+    ``writer`` and its ``styles`` are the benchmark's chain writer, needed by oracles; ``pool`` the
+    answers that random teachers draw from unless their spec lists some. Raises ConfigError for a
+    doubled id, the id of the policy, an oracle without writer, or a missing file.
+    """
+    seen: set[str] = set()
+    for spec in specs:
+        if spec.id in seen:
+            raise ConfigError(f"Two teachers have the id {spec.id!r}; give each its own.")
+        if spec.id == POLICY:
+            raise ConfigError(f"A teacher cannot have the id {POLICY!r}; choose another.")
+        seen.add(spec.id)
+    return [_build(spec, writer, styles, pool) for spec in specs]
+
+
+def _build(
+    spec: TeacherSpec, writer: ChainWriter | None, styles: Sequence[str], pool: AnswerPool | None
+) -> ActionSource:
+    seed = spec.resolved_seed
+    if isinstance(spec, OracleSpec):
+        if writer is None:
+            raise ConfigError(f"Teacher {spec.id!r}: this benchmark has no chain writer.")
+        return OracleTeacher(
+            spec.id,
+            writer,
+            accuracy=spec.accuracy,
+            style=spec.style,
+            fault_mode=spec.fault_mode,
+            seed=seed,
+            styles=styles,
+        )
+    if isinstance(spec, RandomSpec):
+        answers = spec.answers
+        own: AnswerPool | None = (lambda sample: answers) if answers else pool
+        return RandomTeacher(spec.id, pool=own, seed=seed)
+    if isinstance(spec, ReplaySpec):
+        return CotTeacher(spec.id) if spec.path is None else ReplayTeacher(spec.id, spec.path)
+    return load_policy_teacher(
+        spec.path, id=spec.id, temperature=spec.temperature, seed=seed, device=spec.device
+    )
