@@ -1,0 +1,134 @@
+"""Saved policies as MLflow LoggedModels: found by run, by step, or by the best metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ekipl_lab.errors import DataError
+from ekipl_lab.tracking.artifacts import Artifacts
+from ekipl_lab.tracking.queue import retrying
+from ekipl_lab.tracking.store import client as open_client
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from ekipl_lab.tracking.runlog import RunLog
+
+#: Folders up to this size (bytes) are copied into the store; larger ones are kept by reference.
+COPY_LIMIT = 64 << 20
+MODEL_TYPE = "ekipl-policy"
+_FOLDER_TAG = "ekipl.folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A saved policy: ``folder()`` gives its files on this machine."""
+
+    id: str
+    run_id: str
+    name: str
+    step: int
+    metrics: Mapping[str, float]
+    location: str
+    by_reference: bool
+
+    def folder(self) -> Path:
+        """The local folder; fetched from a server if need be. DataError if it is gone."""
+        if not self.by_reference:
+            return Artifacts(self.location).fetch()
+        path = Path(self.location)
+        if not path.is_dir():
+            raise DataError(
+                f"Checkpoint {self.name!r} of run {self.run_id} was kept by reference in {path}, "
+                "which is gone; train again or restore the folder."
+            )
+        return path
+
+
+def register(
+    client: MlflowClient,
+    log: RunLog,
+    folder: Path,
+    step: int,
+    metrics: Mapping[str, float],
+    timestamps: Mapping[str, int],
+    *,
+    copy: bool | None,
+) -> str:
+    """Create the LoggedModel of a saved policy; ``RunLog.log_checkpoint`` is the way here."""
+    if not folder.is_dir():
+        raise DataError(f"Checkpoint folder {folder} does not exist.")
+    for old in list_checkpoints(log.run_id) if log.resumed else []:
+        if old.step == step:
+            retrying(client.delete_logged_model, old.id)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    copied = size <= COPY_LIMIT if copy is None else copy
+    model = retrying(
+        client.create_logged_model,
+        log.experiment_id,
+        name=_model_name(f"{log.name}-step-{step:06d}"),
+        source_run_id=log.run_id,
+        tags={} if copied else {_FOLDER_TAG: str(folder.resolve())},
+        params={"step": str(step), "bytes": str(size)},
+        model_type=MODEL_TYPE,
+    )
+    if copied:
+        Artifacts(model.artifact_location).copy(folder)
+    for name, value in metrics.items():
+        # With the time of the run's own point, the store sees one point, now linked to the model.
+        retrying(
+            client.log_metric,
+            log.run_id,
+            name,
+            value,
+            timestamp=timestamps.get(name),
+            step=step,
+            model_id=model.model_id,
+        )
+    retrying(client.finalize_logged_model, model.model_id, "READY")
+    return str(model.model_id)
+
+
+def list_checkpoints(run_id: str, order_by: str | None = None) -> list[Checkpoint]:
+    """Checkpoints of a run, by step; with ``order_by`` (a metric's name) the best first."""
+    client = open_client()
+    experiment = client.get_run(run_id).info.experiment_id
+    found = retrying(
+        client.search_logged_models,
+        [experiment],
+        filter_string=f"source_run_id = '{_plain(run_id)}'",
+        max_results=1000,
+    )
+    rows = [_checkpoint(model) for model in found if str(model.status) == "READY"]
+    rows.sort(key=lambda row: row.step)
+    if order_by is not None:
+        rows = [row for row in rows if order_by in row.metrics]
+        rows.sort(key=lambda row: (-row.metrics[order_by], row.step))
+    return rows
+
+
+def _checkpoint(model: Any) -> Checkpoint:
+    reference = model.tags.get(_FOLDER_TAG)
+    metrics = sorted(model.metrics or [], key=lambda metric: metric.timestamp)
+    return Checkpoint(
+        id=model.model_id,
+        run_id=model.source_run_id,
+        name=model.name,
+        step=int(model.params.get("step", -1)),
+        metrics={metric.key: metric.value for metric in metrics},
+        location=reference or model.artifact_location,
+        by_reference=reference is not None,
+    )
+
+
+def _plain(run_id: str) -> str:
+    if not run_id.isalnum():
+        raise DataError(f"{run_id!r} is not a run id; `ekipl report` without ids takes the latest.")
+    return run_id
+
+
+def _model_name(name: str) -> str:
+    return "".join("-" if sign in "/:.%\"'" else sign for sign in name)

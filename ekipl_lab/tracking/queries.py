@@ -1,0 +1,148 @@
+"""Reading what runs logged, as plain values: for reports, notebooks and the app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ekipl_lab.errors import DataError
+from ekipl_lab.tracking import provenance
+from ekipl_lab.tracking.artifacts import Artifacts
+from ekipl_lab.tracking.queue import retrying
+from ekipl_lab.tracking.store import client
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run as the store has it; ``metrics`` are last values, times are seconds since 1970."""
+
+    run_id: str
+    name: str
+    experiment: str
+    status: str
+    start: float
+    end: float | None
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    artifact_uri: str
+
+
+def list_runs(
+    experiment: str | None = None,
+    *,
+    name: str | None = None,
+    status: str | None = None,
+    limit: int = 1000,
+) -> list[RunInfo]:
+    """Runs of this project, newest first; of one experiment, name or status if given."""
+    opened = client()
+    experiments = {
+        found.experiment_id: found.name
+        for found in opened.search_experiments()
+        if experiment is None or found.name == experiment
+    }
+    runs: list[RunInfo] = []
+    token = None
+    while experiments and len(runs) < limit:
+        page = retrying(
+            opened.search_runs,
+            list(experiments),
+            order_by=["attributes.start_time DESC"],
+            max_results=min(limit, 1000),
+            page_token=token,
+        )
+        runs.extend(_info(run, experiments[run.info.experiment_id]) for run in page)
+        token = page.token
+        if not token:
+            break
+    return [
+        run
+        for run in runs[:limit]
+        if (name is None or run.name == name) and (status is None or run.status == status)
+    ]
+
+
+def find_run(run_id: str) -> RunInfo:
+    """One run by its id, or by the beginning of it; DataError if there is none or several."""
+    opened = client()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = opened.get_run(run_id)
+    except MlflowException as error:
+        near = [info for info in list_runs() if run_id and info.run_id.startswith(run_id)]
+        if len(near) == 1:
+            return near[0]
+        what = f"{len(near)} runs begin with" if near else "No run is called"
+        raise DataError(
+            f"{what} {run_id!r}; `ekipl report` without ids takes the latest."
+        ) from error
+    return _info(run, opened.get_experiment(run.info.experiment_id).name)
+
+
+def _info(run: Any, experiment: str) -> RunInfo:
+    return RunInfo(
+        run_id=run.info.run_id,
+        name=run.info.run_name or run.info.run_id,
+        experiment=experiment,
+        status=run.info.status,
+        start=run.info.start_time / 1000,
+        end=None if run.info.end_time is None else run.info.end_time / 1000,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
+        artifact_uri=run.info.artifact_uri,
+    )
+
+
+def metric_history(
+    run_id: str, names: Sequence[str] | None = None
+) -> dict[str, list[tuple[int, float]]]:
+    """Metric -> its (step, value) points by rising step, one a step (the last logged)."""
+    opened = client()
+    wanted = list(find_run(run_id).metrics) if names is None else list(names)
+    history: dict[str, list[tuple[int, float]]] = {}
+    for name in sorted(wanted):
+        points = retrying(opened.get_metric_history, run_id, name)
+        latest = {p.step: p.value for p in sorted(points, key=lambda p: (p.step, p.timestamp))}
+        if latest:
+            history[name] = sorted(latest.items())
+    return history
+
+
+def run_artifact(run_id: str, name: str = "") -> Path:
+    """A local path of a run's artifact (file or folder); DataError if there is none."""
+    return Artifacts(find_run(run_id).artifact_uri).fetch(name)
+
+
+def list_artifacts(run_id: str, folder: str = "") -> list[str]:
+    """Paths of all files among a run's artifacts below ``folder``."""
+    return Artifacts(find_run(run_id).artifact_uri).list(folder)
+
+
+def read_table(run_id: str, name: str) -> list[dict[str, Any]]:
+    """Rows of a table that ``RunLog.log_table`` wrote."""
+    table = json.loads(run_artifact(run_id, f"tables/{name}.json").read_text(encoding="utf-8"))
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def read_config(run_id: str) -> dict[str, Any]:
+    """The whole config of a run."""
+    config = yaml.safe_load(run_artifact(run_id, "config.yaml").read_text(encoding="utf-8"))
+    return dict(config)
+
+
+def repair_stale_runs() -> list[str]:
+    """Mark runs as KILLED that say RUNNING while their process on this host is gone; their ids."""
+    opened = client()
+    stale = [run for run in list_runs(status="RUNNING") if provenance.process_is_gone(run.tags)]
+    for run in stale:
+        retrying(opened.set_terminated, run.run_id, "KILLED")
+        retrying(opened.set_tag, run.run_id, "ekipl.repaired", "its process ended without a word")
+    return [run.run_id for run in stale]
