@@ -10,7 +10,10 @@ sub_skill  one skill on its own, for the warm start and its gates; loaded only b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image
 
 from ekipl_lab.types import Sample
 
@@ -47,15 +50,24 @@ class SampleKey:
 class MiniTask:
     """One task of the built-in benchmark.
 
-    ``build(key, image_size)`` renders one sample; ``difficulty_of(key)`` is its difficulty without
-    building it; ``image_size`` is the default side length in pixels.
+    ``draft(key)`` is the sample without its images; ``render(metadata, size)`` draws them from
+    ``Sample.metadata`` alone; ``difficulty_of(key)`` is the difficulty without drafting;
+    ``image_size`` is the default side length in pixels.
     """
 
     name: str
     families: Mapping[str, Family]
     image_size: int
-    build: Callable[[SampleKey, int], Sample]
+    draft: Callable[[SampleKey], Sample]
+    render: Callable[[Mapping[str, Any], int], tuple[Image.Image, ...]]
     difficulty_of: Callable[[SampleKey], int]
+
+    def build(self, key: SampleKey, image_size: int) -> Sample:
+        """The sample of a key, its images rendered at ``image_size`` pixels a side."""
+        sample = self.draft(key)
+        if not self.families[key.family].images:
+            return sample
+        return replace(sample, images=self.render(sample.metadata, image_size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+
+from ekipl_lab.parsing import parse_completion
 
 #: Styles of reference chains, the same names for every task; ``short`` is what tiny policies learn.
 CHAIN_STYLES = ("short", "facts", "walk", "caption", "wordy")
 FAULTS = ("none", "wrong_answer", "wrong_chain")
-
-_COMPLETION = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,13 @@ def completion(think: str, answer: str) -> str:
 
 
 def split_completion(text: str) -> tuple[str, str] | None:
-    """(think, answer) without surrounding white space, None where the form is not kept."""
-    found = _COMPLETION.fullmatch(text)
-    return (found[1].strip(), found[2].strip()) if found else None
+    """(think, answer), stripped; None where either is missing or ambiguous."""
+    parsed = parse_completion(text)
+    if parsed.think is None or parsed.answer is None:
+        return None
+    return parsed.think, parsed.answer
 
 
-#: What a chain without the form gets: nothing could be read.
 def unreadable(text: str) -> ChainReport:
     """The report on a completion that is not ``<think>...</think><answer>...</answer>``."""
     return ChainReport((), (), (text,), None, False, False)

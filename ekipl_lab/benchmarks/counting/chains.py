@@ -271,9 +271,9 @@ def _harmless(truth: Belief, rng: random.Random) -> Belief:
 def _write_skill(
     sample: Sample, scene: Scene, facts: Mapping[str, Any], fault: str, rng: random.Random
 ) -> str:
-    """Sub-skills have no chain: an empty think part, and the answer (altered for any fault)."""
+    """Sub-skills have no chain, only a word to fill it, and the answer (altered for any fault)."""
     answer = sample.answer if fault == "none" else _wrong_skill(sample, scene, facts, rng)
-    return f"<think></think><answer>{answer}</answer>"
+    return completion("look .", answer)
 
 
 def _wrong_skill(sample: Sample, scene: Scene, facts: Mapping[str, Any], rng: random.Random) -> str:

@@ -67,10 +67,11 @@ def check(sample: Sample, text: str) -> ChainReport:
     if parts is None:
         return unreadable(text)
     think, answer = parts
+    answer = " ".join(answer.replace(",", " , " if "," in sample.answer else " ").split())
     correct = answer == sample.answer
     facts = sample.metadata["query"]
     if facts["form"] not in ("counts", "compare"):
-        stray = (think,) if think else ()
+        stray = () if set(think.split()) <= _FILLERS | {"."} else (think,)
         return ChainReport((), (), stray, answer, correct, correct)
     ledger = _Ledger(scene_from_json(sample.metadata["scene"]), query_from_json(facts))
     unread = _read(ledger, think)
@@ -202,7 +203,7 @@ def _note_number(ledger: _Ledger, predicate: Predicate, number: str) -> None:
 
 
 def _read_comparison(ledger: _Ledger, words: list[str]) -> None:
-    """``3 - 2 = 1 , more red``; the verdict must fit the true counts."""
+    """``3 - 2 = 1 , more red``: of the claimed counts; the verdict must fit the true ones."""
     numbers, signs, verdict = (
         words[0:5:2],
         words[1:4:2],
@@ -211,7 +212,9 @@ def _read_comparison(ledger: _Ledger, words: list[str]) -> None:
     if signs != ["-", "="] or not all(_NUMBER.fullmatch(number) for number in numbers):
         raise _Unread
     high, low, difference = (int(number) for number in numbers)
-    ledger.note(high - low == difference, " ".join(words[:5]))
+    claimed = [ledger.claimed.get(predicate) for predicate in ledger.query.count]
+    grounded = claimed in ([high, low], [low, high])
+    ledger.note(grounded and high - low == difference, " ".join(words[:5]))
     if verdict:
         truth = answer_from_counts(
             ledger.query, [_true_count(ledger, p) for p in ledger.query.count]

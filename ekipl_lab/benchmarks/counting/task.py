@@ -9,7 +9,10 @@ to six; out of domain also 4, seven or eight. It cycles with the index: every pr
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
+
+from PIL import Image
 
 from ekipl_lab.benchmarks.base import MINI_VERSION, Family, MiniTask, SampleKey
 from ekipl_lab.benchmarks.counting.query import (
@@ -30,6 +33,7 @@ from ekipl_lab.benchmarks.counting.scene import (
     Scene,
     canonical,
     describe,
+    scene_from_json,
     scene_to_json,
 )
 from ekipl_lab.benchmarks.seeding import rng_for, scene_hash
@@ -76,11 +80,10 @@ def _shift(key: SampleKey) -> str:
     return "objects" if key.index % 2 == 0 else "pairs"
 
 
-def build(key: SampleKey, image_size: int) -> Sample:
-    """The sample of a key, rendered at ``image_size`` pixels a side."""
+def draft(key: SampleKey) -> Sample:
+    """The sample of a key, without its image."""
     rng = rng_for("mini", MINI_VERSION, key.task, key.split, key.seed, key.family, key.index)
     level = LEVELS[difficulty_of(key)]
-    family = FAMILIES[key.family]
     facts: dict[str, Any]
     if key.family in ("caption", "at", "where", "match_text"):
         scene = draw_free_scene(rng, level, key.split, _shift(key))
@@ -107,7 +110,7 @@ def build(key: SampleKey, image_size: int) -> Sample:
         id=str(key),
         task=key.task,
         split=key.split,
-        images=(render(scene, image_size),) if family.images else (),
+        images=(),
         question=question,
         answer=answer,
         answer_type=answer_type,
@@ -159,4 +162,10 @@ def _match_text(rng: random.Random, scene: Scene) -> tuple[str, str, dict[str, A
 
 _SKILLS = {"caption": _caption, "at": _at, "where": _where, "match_text": _match_text}
 
-TASK = MiniTask("counting", FAMILIES, 56, build, difficulty_of)
+
+def render_images(metadata: Mapping[str, Any], size: int) -> tuple[Image.Image, ...]:
+    """The one image of a counting sample."""
+    return (render(scene_from_json(metadata["scene"]), size),)
+
+
+TASK = MiniTask("counting", FAMILIES, 56, draft, render_images, difficulty_of)
