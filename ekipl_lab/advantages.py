@@ -80,9 +80,9 @@ def compute_advantages(
     advantages_G = kept_rewards_G - BASELINES[baseline](rewards_N, kept_G, is_policy_N)
     own = baseline == "kept" and scale_rewards in ("group", "none")
     if scale_rewards != "none":
-        spread = nan_std(kept_rewards_G if scale_rewards == "group" else rewards_N)
-        if own or not bool(torch.isclose(spread, torch.zeros_like(spread))):
-            advantages_G = advantages_G / (spread + EPSILON)
+        spread_over = kept_rewards_G if scale_rewards == "group" else rewards_N
+        if own or _varies(spread_over):
+            advantages_G = advantages_G / (nan_std(spread_over) + EPSILON)
     if not own:
         bound = math.sqrt(len(kept))
         advantages_G = advantages_G.clamp(-bound, bound)
@@ -98,8 +98,14 @@ def check_names(baseline: str, scale_rewards: str) -> None:
         raise unknown_name("scale_rewards", scale_rewards, SPREADS)
 
 
+def _varies(values: torch.Tensor) -> bool:
+    """True if two scorable values differ; a standard deviation is not 0 exactly for equal ones."""
+    scorable = values[~torch.isnan(values)]
+    return len(scorable) > 1 and bool(scorable.min() < scorable.max())
+
+
 def nan_std(values: torch.Tensor) -> torch.Tensor:
-    """Standard deviation (ddof 1) of the non-NaN values, NaN for fewer than two; as TRL's nanstd."""
+    """Standard deviation (ddof 1) of the non-NaN values, NaN for fewer than two: TRL's nanstd."""
     variance = torch.nanmean((values - torch.nanmean(values)) ** 2)
     count = torch.sum(~torch.isnan(values))
     correction = torch.where(count > 1, count / (count - 1), torch.tensor(float("nan")))

@@ -21,6 +21,7 @@ inputs from which TRL's own loss computes exactly the same gradient.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +74,11 @@ def proposal_ratio_sequence(
 ) -> TokenWeight:
     """The product of pi / q over the action, at most ``truncate``, on each of its tokens."""
     q_logp = _known(q_logp, "proposal_ratio_sequence")
-    product_B1 = torch.exp(((logp - q_logp) * mask).sum(-1, keepdim=True))
+    log_product_B1 = ((logp - q_logp) * mask).sum(-1, keepdim=True)
+    # Truncated as a logarithm: exp of a long action overflows, and its gradient would be NaN.
+    product_B1 = torch.exp(log_product_B1.clamp(max=math.log(truncate))).clamp(max=truncate)
     # Spread over the T tokens so that a per-sequence mean gives the product itself.
-    ratio = product_B1.clamp(max=truncate).expand_as(logp)
+    ratio = product_B1.expand_as(logp)
     return TokenWeight(ratio, torch.ones_like(q_logp), clipped=False)
 
 
@@ -87,7 +90,7 @@ def decoupled(
     *,
     truncate: float = 2.0,
 ) -> TokenWeight:
-    """Clip on pi / pi_old; the constant min(pi_old / q, truncate) on the advantage (decoupled PPO)."""
+    """Clip on pi / pi_old; constant min(pi_old / q, truncate) on the advantage (decoupled PPO)."""
     q_logp = _known(q_logp, "decoupled")
     factor = torch.exp(old_logp - q_logp).clamp(max=truncate)
     return TokenWeight(torch.exp(logp - old_logp), factor, clipped=True)

@@ -112,3 +112,12 @@ def test_unknown_names():
     with pytest.raises(ConfigError, match="did you mean 'gamma'"):
         get_weighting("shaped", {"gama": 0.1})
     assert get_weighting("shaped", {"gamma": 0.2}) is WEIGHTINGS["shaped"]
+
+
+def test_a_long_action_has_a_finite_gradient_under_the_sequence_product():
+    logp = torch.full((1, 1000), -0.1, requires_grad=True)
+    q_logp, mask = torch.full((1, 1000), -0.2), torch.ones(1, 1000)
+    weight = WEIGHTINGS["proposal_ratio_sequence"](logp, logp.detach(), q_logp, mask)
+    objective(weight, torch.ones(1, 1), 0.2, 0.2).mean().backward()
+    assert weight.ratio[0, 0].item() == 2.0
+    assert logp.grad is not None and logp.grad.abs().max().item() == 0.0  # truncated: constant
