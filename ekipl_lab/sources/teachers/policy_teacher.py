@@ -32,9 +32,8 @@ class PolicyTeacher:
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
     ) -> list[list[Action]]:
-        """Sampled actions; the seed also covers which samples are asked together."""
-        asked = [sample.id for sample in samples]
-        seed = stable_int(self._seed, *asked, params.seed or 0) % 2**31
+        """Sampled actions; the source makes its random numbers from this seed and the sample."""
+        seed = stable_int(self._seed, params.seed or 0) % 2**31
         own = replace(params, temperature=self._temperature, seed=seed)
         return self._source.propose(samples, num_actions, own)
 

@@ -1,0 +1,90 @@
+"""What an evaluation has generated so far, so that a killed one continues where it was.
+
+One folder: ``key.json`` says what is being evaluated, ``part-XXXXXX.jsonl`` hold the actions of one
+batch each, one sample per line. Every file is written under another name and renamed, so that a
+file is there whole or not at all. Rewards are not cached: scoring is cheap, and the scorer may
+have changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.evaluation.records import action_of, action_row
+from ekipl_lab.types import Action, Sample
+
+
+def sample_digest(sample: Sample) -> str:
+    """16 hex digits of what the model is shown: question, choices and pixels."""
+    digest = hashlib.sha256(json.dumps([sample.question, list(sample.choices)]).encode())
+    for image in sample.images:
+        digest.update(f"{image.mode}{image.size}".encode())
+        digest.update(image.tobytes())
+    return digest.hexdigest()[:16]
+
+
+class ActionCache:
+    """Actions by sample, kept in a folder. Raises ConfigError if it belongs to another ``key``."""
+
+    def __init__(self, folder: str | Path, key: Mapping[str, Any]) -> None:
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._check_key(json.loads(json.dumps(key)))
+        self._actions: dict[tuple[str, str], list[Action]] = {}
+        self._parts = sorted(self._folder.glob("part-*.jsonl"))
+        for part in self._parts:
+            self._read(part)
+
+    def get(self, sample: Sample) -> list[Action] | None:
+        """The actions of a sample, None if there are none for exactly this question and image."""
+        return self._actions.get((sample.id, sample_digest(sample)))
+
+    def put(self, samples: Sequence[Sample], actions: Sequence[Sequence[Action]]) -> None:
+        """Keep the actions of a batch; they are on disk when this returns."""
+        lines = []
+        for sample, row in zip(samples, actions, strict=True):
+            digest = sample_digest(sample)
+            self._actions[sample.id, digest] = list(row)
+            rows = [action_row(action) for action in row]
+            lines.append(json.dumps({"sample_id": sample.id, "digest": digest, "actions": rows}))
+        number = int(self._parts[-1].stem.removeprefix("part-")) + 1 if self._parts else 0
+        path = self._folder / f"part-{number:06d}.jsonl"
+        _write_text(path, "\n".join(lines) + "\n")
+        self._parts.append(path)
+
+    def _check_key(self, key: dict[str, Any]) -> None:
+        path = self._folder / "key.json"
+        if not path.exists():
+            _write_text(path, json.dumps(key, indent=1, sort_keys=True))
+            return
+        found = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(n for n in {*key, *found} if key.get(n) != found.get(n))
+        if changed:
+            raise ConfigError(
+                f"The evaluation cache {self._folder} was made with another "
+                f"{', '.join(changed)}; choose another folder or delete it."
+            )
+
+    def _read(self, part: Path) -> None:
+        for number, line in enumerate(part.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                actions = [action_of(action) for action in row["actions"]]
+                self._actions[row["sample_id"], row["digest"]] = actions
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"{part}, line {number}: damaged; delete this file.") from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,171 @@
+"""Run an ActionSource on samples and score what it says.
+
+Example::
+
+    records = evaluate(PolicySource(policy), samples, get_scorer("ekipl/auto"), mode="greedy")
+    records += evaluate(source, samples, scorer, mode="sampled", num_samples=32)
+    rows = summarize(records, by=("task", "split"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.evaluation.cache import ActionCache
+from ekipl_lab.prompts import prompt_fingerprint
+from ekipl_lab.types import (
+    POLICY,
+    Action,
+    ActionSource,
+    EvalRecord,
+    GenerationParams,
+    RewardBreakdown,
+    Sample,
+)
+
+Scorer = Callable[[Sample, Action], RewardBreakdown]
+Progress = Callable[[int, int], None]
+Mode = Literal["greedy", "sampled"]
+
+#: Rows (samples x actions) asked of the source at once.
+ROWS_PER_BATCH = 256
+
+#: The generation settings of the published Reason-RFT evaluation (arXiv 2503.20752).
+REASON_RFT_GENERATION = GenerationParams(
+    temperature=0.1, top_p=0.9, top_k=50, max_new_tokens=768, seed=0
+)
+
+
+def generation_params(
+    mode: Mode, *, temperature: float = 1.0, max_new_tokens: int = 64, seed: int = 0
+) -> GenerationParams:
+    """Greedy, or sampled from the whole distribution at ``temperature``; always seeded."""
+    if mode not in ("greedy", "sampled"):
+        raise ConfigError(f"Evaluation mode {mode!r} is unknown; use greedy or sampled.")
+    if mode == "sampled" and temperature <= 0:
+        raise ConfigError("Sampled evaluation needs a temperature above 0; or use mode greedy.")
+    chosen = 0.0 if mode == "greedy" else temperature
+    return GenerationParams(temperature=chosen, max_new_tokens=max_new_tokens, seed=seed)
+
+
+def evaluate(
+    source: ActionSource,
+    samples: Sequence[Sample],
+    scorer: Scorer,
+    *,
+    mode: Mode = "greedy",
+    num_samples: int = 32,
+    temperature: float = 1.0,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+    params: GenerationParams | None = None,
+    batch_size: int | None = None,
+    cache: str | Path | None = None,
+    model_key: str = "",
+    progress: Progress | None = None,
+) -> list[EvalRecord]:
+    """One record per sample, in order: one action if greedy, ``num_samples`` if sampled.
+
+    ``params`` replaces temperature, length and seed (for instance by ``REASON_RFT_GENERATION``).
+    ``batch_size`` counts samples. With a ``cache`` folder every finished batch is kept, and the
+    same call after an interruption continues and gives the same records; ``model_key`` (such as a
+    hash of the weights) says what is evaluated, so that another model does not read the cache of
+    this one. ``progress(done, total)`` is called after every batch.
+
+    Raises DataError for doubled sample ids, and whatever the source and the scorer raise.
+    """
+    actions_each = 1 if mode == "greedy" else num_samples
+    if actions_each < 1:
+        raise ConfigError(f"num_samples must be at least 1, not {num_samples}.")
+    if params is None:
+        params = generation_params(
+            mode, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed
+        )
+    _refuse_doubled(samples)
+    size = batch_size or max(1, ROWS_PER_BATCH // actions_each)
+    store = None
+    if cache is not None:
+        store = ActionCache(cache, _key(source, params, actions_each, model_key))
+    records: list[EvalRecord] = []
+    for start in range(0, len(samples), size):
+        batch = samples[start : start + size]
+        proposed = _propose(source, batch, actions_each, params, store)
+        for sample, actions in zip(batch, proposed, strict=True):
+            records.append(_record(sample, actions, scorer, mode, source.id))
+        if progress is not None:
+            progress(len(records), len(samples))
+    return records
+
+
+def _propose(
+    source: ActionSource,
+    batch: Sequence[Sample],
+    count: int,
+    params: GenerationParams,
+    store: ActionCache | None,
+) -> list[list[Action]]:
+    if store is None:
+        return _ask(source, batch, count, params)
+    kept = [store.get(sample) for sample in batch]
+    missing = [sample for sample, actions in zip(batch, kept, strict=True) if actions is None]
+    fresh: list[list[Action]] = []
+    if missing:
+        fresh = _ask(source, missing, count, params)
+        store.put(missing, fresh)
+    new = iter(fresh)
+    return [next(new) if actions is None else actions for actions in kept]
+
+
+def _ask(
+    source: ActionSource, batch: Sequence[Sample], count: int, params: GenerationParams
+) -> list[list[Action]]:
+    actions = source.propose(batch, count, params)
+    if [len(row) for row in actions] != [count] * len(batch):
+        raise DataError(
+            f"Source {source.id!r} gave {[len(row) for row in actions]} actions for "
+            f"{len(batch)} samples where {count} each were asked for."
+        )
+    return actions
+
+
+def _record(
+    sample: Sample, actions: Sequence[Action], scorer: Scorer, mode: Mode, source_id: str
+) -> EvalRecord:
+    return EvalRecord(
+        sample_id=sample.id,
+        task=sample.task,
+        split=sample.split,
+        family=sample.family,
+        difficulty=sample.difficulty,
+        model_id=actions[0].model_id if source_id == POLICY else source_id,
+        mode=mode,
+        actions=tuple(actions),
+        rewards=tuple(scorer(sample, action) for action in actions),
+    )
+
+
+def _key(
+    source: ActionSource, params: GenerationParams, count: int, model_key: str
+) -> dict[str, object]:
+    return {
+        "source": source.id,
+        "model": model_key,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "top_k": params.top_k,
+        "max_new_tokens": params.max_new_tokens,
+        "seed": params.seed,
+        "actions per sample": count,
+        "prompts": prompt_fingerprint(),
+    }
+
+
+def _refuse_doubled(samples: Sequence[Sample]) -> None:
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise DataError(f"Sample {sample.id} occurs twice; remove one.")
+        seen.add(sample.id)
