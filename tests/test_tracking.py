@@ -91,6 +91,7 @@ def test_checkpoints_are_found_by_step_and_by_metric(home: Path, tmp_path: Path)
         for step, accuracy in ((10, 0.25), (20, 0.75), (30, 0.5)):
             (folder / "weights").write_text(f"step {step}")
             run.log_metrics({"eval/accuracy": accuracy}, step)
+            run.flush()
             run.log_checkpoint(folder, step, {"eval/accuracy": accuracy}, copy=step != 30)
     found = tracking.list_checkpoints(run.run_id)
     assert [(c.step, c.metrics["eval/accuracy"]) for c in found] == [
@@ -104,6 +105,11 @@ def test_checkpoints_are_found_by_step_and_by_metric(home: Path, tmp_path: Path)
     assert [c.step for c in best] == [20, 30, 10]
     history = tracking.client().get_metric_history(run.run_id, "eval/accuracy")
     assert len(history) == 3, "linking a metric to its checkpoint must not log it twice"
+    with tracking.open_run("demo", "checkpoints", run_id=run.run_id) as again:
+        again.log_checkpoint(folder, 20, {"eval/accuracy": 0.75})
+    replaced = tracking.list_checkpoints(run.run_id, order_by="eval/accuracy")
+    assert [c.step for c in replaced] == [20, 30, 10] and replaced[0].id != best[0].id
+    assert len(tracking.client().get_metric_history(run.run_id, "eval/accuracy")) == 3
     (folder / "weights").unlink()
     folder.rmdir()
     with pytest.raises(DataError, match="by reference"):
@@ -284,3 +290,18 @@ def test_a_moved_project_finds_its_artifacts(
     with tracking.open_run("demo", "after") as after:
         after.log_text("there", "a.txt")
     assert tracking.run_artifact(after.run_id, "a.txt").is_relative_to(new)
+
+
+def test_an_experiment_that_was_there_before_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    theirs = (tmp_path / "theirs").as_uri()
+    client = tracking.client()
+    for name in ("theirs", "not ours"):
+        client.create_run(client.create_experiment(name, artifact_location=theirs), run_name="old")
+    with tracking.open_run("theirs", "new") as run:
+        run.log_text("here", "a.txt")
+    store._prepare.cache_clear()  # a new process opens the store
+    assert tracking.run_artifact(run.run_id, "a.txt").is_relative_to(tmp_path / "theirs")
+    assert [found.name for found in tracking.list_runs()] == ["new", "old"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,12 +53,15 @@ def register(
     log: RunLog,
     folder: Path,
     step: int,
-    metrics: Mapping[str, float],
-    timestamps: Mapping[str, int],
+    points: Sequence[tuple[str, float, int]],
     *,
     copy: bool | None,
 ) -> str:
-    """Create the LoggedModel of a saved policy; ``RunLog.log_checkpoint`` is the way here."""
+    """Create the LoggedModel of a saved policy; ``RunLog.log_checkpoint`` is the way here.
+
+    ``points`` are (metric, value, timestamp) as the run has them, so that the store sees the same
+    point again, now linked to the model.
+    """
     if not folder.is_dir():
         raise DataError(f"Checkpoint folder {folder} does not exist.")
     for old in list_checkpoints(log.run_id) if log.resumed else []:
@@ -77,17 +80,9 @@ def register(
     )
     if copied:
         Artifacts(model.artifact_location).copy(folder)
-    for name, value in metrics.items():
-        # With the time of the run's own point, the store sees one point, now linked to the model.
-        retrying(
-            client.log_metric,
-            log.run_id,
-            name,
-            value,
-            timestamp=timestamps.get(name),
-            step=step,
-            model_id=model.model_id,
-        )
+    for name, value, stamp in points:
+        link = {"timestamp": stamp, "step": step, "model_id": model.model_id}
+        retrying(client.log_metric, log.run_id, name, value, **link)
     retrying(client.finalize_logged_model, model.model_id, "READY")
     return str(model.model_id)
 

@@ -14,7 +14,7 @@ from ekipl_lab.errors import DataError
 from ekipl_lab.tracking import provenance
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.queue import retrying
-from ekipl_lab.tracking.store import client
+from ekipl_lab.tracking.store import EXPERIMENT_TAG, client
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def list_runs(
     opened = client()
     experiments = {
         found.experiment_id: found.name
-        for found in opened.search_experiments()
+        for found in opened.search_experiments(filter_string=f"tags.`{EXPERIMENT_TAG}` LIKE '%'")
         if experiment is None or found.name == experiment
     }
     runs: list[RunInfo] = []

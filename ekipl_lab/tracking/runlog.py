@@ -146,13 +146,19 @@ class RunLog:
         Small folders are copied into the store; with ``copy`` False, or by default above
         ``checkpoints.COPY_LIMIT``, only their path is kept. One of the same step is replaced.
         """
-        values = dict(metrics or {})
-        self.log_metrics(values, step)
+        values = {name: float(value) for name, value in (metrics or {}).items()}
+        unseen = {n: v for n, v in values.items() if self._last.get(n, (None, v))[0] != step}
+        self.log_metrics(unseen, step)
         self.flush()
-        stamps = {n: self._last[n][2] for n in values if self._last.get(n, (None,))[0] == step}
-        return checkpoints.register(
-            self._client, self, Path(folder), step, values, stamps, copy=copy
-        )
+        points = [(n, _finite(v), self._timestamp(n, step)) for n, v in values.items()]
+        return checkpoints.register(self._client, self, Path(folder), step, points, copy=copy)
+
+    def _timestamp(self, name: str, step: int) -> int:
+        """When the run's own point of this step was logged, in milliseconds since 1970."""
+        if name in self._last and self._last[name][0] == step:
+            return self._last[name][2]
+        points = self._client.get_metric_history(self.run_id, name)
+        return int(next(point.timestamp for point in points if point.step == step))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags at once."""

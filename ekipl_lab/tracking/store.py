@@ -25,8 +25,10 @@ from ekipl_lab.errors import ConfigError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-#: Marks the experiments of this project, whose artifacts lie beside their SQLite file.
+#: Marks the experiments with runs of this project: ``OWN`` ones were created here, with their
+#: artifacts beside the SQLite file; ``ADOPTED`` ones were there before.
 EXPERIMENT_TAG = "ekipl.experiment"
+OWN, ADOPTED = "own", "adopted"
 _SQLITE = "sqlite:///"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -135,8 +137,8 @@ def _relocate(connection: sqlite3.Connection, root: str) -> None:
     """Follow a moved project: MLflow keeps absolute artifact locations."""
     rows = connection.execute(
         "SELECT DISTINCT artifact_location FROM experiments JOIN experiment_tags "
-        "USING (experiment_id) WHERE key = ? AND artifact_location != ?",
-        (EXPERIMENT_TAG, root),
+        "USING (experiment_id) WHERE key = ? AND value = ? AND artifact_location != ?",
+        (EXPERIMENT_TAG, OWN, root),
     ).fetchall()
     for (old,) in rows:
         for table, column in (
@@ -180,7 +182,7 @@ def experiment_id(name: str) -> str:
         try:
             return str(
                 opened.create_experiment(
-                    name, artifact_location=artifact_root(), tags={EXPERIMENT_TAG: "1"}
+                    name, artifact_location=artifact_root(), tags={EXPERIMENT_TAG: OWN}
                 )
             )
         except MlflowException:  # another process was quicker
@@ -191,4 +193,6 @@ def experiment_id(name: str) -> str:
         raise ConfigError(
             f"Experiment {name!r} was deleted in MLflow; restore it there or choose another name."
         )
+    if EXPERIMENT_TAG not in found.tags:
+        opened.set_experiment_tag(found.experiment_id, EXPERIMENT_TAG, ADOPTED)
     return str(found.experiment_id)
