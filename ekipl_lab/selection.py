@@ -15,7 +15,7 @@ looking at rewards (LUFFY, arXiv 2504.14945).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -75,7 +75,8 @@ def max_variance(
         return top + [i for i in worst if i not in top][: group_size - k]
 
     # max() keeps the first of equals, so the smallest k wins a tie.
-    return sorted(max((split(k) for k in range(group_size + 1)), key=_spread_of(rewards_N)))
+    splits: list[list[int]] = [split(k) for k in range(group_size + 1)]
+    return sorted(max(splits, key=_spread_of(rewards_N)))
 
 
 def quota(
@@ -112,7 +113,7 @@ def on_failure(
     teacher_rows: int = 1,
     choose: str = "best",
 ) -> list[int]:
-    """`quota`, only where fewer than ``min_successes`` policy actions succeeded; else `policy_only`."""
+    """`quota` where fewer than ``min_successes`` policy actions succeeded; else `policy_only`."""
     _, is_policy_N, success_N = _checked(rewards, is_policy, success, group_size)
     _check_count("min_successes", min_successes, group_size)
     if int((success_N & is_policy_N).sum()) >= min_successes:
@@ -187,11 +188,11 @@ def _policy_rows(is_policy_N: NDArray[np.bool_], count: int) -> list[int]:
     return rows[:count]
 
 
-def _spread_of(rewards_N: NDArray[np.float64]) -> Callable[[list[int]], Fraction]:
+def _spread_of(rewards_N: NDArray[np.float64]) -> Callable[[Iterable[int]], Fraction]:
     """G^2 times the population variance of the chosen rewards, without rounding."""
     exact = [Fraction(0) if np.isnan(r) else Fraction(float(r)) for r in rewards_N]
 
-    def spread(chosen: list[int]) -> Fraction:
+    def spread(chosen: Iterable[int]) -> Fraction:
         values = [exact[i] for i in chosen]
         return (
             len(values) * sum((v * v for v in values), Fraction(0)) - sum(values, Fraction(0)) ** 2

@@ -70,7 +70,7 @@ def test_wrong_pools_are_refused():
     rewards = [reward(0)] * 5
     with pytest.raises(DataError, match="'s/0' has 5 actions and 4 rewards"):
         build_group(SAMPLE, ACTIONS, rewards[:4], group_size=3)
-    with pytest.raises(DataError, match="exactly 2 policy actions.* the pool has 3"):
+    with pytest.raises(DataError, match=r"exactly 2 policy actions.* the pool has 3"):
         build_group(SAMPLE, ACTIONS, rewards, group_size=2)
     with pytest.raises(DataError, match="listed before the teachers'"):
         build_group(SAMPLE, ACTIONS[::-1], rewards, group_size=3)

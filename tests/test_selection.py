@@ -99,7 +99,7 @@ def test_wrong_use_is_named():
         get_rule("topg")
     with pytest.raises(ConfigError, match="did you mean 'keep_failures'"):
         get_rule("top_g", {"keep_failure": 1})
-    with pytest.raises(ConfigError, match="keep_failures is 4; .* group size 3"):
+    with pytest.raises(ConfigError, match=r"keep_failures is 4; .* group size 3"):
         keep("top_g", [0, 0, 0], [1], keep_failures=4)
     with pytest.raises(ConfigError, match="Unknown choice of teacher actions 'bets'"):
         keep("quota", [0, 0], [1], choose="bets")

@@ -1,0 +1,158 @@
+"""What a round of groups tells: one flat dict of numbers per step, by action source.
+
+    policy/reward  policy/accuracy  policy/truncated      the policy's own G actions, always apart
+    kept/reward    kept/accuracy                          what is trained on
+    teacher/<id>/reward, /accuracy, /actions, /refused/<reason>
+    share/<source>/candidates  share/<source>/kept
+    advantage/<source>/abs_sum                            sum of |A| over kept actions
+    length/<source>                                       mean tokens of candidates, EOS included
+    groups/zero_spread_before                             the policy's own G rewards are all equal
+    groups/zero_spread_after, /zero_<cause>               the kept rewards are, and why
+
+A mean over nothing is left out, never 0. `GroupCosts` adds up what the run has cost so far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ekipl_lab.groups import reward_totals
+from ekipl_lab.training.pooling import Pool, Round
+from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown
+
+#: Why a kept group can have no spread, in the order the causes are looked for.
+CAUSES = ("starved", "all_right", "truncated", "unparseable", "all_wrong", "other")
+
+
+def round_metrics(done: Round, teachers: Sequence[str]) -> dict[str, float]:
+    """Metrics of one generation; ``teachers`` are the ids of all teachers, silent ones too."""
+    metrics: dict[str, float | None] = {}
+    rows = [row for group in done.groups for row in _rows(group)]
+    kept_rows = [row for row in rows if row.advantage is not None]
+    for source in (POLICY, *teachers):
+        prefix = source if source == POLICY else f"teacher/{source}"
+        own = [row for row in rows if row.source == source]
+        kept = [row for row in own if row.advantage is not None]
+        metrics |= {f"{prefix}/{name}": value for name, value in _scores(own).items()}
+        metrics[f"share/{source}/candidates"] = len(own) / len(rows)
+        metrics[f"share/{source}/kept"] = len(kept) / len(kept_rows)
+        metrics[f"advantage/{source}/abs_sum"] = sum(abs(row.advantage or 0.0) for row in kept)
+    metrics |= {f"kept/{name}": value for name, value in _scores(kept_rows).items()}
+    policy = [row.action for row in rows if row.source == POLICY]
+    metrics["policy/truncated"] = _mean(action.finish_reason == "length" for action in policy)
+    metrics |= _lengths(done.pools) | _given(done.pools) | _spread(done.groups)
+    metrics |= {f"seconds/{name}": value for name, value in done.seconds.items()}
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    source: str
+    action: Action
+    reward: RewardBreakdown
+    advantage: float | None
+
+
+@dataclass
+class GroupCosts:
+    """What a run has cost so far, on every axis but time; logged as ``cost/<axis>``."""
+
+    policy_completions: float = 0.0
+    policy_tokens: float = 0.0
+    trained_tokens: float = 0.0
+    teacher_actions: float = 0.0
+    teacher_tokens: float = 0.0
+    teacher_usd: float = 0.0
+
+    def add(self, done: Round) -> None:
+        """Count one generation: teacher tokens are all that the teacher wrote, refused too."""
+        for pool, group in zip(done.pools, done.groups, strict=True):
+            lengths = [len(ids) for ids in pool.token_ids]
+            policy = [n for n, a in zip(lengths, pool.actions, strict=True) if a.source == POLICY]
+            self.policy_completions += len(policy)
+            self.policy_tokens += sum(policy)
+            self.trained_tokens += sum(lengths[i] for i in group.kept)
+            self.teacher_actions += len(pool.given)
+            self.teacher_tokens += sum(given.usage.completion_tokens for given in pool.given)
+            self.teacher_usd += sum(given.usage.cost for given in pool.given)
+
+
+def zero_spread_cause(group: ActionGroup) -> str | None:
+    """Why the kept rewards are all equal (a name in `CAUSES`), or None where they are not.
+
+    ``starved``: the policy's own group had spread, selection took it away.
+    """
+    totals = reward_totals(group.rewards)
+    if _has_spread([totals[i] for i in group.kept]):
+        return None
+    own = [i for i, action in enumerate(group.candidates) if action.source == POLICY]
+    if _has_spread([totals[i] for i in own]):
+        return "starved"
+    kept = [(group.candidates[i], group.rewards[i]) for i in group.kept]
+    if all(reward.success for _, reward in kept):
+        return "all_right"
+    if all(action.finish_reason == "length" for action, _ in kept):
+        return "truncated"
+    if all(reward.extracted_answer is None for _, reward in kept):
+        return "unparseable"
+    return "all_wrong" if not any(reward.success for _, reward in kept) else "other"
+
+
+def _rows(group: ActionGroup) -> list[_Row]:
+    advantages = dict(zip(group.kept, group.advantages, strict=True))
+    pairs = zip(group.candidates, group.rewards, strict=True)
+    return [_Row(a.source, a, r, advantages.get(i)) for i, (a, r) in enumerate(pairs)]
+
+
+def _scores(rows: Sequence[_Row]) -> dict[str, float | None]:
+    totals = [row.reward.total for row in rows]
+    successes = [row.reward.success for row in rows]
+    return {
+        "reward": _mean(total for total in totals if total is not None),
+        "accuracy": _mean(success for success in successes if success is not None),
+    }
+
+
+def _lengths(pools: Sequence[Pool]) -> dict[str, float | None]:
+    by_source: dict[str, list[int]] = {}
+    for pool in pools:
+        for action, ids in zip(pool.actions, pool.token_ids, strict=True):
+            by_source.setdefault(action.source, []).append(len(ids))
+    return {f"length/{source}": _mean(lengths) for source, lengths in by_source.items()}
+
+
+def _given(pools: Sequence[Pool]) -> dict[str, float | None]:
+    counts: dict[str, float | None] = {}
+    for given in (given for pool in pools for given in pool.given):
+        names = [f"teacher/{given.teacher}/actions"]
+        if given.refused:
+            names.append(f"teacher/{given.teacher}/refused/{given.refused}")
+        for name in names:
+            counts[name] = (counts.get(name) or 0.0) + 1
+    return counts
+
+
+def _spread(groups: Sequence[ActionGroup]) -> dict[str, float | None]:
+    before = []
+    for group in groups:
+        totals = zip(group.candidates, reward_totals(group.rewards), strict=True)
+        before.append(not _has_spread([t for action, t in totals if action.source == POLICY]))
+    causes = [zero_spread_cause(group) for group in groups]
+    metrics: dict[str, float | None] = {
+        f"groups/zero_{cause}": causes.count(cause) / len(groups) for cause in CAUSES
+    }
+    metrics["groups/zero_spread_before"] = _mean(before)
+    metrics["groups/zero_spread_after"] = _mean(cause is not None for cause in causes)
+    return metrics
+
+
+def _has_spread(totals: Sequence[float]) -> bool:
+    """Whether at least two scorable rewards differ; unscorable actions teach nothing."""
+    return len({total for total in totals if not math.isnan(total)}) > 1
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = [float(value) for value in values]
+    return sum(numbers) / len(numbers) if numbers else None

@@ -1,0 +1,77 @@
+"""A teacher's text as tokens the policy could have sampled itself, or a named refusal.
+
+    "<think>two red</think><answer>2</answer>"  ->  (1052, ..., 1055, EOS)
+
+The action must end in the policy's end-of-sequence token (else TRL counts it as truncated and the
+policy never learns to stop) and must decode to exactly the text it came from. Special tokens in a
+teacher's text stay text; where a tokenizer cannot do that, the action is refused, since one image
+placeholder in a completion breaks the next forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ekipl_lab.types import Action
+
+#: Why an action cannot stand in a group, in the order the reasons are looked for.
+REFUSALS = ("empty", "cut_off", "special_token", "not_round_trip", "too_long")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """``token_ids`` (T,) end in EOS; empty where ``refused`` names a reason of `REFUSALS`.
+
+    ``length`` is the text's own number of tokens, without EOS, whether refused or not.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    refused: str | None = None
+    length: int = 0
+
+
+class ActionEncoder:
+    """Encodes teacher actions for one policy.
+
+    ``max_tokens`` is the longest completion, EOS included; ``forbidden`` are token ids that the
+    policy itself may not sample.
+    """
+
+    def __init__(
+        self, tokenizer: Any, *, eos_id: int, max_tokens: int, forbidden: Collection[int]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._eos_id, self._max_tokens = eos_id, max_tokens
+        self._forbidden = frozenset(forbidden) | {eos_id}
+
+    def encode(self, action: Action) -> Encoding:
+        """Tokens of the action's text and EOS, or the first reason against it."""
+        ids = self._tokenizer(
+            action.completion, add_special_tokens=False, split_special_tokens=True
+        )["input_ids"]
+        reason = self._against(action, ids)
+        tokens = () if reason else (*ids, self._eos_id)
+        return Encoding(tokens, reason, len(ids))
+
+    def _against(self, action: Action, ids: list[int]) -> str | None:
+        if not action.completion.strip():
+            return "empty"
+        if action.finish_reason != "stop":
+            return "cut_off"
+        if self._forbidden.intersection(ids):
+            return "special_token"
+        if not self._round_trips(ids, action.completion):
+            return "not_round_trip"
+        return "too_long" if len(ids) + 1 > self._max_tokens else None
+
+    def _round_trips(self, ids: list[int], text: str) -> bool:
+        """Both with and without special tokens, since TRL decodes without."""
+        return all(
+            self._tokenizer.decode(
+                ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False
+            )
+            == text
+            for skip in (True, False)
+        )

@@ -1,0 +1,246 @@
+"""Vision-EKIPL as a subclass of TRL's GRPOTrainer: teacher actions take rows of dropped ones.
+
+What changes against GRPO, and nothing else:
+
+1. After the policy's G completions per prompt, every teacher is asked for its k actions; all are
+   scored, a selection rule keeps G, and each kept teacher action takes the row of a dropped policy
+   action (`_generate`). Rows of a group share prompt and images, so padding, vision tensors, old
+   and reference log-probs, accumulation, iterations and every loss type stay TRL's own code.
+2. Rewards are those already given to the kept actions; nothing is scored twice
+   (`_calculate_rewards`).
+3. Advantages come from `ekipl_lab.groups.build_group`. Over the kept group they are TRL's own, and
+   that is asserted; other baselines replace them (`_generate_and_score_completions`).
+4. Another weight than pi/pi_old on teacher tokens enters TRL's loss as advantages and a
+   denominator of those rows (`_compute_loss`; `ekipl_lab.weighting.as_trl`).
+
+Departures from the paper (arXiv 2506.06856), all by config: std over the kept group with ddof 1
+and eps 1e-4 (TRL's); image and other special tokens are never sampled; a teacher action that the
+policy could not have produced (too long, cut off, empty, not its tokens) is refused and counted.
+Evaluation measures the policy alone. TRL's `reward`, `reward_std` and `rewards/*` are over the
+*kept* actions; `policy/...`, `kept/...`, `teacher/<id>/...` say which they mean. Without teachers,
+or where none is kept, every bit is GRPOTrainer's (tests/test_trainer_contract.py).
+These hooks are private to TRL: its version is pinned, and no other file touches it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, Protocol
+
+import torch
+from accelerate.utils import gather_object
+from trl import GRPOConfig, GRPOTrainer
+
+from ekipl_lab.groups import placement
+from ekipl_lab.policies.load import as_policy
+from ekipl_lab.policies.source import eos_token_ids, suppressed_token_ids
+from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
+from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
+from ekipl_lab.training.pooling import EKIPLOptions, Pool, Pooling, Round, Row, Scorer, Teacher
+from ekipl_lab.training.token_weights import TokenWeights
+from ekipl_lab.training.tokenization import ActionEncoder
+from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
+
+
+class GroupRecords(Protocol):
+    """Takes the groups of every step, global, on the main process only."""
+
+    def write(self, step: int, groups: Sequence[ActionGroup]) -> None:
+        """Record the groups that were generated for optimiser step ``step``, counted from 1."""
+        ...
+
+
+def kept_total(**_: Any) -> list[float]:
+    """Names the one reward column; the trainer hands rewards back without asking anybody."""
+    raise AssertionError("rewards are given to candidates, before selection")
+
+
+class EKIPLTrainer(GRPOTrainer):
+    """GRPO whose groups also hold teacher actions; without ``teachers`` it is GRPO.
+
+    ``samples`` are the training prompts in dataset order; ``scorer(sample, action)`` gives a
+    RewardBreakdown; ``records.write(step, groups)`` is called once per generation.
+    """
+
+    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        args: GRPOConfig,
+        samples: Sequence[Sample],
+        processing_class: Any,
+        scorer: Scorer,
+        teachers: Sequence[Teacher] = (),
+        options: EKIPLOptions | None = None,
+        records: GroupRecords | None = None,
+        **trainer_arguments: Any,
+    ) -> None:
+        policy = as_policy(model, processing_class)
+        args.generation_kwargs = generation_kwargs(args, suppressed_token_ids(policy))
+        super().__init__(
+            model=model,
+            reward_funcs=kept_total,
+            args=args,
+            train_dataset=prompt_dataset(samples),
+            processing_class=processing_class,
+            **trainer_arguments,
+        )
+        self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
+        encoder = ActionEncoder(
+            self._tokenizer,
+            eos_id=self._tokenizer.eos_token_id,
+            max_tokens=self.max_completion_length,
+            forbidden={*suppressed_token_ids(policy), *eos_token_ids(policy)},
+        )
+        self.pooling = Pooling(
+            samples, scorer, teachers, self.options, encoder,
+            group_size=self.num_generations, max_new_tokens=self.max_completion_length,
+        )  # fmt: skip
+        self._teacher_ids = [teacher.source.id for teacher in teachers]
+        self._policy_id, self._tokenizer_id = policy.id, policy.tokenizer_id
+        self._token_weights = TokenWeights(self.options, self.accelerator)
+        self._inputs: list[dict[str, Any]] = []
+        self._round: Round | None = None
+        self._row_totals: list[float] = []
+        self._row_sources: list[int] = []
+        self._loss_inputs: dict[str, Any] | None = None
+
+    def _send_telemetry(self) -> None:
+        """A run is nobody else's business."""
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        return EpochSampler.like(super()._get_train_sampler(dataset))
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._inputs = inputs
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        if self._round is not None:
+            self._use_advantages(output)
+            output["action_source"] = torch.tensor(
+                self._row_sources, device=output["advantages"].device
+            )
+            self._report(self._round)
+        return output
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
+        rows = self._rows(ids)
+        if not self.model.training:
+            self._round = None
+            self._row_totals = [_number(reward.total) for reward in self.pooling.score(rows)]
+            return prompt_ids, ids, tool_mask, completions, logprobs, *rest
+        self._round = self.pooling.run(
+            rows,
+            rank=self.accelerator.process_index,
+            gather=gather_object,
+            draw=int(self.state.epoch or 0),
+        )
+        self._row_totals, self._row_sources = [], []
+        for row, (group, pool, chosen) in enumerate(self._local_rows(self._round, len(rows))):
+            action = group.candidates[chosen]
+            self._row_totals.append(_number(group.rewards[chosen].total))
+            self._row_sources.append(self._source_index(action))
+            if action.source != POLICY:
+                ids[row] = list(pool.token_ids[chosen])
+                completions[row] = [{"role": "assistant", "content": action.completion}]
+                if logprobs is not None:  # unknown under the policy's sampler: TRL's ratio is 1
+                    logprobs[row] = [None] * len(ids[row])
+        return prompt_ids, ids, tool_mask, completions, logprobs, *rest
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
+        totals = torch.tensor(self._row_totals, dtype=torch.float32, device=self.accelerator.device)
+        return self.accelerator.gather(totals.unsqueeze(1))
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        self._loss_inputs = dict(inputs)
+        try:
+            return super()._compute_loss(model, self._loss_inputs)
+        finally:
+            self._loss_inputs = None
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self._loss_inputs is not None and "action_source" in self._loss_inputs:
+            self._log(self._token_weights.apply(self._loss_inputs, logps, entropies))
+        return logps, entropies, aux_loss
+
+    def _rows(self, token_ids: list[list[int]]) -> list[Row]:
+        """The policy's completions of this rank as rows of a group."""
+        texts = self._tokenizer.batch_decode(
+            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+        return [
+            Row(
+                given["sample_index"],
+                Action(
+                    completion=text,
+                    source=POLICY,
+                    model_id=self._policy_id,
+                    token_ids=tuple(ids),
+                    tokenizer_id=self._tokenizer_id,
+                    finish_reason="stop" if ids[-1] in ends else "length",
+                ),
+            )
+            for given, text, ids in zip(self._inputs, texts, token_ids, strict=True)
+        ]
+
+    def _local_rows(self, done: Round, count: int) -> list[tuple[ActionGroup, Pool, int]]:
+        """Group, pool and placed candidate of each row of this rank."""
+        everything = [
+            (group, pool, chosen)
+            for group, pool in zip(done.groups, done.pools, strict=True)
+            for chosen in placement(group)
+        ]
+        start = self.accelerator.process_index * count
+        return everything[start : start + count]
+
+    def _source_index(self, action: Action) -> int:
+        """0 for the policy, i + 1 for the i-th teacher."""
+        return 0 if action.source == POLICY else 1 + self._teacher_ids.index(action.source)
+
+    def _use_advantages(self, output: dict[str, Any]) -> None:
+        """The groups' advantages for this rank's rows; TRL's, where both are the same thing."""
+        assert self._round is not None
+        ours = torch.tensor(
+            [
+                dict(zip(group.kept, group.advantages, strict=True))[chosen]
+                for group, _, chosen in self._local_rows(self._round, len(self._inputs))
+            ],
+            device=output["advantages"].device,
+        )
+        if self.options.baseline == "kept" and self.options.scale_rewards == self.scale_rewards:
+            if not torch.allclose(ours, output["advantages"], rtol=1e-5, atol=1e-5):
+                raise RuntimeError("The groups' advantages are not those TRL computed.")
+        else:
+            output["advantages"] = ours
+
+    def _report(self, done: Round) -> None:
+        """Metrics on every rank (they are global); records on the main process."""
+        self.costs.add(done)
+        self._log(round_metrics(done, self._teacher_ids))
+        self._log({f"cost/{axis}": value for axis, value in asdict(self.costs).items()})
+        if self.records is not None and self.accelerator.is_main_process:
+            self.records.write(self.state.global_step + 1, done.groups)
+
+    def _log(self, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self._metrics["train"][name].append(value)
+
+
+def generation_kwargs(args: GRPOConfig, suppressed: Sequence[int]) -> dict[str, Any]:
+    """The generation settings of ``args`` and, with them, tokens that are never sampled."""
+    settings = dict(args.generation_kwargs or {})
+    if args.use_vllm:
+        settings["logit_bias"] = {str(token): -100.0 for token in suppressed}
+    else:
+        settings["suppress_tokens"] = sorted({*settings.get("suppress_tokens", ()), *suppressed})
+    return settings
+
+
+def _number(total: float | None) -> float:
+    return math.nan if total is None else total
