@@ -55,6 +55,7 @@ def nano():
         "héllo wörld 漢字 🎈\n\n  x\t",
         "  lead and trail  ",
         "change_color(3, red)\r\n",
+        "p1 p10 p17 p160 up5 p5x p 5 p05",
         "<|im_end|> stays text when decoded",
         "",
     ],
@@ -69,7 +70,7 @@ def test_words_digits_and_tags_are_single_tokens() -> None:
     tokenizer = build_tokenizer()
     text = "<think> p5 red cube</think><answer>12</answer>"
     assert tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids) == [
-        "<think>", "Ġp", "5", "Ġred", "Ġcube", "</think>", "<answer>", "1", "2", "</answer>",
+        "<think>", "Ġp5", "Ġred", "Ġcube", "</think>", "<answer>", "1", "2", "</answer>",
     ]  # fmt: skip
     for tag in ("<think>", "</think>", "<answer>", "</answer>"):
         assert tokenizer.convert_tokens_to_ids(tag) not in tokenizer.all_special_ids

@@ -1,7 +1,7 @@
 """The tiny policy's tokenizer: byte-level BPE whose known words are single tokens.
 
-    "<think> p5 red cube </think><answer>12</answer>"
-    -> <think> | Ġp | 5 | Ġred | Ġcube | Ġ | </think> | <answer> | 1 | 2 | </answer>
+    "<think> p5 red cube</think><answer>12</answer>"
+    -> <think> | Ġp5 | Ġred | Ġcube | </think> | <answer> | 1 | 2 | </answer>
 
 Text is split into words, single digits and single signs, each with its leading space. A piece in
 the vocabulary is one token; any other is written in bytes, so every text round-trips. There are no
@@ -46,13 +46,24 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
 )
 
-_PIECES = r" ?[\p{L}_]+| ?\p{N}| ?[^\s\p{L}\p{N}_]|\s+(?!\S)|\s"
+#: Cell names p1 .. p16 are one piece each; other pieces are words, single digits, single signs.
+_PIECES = "|".join(
+    (
+        r" ?\bp(?:1[0-6]|[1-9])(?![\p{L}\p{N}_])",
+        r" ?[\p{L}_]+",
+        r" ?\p{N}",
+        r" ?[^\s\p{L}\p{N}_]",
+        r"\s+(?!\S)",
+        r"\s",
+    )
+)
 
 
 def _vocabulary() -> dict[str, int]:
     """Token text (in the byte alphabet, a space is Ġ) to id: bytes first, then pieces."""
     tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = [*words(), *"0123456789", *SIGNS]
+    cells = [f"p{cell}" for cell in range(1, 17)]
+    pieces = [*words(), *"0123456789", *SIGNS, *cells]
     tokens += [form for piece in pieces for form in (piece, "Ġ" + piece)]
     return {token: index for index, token in enumerate(dict.fromkeys(tokens))}
 

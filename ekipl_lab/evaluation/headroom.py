@@ -1,0 +1,221 @@
+"""Headroom gates: does the policy see, does it have every sub-skill, and what is left to learn?
+
+    python -m ekipl_lab.evaluation.headroom assets/policies/counting \\
+        --task counting --out results/headroom_counting.json
+
+A study needs a policy that sees (perception at least 90 %), that has each sub-skill by itself (at
+least 90 %), and families in three strata by sampled success: 0 to 5 %, 5 to 50 %, above 50 %. One
+completion per item, so that Wilson's interval holds; ``draws`` more only for the mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.benchmarks.base import MINI_VERSION
+from ekipl_lab.benchmarks.mini import MINI_TASKS, iterate
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.policies import Policy, PolicySource, load_policy
+from ekipl_lab.rewards import get_scorer
+from ekipl_lab.statistics import Interval, wilson
+from ekipl_lab.types import Action, GenerationParams, Sample
+
+GATE = 0.90
+STRATA = ((0.05, "0-5 %"), (0.50, "5-50 %"), (1.0, "> 50 %"))
+_THING = re.compile(r"p(\d+)((?: \w+)+)")
+
+
+def stratum_of(success: float) -> str:
+    """The stratum of a family by its sampled success."""
+    return next(name for limit, name in STRATA if success <= limit)
+
+
+def caption_accuracy(truths: Sequence[str], captions: Sequence[str]) -> dict[str, float]:
+    """Shares of true things that a caption names at their cell, with right size, colour, shape.
+
+    A caption is ``p2 large red ball , p7 small blue cube``. ``extra``: things named where there is
+    none, per true thing.
+    """
+    right = {"cell": 0, "size": 0, "colour": 0, "shape": 0}
+    total = extra = 0
+    for truth, caption in zip(truths, captions, strict=True):
+        things, named = _things(truth), _things(caption)
+        total += len(things)
+        extra += len(named.keys() - things.keys())
+        for cell, words in things.items():
+            said = named.get(cell, ())
+            right["cell"] += bool(said)
+            for place, kind in enumerate(("size", "colour", "shape")):
+                right[kind] += len(said) == 3 and said[place] == words[place]
+    if total == 0:
+        raise ConfigError("The captions name no thing at all; perception cannot be measured.")
+    return {kind: count / total for kind, count in right.items()} | {"extra": extra / total}
+
+
+def _things(caption: str) -> dict[str, tuple[str, ...]]:
+    return {cell: tuple(words.split()) for cell, words in _THING.findall(caption)}
+
+
+def headroom(
+    policy: Policy,
+    *,
+    task: str,
+    split: str = "validation",
+    seed: int = 0,
+    items: int = 200,
+    max_new_tokens: int = 96,
+) -> dict[str, Any]:
+    """Measure every sub-skill (greedy) and family (greedy and one draw at temperature 1).
+
+    Returns JSON values: ``perception``, ``sub_skills``, ``families`` with Wilson intervals and
+    strata, and ``gates``, each with its verdict. Raises ConfigError for an unknown task.
+    """
+    if task not in MINI_TASKS:
+        raise unknown_name("task of benchmark 'mini'", task, MINI_TASKS)
+    probe = _Probe(policy, task, split, seed, items, max_new_tokens)
+    families = MINI_TASKS[task].families
+    skills = [name for name, family in families.items() if family.status == "sub_skill"]
+    sub_skills, perception = {}, {}
+    for name in skills:
+        samples, actions, interval = probe.run(name, temperature=0.0)
+        sub_skills[name] = asdict(interval)
+        if name == "caption":
+            texts = [_answer(action.completion) for action in actions]
+            perception = caption_accuracy([sample.answer for sample in samples], texts)
+            perception["exact"] = interval.value
+    measured = {}
+    for name in families.keys() - set(skills):
+        _, actions, sampled = probe.run(name, temperature=1.0)
+        measured[name] = {
+            "status": families[name].status,
+            "sampled": asdict(sampled),
+            "greedy": asdict(probe.run(name, temperature=0.0)[2]),
+            "stratum": stratum_of(sampled.value),
+            "mean_tokens": sum(len(a.token_ids or ()) for a in actions) / len(actions),
+        }
+    ordered = {name: measured[name] for name in families if name in measured}
+    return {
+        "policy": policy.id,
+        "tokenizer": policy.tokenizer_id,
+        "benchmark": f"mini/{task} version {MINI_VERSION}",
+        "split": split,
+        "seed": seed,
+        "items": items,
+        "perception": perception,
+        "sub_skills": sub_skills,
+        "families": ordered,
+        "gates": _gates(perception, sub_skills, ordered),
+    }
+
+
+class _Probe:
+    """Asks one family at a time."""
+
+    def __init__(
+        self, policy: Policy, task: str, split: str, seed: int, items: int, max_new_tokens: int
+    ) -> None:
+        self._source, self._scorer = PolicySource(policy), get_scorer("ekipl/auto")
+        self._task, self._split, self._seed = task, split, seed
+        self._items, self._max_new_tokens = items, max_new_tokens
+        self._size = int(policy.processor.image_processor.size["shortest_edge"] ** 0.5)
+
+    def run(
+        self, family: str, *, temperature: float
+    ) -> tuple[list[Sample], list[Action], Interval]:
+        stream = iterate(
+            task=self._task,
+            split=self._split,
+            families=[family],
+            seed=self._seed,
+            image_size=self._size,
+        )
+        samples = [sample for sample, _ in zip(stream, range(self._items), strict=False)]
+        params = GenerationParams(temperature, max_new_tokens=self._max_new_tokens, seed=self._seed)
+        actions = [drawn[0] for drawn in self._source.propose(samples, 1, params)]
+        right = sum(
+            self._scorer(sample, action).success is True
+            for sample, action in zip(samples, actions, strict=True)
+        )
+        return samples, actions, wilson(right, len(samples))
+
+
+def _answer(completion: str) -> str:
+    found = re.search(r"<answer>(.*?)</answer>", completion, re.DOTALL)
+    return found.group(1) if found else ""
+
+
+def _gates(
+    perception: dict[str, float], sub_skills: dict[str, Any], families: dict[str, Any]
+) -> dict[str, bool]:
+    strata = {row["stratum"] for row in families.values() if row["status"] == "study"}
+    return {
+        "perception": perception.get("exact", 0.0) >= GATE,
+        "sub_skills": all(row["value"] >= GATE for row in sub_skills.values()),
+        "strata": strata == {name for _, name in STRATA},
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as lines for a terminal."""
+    lines = [f"{result['policy']} on {result['benchmark']}, {result['split']}"]
+    seen = ", ".join(f"{kind} {value:.3f}" for kind, value in result["perception"].items())
+    lines.append(f"perception: {seen}")
+    for name, row in result["sub_skills"].items():
+        lines.append(f"  {name:<16} greedy {_span(row)}")
+    lines.append("families:")
+    for name, row in result["families"].items():
+        sampled, greedy = _span(row["sampled"]), _span(row["greedy"])
+        lines.append(
+            f"  {name:<16} sampled {sampled}  greedy {greedy}  "
+            f"{row['stratum']:<7} {row['mean_tokens']:.0f} tokens  {row['status']}"
+        )
+    verdicts = ", ".join(f"{k} {'holds' if v else 'FAILS'}" for k, v in result["gates"].items())
+    return "\n".join([*lines, f"gates: {verdicts}"])
+
+
+def _span(row: dict[str, Any]) -> str:
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write the result atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(result, indent=2) + "\n")
+    Path(name).chmod(0o644)
+    Path(name).replace(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command: print the table, and write the JSON where asked."""
+    parser = argparse.ArgumentParser(description="Headroom gates of a policy.")
+    parser.add_argument("policy")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--items", type=int, default=200)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    result = headroom(
+        load_policy(options.policy),
+        task=options.task,
+        split=options.split,
+        seed=options.seed,
+        items=options.items,
+    )
+    print(table(result))
+    if options.out:
+        write_json(result, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a warm start is made of: a list of stages, each with its own mixture and rates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ekipl_lab.errors import ConfigError, unknown_name
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(_Strict):
+    """One stage.
+
+    ``kind``: ``vision`` trains the vision tower alone, with a throw-away linear head that names the
+    thing in each patch; ``text`` trains everything on completions. ``matrix_lr`` is Muon's rate for
+    two-dimensional weights, ``rest_lr`` AdamW's for embeddings, biases, norms and the patch
+    convolution. The rate warms up over ``warmup`` steps and falls linearly to ``final`` of itself.
+    ``patch_loss`` keeps the per-patch loss beside the completions. ``token_weights`` raises the
+    loss weight of single tokens. ``mixture``: family or ``family:style`` -> share.
+    """
+
+    name: str
+    kind: Literal["vision", "text"] = "text"
+    steps: int = Field(gt=0)
+    batch_size: int = Field(default=64, gt=0)
+    matrix_lr: float = Field(default=0.01, ge=0)
+    rest_lr: float = Field(default=0.002, ge=0)
+    warmup: int = Field(default=50, ge=0)
+    final: float = Field(default=0.03, ge=0, le=1)
+    patch_loss: float = Field(default=0.0, ge=0)
+    token_weights: dict[str, float] = Field(default_factory=dict)
+    mixture: dict[str, float]
+
+
+class SFTConfig(_Strict):
+    """A warm start: which policy, from which seed, through which stages, into which folder.
+
+    ``work_dir`` holds the resumable state; ``output`` gets the finished policy.
+    """
+
+    name: str
+    task: str
+    seed: int = 0
+    size: str = "demo"
+    image_size: int = 56
+    patch_size: int = 14
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    threads: int = 1
+    save_every: int = Field(default=500, gt=0)
+    work_dir: Path
+    output: Path
+    init: Path | None = None
+    stages: list[Stage] = Field(min_length=1)
+
+
+def load_sft_config(path: str | Path) -> SFTConfig:
+    """Read a YAML file. Raises ConfigError naming the file, the wrong key and the nearest."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read {str(path)!r}; give a warm start's YAML file.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{str(path)!r} is not valid YAML: {error}") from error
+    return sft_config_from(data, str(path))
+
+
+def sft_config_from(data: Any, origin: str) -> SFTConfig:
+    """Validate plain data; ConfigError names ``origin`` and the first wrong field."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{origin!r} holds no mapping of settings; see configs/sft_*.yaml.")
+    try:
+        return SFTConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            model = Stage if first["loc"][0] == "stages" else SFTConfig
+            raise unknown_name(
+                f"key in {origin}", str(first["loc"][-1]), model.model_fields
+            ) from error
+        raise ConfigError(f"{origin}: {place}: {first['msg']}.") from error

@@ -1,0 +1,137 @@
+"""The tiny policy's forward pass for supervised training, batched over images of one size.
+
+It computes what ``Qwen2VLForConditionalGeneration.forward`` computes (a test compares them), but
+runs the vision tower on all images at once, and the head on completion tokens only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.models.qwen2_vl.modeling_qwen2_vl import rotate_half
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B right-padded rows with the same number of images, which stand before the text.
+
+    ``patches`` (B, images, P, C*p*p); ``input_ids`` (B, L) with image placeholders;
+    ``target_weights`` (B, L): the loss weight of predicting the token at that place, 0 in prompts
+    and padding. ``cell_labels`` (B, images, P, K) or None: classes per patch, -1 for none.
+    """
+
+    patches: Tensor | None
+    input_ids: Tensor
+    target_weights: Tensor
+    cell_labels: Tensor | None = None
+
+
+def encode_images(visual: Any, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Image features (N, P, hidden) of N images of ``grid`` = (rows, columns) patches each."""
+    count, length, _ = patches.shape
+    hidden = visual.patch_embed(patches.reshape(count * length, -1)).view(count, length, -1)
+    rows = torch.arange(grid[0]).repeat_interleave(grid[1])
+    columns = torch.arange(grid[1]).repeat(grid[0])
+    cos, sin = visual.rotary_pos_emb(hidden, torch.stack([rows, columns], -1))
+    for block in visual.blocks:
+        hidden = hidden + _vision_attention(block.attn, block.norm1(hidden), cos, sin)
+        hidden = hidden + block.mlp(block.norm2(hidden))
+    features: Tensor = visual.merger(hidden).view(count, length, -1)
+    return features
+
+
+def _vision_attention(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    count, length, width = hidden.shape
+    query, key, value = (
+        attention.qkv(hidden).view(count, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    )
+    query = query * cos + rotate_half(query) * sin
+    key = key * cos + rotate_half(key) * sin
+    mixed = functional.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
+    out: Tensor = attention.proj(mixed.transpose(1, 2).reshape(count, length, width))
+    return out
+
+
+def mrope_positions(images: int, grid: tuple[int, int], length: int) -> Tensor:
+    """Positions (3, L) of a row ``user, (start, image, end) * images, text``."""
+    rows, columns = grid
+    positions = [torch.zeros(3, 1, dtype=torch.long)]
+    at = 1
+    for _ in range(images):
+        positions.append(torch.full((3, 1), at))
+        time = torch.zeros(rows * columns, dtype=torch.long)
+        row = torch.arange(rows).repeat_interleave(columns)
+        column = torch.arange(columns).repeat(rows)
+        positions.append(torch.stack([time, row, column]) + at + 1)
+        at += 1 + max(rows, columns)
+        positions.append(torch.full((3, 1), at))
+        at += 1
+    text = length - sum(part.shape[1] for part in positions)
+    if images == 0:
+        at = 1
+    positions.append((torch.arange(text) + at).expand(3, -1))
+    return torch.cat(positions, 1)
+
+
+def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    """Weighted mean cross-entropy of the completions, and the image features (B, I, P, hidden)."""
+    language = model.model.language_model
+    embeddings = language.embed_tokens(batch.input_ids)
+    features = None
+    if batch.patches is not None:
+        count, images, length, width = batch.patches.shape
+        flat = encode_images(
+            model.model.visual, batch.patches.view(count * images, length, width), grid
+        )
+        features = flat.view(count, images, length, -1)
+        pieces, at = [], 0
+        for index in range(images):
+            start = 2 + index * (length + 2)
+            pieces += [embeddings[:, at:start], features[:, index]]
+            at = start + length
+        embeddings = torch.cat([*pieces, embeddings[:, at:]], 1)
+    images = 0 if batch.patches is None else batch.patches.shape[1]
+    positions = mrope_positions(images, grid, batch.input_ids.shape[1])
+    hidden = language(
+        inputs_embeds=embeddings,
+        position_ids=positions[:, None].expand(-1, len(embeddings), -1),
+        use_cache=False,
+    ).last_hidden_state
+    weights = batch.target_weights[:, 1:]
+    chosen = weights > 0
+    logits = model.lm_head(hidden[:, :-1][chosen])
+    losses = functional.cross_entropy(logits, batch.input_ids[:, 1:][chosen], reduction="none")
+    kept = weights[chosen]
+    return (losses * kept).sum() / kept.sum(), features
+
+
+class PatchHead(nn.Module):
+    """A throw-away linear head: each patch tells its place, and the thing in it if there is one."""
+
+    def __init__(self, hidden: int, places: int, classes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.places, self.classes = places, classes
+        self.linear = nn.Linear(hidden, places + 1 + sum(classes))
+
+    def loss(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed loss, and the share of right values: place, presence, attributes (2+K,).
+
+        ``features`` (..., P, hidden), ``labels`` (..., P, K) with -1 throughout for no thing.
+        """
+        output = self.linear(features.reshape(-1, features.shape[-1]))
+        labels = labels.reshape(-1, labels.shape[-1])
+        place, presence, values = output.split((self.places, 1, sum(self.classes)), -1)
+        where = torch.arange(self.places).repeat(len(labels) // self.places)
+        there = labels[:, 0] >= 0
+        total = functional.cross_entropy(place, where)
+        total = total + functional.binary_cross_entropy_with_logits(presence[:, 0], there.float())
+        right = [(place.argmax(-1) == where), (presence[:, 0] > 0) == there]
+        for column, scores in enumerate(values[there].split(self.classes, -1)):
+            target = labels[there, column]
+            total = total + functional.cross_entropy(scores, target)
+            right.append(scores.argmax(-1) == target)
+        return total, torch.stack([flags.float().mean() for flags in right]).detach()

@@ -1,0 +1,90 @@
+"""The resumable state of a warm start: tensors in safetensors, the rest in JSON, no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ekipl_lab.errors import DataError
+
+_TENSORS, _FACTS = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is: ``step`` steps of stage number ``stage`` are done."""
+
+    stage: int
+    step: int
+    seconds: float
+    fingerprint: str
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, torch.Tensor]:
+    """The optimizer's state as flat tensors, ``prefix/<parameter index>/<name>``."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{prefix}/{index}/{name}": torch.as_tensor(value).detach().clone().contiguous()
+        for index, entry in state.items()
+        for name, value in entry.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str
+) -> None:
+    """Put back what ``optimizer_tensors`` gave; parameter groups keep their own settings."""
+    entries: dict[int, dict[str, Any]] = {}
+    for key, value in tensors.items():
+        head, _, rest = key.partition("/")
+        if head == prefix:
+            index, _, name = rest.partition("/")
+            entries.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+def save_state(folder: Path, tensors: Mapping[str, torch.Tensor], progress: Progress) -> None:
+    """Replace the state in ``folder``; a reader sees the old state or the new one, never a mix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".state.", dir=folder))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, staging / _TENSORS)
+    (staging / _FACTS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+    name = f"state-{progress.stage:02d}-{progress.step:06d}"
+    target = folder / name
+    if target.exists():
+        shutil.rmtree(target)
+    staging.replace(target)
+    pointer = folder / ".current.tmp"
+    pointer.write_text(name, encoding="utf-8")
+    os.replace(pointer, folder / "current")  # noqa: PTH105
+    for other in folder.glob("state-*"):
+        if other.name != name:
+            shutil.rmtree(other)
+
+
+def load_state(folder: Path, fingerprint: str) -> tuple[dict[str, torch.Tensor], Progress] | None:
+    """The saved state, or None where there is none.
+
+    Raises DataError if it belongs to another configuration.
+    """
+    pointer = folder / "current"
+    if not pointer.is_file():
+        return None
+    source = folder / pointer.read_text(encoding="utf-8").strip()
+    progress = Progress(**json.loads((source / _FACTS).read_text(encoding="utf-8")))
+    if progress.fingerprint != fingerprint:
+        raise DataError(
+            f"{str(folder)!r} holds the state of another warm start; "
+            "delete that folder or choose another work_dir."
+        )
+    return load_file(source / _TENSORS), progress
