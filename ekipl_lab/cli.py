@@ -71,7 +71,7 @@ def train(args: argparse.Namespace) -> int:
 
     config = load_config(args.config, args.overrides)
     if args.dry_run:
-        from ekipl_lab.training.config import describe_plan
+        from ekipl_lab.training.plan import describe_plan
 
         print(describe_plan(config))
         return 0
@@ -126,7 +126,7 @@ def compare(args: argparse.Namespace) -> int:
         for cell in cells:
             print(shlex.join(studies.command(cell, fresh=args.fresh)))
         return 0
-    from ekipl_lab.training.config import check_comparable
+    from ekipl_lab.training.plan import check_comparable
 
     check_comparable([(cell.name, cell.config, cell.overrides) for cell in cells])
     from ekipl_lab.console import CellProgress
