@@ -31,9 +31,9 @@ def doctor(args: argparse.Namespace) -> int:
 
 def data_list(args: argparse.Namespace) -> int:
     """Print the benchmarks with their tasks, families and splits."""
-    from ekipl_lab.benchmarks import describe
+    from ekipl_lab.commands import list_benchmarks
 
-    print(describe())
+    list_benchmarks()
     return 0
 
 
@@ -58,9 +58,10 @@ def data_preview(args: argparse.Namespace) -> int:
 
 def sft(args: argparse.Namespace) -> int:
     """Supervised warm start of a tiny policy."""
-    from ekipl_lab.training.sft import run_sft_file
+    from ekipl_lab.training.sft import run_sft
+    from ekipl_lab.training.sft_config import load_sft_config
 
-    folder = run_sft_file(args.config, args.overrides)
+    folder = run_sft(load_sft_config(args.config))
     print(f"Policy saved in {folder}")
     return 0
 
@@ -110,7 +111,7 @@ def stop_with_parent() -> None:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Evaluate a policy checkpoint or a teacher on a split."""
-    from ekipl_lab.evaluation.command import evaluate_command
+    from ekipl_lab.commands import evaluate_command
 
     return evaluate_command(args)
 
@@ -162,7 +163,7 @@ def report(args: argparse.Namespace) -> int:
 
 def teach_preview(args: argparse.Namespace) -> int:
     """Ask the teachers of a config for actions on a few samples, score and print them."""
-    from ekipl_lab.evaluation.command import preview_teachers
+    from ekipl_lab.commands import preview_teachers
 
     return preview_teachers(args)
 
@@ -173,9 +174,10 @@ def app(args: argparse.Namespace) -> int:
         import gradio  # noqa: F401
     except ImportError as error:
         raise ConfigError("The app needs its extra; install it with `make app`.") from error
+    from ekipl_lab.commands import require_clone
+
     root = Path(__file__).resolve().parent.parent
-    if not (root / "app" / "main.py").is_file():
-        raise ConfigError("The app is started from a clone of the project; app/ is not here.")
+    require_clone(root)
     command = [sys.executable, "-m", "app", "--port", str(args.port)]
     os.chdir(root)
     os.execv(sys.executable, command)
@@ -215,7 +217,7 @@ def build_parser() -> argparse.ArgumentParser:
     preview = _config_options(add(teach, "preview", teach_preview))
     preview.add_argument("--limit", type=int, default=16, help="samples to ask about")
     preview.add_argument("--show", type=int, default=2, help="samples to print in full")
-    _config_options(add(commands, "sft", sft))
+    add(commands, "sft", sft).add_argument("--config", type=Path, required=True, help="YAML file")
     training = _config_options(add(commands, "train", train))
     training.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     training.add_argument("--fresh", action="store_true", help="do not continue; start anew")

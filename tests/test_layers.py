@@ -26,7 +26,7 @@ TIERS = [
     {"evaluation", "plots", "group_doctor", "usefulness"},
     {"training"},
     {"report", "studies", "live", "biaslab"},
-    {"console", "doctor"},
+    {"console", "doctor", "commands"},
     {"cli"},
     {"__main__"},
 ]
