@@ -28,7 +28,7 @@ QUESTION = (
     "counting counted found find Find list List describe Describe scene look Look see it's its "
     "this these those they so thus hence therefore because since since also still now next kept "
     "keep gone out drop dropped skip skipped stay stays right wrong answer Answer compare Compare "
-    "Suppose suppose When when Take taken make made"
+    "Suppose suppose When when Take taken make makes made More Fewer Say say Where where for For"
 )
 PLACES = (
     "top bottom middle center upper lower row column cell corner above below near far front "

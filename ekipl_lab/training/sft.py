@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ekipl_lab.benchmarks.chains import CHAIN_STYLES
@@ -121,7 +122,8 @@ class WarmStart:
             self.stream.batch(self.step, stage.batch_size), self.token_weights
         )
         numbers: dict[str, float] = {}
-        loss = torch.zeros(())
+        loss: Tensor = torch.zeros(())
+        features: Tensor | None
         if stage.kind == "vision":
             assert batch.patches is not None
             features = encode_images(
@@ -136,7 +138,7 @@ class WarmStart:
             loss = loss + weight * patch_loss
             numbers |= {"patch_loss": patch_loss.item(), "patch_right": right.min().item()}
             numbers["place_right"] = right[0].item()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         factor = rate_factor(self.step, stage)
         for optimizer, rate in zip(self.optimizers, (stage.matrix_lr, stage.rest_lr), strict=True):

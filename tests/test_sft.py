@@ -1,0 +1,248 @@
+"""The supervised warm start: batches, forward pass, schedule, resuming."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ekipl_lab.benchmarks.mini import iterate
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.policies import as_policy, build_tiny_policy, load_policy
+from ekipl_lab.policies.source import encode_prompts
+from ekipl_lab.training.sft import WarmStart, rate_factor, run_sft
+from ekipl_lab.training.sft_config import SFTConfig, Stage, load_sft_config, sft_config_from
+from ekipl_lab.training.sft_data import BatchEncoder, Example, ExampleStream, parse_mixture
+from ekipl_lab.training.sft_model import PatchHead, encode_images, forward, mrope_positions
+from ekipl_lab.types import Sample
+
+torch.set_num_threads(1)
+STYLES = ("short", "walk")
+
+
+def config(folder: Path, **changes: object) -> SFTConfig:
+    stages = [
+        {
+            "name": "see",
+            "kind": "vision",
+            "steps": 3,
+            "batch_size": 4,
+            "warmup": 0,
+            "mixture": {"caption": 1},
+        },
+        {
+            "name": "say",
+            "steps": 4,
+            "warmup": 0,
+            "batch_size": 4,
+            "patch_loss": 0.1,
+            "mixture": {"where": 1, "match_text": 1, "count_one:walk": 1},
+        },
+    ]
+    data = {
+        "name": "test",
+        "task": "counting",
+        "size": "nano",
+        "save_every": 2,
+        "work_dir": str(folder / "work"),
+        "output": str(folder / "out"),
+        "stages": stages,
+    }
+    return sft_config_from(data | changes, "test")
+
+
+def examples(count: int) -> list[Example]:
+    stream = iterate(task="counting", split="train", families=["count_pair", "where"])
+    samples = [next(stream) for _ in range(count)]
+    return [Example(s, f"<think> red </think><answer>{s.answer}</answer>") for s in samples]
+
+
+def test_the_batched_forward_is_the_models_own() -> None:
+    policy = as_policy(*build_tiny_policy("nano", 0))
+    encoder = BatchEncoder(policy.processor)
+    batch = encoder.encode(examples(3), {})
+    loss, features = forward(policy.model, batch, encoder.grid)
+    total, count = 0.0, 0
+    for example in examples(3):
+        inputs = dict(encode_prompts(policy, [example.sample]))
+        ids = policy.processor.tokenizer(example.completion, return_tensors="pt").input_ids
+        ids = torch.cat([ids, torch.tensor([[policy.processor.tokenizer.eos_token_id]])], 1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        zeros = torch.zeros_like(ids)
+        inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], zeros], 1)
+        logits = policy.model(**inputs).logits[0, -ids.shape[1] - 1 : -1]
+        total -= logits.log_softmax(-1).gather(-1, ids[0][:, None]).sum().item()
+        count += ids.shape[1]
+    assert loss.item() == pytest.approx(total / count, abs=1e-4)
+    assert features is not None and features.shape == (3, 1, 16, 32)
+
+
+def test_batched_vision_is_the_models_own() -> None:
+    model, processor = build_tiny_policy("nano", 0)
+    encoder = BatchEncoder(processor)
+    images = [example.sample.images[0] for example in examples(2)]
+    inputs = processor.image_processor(images=images, return_tensors="pt")
+    expected = torch.cat(
+        list(model.model.get_image_features(**inputs, return_dict=True).pooler_output)
+    )
+    ours = torch.stack([torch.from_numpy(encoder.patches(image)) for image in images])
+    assert torch.allclose(inputs["pixel_values"], ours.flatten(0, 1), atol=1e-6)
+    features = encode_images(model.model.visual, ours, encoder.grid)
+    assert torch.allclose(features.flatten(0, 1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("images", [0, 1, 2])
+def test_positions_are_the_models_own(images: int) -> None:
+    policy = as_policy(*build_tiny_policy("nano", 0))
+    pictures = tuple(example.sample.images[0] for example in examples(2))[:images]
+    sample = Sample("t", "counting", "test", pictures, "How many red things?", "1", "number")
+    inputs = encode_prompts(policy, [sample])
+    ours = mrope_positions(images, (4, 4), inputs["input_ids"].shape[1])
+    if images == 0:
+        assert ours.tolist() == [list(range(inputs["input_ids"].shape[1]))] * 3
+        return
+    expected, _ = policy.model.model.get_rope_index(
+        inputs["input_ids"],
+        image_grid_thw=inputs["image_grid_thw"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+    )
+    assert torch.equal(ours, expected[:, 0])
+
+
+def test_rows_are_the_prompt_then_the_completion_then_eos() -> None:
+    policy = as_policy(*build_tiny_policy("nano", 0))
+    example = examples(1)[0]
+    tokenizer = policy.processor.tokenizer
+    red = tokenizer(" red").input_ids[0]
+    batch = BatchEncoder(policy.processor).encode([example], {red: 3.0})
+    prompt = encode_prompts(policy, [example.sample])["input_ids"][0].tolist()
+    row = batch.input_ids[0].tolist()
+    assert row[: len(prompt)] == prompt
+    completion = tokenizer(example.completion).input_ids
+    assert row[len(prompt) :] == [*completion, tokenizer.eos_token_id]
+    weights = batch.target_weights[0].tolist()
+    assert weights[: len(prompt)] == [0.0] * len(prompt)
+    assert weights[len(prompt) : len(prompt) + 3] == [1.0, 3.0, 1.0]
+
+
+def test_an_image_of_another_size_is_refused() -> None:
+    sample = next(iterate(task="counting", split="train", families=["where"], image_size=112))
+    encoder = BatchEncoder(build_tiny_policy("nano", 0)[1])
+    with pytest.raises(ConfigError, match="112 x 112 pixels but the policy takes 56 x 56"):
+        encoder.patches(sample.images[0])
+
+
+def test_patch_head_by_hand() -> None:
+    head = PatchHead(hidden=1, places=2, classes=(2,))
+    with torch.no_grad():
+        head.linear.weight.zero_()
+        head.linear.bias.zero_()
+    labels = torch.tensor([[[-1], [1]]])
+    loss, right = head.loss(torch.ones(1, 2, 1), labels)
+    assert loss.item() == pytest.approx(3 * 0.6931472)
+    assert right.tolist() == [0.5, 0.5, 0.0]
+
+
+def test_rate_by_hand() -> None:
+    stage = Stage(name="s", steps=101, warmup=2, final=0.2, mixture={"where": 1})
+    assert [rate_factor(step, stage) for step in (0, 1, 50, 100)] == pytest.approx(
+        [0.5, 0.992, 0.6, 0.2]
+    )
+
+
+def test_mixtures() -> None:
+    drills = parse_mixture({"where": 1, "count_one:walk": 3}, "counting", STYLES)
+    assert [(d.family, d.style, d.share) for d in drills] == [
+        ("where", "short", 0.25),
+        ("count_one", "walk", 0.75),
+    ]
+    with pytest.raises(ConfigError, match="did you mean 'count_one'"):
+        parse_mixture({"count_on": 1}, "counting", STYLES)
+    with pytest.raises(ConfigError, match="Unknown chain style 'wlk'"):
+        parse_mixture({"where:wlk": 1}, "counting", STYLES)
+    with pytest.raises(ConfigError, match="mixture is empty"):
+        parse_mixture({}, "counting", STYLES)
+
+
+def test_stream_reads_the_train_split_only_and_repeats_itself() -> None:
+    drills = parse_mixture({"where": 1, "match_text": 1}, "counting", STYLES)
+    stream = ExampleStream("counting", drills, seed=3, image_size=56)
+    steps = [stream.batch(step, 4) for step in range(8)]
+    assert {e.sample.split for batch in steps for e in batch} == {"train"}
+    assert {len({len(e.sample.images) for e in batch}) for batch in steps} == {1}
+    assert {len(batch[0].sample.images) for batch in steps} == {0, 1}
+    again = ExampleStream("counting", drills, seed=3, image_size=56).batch(5, 4)
+    assert [e.completion for e in again] == [e.completion for e in steps[5]]
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
+    whole = run_sft(config(tmp_path / "a"))
+    broken = config(tmp_path / "b")
+    first = WarmStart(broken)
+    for _ in range(3):
+        first.train_step()
+    first.next_stage()
+    first.train_step()
+    first.train_step()
+    first.save()
+    first.train_step()  # lost: the process dies here
+    resumed = WarmStart(broken)
+    assert (resumed.stage.name, resumed.step) == ("say", 2)
+    again = run_sft(broken)
+    left, right = load_policy(whole).model.state_dict(), load_policy(again).model.state_dict()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    fresh = build_tiny_policy("nano", 0)[0].state_dict()
+    assert not all(torch.allclose(left[name], fresh[name], atol=1e-3) for name in left)
+
+
+def test_state_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    run_sft(config(tmp_path))
+    with pytest.raises(DataError, match="state of another warm start"):
+        WarmStart(config(tmp_path, seed=1))
+
+
+def test_a_finished_run_does_not_train_again(tmp_path: Path) -> None:
+    rows: list[dict[str, float | str]] = []
+    run_sft(config(tmp_path), log=rows.append)
+    assert [(row["stage"], row["step"]) for row in rows] == [("see", 3), ("say", 4)]
+    assert "patch_loss" in rows[0] and "text_loss" in rows[1]
+    run_sft(config(tmp_path), log=rows.append)
+    assert len(rows) == 2
+    assert json.dumps(rows)
+
+
+def test_the_vision_stage_learns_to_see(tmp_path: Path) -> None:
+    stage = {
+        "name": "see",
+        "kind": "vision",
+        "steps": 60,
+        "batch_size": 16,
+        "rest_lr": 0.005,
+        "warmup": 5,
+        "mixture": {"caption": 1},
+    }
+    run = WarmStart(config(tmp_path, stages=[stage]))
+    losses = [run.train_step()["patch_loss"] for _ in range(60)]
+    assert sum(losses[-5:]) / 5 < 0.85 * losses[0]
+
+
+def test_wrong_keys_get_the_nearest_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'seed'"):
+        config(tmp_path, sed=1)
+    stage = {"name": "s", "steps": 1, "mixture": {"where": 1}, "matrix_rl": 0.1}
+    with pytest.raises(ConfigError, match="did you mean 'matrix_lr'"):
+        config(tmp_path, stages=[stage])
+    with pytest.raises(ConfigError, match=r"stages\.0\.steps"):
+        config(tmp_path, stages=[stage | {"steps": 0}])
+    with pytest.raises(ConfigError, match="Cannot read"):
+        load_sft_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("sft_*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_loads(path: Path) -> None:
+    loaded = load_sft_config(path)
+    for stage in loaded.stages:
+        assert parse_mixture(stage.mixture, loaded.task, STYLES)
