@@ -60,6 +60,11 @@ def prompt_text(sample: Sample) -> str:
     """The text of the user turn."""
     if sample.id.split("/", 1)[0] in BARE_BENCHMARKS:
         return sample.question
+    return instructed_text(sample)
+
+
+def instructed_text(sample: Sample) -> str:
+    """The question with its rules and the form of the answer, for models that need to be told."""
     rules = [TRANSFORMATION_RULES] if sample.answer_type == "calls" else []
     form = [ANSWER_FORMS[sample.answer_type]] if sample.answer_type in ANSWER_FORMS else []
     return "\n\n".join([*rules, sample.question + _choices(sample), " ".join([_FORM, *form])])

@@ -1,5 +1,6 @@
 """The ledger: nothing is sent unreserved, nothing is used uncommitted, doubt counts as spent."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,8 +79,10 @@ def test_a_budget_covers_two_calls_and_refuses_the_third(
     store: Store, budget: Budget, words: str
 ) -> None:
     ledger = Ledger(store, "a", budget=budget)
-    opened(ledger)
-    opened(ledger)
+    calls = [opened(ledger), opened(ledger)]
+    assert isinstance(ledger.open(INTENT), Wait)  # what is in flight may end cheaper
+    for call in calls:
+        ledger.fail(call, "time-out", maybe_billed=True)
     with pytest.raises(BudgetExceeded, match=words) as caught:
         ledger.open(replace(INTENT, sample_id="s/3"))
     assert "s/3" in str(caught.value)
@@ -88,10 +91,22 @@ def test_a_budget_covers_two_calls_and_refuses_the_third(
 
 
 def test_a_budget_is_of_the_store_not_of_the_process(store: Store) -> None:
-    opened(Ledger(store, "a", budget=Budget(calls=1)))
+    first = Ledger(store, "a", budget=Budget(calls=1))
+    first.fail(opened(first), "time-out", maybe_billed=True)
     again = Ledger(Store(store.path), "a", budget=Budget(calls=1))
     with pytest.raises(BudgetExceeded):
         again.open(INTENT)
+
+
+def test_what_a_dead_process_had_in_flight_counts_as_spent(store: Store) -> None:
+    first = Ledger(store, "a", budget=Budget(calls=1))
+    opened(first)
+    assert isinstance(first.open(INTENT), Wait)
+    gone = f"{socket.gethostname()}:1:12345:dead"  # process 1 lives, but began at another time
+    with store.write() as db:
+        db.execute("UPDATE calls SET owner = ?", (gone,))
+    with pytest.raises(BudgetExceeded):
+        first.open(INTENT)
 
 
 def test_a_budget_of_nothing_sends_nothing(store: Store) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from ekipl_lab.errors import BudgetExceeded
 from ekipl_lab.sources.cache import ActionCache, Value
-from ekipl_lab.sources.cache_store import Store
+from ekipl_lab.sources.cache_store import Store, is_gone
 from ekipl_lab.sources.limits import (
     NANO,
     WINDOW_SECONDS,
@@ -34,6 +34,8 @@ from ekipl_lab.sources.limits import (
 
 SENT, COMMITTED, REFUSED, UNRESOLVED = "sent", "committed", "refused", "unresolved"
 MAX_ERROR_LENGTH = 500
+SETTLE_SECONDS = 0.1  # between two looks at requests in flight that hold the budget
+LONGEST_CALL_SECONDS = 900.0  # a request sent before that is not waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,16 @@ class Ledger:
         """Write the intent and reserve, or say how long to wait.
 
         Returns the call's number. Raises BudgetExceeded, with nothing written, if the budget does
-        not cover it. Rates and budget hold over all processes that share the store.
+        not cover it, however cheaply the requests in flight may end. Rates and budget hold over
+        all processes that share the store.
         """
         now = self._clock()
         with self.store.write() as db:
             asked = Amounts(1, intent.tokens, intent.nano_usd)
-            problem = over_budget(self._used(db), asked, self.budget)
+            used = self._used(db)
+            problem = over_budget(used, asked, self.budget)
+            if problem and not over_budget(used + -self._in_flight(db, now), asked, self.budget):
+                return Wait(SETTLE_SECONDS)
             if problem:
                 raise BudgetExceeded(
                     f"Teacher {intent.teacher!r}: the budget of account {self.account!r} does not "
@@ -208,6 +214,15 @@ class Ledger:
             "SELECT calls, tokens, nano_usd FROM totals WHERE account = ?", (self.account,)
         ).fetchone()
         return Amounts(*row) if row else Amounts()
+
+    def _in_flight(self, db: sqlite3.Connection, now: float) -> Amounts:
+        """What requests in flight of living processes hold: some of it may come back."""
+        rows = db.execute(
+            "SELECT owner, count(*), sum(tokens), sum(nano_usd) FROM calls "
+            "WHERE account = ? AND state = ? AND sent > ? GROUP BY owner",
+            (self.account, SENT, now - LONGEST_CALL_SECONDS),
+        ).fetchall()
+        return sum((Amounts(*row[1:]) for row in rows if not is_gone(row[0])), Amounts())
 
     def _seconds_to_wait(self, db: sqlite3.Connection, now: float, tokens: int) -> float:
         if self._rpm is None and self._tpm is None:

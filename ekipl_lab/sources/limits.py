@@ -39,6 +39,10 @@ class Amounts:
             self.calls + other.calls, self.tokens + other.tokens, self.nano_usd + other.nano_usd
         )
 
+    def __neg__(self) -> Amounts:
+        """The opposite, field by field."""
+        return Amounts(-self.calls, -self.tokens, -self.nano_usd)
+
     @property
     def usd(self) -> float:
         """Money in US dollars."""

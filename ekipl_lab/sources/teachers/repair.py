@@ -1,0 +1,145 @@
+"""Near-misses of the form ``<think>...</think><answer>...</answer>``, brought to it.
+
+A repair changes tags and white space, never the words between them, and never invents an answer:
+the answer of a repaired text is a contiguous part of what the teacher wrote. A text that is well
+formed stays as it is, one that is ambiguous (two answers, an answer within the reasoning) stays
+wrong. Repairs, by name, in the order they are tried:
+
+- `fence`: code fences around the whole text are taken off;
+- `tags`: `< Think >`, `<thinking>`, `<reasoning>`, `<final_answer>` become `<think>`, `<answer>`;
+- `open_think`: a lone `</think>` gets its `<think>` (the server's template had opened the block);
+- `last_line`: no answer tag, and the last line is `Answer: 5` or `Final answer: 5`: it becomes
+  `<answer>5</answer>`;
+- `close_answer`: a text that ended by itself within one line of answer gets its `</answer>`;
+- `wrap_think`: words before `<answer>`, without any think tag, go into `<think>`;
+- `close_think`: `<think>` that is never closed before `<answer>` gets its `</think>`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ekipl_lab.parsing import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    TAGS,
+    THINK_CLOSE,
+    THINK_OPEN,
+    parse_completion,
+)
+
+REPAIR_VERSION = "1"
+
+_NAMES = {
+    "think": "think",
+    "thinking": "think",
+    "thought": "think",
+    "reasoning": "think",
+    "answer": "answer",
+    "final_answer": "answer",
+    "finalanswer": "answer",
+}
+_TAG = re.compile(rf"<[ \t]{{0,3}}(/?)[ \t]{{0,3}}({'|'.join(_NAMES)})[ \t]{{0,3}}>", re.IGNORECASE)
+_FENCE = re.compile(r"\A\s*```[A-Za-z]*\n(.*)\n```\s*\Z", re.DOTALL)
+_LAST_LINE = re.compile(
+    r"\A(\*\*|#+ ?)?(the )?(final )?answer( is)?\s*:\s*(\*\*)?\s*(?P<answer>[^\n]+?)\s*(\*\*)?\Z",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A completion and the names of the repairs that made it."""
+
+    completion: str
+    repairs: tuple[str, ...] = ()
+
+
+def repair(text: str, *, finished: bool = True) -> Repaired:
+    """Bring a near-miss to the form; pure, and a second repair changes nothing.
+
+    ``finished`` is False for a text that was cut off: its open answer is not closed. If the repairs
+    do not lead to a well-formed completion, the text is returned as it was.
+    """
+    if parse_completion(text).format_ok:
+        return Repaired(text)
+    current, names = text, []
+    for name, step in _STEPS.items():
+        if name == "close_answer" and not finished:
+            continue
+        changed = step(current)
+        if changed != current:
+            current = changed
+            names.append(name)
+    if not parse_completion(current).format_ok:
+        return Repaired(text)
+    return Repaired(current, tuple(names))
+
+
+def with_reasoning(text: str, reasoning: str) -> str:
+    """Map an API's own reasoning field into ``<think>``, unless the text has a think block.
+
+    Tags within the reasoning stay as they are: parsing then finds the text ambiguous, and says so.
+    """
+    if not reasoning.strip() or THINK_OPEN in text or THINK_CLOSE in text:
+        return text
+    return f"{THINK_OPEN}{reasoning.strip()}{THINK_CLOSE}{text.strip()}"
+
+
+def _fence(text: str) -> str:
+    match = _FENCE.match(text)
+    return match[1] if match else text
+
+
+def _tags(text: str) -> str:
+    return _TAG.sub(lambda match: f"<{match[1]}{_NAMES[match[2].lower()]}>", text)
+
+
+def _open_think(text: str) -> str:
+    if THINK_OPEN in text or text.count(THINK_CLOSE) != 1:
+        return text
+    return THINK_OPEN + text
+
+
+def _last_line(text: str) -> str:
+    if ANSWER_OPEN in text or ANSWER_CLOSE in text:
+        return text
+    body, _, last = text.rstrip().rpartition("\n")
+    match = _LAST_LINE.match(last.strip())
+    if not match or (THINK_OPEN in text and THINK_CLOSE not in body):
+        return text
+    return f"{body}\n{ANSWER_OPEN}{match['answer']}{ANSWER_CLOSE}"
+
+
+def _close_answer(text: str) -> str:
+    _, opened, answer = text.partition(ANSWER_OPEN)
+    if not opened or any(tag in answer for tag in TAGS) or "\n" in answer.strip():
+        return text
+    return text.rstrip() + ANSWER_CLOSE
+
+
+def _wrap_think(text: str) -> str:
+    before, opened, rest = text.partition(ANSWER_OPEN)
+    if not opened or THINK_OPEN in text or THINK_CLOSE in text or not before.strip():
+        return text
+    return f"{THINK_OPEN}{before.strip()}{THINK_CLOSE}{opened}{rest}"
+
+
+def _close_think(text: str) -> str:
+    before, opened, rest = text.partition(ANSWER_OPEN)
+    if not opened or text.count(THINK_OPEN) != 1 or THINK_CLOSE in text:
+        return text
+    return f"{before.rstrip()}{THINK_CLOSE}{opened}{rest}"
+
+
+_STEPS: dict[str, Callable[[str], str]] = {
+    "fence": _fence,
+    "tags": _tags,
+    "open_think": _open_think,
+    "last_line": _last_line,
+    "close_answer": _close_answer,
+    "wrap_think": _wrap_think,
+    "close_think": _close_think,
+}
