@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from ekipl_lab.benchmarks.counting import chains as counting_chains
 from ekipl_lab.benchmarks.counting import check as counting_check
+from ekipl_lab.benchmarks.geometry import chains as geometry_chains
+from ekipl_lab.benchmarks.geometry import check as geometry_check
 from ekipl_lab.benchmarks.report import CHAIN_STYLES, FAULTS, ChainReport
 from ekipl_lab.errors import DataError, unknown_name
 from ekipl_lab.types import Sample
@@ -19,8 +21,14 @@ from ekipl_lab.types import Sample
 _Writer = Callable[[Sample, str, str, random.Random], str]
 _Checker = Callable[[Sample, str], ChainReport]
 
-WRITERS: dict[str, _Writer] = {"counting": counting_chains.write}
-CHECKERS: dict[str, _Checker] = {"counting": counting_check.check}
+WRITERS: dict[str, _Writer] = {
+    "counting": counting_chains.write,
+    "geometry": geometry_chains.write,
+}
+CHECKERS: dict[str, _Checker] = {
+    "counting": counting_check.check,
+    "geometry": geometry_check.check,
+}
 
 
 def write_chain(
