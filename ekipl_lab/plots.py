@@ -1,0 +1,311 @@
+"""Plotly figures from plain values: for the report, notebooks and the app alike.
+
+One figure is one panel, so that a page can lay several out side by side or below each other.
+Colours are those of Okabe and Ito, told apart by every kind of colour vision: an action source has
+the same colour in every figure, and an arm (a run that is compared) too. Arms also differ in their
+dashes and markers.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.types import POLICY
+
+#: What is trained on; not an action source of its own.
+KEPT = "kept"
+_POLICY_COLOUR, _KEPT_COLOUR = "#0072B2", "#222222"
+_TEACHER_COLOURS = ("#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255")
+_ARM_COLOURS = ("#5F6368", "#B5410A", "#00674F", "#6A3D9A", "#8A6D00", "#A0186F")
+_DASHES = ("dash", "solid", "dot", "dashdot", "longdash", "longdashdot")
+_MARKERS = ("circle-open", "circle", "square", "diamond", "triangle-up", "x")
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_GRID, _AXIS, _INK = "#E6E8EB", "#9AA0A6", "#202124"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of a curve, with its interval where there is one."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+#: Name of an arm or source -> its points by rising x.
+Curves = Mapping[str, Sequence[Point]]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A paired difference with its interval, for one slice of the items."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def source_colours(sources: Iterable[str]) -> dict[str, str]:
+    """One colour for each source: the policy's, that of what was kept, then teachers by id."""
+    names = set(sources)
+    fixed = {POLICY: _POLICY_COLOUR, KEPT: _KEPT_COLOUR}
+    teachers = sorted(names - set(fixed))
+    cycle = {name: _TEACHER_COLOURS[i % len(_TEACHER_COLOURS)] for i, name in enumerate(teachers)}
+    return {name: colour for name, colour in (fixed | cycle).items() if name in names}
+
+
+def points(history: Iterable[tuple[float, float]]) -> list[Point]:
+    """A metric's (step, value) points as a curve; NaN is left out."""
+    return [Point(x, y) for x, y in history if not math.isnan(y)]
+
+
+def smooth(curve: Sequence[Point], window: int) -> list[Point]:
+    """Each value replaced by the mean of itself and up to ``window - 1`` values before it."""
+    values = [point.y for point in curve]
+    return [
+        Point(point.x, sum(part) / len(part))
+        for i, point in enumerate(curve)
+        for part in [values[max(0, i + 1 - window) : i + 1]]
+    ]
+
+
+def learning_curves(
+    curves: Curves,
+    *,
+    title: str,
+    y_title: str,
+    x_title: str = "optimiser steps",
+    unit_interval: bool = True,
+) -> go.Figure:
+    """One line per arm, its interval as a band; ``unit_interval`` fixes y to 0..1."""
+    figure = _figure(title, x_title, y_title)
+    for index, (name, curve) in enumerate(curves.items()):
+        colour = _ARM_COLOURS[index % len(_ARM_COLOURS)]
+        _band(figure, curve, colour, name)
+        figure.add_scatter(
+            x=[p.x for p in curve],
+            y=[p.y for p in curve],
+            customdata=[[p.low, p.high] for p in curve],
+            name=_text(name),
+            legendgroup=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 2.2, "dash": _DASHES[index % len(_DASHES)]},
+            marker={"size": 8, "symbol": _MARKERS[index % len(_MARKERS)]},
+            hovertemplate=_hover(name, any(p.low is not None for p in curve)),
+        )
+    if unit_interval:
+        figure.update_yaxes(range=[-0.02, 1.02], tickformat=".1f", dtick=0.2)
+    return figure
+
+
+def source_lines(
+    curves: Curves,
+    *,
+    title: str,
+    y_title: str,
+    x_title: str = "optimiser steps",
+    colours: Mapping[str, str] | None = None,
+) -> go.Figure:
+    """One line per action source, and ``kept``: rewards apart, lengths, successes."""
+    colours = colours or source_colours(curves)
+    figure = _figure(title, x_title, y_title)
+    for name in sorted(curves, key=_source_order):
+        figure.add_scatter(
+            x=[p.x for p in curves[name]],
+            y=[p.y for p in curves[name]],
+            name=_text(name),
+            mode="lines",
+            line={
+                "color": colours[name],
+                "width": 2.6 if name == POLICY else 1.8,
+                "dash": "dot" if name == KEPT else "solid",
+            },
+            hovertemplate=_hover(name, False),
+        )
+    return figure
+
+
+def source_shares(
+    curves: Curves,
+    *,
+    title: str,
+    y_title: str = "share of kept actions",
+    colours: Mapping[str, str] | None = None,
+) -> go.Figure:
+    """Stacked areas, the policy at the bottom; the shares of a step add up to 1."""
+    colours = colours or source_colours(curves)
+    figure = _figure(title, "optimiser steps", y_title)
+    for name in sorted(curves, key=_source_order):
+        figure.add_scatter(
+            x=[p.x for p in curves[name]],
+            y=[p.y for p in curves[name]],
+            name=_text(name),
+            mode="lines",
+            stackgroup="sources",
+            line={"color": colours[name], "width": 0.6},
+            fillcolor=_rgba(colours[name], 0.78),
+            hovertemplate=_hover(name, False),
+        )
+    figure.update_yaxes(range=[0, 1], tickformat=".0%", dtick=0.25)
+    return figure
+
+
+def before_and_after(curves: Mapping[str, tuple[Sequence[Point], Sequence[Point]]]) -> go.Figure:
+    """Share of groups with zero spread per arm: before selection dotted, after it solid."""
+    figure = _figure(
+        "Groups that teach nothing", "optimiser steps", "share of groups with zero spread"
+    )
+    for index, (name, pair) in enumerate(curves.items()):
+        for when, dash, curve in zip(("before", "after"), ("dot", "solid"), pair, strict=True):
+            label = f"{name}, {when} selection"
+            figure.add_scatter(
+                x=[p.x for p in curve],
+                y=[p.y for p in curve],
+                name=_text(label),
+                mode="lines",
+                line={"color": _ARM_COLOURS[index % len(_ARM_COLOURS)], "width": 2, "dash": dash},
+                hovertemplate=_hover(label, False),
+            )
+    figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%", dtick=0.25)
+    return figure
+
+
+def differences(rows: Sequence[Difference], *, title: str, x_title: str) -> go.Figure:
+    """Paired differences with intervals, one row each, first on top; a line marks zero."""
+    figure = _figure(title, x_title, "")
+    shown = list(reversed(rows))
+    figure.add_scatter(
+        x=[row.value for row in shown],
+        y=[f"{_text(row.label)} (n = {row.n})" for row in shown],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [row.high - row.value for row in shown],
+            "arrayminus": [row.value - row.low for row in shown],
+            "color": _AXIS,
+            "thickness": 1.6,
+            "width": 4,
+        },
+        mode="markers",
+        marker={"size": 9, "color": _INK},
+        customdata=[[row.low, row.high] for row in shown],
+        hovertemplate="%{y}: %{x:+.3f} [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]"
+        "<extra></extra>",
+        showlegend=False,
+    )
+    figure.add_vline(x=0, line={"color": _INK, "width": 1})
+    height = 120 + 34 * max(1, len(rows))
+    figure.update_layout(height=height, margin={"l": 10, "b": 60})
+    figure.update_yaxes(automargin=True, showgrid=False)
+    figure.update_xaxes(tickformat="+.2f")
+    return figure
+
+
+def write_image(figure: go.Figure, path: str | Path, *, width: int = 760, scale: float = 2) -> Path:
+    """Draw a figure as a file (.png, .svg or .pdf by its ending) with kaleido and a browser.
+
+    Raises ConfigError where one of the two is missing.
+    """
+    target = Path(path)
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    try:
+        import kaleido  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ConfigError("Static figures need kaleido; `pip install kaleido`.") from error
+    if browser is None:
+        raise ConfigError("Static figures need a browser; Debian: apt-get install chromium.")
+    height = figure.layout.height or 360
+    options = {"format": target.suffix[1:], "width": width, "height": height, "scale": scale}
+    part = target.with_name(f".part-{target.name}")
+    kaleido.write_fig_sync(figure, path=part, opts=options, kopts={"path": browser})
+    return part.replace(target)
+
+
+_BROWSERS = ("chromium", "google-chrome", "chromium-browser", "chrome")
+
+
+def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
+    axis: dict[str, Any] = {
+        "gridcolor": _GRID,
+        "linecolor": _AXIS,
+        "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": _AXIS,
+        "automargin": True,
+    }
+    return go.Figure(
+        layout={
+            "template": "none",
+            "title": {"text": _text(title), "font": {"size": 15}, "x": 0, "xref": "paper"},
+            "font": {"family": _FONT, "size": 13, "color": _INK},
+            "paper_bgcolor": "#FFFFFF",
+            "plot_bgcolor": "#FFFFFF",
+            "height": 360,
+            "margin": {"l": 60, "r": 16, "t": 48, "b": 104},
+            "legend": {
+                "orientation": "h",
+                "yref": "container",
+                "yanchor": "bottom",
+                "y": 0.01,
+                "x": 0,
+                "traceorder": "normal",
+            },
+            "hoverlabel": {"font": {"family": _FONT}, "bgcolor": "#FFFFFF"},
+            "xaxis": {**axis, "title": _axis_title(x_title), "rangemode": "tozero"},
+            "yaxis": {**axis, "title": _axis_title(y_title)},
+        }
+    )
+
+
+def _axis_title(text: str) -> dict[str, Any]:
+    return {"text": _text(text), "standoff": 8, "font": {"size": 13}}
+
+
+def _band(figure: go.Figure, curve: Sequence[Point], colour: str, group: str) -> None:
+    known = [(p.x, p.low, p.high) for p in curve if p.low is not None and p.high is not None]
+    if len(known) < 2:
+        return
+    xs = [x for x, _, _ in known]
+    figure.add_scatter(
+        x=[*xs, *reversed(xs)],
+        y=[*(high for _, _, high in known), *(low for _, low, _ in reversed(known))],
+        fill="toself",
+        fillcolor=_rgba(colour, 0.13),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        legendgroup=group,
+        showlegend=False,
+    )
+
+
+def _hover(name: str, interval: bool) -> str:
+    limits = " [%{customdata[0]:.3f}, %{customdata[1]:.3f}]" if interval else ""
+    return f"{_text(name)}<br>%{{x:,}}: %{{y:.3f}}{limits}<extra></extra>"
+
+
+def _text(text: str) -> str:
+    """Plotly reads some HTML in texts; names of runs and teachers are not markup."""
+    return html.escape(text, quote=False)
+
+
+def _rgba(colour: str, alpha: float) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def _source_order(name: str) -> tuple[int, str]:
+    return {POLICY: 0, KEPT: 2}.get(name, 1), name
