@@ -93,13 +93,14 @@ def learning_curves(
     figure = _figure(title, x_title, y_title)
     for index, (name, curve) in enumerate(curves.items()):
         colour = _ARM_COLOURS[index % len(_ARM_COLOURS)]
-        _band(figure, curve, colour, name)
+        group = f"arm {index}"
+        _band(figure, curve, colour, group)
         figure.add_scatter(
             x=[p.x for p in curve],
             y=[p.y for p in curve],
             customdata=[[p.low, p.high] for p in curve],
             name=_text(name),
-            legendgroup=name,
+            legendgroup=group,
             mode="lines+markers",
             line={"color": colour, "width": 2.2, "dash": _DASHES[index % len(_DASHES)]},
             marker={"size": 8, "symbol": _MARKERS[index % len(_MARKERS)]},
