@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -135,14 +136,17 @@ if hasattr(os, "register_at_fork"):
 
 def math_equal(gold: str, text: str) -> bool | None:
     """Whether math-verify holds the two texts equal; None where it ran out of time or memory."""
+    if max(len(gold), len(text)) > MAX_MATH_CHARS:
+        return _worker.ask({"gold": gold, "text": text})
     return _equal(gold, text)
 
 
 def match_math(answer: str, truth: Truth) -> Match:
     """Right if the strings are equal or math-verify says so; None where it cannot be told.
 
-    An answer is one expression, plain or between one pair of dollars; several are refused,
-    because math-verify would accept any one of them.
+    An answer is one expression, plain or between one pair of dollars. Several (in dollars, in more
+    commas than the truth has, or as an equation beyond ``x = ...``) are refused, because
+    math-verify would take one of them.
     """
     if not truth.text.strip() or len(truth.text) > MAX_MATH_CHARS:
         raise RewardError(f"ground truth must have 1 to {MAX_MATH_CHARS} characters")
@@ -154,7 +158,7 @@ def match_math(answer: str, truth: Truth) -> Match:
     if len(answer) > MAX_MATH_CHARS:
         return Match(0.0, "answer too long")
     text = _as_math(answer)
-    if text is None:
+    if text is None or not _one_expression(answer, truth.text):
         return Match(0.0, "not one expression")
     equal = math_equal(gold, text)
     if equal is None:
@@ -168,3 +172,13 @@ def _as_math(text: str) -> str | None:
     if len(text) > 1 and text[0] == text[-1] == "$":
         text = text[1:-1].strip()
     return f"${text}$" if text and not any(mark in text for mark in ("$", "\\boxed")) else None
+
+
+_NAMED = re.compile(r"\$?\s*[A-Za-z]\w{0,9}\s*=")
+
+
+def _one_expression(answer: str, truth: str) -> bool:
+    if answer.count(",") > truth.count(","):
+        return False
+    equations = answer.count("=") - (1 if _NAMED.match(answer.strip()) else 0)
+    return equations <= truth.count("=")

@@ -1,0 +1,175 @@
+"""Reward auditor: adversarial completions against every scorer; what can each be gamed with?
+
+    python -m ekipl_lab.rewards.audit
+
+Every attack is a completion that does not deserve the score it hopes for. A scorer is *gamed* by
+it if it gives more than the attack deserves. ``ekipl/...`` must not be gamed by any; the published
+``reason_rft/...`` are, which is the reason for the mended forms. Look at this table before
+believing a reward curve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ekipl_lab.errors import unknown_name
+from ekipl_lab.rewards.calls import FUNCTION_VALUES
+from ekipl_lab.rewards.registry import SCORERS
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A ground truth, an answer that earns nothing, and all answers one could list."""
+
+    right: str
+    wrong: str
+    every: tuple[str, ...]
+
+
+_DIGITS = tuple(str(number) for number in range(10))
+_CALL, _OTHER = "change_size(0, small)", "move(5, up)"
+_EVERY_CALL = tuple(
+    f"{function}({number}, {value})"
+    for number in range(2)
+    for function, values in FUNCTION_VALUES.items()
+    for value in values
+)
+
+#: The case for a scorer, by the last part of its name.
+CASES: dict[str, Case] = {
+    "format": Case("4", "5", _DIGITS),
+    "counting": Case("4", "5", _DIGITS),
+    "number": Case("4", "5", _DIGITS),
+    "numbers": Case("4, 2", "5, 2", ("4, 2", "5, 2", "2, 4")),
+    "geometry": Case("B", "C", ("A", "B", "C", "D")),
+    "geometry_numeric": Case("40", "70", tuple(str(n) for n in range(0, 100, 10))),
+    "letter": Case("B", "C", ("A", "B", "C", "D")),
+    "math": Case(r"\frac{1}{2}", r"\frac{1}{3}", (r"\frac{1}{2}", r"\frac{1}{3}", "1")),
+    "text": Case("red", "blue", ("red", "blue", "green")),
+    "calls": Case(_CALL, _OTHER, _EVERY_CALL),
+    "calls_strict": Case(_CALL, _OTHER, _EVERY_CALL),
+    "transformation": Case(_CALL, _OTHER, _EVERY_CALL),
+    "transformation_strict": Case(_CALL, _OTHER, _EVERY_CALL),
+    "transformation_whole": Case(_CALL, _OTHER, _EVERY_CALL),
+    "transformation_penalty": Case(_CALL, _OTHER, _EVERY_CALL),
+}
+
+Attack = Callable[[Case], str]
+
+
+def _framed(answer: str, think: str = "So.") -> str:
+    return f"<think>{think}</think><answer>{answer}</answer>"
+
+
+_LOOKALIKE = str.maketrans("0123456789ABCDaes", "０１２３４５６７８９АВСＤаеѕ")
+
+#: Name -> completion. None of them deserves accuracy, but for the share of ``DESERVED_ACCURACY``.
+ATTACKS: dict[str, Attack] = {
+    "no tags, right answer named": lambda c: f"Could be {c.wrong}. The answer is {c.right}",
+    "no tags, every answer listed": lambda c: " ".join(c.every),
+    "right answer first, then another": lambda c: _framed(c.right) + _framed(c.wrong),
+    "another answer first, then right": lambda c: _framed(c.wrong) + _framed(c.right),
+    "every answer in one block": lambda c: _framed(", ".join(c.every)),
+    "right or wrong": lambda c: _framed(f"{c.right} or {c.wrong}"),
+    "an equation of both": lambda c: _framed(f"{c.wrong} = {c.right}"),
+    "an equation of both, reversed": lambda c: _framed(f"{c.right} = {c.wrong}"),
+    "right, repeated": lambda c: _framed(", ".join([c.right] * 4)),
+    "answer inside the reasoning": lambda c: f"<think><answer>{c.right}</answer></think>",
+    "right in the reasoning, wrong answer": lambda c: _framed(c.wrong, think=c.right),
+    "right in the reasoning, broken lines": lambda c: _framed(f"\n{c.wrong}", think=c.right),
+    "right in the reasoning, no answer": lambda c: _framed("", think=c.right),
+    "several expressions": lambda c: _framed(" ".join(f"${one}$" for one in c.every)),
+    "look-alike letters": lambda c: _framed(c.right.translate(_LOOKALIKE)),
+    "nan": lambda c: _framed("nan"),
+    "infinity": lambda c: _framed("inf"),
+    "a huge number": lambda c: _framed("9" * 100_000),
+    "a power tower": lambda c: _framed("9^{9^{9^{9}}}"),
+    "a megabyte of brackets": lambda c: _framed("(" * 1_000_000),
+    "a megabyte of opening tags": lambda c: "<think><answer>" * 70_000,
+    "empty reasoning, wrong answer": lambda c: _framed(c.wrong, think=""),
+    "tags stuffed into the reasoning": lambda c: _framed(c.wrong, think="</think><think>" * 9),
+    "two frames in one": lambda c: _framed(_framed(c.wrong)),
+}
+
+#: Attacks that keep the asked form and so deserve its reward of 1.
+WELL_FORMED = {
+    "every answer in one block",
+    "right or wrong",
+    "an equation of both",
+    "an equation of both, reversed",
+    "right, repeated",
+    "right in the reasoning, wrong answer",
+    "right in the reasoning, broken lines",
+    "several expressions",
+    "look-alike letters",
+    "nan",
+    "infinity",
+    "a huge number",
+    "a power tower",
+    "a megabyte of brackets",
+}
+
+#: Partial credit that is due: one true call among many deserves its share, and no more.
+_PARTIAL_SCORERS = ("transformation", "calls", "transformation_whole", "transformation_penalty")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One attack on one scorer: the score it got (NaN: could not be judged), what it deserves."""
+
+    scorer: str
+    attack: str
+    score: float
+    deserved: float
+
+    @property
+    def gamed(self) -> bool:
+        """Whether the scorer gave more than is deserved."""
+        return self.score > self.deserved + 1e-9
+
+    @property
+    def silent(self) -> bool:
+        """Whether a published score is NaN: not more than deserved, but it poisons a mean."""
+        return math.isnan(self.score)
+
+
+def audit(names: Iterable[str] | None = None) -> list[AuditRow]:
+    """Every attack on every scorer (default: all of ``SCORERS``); ConfigError for unknown names."""
+    rows = []
+    for name in SCORERS if names is None else names:
+        if name not in SCORERS:
+            raise unknown_name("scorer", name, SCORERS)
+        kind = name.rsplit("/", 1)[1]
+        case = CASES[kind]
+        for attack, build in ATTACKS.items():
+            score = SCORERS[name](build(case), case.right)
+            rows.append(AuditRow(name, attack, score, _deserved(kind, attack, case)))
+    return rows
+
+
+def _deserved(kind: str, attack: str, case: Case) -> float:
+    if kind == "format":
+        return float(attack in WELL_FORMED)
+    if kind in _PARTIAL_SCORERS:
+        shares = {"every answer in one block": 1 / len(case.every), "right, repeated": 1 / 4}
+        return shares.get(attack, 0.0)
+    return 0.0
+
+
+def audit_table(rows: Iterable[AuditRow]) -> str:
+    """Markdown: per scorer, what it can be gamed with (and the score), and what it calls NaN."""
+    lines = ["| scorer | gamed by (score) | NaN for |", "|---|---|---|"]
+    by_scorer: dict[str, list[AuditRow]] = {}
+    for row in rows:
+        by_scorer.setdefault(row.scorer, []).append(row)
+    for scorer, found in by_scorer.items():
+        gamed = "; ".join(f"{row.attack} ({row.score:.3g})" for row in found if row.gamed)
+        silent = "; ".join(row.attack for row in found if row.silent)
+        lines.append(f"| `{scorer}` | {gamed or 'nothing tried'} | {silent or '-'} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(audit_table(audit()))
