@@ -66,7 +66,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One action that a teacher gave: what it cost, and why it is no candidate, if so."""
+    """One action that a teacher was asked for: its cost, and why it is no candidate, if so.
+
+    ``refused`` is a reason of `tokenization.REFUSALS`, or "missing": a gateway that skips failed
+    calls gives fewer actions than asked for.
+    """
 
     teacher: str
     refused: str | None
@@ -194,7 +198,7 @@ class Pooling:
         params = GenerationParams(max_new_tokens=self.max_new_tokens, seed=draw)
         actions = teacher.source.propose(samples, teacher.actions, params)
         for sample, given in zip(samples, actions, strict=True):
-            if len(given) != teacher.actions:
+            if len(given) > teacher.actions:
                 raise TeacherError(
                     f"Teacher {teacher.source.id!r} gave {len(given)} actions for sample "
                     f"{sample.id}, not {teacher.actions}."
@@ -206,6 +210,8 @@ class Pooling:
         token_ids = [row.action.token_ids or () for row in rows]
         given: list[Given] = []
         for teacher, proposed in zip(self.teachers, answers, strict=True):
+            missing = teacher.actions - len(proposed)
+            given += [Given(teacher.source.id, "missing", Usage())] * missing
             for action in proposed:
                 encoding = self.encoder.encode(action)
                 usage = action.usage or Usage(completion_tokens=encoding.length)

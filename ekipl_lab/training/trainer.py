@@ -27,10 +27,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, is_peft_model
 from trl import GRPOConfig, GRPOTrainer
 
 from ekipl_lab.groups import placement
@@ -167,6 +168,24 @@ class EKIPLTrainer(GRPOTrainer):
         if self._loss_inputs is not None and "action_source" in self._loss_inputs:
             self._log(self._token_weights.apply(self._loss_inputs, logps, entropies))
         return logps, entropies, aux_loss
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load what `save_pretrained` wrote, strictly.
+
+        transformers' own method puts the file's keys straight into the model. For
+        vision-language models those are the published, older names, so that nothing fits,
+        a warning is all there is, and training goes on from the start's weights.
+        """
+        model = model or self.model
+        if is_peft_model(model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        loaded = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(loaded.state_dict(), strict=True)
+
+    def load_weights(self, folder: Path) -> None:
+        """Take the weights of a checkpoint without training on."""
+        self._load_from_checkpoint(str(folder))
 
     def _rows(self, token_ids: list[list[int]]) -> list[Row]:
         """The policy's completions of this rank as rows of a group."""

@@ -1,0 +1,151 @@
+"""What happens between the steps of a run: logging, saving, measuring, stopping."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import gather_object
+from transformers import TrainerCallback
+
+from ekipl_lab.policies.load import save_policy
+from ekipl_lab.tracking import RunLog
+from ekipl_lab.tracking.checkpoints import COPY_LIMIT
+from ekipl_lab.training import resume
+from ekipl_lab.training.config import RunConfig
+from ekipl_lab.training.measure import Measurer
+from ekipl_lab.training.plan import Plan
+
+Event = Mapping[str, Any]
+
+#: TRL's own names of what it measures on *kept* actions; logged as ``trl/...``.
+_TRLS = ("reward", "rewards/", "completions/", "frac_reward", "num_tokens", "eval_")
+#: Figures that every progress event carries.
+HEADLINES = ("policy/reward", "kept/reward", "share/policy/kept", "groups/zero_spread_after")
+
+
+class Stopped(Exception):
+    """The caller asked the run to stop; everything that can be continued from is saved."""
+
+
+class RunCallback(TrainerCallback):  # type: ignore[misc]
+    """Binds a trainer to its run: folder, MLflow, evaluations, events, the wish to stop.
+
+    ``stop()`` tells whether to stop; it is looked at after every step and evaluation batch.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        plan: Plan,
+        folder: Path,
+        measurer: Measurer,
+        log: RunLog | None,
+        *,
+        emit: Callable[[Event], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self.config, self.plan, self.folder = config, plan, folder
+        self.measurer, self.log, self.emit, self.stop = measurer, log, emit, stop
+        self.trainer: Any = None
+        self.last_saved: Path | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The evaluation of the step we start from, if it is still missing."""
+        self.finish_step(state.global_step)
+        self._say("training", state.global_step, {})
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Save between generations: when it is time, before measuring, at the end, to stop."""
+        step = state.global_step
+        if step % self.plan.cycle:
+            return
+        every = self.config.tracking.checkpoint_every
+        stop = self._agreed_to_stop(args)
+        control.should_save = (
+            stop or step % every == 0 or step >= self.plan.steps or self.measurer.due(step)
+        )
+        control.should_training_stop |= stop
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Every metric of the step to MLflow, the headlines to whoever watches."""
+        metrics = {_named(k): v for k, v in (logs or {}).items() if not k.startswith("train_")}
+        if not metrics or not state.is_world_process_zero:
+            return
+        if self.log is not None:
+            self.log.log_metrics(metrics, state.global_step)
+        headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
+        self._say("training", state.global_step, headlines)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The checkpoint is whole: say so, measure what is due, forget old ones."""
+        args.distributed_state.wait_for_everyone()
+        checkpoints = Path(args.output_dir)
+        folder = checkpoints / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero:
+            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody reads
+            costs = asdict(self.trainer.costs)
+            resume.mark_complete(folder, state.global_step, {"costs": costs})
+            resume.prune(checkpoints, self.config.tracking.keep_checkpoints)
+        self.last_saved = folder
+        self.finish_step(state.global_step)
+
+    def finish_step(self, step: int) -> dict[str, float]:
+        """Measure the policy as it is after ``step`` if that is due, and register it."""
+        if not self.measurer.due(step):
+            return {}
+        metrics: dict[str, float] = {}
+        if self.trainer.is_world_process_zero():
+            if not self.measurer.done(step):
+                self.measurer.run(step, lambda done, total: self._evaluating(done, total))
+                self._register(step)
+            metrics = self.measurer.metrics(step)
+            greedy = {k: v for k, v in metrics.items() if k.count("/") == 2 and "accuracy" in k}
+            self._say("training", step, greedy)
+        self.trainer.accelerator.wait_for_everyone()
+        return metrics
+
+    def _register(self, step: int) -> None:
+        """The policy of this step as a checkpoint in MLflow, in the precision it is trained in."""
+        if self.log is None:
+            return
+        policy = self.measurer.policy
+        dtype = self.config.policy.dtype
+        folder = self.folder / "policies" / f"step-{step:06d}"
+        save_policy(policy.model, policy.processor, folder, dtype=dtype)
+        metrics = {k: v for k, v in self.measurer.metrics(step).items() if k.count("/") == 2}
+        self.log.log_checkpoint(folder, step, metrics)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        if size <= COPY_LIMIT and step < self.plan.steps:
+            shutil.rmtree(folder)  # the store has its own copy
+
+    def _evaluating(self, done: int, total: int) -> None:
+        self._say("evaluation", done, {}, total=total)
+        if self.stop():
+            raise Stopped
+
+    def _agreed_to_stop(self, args: Any) -> bool:
+        """Whether any process was asked to stop; all do the same then."""
+        return any(gather_object([self.stop()])) if args.world_size > 1 else self.stop()
+
+    def _say(self, phase: str, step: int, metrics: Event, total: int | None = None) -> None:
+        run_id = self.log.run_id if self.log is not None else None
+        self.emit(
+            {
+                "event": "progress",
+                "phase": phase,
+                "step": step,
+                "total": self.plan.steps if total is None else total,
+                "metrics": dict(metrics),
+                "run_id": run_id,
+            }
+        )
+
+
+def _named(name: str) -> str:
+    if name == "step_time":
+        return "seconds/step"
+    return f"trl/{name}" if name.startswith(_TRLS) else name

@@ -1,0 +1,324 @@
+"""The whole setting of a run: validated models, one YAML file each, ``a.b=c`` overrides.
+
+    config = load_config(Path("configs/demo_ekipl.yaml"), ["grpo.max_steps=20", "seed=1"])
+
+``grpo`` holds TRL's own GRPOConfig fields (`PRESET` gives the defaults where they differ from
+TRL's); everything else is here. GRPO is the same run with ``teachers: []``. Every key is checked:
+an unknown one is refused with the nearest name.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from ekipl_lab.advantages import check_names
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.selection import get_rule
+from ekipl_lab.sources.teachers.build import TeacherSpec, teacher_spec
+from ekipl_lab.weighting import get_weighting
+
+#: Our defaults for ``grpo`` where TRL's differ: the paper's preset (docs/method.md), and a
+#: schedule without decay, so that a run's length does not change its beginning.
+PRESET: dict[str, Any] = {
+    "loss_type": "grpo",
+    "num_generations": 8,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "max_completion_length": 64,
+    "temperature": 1.0,
+    "epsilon": 0.2,
+    "num_iterations": 1,
+    "beta": 0.0,
+    "learning_rate": 1e-6,
+    "lr_scheduler_type": "constant",
+    "gradient_checkpointing": False,
+}
+
+#: Fields of GRPOConfig that a run sets itself, and where to say so instead.
+OWNED = {
+    "output_dir": "name",
+    "run_name": "name",
+    "seed": "seed",
+    "data_seed": "seed",
+    "scale_rewards": "ekipl.scale_rewards",
+    "reward_weights": "reward.weights",
+    "multi_objective_aggregation": "reward.weights (rewards are one total per action)",
+    "report_to": "tracking.experiment",
+    "logging_steps": "nothing: every step is logged",
+    "logging_strategy": "nothing: every step is logged",
+    "log_completions": "nothing: every group is recorded",
+    "save_strategy": "tracking.checkpoint_every",
+    "save_steps": "tracking.checkpoint_every",
+    "save_total_limit": "tracking.keep_checkpoints",
+    "save_only_model": "tracking.checkpoint_every",
+    "resume_from_checkpoint": "nothing: the same command continues",
+    "eval_strategy": "evaluation.every",
+    "eval_steps": "evaluation.every",
+    "eval_on_start": "evaluation.at_start",
+    "do_eval": "evaluation.every",
+    "do_train": "nothing",
+    "remove_unused_columns": "nothing",
+    "disable_tqdm": "nothing: progress comes as events",
+    "push_to_hub": "nothing: nothing is uploaded",
+    "model_init_kwargs": "policy.dtype",
+    "use_liger_kernel": "nothing",
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PolicySettings(_Model):
+    """``path``: a checkpoint folder or hub id; or ``build``: a fresh tiny policy of that size."""
+
+    path: str | None = None
+    build: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.path is None) == (self.build is None):
+            raise ConfigError("Give either policy.path (a checkpoint) or policy.build (a size).")
+        return self
+
+
+class DataSettings(_Model):
+    """The training prompts: ``limit`` samples from position ``start`` of a split."""
+
+    benchmark: str = "mini"
+    task: str = "counting"
+    families: tuple[str, ...] | None = None
+    split: str = "train"
+    limit: int = Field(default=1000, ge=1)
+    start: int = Field(default=0, ge=0)
+    seed: int = 0
+    image_size: int | None = None
+
+
+class RewardSettings(_Model):
+    """A scorer of `ekipl_lab.rewards` and the weights of its components."""
+
+    scorer: str = "ekipl/auto"
+    weights: dict[str, float] | None = None
+
+
+class EKIPLSettings(_Model):
+    """The method: which actions are kept and what they weigh (docs/method.md)."""
+
+    selection: str = "top_g"
+    params: dict[str, Any] = Field(default_factory=dict)
+    weighting: str = "policy_ratio"
+    weighting_params: dict[str, Any] = Field(default_factory=dict)
+    baseline: str = "kept"
+    scale_rewards: str = "group"
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Self:
+        get_rule(self.selection, self.params)
+        get_weighting(self.weighting, self.weighting_params)
+        if self.scale_rewards == "batch":
+            raise ConfigError(
+                "ekipl.scale_rewards 'batch' is not offered: a group's advantages would depend "
+                "on the other groups of its step; choose group, pool or none."
+            )
+        check_names(self.baseline, self.scale_rewards)
+        return self
+
+
+class EvaluationSet(_Model):
+    """One set to measure on; ``task`` and ``families`` default to those of the training data."""
+
+    split: str = "test"
+    name: str | None = None
+    task: str | None = None
+    families: tuple[str, ...] | None = None
+    limit: int = Field(default=128, ge=1)
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """What its metrics are called: ``eval/<label>/accuracy_greedy``."""
+        return self.name or self.split
+
+
+class EvaluationSettings(_Model):
+    """When and on what the policy is measured.
+
+    Greedy at the start, every ``every`` steps (0: never) and at the end; ``num_samples`` actions
+    per item for pass@k at the start and the end (``sampled: ends``), always or never.
+    """
+
+    sets: tuple[EvaluationSet, ...] = (EvaluationSet(),)
+    every: int = Field(default=50, ge=0)
+    at_start: bool = True
+    at_end: bool = True
+    sampled: Literal["ends", "always", "never"] = "ends"
+    num_samples: int = Field(default=32, ge=1)
+    ks: tuple[int, ...] = (1, 4, 8, 16)
+    temperature: float = Field(default=1.0, gt=0.0)
+    seed: int = 0
+    check_chains: bool = True
+
+
+class TrackingSettings(_Model):
+    """Where the run is logged and how often it can be continued from."""
+
+    experiment: str = "ekipl"
+    checkpoint_every: int = Field(default=50, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class RunConfig(_Model):
+    """One training run. ``name`` names its folder and its MLflow run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = 0
+    policy: PolicySettings
+    data: DataSettings = DataSettings()
+    reward: RewardSettings = RewardSettings()
+    teachers: tuple[TeacherSpec, ...] = ()
+    ekipl: EKIPLSettings = EKIPLSettings()
+    grpo: dict[str, Any] = Field(default_factory=dict)
+    evaluation: EvaluationSettings = EvaluationSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    @field_validator("teachers", mode="before")
+    @classmethod
+    def _named_errors(cls, teachers: Any) -> Any:
+        for raw in teachers if isinstance(teachers, list | tuple) else ():
+            if isinstance(raw, Mapping):
+                teacher_spec(raw)
+        return teachers
+
+    @field_validator("grpo", mode="before")
+    @classmethod
+    def _known_keys(cls, grpo: Any) -> Any:
+        for key in grpo if isinstance(grpo, Mapping) else ():
+            if key in OWNED:
+                raise ConfigError(f"grpo.{key} is not set there; use {OWNED[key]}.")
+            if key not in grpo_fields():
+                raise unknown_name("key in grpo", key, grpo_fields() - set(OWNED))
+        return grpo
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len({spec.id for spec in self.teachers}) < len(self.teachers):
+            raise ConfigError("Two teachers have the same id; give each its own.")
+        labels = [chosen.label for chosen in self.evaluation.sets]
+        if len(set(labels)) < len(labels):
+            raise ConfigError(f"Two evaluation sets are called alike: {labels}; give them names.")
+        return self
+
+    @property
+    def grpo_settings(self) -> dict[str, Any]:
+        """`PRESET`, overridden by ``grpo``."""
+        return PRESET | self.grpo
+
+
+@functools.cache
+def grpo_fields() -> frozenset[str]:
+    """All fields of TRL's GRPOConfig (imports TRL)."""
+    import dataclasses
+
+    from trl import GRPOConfig
+
+    return frozenset(f.name for f in dataclasses.fields(GRPOConfig) if f.init)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file and apply ``a.b=c`` overrides (values are YAML; list items by number).
+
+    The name defaults to the file's. Raises ConfigError for a missing or unreadable file, an
+    unknown key (with the nearest one), or a value that does not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"Config file {path} does not exist; configs/ lists the shipped ones.")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold settings (key: value), as the files in configs/ do.")
+    for override in overrides:
+        _override(raw, override)
+    return parse_config({"name": path.stem, **raw})
+
+
+def parse_config(raw: Mapping[str, Any]) -> RunConfig:
+    """A RunConfig from plain values; ConfigError that names the first wrong key."""
+    try:
+        return RunConfig.model_validate(dict(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [part for part in first["loc"] if part not in ("oracle", "random", "replay")]
+        if first["type"] == "extra_forbidden":
+            where = ".".join(str(part) for part in place[:-1])
+            kind = f"key in {where}" if where else "config key"
+            raise unknown_name(kind, str(place[-1]), _fields_at(place[:-1])) from error
+        key = ".".join(str(part) for part in place) or "config"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{key}: {message}.") from error
+
+
+def _fields_at(place: Sequence[int | str]) -> list[str]:
+    model: Any = RunConfig
+    for part in place:
+        if isinstance(part, int):
+            model = EvaluationSet
+            continue
+        model = model.model_fields[part].annotation
+    return list(getattr(model, "model_fields", ()))
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"Override {override!r} must have the form key=value, such as seed=1.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The value of override {override!r} is not valid YAML.") from error
+    target: Any = raw
+    for part in parts[:-1]:
+        target = _child(target, part, override)
+    if isinstance(target, list):
+        target[_index(target, parts[-1], override)] = value
+    elif isinstance(target, dict):
+        target[parts[-1]] = value
+    else:
+        raise ConfigError(f"Override {override!r}: {parts[-2]!r} holds one value, not settings.")
+
+
+def _child(target: Any, part: str, override: str) -> Any:
+    if isinstance(target, list):
+        return target[_index(target, part, override)]
+    if not isinstance(target, dict):
+        raise ConfigError(f"Override {override!r}: what is before {part!r} has no settings.")
+    if target.get(part) is None:
+        target[part] = {}
+    return target[part]
+
+
+def _index(target: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(target):
+        raise ConfigError(
+            f"Override {override!r}: {part!r} must be a number from 0 to {len(target) - 1}."
+        )
+    return int(part)

@@ -1,0 +1,148 @@
+"""The policy measured during a run: at the start, at intervals, at the end; never twice.
+
+A finished evaluation lies in ``evaluation/<set>/step-000050.parquet`` of the run's folder (and
+among its artifacts); one that was killed continues from its cache. The policy's random state, its
+mode and the trainer's are as before.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.evaluation import (
+    ChainCheck,
+    check_chains,
+    evaluate,
+    read_records,
+    summarize,
+    write_records,
+)
+from ekipl_lab.policies.load import Policy
+from ekipl_lab.policies.source import PolicySource
+from ekipl_lab.tracking import RunLog
+from ekipl_lab.training.config import RunConfig
+from ekipl_lab.training.plan import evaluation_steps, is_sampled
+from ekipl_lab.training.pooling import Scorer
+from ekipl_lab.training.random_state import preserved
+from ekipl_lab.types import EvalRecord, Sample
+
+Checker = Callable[[Sample, str], Any]
+#: Called with (done, total) after every batch; may raise to stop.
+Progress = Callable[[int, int], None]
+
+#: Metrics that are also logged by family.
+BY_FAMILY = ("accuracy_greedy", "pass_at_1", "pass_at_8")
+
+
+@dataclass(frozen=True)
+class Measurer:
+    """Evaluates ``policy`` on the config's sets. ``sets`` maps each label to its samples."""
+
+    config: RunConfig
+    sets: Mapping[str, Sequence[Sample]]
+    policy: Policy
+    scorer: Scorer
+    folder: Path
+    steps: int
+    log: RunLog | None
+    checker: Checker | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether the policy is to be measured after ``step``."""
+        return bool(self.sets) and step in evaluation_steps(self.config, self.steps)
+
+    def done(self, step: int) -> bool:
+        """Whether it has been, in this or an earlier process."""
+        return self._summary(step).is_file()
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """The metrics of a finished evaluation."""
+        values: dict[str, float] = json.loads(self._summary(step).read_text(encoding="utf-8"))
+        return values
+
+    def run(self, step: int, progress: Progress) -> dict[str, float]:
+        """Measure, keep the records, log; the metrics, ``eval/<set>/...``."""
+        began, rows = time.perf_counter(), []
+        metrics: dict[str, float] = {}
+        for label, samples in self.sets.items():
+            path = self.folder / label / f"step-{step:06d}.parquet"
+            if path.is_file():
+                records = read_records(path)
+            else:
+                with preserved():
+                    records = self._records(label, samples, step, progress)
+                write_records(path, records)
+            rows += self._rows(label, samples, records)
+            if self.log is not None:
+                self.log.log_artifact(path, f"evaluation/{label}")
+        for row in rows:
+            if row["family"] == "all":
+                metrics[f"eval/{row['set']}/{row['metric']}"] = row["value"]
+            elif row["metric"] in BY_FAMILY:
+                metrics[f"eval/{row['set']}/{row['family']}/{row['metric']}"] = row["value"]
+        if self.log is not None:
+            self.log.log_metrics(metrics, step)
+            self.log.log_metrics({"seconds/evaluation": time.perf_counter() - began}, step)
+            self.log.log_table(rows, f"evaluation_step_{step:06d}")
+            self.log.flush()
+        self._finish(step, metrics)
+        return metrics
+
+    def _records(
+        self, label: str, samples: Sequence[Sample], step: int, progress: Progress
+    ) -> list[EvalRecord]:
+        source, own = PolicySource(self.policy), self.config.evaluation
+        records: list[EvalRecord] = []
+        for mode in ("greedy", "sampled") if self._sampled(step) else ("greedy",):
+            records += evaluate(
+                source,
+                samples,
+                self.scorer,
+                mode=mode,
+                num_samples=own.num_samples,
+                temperature=own.temperature,
+                max_new_tokens=self.config.grpo_settings["max_completion_length"],
+                seed=own.seed,
+                cache=self._partial(step) / label / mode,
+                model_key=f"{self.config.name}, step {step}",
+                progress=progress,
+            )
+        return records
+
+    def _rows(
+        self, label: str, samples: Sequence[Sample], records: Sequence[EvalRecord]
+    ) -> list[dict[str, Any]]:
+        chains: dict[tuple[str, str, str], tuple[ChainCheck, ...]] = {}
+        if self.checker is not None:
+            greedy = [record for record in records if record.mode == "greedy"]
+            chains = check_chains(greedy, samples, self.checker)
+        rows = []
+        for by in ((), ("family",), ("family", "difficulty")):
+            for row in summarize(records, by=by, ks=self.config.evaluation.ks, chains=chains):
+                values = asdict(row)
+                group = {"family": "all", "difficulty": "all"} | dict(values.pop("group"))
+                rows.append({"set": label, **group, **values})
+        return rows
+
+    def _sampled(self, step: int) -> bool:
+        return is_sampled(self.config, step, self.steps)
+
+    def _finish(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The summary comes last: an evaluation with one is finished, logged and all."""
+        path = self._summary(step)
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+        temporary.replace(path)
+        shutil.rmtree(self._partial(step), ignore_errors=True)
+
+    def _summary(self, step: int) -> Path:
+        return self.folder / f"step-{step:06d}.json"
+
+    def _partial(self, step: int) -> Path:
+        return self.folder / "partial" / f"step-{step:06d}"

@@ -1,0 +1,444 @@
+"""One training run from its config: started, interrupted, continued, finished.
+
+    result = train(load_config("configs/demo_ekipl.yaml"))
+
+The same call continues an interrupted run: same MLflow run, from the last whole checkpoint, to the
+same bits on a CPU. Interrupting (Ctrl-C, SIGTERM, ``stop``) ends after the current step and saves;
+a second Ctrl-C ends at once and loses the steps since the last checkpoint, as kill -9 does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.tracking import RunLog, open_run, store_folder
+from ekipl_lab.training import resume
+from ekipl_lab.training.config import RunConfig
+from ekipl_lab.training.plan import (
+    check_samples,
+    evaluation_families,
+    grpo_arguments,
+    plan_run,
+    world_size,
+)
+from ekipl_lab.types import Sample
+
+if TYPE_CHECKING:
+    from ekipl_lab.policies.load import Policy
+    from ekipl_lab.training.callbacks import RunCallback
+    from ekipl_lab.training.measure import Measurer
+    from ekipl_lab.training.pooling import Teacher
+    from ekipl_lab.training.trainer import EKIPLTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a run ended: ``status`` finished or stopped; ``policy`` the last weights, if finished.
+
+    ``metrics`` are those of the last evaluation.
+    """
+
+    name: str
+    run_id: str
+    status: str
+    step: int
+    folder: Path
+    policy: Path | None
+    metrics: dict[str, float]
+
+
+def train(
+    config: RunConfig,
+    *,
+    on_event: Callable[[Mapping[str, Any]], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    fresh: bool = False,
+) -> TrainResult:
+    """Train, or continue; a finished run is not trained again unless ``fresh``.
+
+    Args:
+        on_event: called with plain dicts (event, phase, step, total, metrics, run_id).
+        stop: asked after every step and evaluation batch; True ends the run for now.
+        fresh: forget what there is of a run of this name (its MLflow run stays) and start anew.
+
+    Raises:
+        ConfigError: for wrong settings, another config than the run was started with, or a run
+            that another process is training.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once everything is saved.
+    """
+    folder = store_folder() / "work" / config.name
+    emit = on_event or (lambda event: None)
+    _hush()
+    args = grpo_arguments(config, folder / "checkpoints")
+    is_main = args.process_index == 0
+    with _only_one(folder, is_main), _interruptible(stop) as signals:
+        with args.distributed_state.main_process_first():
+            note = _prepare(folder, config, fresh and is_main)
+        if note is not None and (done := resume.read_json(folder / "result.json")):
+            emit({"event": "finish", "phase": "finished", "run_id": done["run_id"]})
+            return _result(config, folder, done)
+        parts = _build(config, folder, args)
+        with contextlib.ExitStack() as stack:
+            log = None
+            if is_main:
+                log = stack.enter_context(_open_log(config, note, parts))
+                resume.write_json(
+                    folder / "run.json",
+                    {"run_id": log.run_id, "config": config.model_dump(mode="json")},
+                )
+                emit({"event": "start", "phase": "starting", "run_id": log.run_id})
+            end = _train(config, folder, args, parts, log, emit, signals.wanted)
+            if not end.finished:
+                if signals.interrupted:
+                    raise KeyboardInterrupt
+                if log is not None:
+                    log.close("KILLED")
+        run_id = log.run_id if log is not None else ""
+        status = "finished" if end.finished else "stopped"
+        done = {"run_id": run_id, "status": status, "step": end.step, "metrics": end.metrics}
+        if end.finished and is_main:
+            resume.write_json(folder / "result.json", done)
+        emit({"event": "finish", "phase": done["status"], "run_id": run_id})
+        return _result(config, folder, done)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where training ended, and the metrics if the policy was measured there."""
+
+    step: int
+    finished: bool
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a run is made of, before it is put together."""
+
+    policy: Policy
+    samples: list[Sample]
+    sets: dict[str, list[Sample]]
+    scorer: Any
+    teachers: list[Teacher]
+
+
+def _build(config: RunConfig, folder: Path, args: Any) -> _Parts:
+    """Load and check everything, cheapest first, so that wrong use costs no time."""
+    from ekipl_lab.rewards import check_ground_truths, get_scorer
+
+    scorer = get_scorer(config.reward.scorer, config.reward.weights)
+    samples = load_training_samples(config)
+    check_samples(samples, config)
+    sets = load_evaluation_sets(config)
+    for chosen in (samples, *sets.values()):
+        check_ground_truths(chosen)
+    teachers = build_run_teachers(config, samples)
+    with args.distributed_state.main_process_first():
+        policy = _load_policy(config, folder)
+    return _Parts(policy, samples, sets, scorer, teachers)
+
+
+def load_training_samples(config: RunConfig) -> list[Sample]:
+    """The training prompts of a config."""
+    from ekipl_lab.benchmarks import load_samples
+
+    data = config.data
+    return load_samples(
+        data.benchmark,
+        task=data.task,
+        split=data.split,
+        families=data.families,
+        limit=data.limit,
+        start=data.start,
+        seed=data.seed,
+        image_size=data.image_size,
+    )
+
+
+def load_evaluation_sets(config: RunConfig) -> dict[str, list[Sample]]:
+    """Label -> samples of every evaluation set of a config."""
+    from ekipl_lab.benchmarks import load_samples
+
+    return {
+        chosen.label: load_samples(
+            config.data.benchmark,
+            task=chosen.task or config.data.task,
+            split=chosen.split,
+            families=evaluation_families(config, chosen),
+            limit=chosen.limit,
+            seed=chosen.seed,
+            image_size=config.data.image_size,
+        )
+        for chosen in config.evaluation.sets
+    }
+
+
+def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Teacher]:
+    """The teachers of a config; oracles get the benchmark's chain writer."""
+    from ekipl_lab.benchmarks.chains import CHAIN_STYLES, write_chain
+    from ekipl_lab.sources.teachers.build import build_teachers
+    from ekipl_lab.sources.teachers.random import pool_of
+    from ekipl_lab.training.pooling import Teacher
+
+    has_scenes = config.data.benchmark == "mini"
+    sources = build_teachers(
+        config.teachers,
+        write_chain if has_scenes else None,
+        styles=CHAIN_STYLES if has_scenes else (),
+        pool=pool_of(samples),
+    )
+    pairs = zip(sources, config.teachers, strict=True)
+    return [Teacher(source, spec.actions) for source, spec in pairs]
+
+
+def _load_policy(config: RunConfig, folder: Path) -> Policy:
+    """The policy in memory; a built one is saved first, so that a reference can be loaded too."""
+    from ekipl_lab.policies.build import build_tiny_policy
+    from ekipl_lab.policies.load import load_policy, save_policy
+
+    path: str | Path | None = config.policy.path
+    if config.policy.build is not None:
+        path = folder / "start"
+        if not path.is_dir():
+            model, processor = build_tiny_policy(config.policy.build, config.seed)
+            save_policy(model, processor, path, dtype="float32")
+    assert path is not None
+    return load_policy(path, dtype=config.policy.dtype)
+
+
+def _train(
+    config: RunConfig,
+    folder: Path,
+    args: Any,
+    parts: _Parts,
+    log: RunLog | None,
+    emit: Callable[[Mapping[str, Any]], None],
+    stop: Callable[[], bool],
+) -> _End:
+    """Train from the last checkpoint to the end or the wish to stop."""
+    from ekipl_lab.training.callbacks import RunCallback, Stopped
+    from ekipl_lab.training.diagnostics import GroupCosts
+
+    plan = plan_run(config)
+    start = resume.latest_checkpoint(folder / "checkpoints")
+    measurer = _measurer(config, folder, parts, plan.steps, log)
+    callback = RunCallback(config, plan, folder, measurer, log, emit=emit, stop=stop)
+    with _records(log, start.step if start else 0) as records:
+        trainer = _trainer(config, args, parts, records, callback)
+        callback.trainer = trainer
+        if start is not None:
+            trainer.costs = GroupCosts(**start.extra["costs"])
+        try:
+            if start is not None and start.step >= plan.steps:
+                trainer.load_weights(start.folder)
+                step = start.step
+                callback.finish_step(step)
+            else:
+                trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+                step = int(trainer.state.global_step)
+        except Stopped:
+            return _End(int(trainer.state.global_step), False, {})
+    finished = step >= plan.steps
+    if finished and log is not None:
+        _save_final(config, folder, parts)
+    return _End(step, finished, measurer.metrics(step) if measurer.done(step) else {})
+
+
+def _trainer(
+    config: RunConfig, args: Any, parts: _Parts, records: Any, callback: RunCallback
+) -> EKIPLTrainer:
+    from transformers import PrinterCallback
+
+    from ekipl_lab.training.pooling import EKIPLOptions
+    from ekipl_lab.training.trainer import EKIPLTrainer
+
+    trainer = EKIPLTrainer(
+        parts.policy.model,
+        args=args,
+        samples=parts.samples,
+        processing_class=parts.policy.processor,
+        scorer=parts.scorer,
+        teachers=parts.teachers,
+        options=EKIPLOptions(**config.ekipl.model_dump()),
+        records=records,
+        callbacks=[callback],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _measurer(
+    config: RunConfig, folder: Path, parts: _Parts, steps: int, log: RunLog | None
+) -> Measurer:
+    from ekipl_lab.benchmarks.chains import CHECKERS, check_chain
+    from ekipl_lab.training.measure import Measurer
+
+    tasks = {sample.task for samples in parts.sets.values() for sample in samples}
+    known = config.data.benchmark == "mini" and tasks <= set(CHECKERS)
+    checker = check_chain if known and config.evaluation.check_chains else None
+    return Measurer(
+        config, parts.sets, parts.policy, parts.scorer, folder / "evaluation", steps, log, checker
+    )
+
+
+@contextlib.contextmanager
+def _records(log: RunLog | None, step: int) -> Iterator[Any]:
+    """The writer of group records, rid of those after ``step``; None but on the main process."""
+    if log is None:
+        yield None
+        return
+    from ekipl_lab.records import GroupRecordWriter
+
+    with GroupRecordWriter(log.folder("groups")) as writer:
+        writer.discard_after(step)
+        yield writer
+
+
+def _save_final(config: RunConfig, folder: Path, parts: _Parts) -> None:
+    from ekipl_lab.policies.load import save_policy
+
+    save_policy(
+        parts.policy.model, parts.policy.processor, folder / "policy", dtype=config.policy.dtype
+    )
+
+
+def _prepare(folder: Path, config: RunConfig, fresh: bool) -> dict[str, Any] | None:
+    """The note of an earlier start of this run, or None; refuses a changed config."""
+    if fresh and folder.is_dir():
+        for entry in folder.iterdir():
+            if entry.name != "lock":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    note = resume.read_json(folder / "run.json")
+    if note is not None:
+        resume.check_same_config(note["config"], config.model_dump(mode="json"), config.name)
+    return note
+
+
+def _open_log(config: RunConfig, note: dict[str, Any] | None, parts: _Parts) -> RunLog:
+    from ekipl_lab.prompts import prompt_fingerprint
+
+    log = open_run(
+        config.tracking.experiment,
+        config.name,
+        run_params(config),
+        config.model_dump(mode="json") | {"grpo": config.grpo_settings},
+        {"ekipl.prompts": prompt_fingerprint(), **config.tracking.tags},
+        run_id=note["run_id"] if note else None,
+    )
+    if note is None:
+        data = f"{config.data.benchmark}/{config.data.task}"
+        log.log_dataset(f"{data}/{config.data.split}", fingerprint(parts.samples), "training")
+        for label, samples in parts.sets.items():
+            log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
+    return log
+
+
+def run_params(config: RunConfig) -> dict[str, Any]:
+    """The twenty or so settings by which runs are told apart."""
+    grpo = config.grpo_settings
+    chosen = ("num_generations", "learning_rate", "beta", "loss_type", "num_iterations",
+              "temperature", "max_completion_length", "max_steps",
+              "per_device_train_batch_size", "gradient_accumulation_steps")  # fmt: skip
+    return {
+        "method": "ekipl" if config.teachers else "grpo",
+        "policy": config.policy.path or f"built {config.policy.build}",
+        "task": config.data.task,
+        "families": ",".join(config.data.families or ("all",)),
+        "seed": config.seed,
+        "teachers": ",".join(f"{t.id}x{t.actions}" for t in config.teachers) or "none",
+        "selection": config.ekipl.selection,
+        "weighting": config.ekipl.weighting,
+        "baseline": config.ekipl.baseline,
+        "scorer": config.reward.scorer,
+        "processes": world_size(),
+        **{name: grpo[name] for name in chosen if name in grpo},
+    }
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """16 hex digits over ids, questions and answers, in order."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(repr((sample.id, sample.question, sample.answer)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _result(config: RunConfig, folder: Path, done: dict[str, Any]) -> TrainResult:
+    policy = folder / "policy"
+    return TrainResult(
+        name=config.name,
+        run_id=done["run_id"],
+        status=done["status"],
+        step=done["step"],
+        folder=folder,
+        policy=policy if policy.is_dir() and done["status"] == "finished" else None,
+        metrics=done["metrics"],
+    )
+
+
+class _Signals:
+    """Whether to stop: the caller's wish, or the first SIGINT (the second one interrupts)."""
+
+    def __init__(self, stop: Callable[[], bool] | None) -> None:
+        self._stop, self.interrupted = stop, False
+
+    def wanted(self) -> bool:
+        """True once the run is to end after its current step."""
+        return self.interrupted or (self._stop is not None and self._stop())
+
+    def __call__(self, number: int, frame: Any) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+
+def _hush() -> None:
+    """No bars and hints of transformers between the lines of a run; progress comes as events."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+@contextlib.contextmanager
+def _interruptible(stop: Callable[[], bool] | None) -> Iterator[_Signals]:
+    signals = _Signals(stop)
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = signal.signal(signal.SIGINT, signals)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path, is_main: bool) -> Iterator[None]:
+    if not is_main:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"Run {folder.name!r} is being trained by another process; wait, or give another name."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
