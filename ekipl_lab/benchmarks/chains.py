@@ -15,6 +15,8 @@ from ekipl_lab.benchmarks.counting import check as counting_check
 from ekipl_lab.benchmarks.geometry import chains as geometry_chains
 from ekipl_lab.benchmarks.geometry import check as geometry_check
 from ekipl_lab.benchmarks.report import CHAIN_STYLES, FAULTS, ChainReport
+from ekipl_lab.benchmarks.transformation import chains as transformation_chains
+from ekipl_lab.benchmarks.transformation import check as transformation_check
 from ekipl_lab.errors import DataError, unknown_name
 from ekipl_lab.types import Sample
 
@@ -24,10 +26,12 @@ _Checker = Callable[[Sample, str], ChainReport]
 WRITERS: dict[str, _Writer] = {
     "counting": counting_chains.write,
     "geometry": geometry_chains.write,
+    "transformation": transformation_chains.write,
 }
 CHECKERS: dict[str, _Checker] = {
     "counting": counting_check.check,
     "geometry": geometry_check.check,
+    "transformation": transformation_check.check,
 }
 
 

@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from itertools import count
 
-from ekipl_lab.benchmarks import counting, geometry
+from ekipl_lab.benchmarks import counting, geometry, transformation
 from ekipl_lab.benchmarks.base import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, MiniTask, SampleKey
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.types import Sample
 
-MINI_TASKS: dict[str, MiniTask] = {"counting": counting.TASK, "geometry": geometry.TASK}
+MINI_TASKS: dict[str, MiniTask] = {
+    "counting": counting.TASK,
+    "geometry": geometry.TASK,
+    "transformation": transformation.TASK,
+}
 
 
 def study_families(task: str) -> tuple[str, ...]:
