@@ -38,6 +38,7 @@ def config(folder: Path, **changes: object) -> SFTConfig:
             "warmup": 0,
             "batch_size": 4,
             "patch_loss": 0.1,
+            "list_loss": 1.0,
             "mixture": {"where": 1, "match_text": 1, "count_one:walk": 1},
         },
     ]
@@ -63,7 +64,8 @@ def test_the_batched_forward_is_the_models_own() -> None:
     policy = as_policy(*build_tiny_policy("nano", 0))
     encoder = BatchEncoder(policy.processor)
     batch = encoder.encode(examples(3), {})
-    loss, features = forward(policy.model, batch, encoder.grid)
+    output = forward(policy.model, batch, encoder.grid)
+    loss, features = output.loss, output.features
     total, count = 0.0, 0
     for example in examples(3):
         inputs = dict(encode_prompts(policy, [example.sample]))

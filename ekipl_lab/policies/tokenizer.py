@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ekipl_lab.policies.vocabulary import words
+from ekipl_lab.policies.vocabulary import first_words, words
 
 EOS = "<|im_end|>"
 PAD = "<|endoftext|>"
@@ -63,8 +63,9 @@ def _vocabulary() -> dict[str, int]:
     """Token text (in the byte alphabet, a space is Ġ) to id: bytes first, then pieces."""
     tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
     cells = [f"p{cell}" for cell in range(1, 17)]
-    pieces = [*words(), *"0123456789", *SIGNS, *cells]
-    tokens += [form for piece in pieces for form in (piece, "Ġ" + piece)]
+    both = [*first_words(), *"0123456789", *SIGNS, *cells]
+    tokens += [form for piece in both for form in (piece, "Ġ" + piece)]
+    tokens += ["Ġ" + word for word in words()]
     return {token: index for index, token in enumerate(dict.fromkeys(tokens))}
 
 

@@ -1,8 +1,8 @@
 """The words that are one token each for the tiny policy.
 
-Any other text still round-trips, byte by byte. Every word has two tokens, bare and with a leading
-space. A new word belongs at the end of its line's list, and makes a new tokenizer: a checkpoint
-keeps the one that it was trained with.
+Any other text still round-trips, byte by byte. Every word is a token with its leading space; those
+that open a question or an answer are one without it too. A new word makes a new tokenizer; a
+checkpoint keeps the one that it was trained with.
 """
 
 from __future__ import annotations
@@ -41,15 +41,25 @@ GEOMETRY = (
     "missing straight Pythagoras legs leg root squared half product parallelogram quadrilateral "
     "unit units cm deg choose Choose option options choice equals known unknown opposite adjacent"
 )
+FIRST = "yes no none equal same different more fewer true false unchanged acute obtuse things"
 CALLS = "change_size change_color change_material change_shape change_position"
 ROLES = "p o x y z user assistant system step Step"
 LETTERS = " ".join("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
+def _unique(*lists: str) -> list[str]:
+    return list(dict.fromkeys(word for text in lists for word in text.split()))
+
+
 def words() -> list[str]:
-    """All words once, in the order of the lists above."""
-    lists = (
+    """All words once, in the order of the lists above; each is a token after a space."""
+    return _unique(
         SHAPES, COLOURS, SIZES, MATERIALS, PLURALS, QUESTION, PLACES, GEOMETRY, CALLS, ROLES,
         LETTERS,
     )  # fmt: skip
-    return list(dict.fromkeys(word for text in lists for word in text.split()))
+
+
+def first_words() -> list[str]:
+    """The words that are tokens without a space too: those that open a question or an answer."""
+    capital = [word for word in words() if word[0].isupper()]
+    return _unique(SHAPES, COLOURS, SIZES, MATERIALS, FIRST, CALLS, ROLES, " ".join(capital))

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,8 +24,14 @@ from ekipl_lab.benchmarks.chains import CHAIN_STYLES
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import load_policy, save_policy
 from ekipl_lab.training.sft_config import SFTConfig, Stage, load_sft_config
-from ekipl_lab.training.sft_data import BatchEncoder, ExampleStream, cell_classes, parse_mixture
-from ekipl_lab.training.sft_model import PatchHead, encode_images, forward
+from ekipl_lab.training.sft_data import (
+    CELLS,
+    BatchEncoder,
+    ExampleStream,
+    cell_classes,
+    parse_mixture,
+)
+from ekipl_lab.training.sft_model import Batch, ListHead, PatchHead, encode_images, forward
 from ekipl_lab.training.sft_state import (
     Progress,
     load_state,
@@ -66,13 +71,13 @@ class WarmStart:
                 patch_size=config.patch_size,
             )
         self.encoder = BatchEncoder(self.processor)
+        width = self.model.config.text_config.hidden_size
+        places = self.encoder.grid[0] * self.encoder.grid[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.head = PatchHead(
-                self.model.config.text_config.hidden_size,
-                self.encoder.grid[0] * self.encoder.grid[1],
-                cell_classes(config.task),
-            )
+            self.patch_head = PatchHead(width, places, cell_classes(config.task))
+            self.list_head = ListHead(width, CELLS)
+        self.parts = {"model": self.model, "patch": self.patch_head, "list": self.list_head}
         self.stage_number, self.step, self.seconds = 0, 0, 0.0
         self.fingerprint = fingerprint(config)
         self.model.train()
@@ -94,7 +99,7 @@ class WarmStart:
         matrices = [p for p in part.parameters() if p.ndim == 2 and p is not embeddings]
         chosen = {id(p) for p in matrices}
         rest = [p for p in part.parameters() if id(p) not in chosen]
-        rest += list(self.head.parameters())
+        rest += [*self.patch_head.parameters(), *self.list_head.parameters()]
         self.parameters = matrices + rest
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(
@@ -121,23 +126,7 @@ class WarmStart:
         batch = self.encoder.encode(
             self.stream.batch(self.step, stage.batch_size), self.token_weights
         )
-        numbers: dict[str, float] = {}
-        loss: Tensor = torch.zeros(())
-        features: Tensor | None
-        if stage.kind == "vision":
-            assert batch.patches is not None
-            features = encode_images(
-                self.model.model.visual, batch.patches.flatten(0, 1), self.encoder.grid
-            )
-        else:
-            loss, features = forward(self.model, batch, self.encoder.grid)
-            numbers["text_loss"] = loss.item()
-        weight = 1.0 if stage.kind == "vision" else stage.patch_loss
-        if features is not None and batch.cell_labels is not None and weight > 0:
-            patch_loss, right = self.head.loss(features, batch.cell_labels)
-            loss = loss + weight * patch_loss
-            numbers |= {"patch_loss": patch_loss.item(), "patch_right": right.min().item()}
-            numbers["place_right"] = right[0].item()
+        loss, numbers = self._losses(batch)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         factor = rate_factor(self.step, stage)
@@ -150,6 +139,28 @@ class WarmStart:
         self.step += 1
         return numbers
 
+    def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        stage, numbers = self.stage, dict[str, float]()
+        if stage.kind == "vision":
+            assert batch.patches is not None
+            loss, weight = torch.zeros(()), 1.0
+            features: Tensor | None = encode_images(
+                self.model.model.visual, batch.patches.flatten(0, 1), self.encoder.grid
+            )
+        else:
+            output = forward(self.model, batch, self.encoder.grid)
+            loss, features, weight = output.loss, output.features, stage.patch_loss
+            numbers["text_loss"] = loss.item()
+            if stage.list_loss > 0 and batch.listing is not None and batch.listed is not None:
+                list_loss, right = self.list_head.loss(output.inner, batch.listing, batch.listed)
+                loss = loss + stage.list_loss * list_loss
+                numbers |= {"list_loss": list_loss.item(), "list_right": right.item()}
+        if features is not None and batch.cell_labels is not None and weight > 0:
+            patch_loss, shares = self.patch_head.loss(features, batch.cell_labels)
+            loss = loss + weight * patch_loss
+            numbers |= {"patch_loss": patch_loss.item(), "patch_right": shares.min().item()}
+        return loss, numbers
+
     def next_stage(self) -> bool:
         """Move to the next stage; False after the last."""
         if self.stage_number + 1 == len(self.config.stages):
@@ -160,8 +171,12 @@ class WarmStart:
 
     def save(self) -> None:
         """Write the resumable state."""
-        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items() if k != _TIED}
-        tensors |= {f"head/{k}": v for k, v in self.head.state_dict().items()}
+        tensors = {
+            f"{part}/{name}": value
+            for part, module in self.parts.items()
+            for name, value in module.state_dict().items()
+            if name != _TIED
+        }
         for number, optimizer in enumerate(self.optimizers):
             tensors |= optimizer_tensors(optimizer, f"optimizer{number}")
         progress = Progress(self.stage_number, self.step, self.seconds, self.fingerprint)
@@ -174,13 +189,10 @@ class WarmStart:
         tensors, progress = found
         self.stage_number, self.step = progress.stage, progress.step
         self.seconds = progress.seconds
-        parts: dict[str, dict[str, Any]] = {"model": {}, "head": {}}
-        for key, value in tensors.items():
-            part, _, name = key.partition("/")
-            if part in parts:
-                parts[part][name] = value
-        self.model.load_state_dict(parts["model"], strict=False)
-        self.head.load_state_dict(parts["head"])
+        for part, module in self.parts.items():
+            head = f"{part}/"
+            own = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+            module.load_state_dict(own, strict=part != "model")
         self._open_stage()
         for number, optimizer in enumerate(self.optimizers):
             restore_optimizer(optimizer, tensors, f"optimizer{number}")

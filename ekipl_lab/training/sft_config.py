@@ -22,7 +22,8 @@ class Stage(_Strict):
     thing in each patch; ``text`` trains everything on completions. ``matrix_lr`` is Muon's rate for
     two-dimensional weights, ``rest_lr`` AdamW's for embeddings, biases, norms and the patch
     convolution. The rate warms up over ``warmup`` steps and falls linearly to ``final`` of itself.
-    ``patch_loss`` keeps the per-patch loss beside the completions. ``token_weights`` raises the
+    ``patch_loss`` keeps the per-patch loss beside the completions; ``list_loss`` weighs the loss of
+    the head that foretells the cells of a list. ``token_weights`` raises the
     loss weight of single tokens. ``mixture``: family or ``family:style`` -> share.
     """
 
@@ -35,6 +36,7 @@ class Stage(_Strict):
     warmup: int = Field(default=50, ge=0)
     final: float = Field(default=0.03, ge=0, le=1)
     patch_loss: float = Field(default=0.0, ge=0)
+    list_loss: float = Field(default=0.0, ge=0)
     token_weights: dict[str, float] = Field(default_factory=dict)
     mixture: dict[str, float]
 

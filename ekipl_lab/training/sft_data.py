@@ -29,6 +29,9 @@ from ekipl_lab.policies.tokenizer import ASSISTANT, IMAGE, USER, VISION_END, VIS
 from ekipl_lab.training.sft_model import Batch
 from ekipl_lab.types import Sample
 
+#: Cells that a token names, p1 .. p16.
+CELLS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -105,6 +108,13 @@ class BatchEncoder:
             token: tokenizer.convert_tokens_to_ids(token)
             for token in (USER, ASSISTANT, IMAGE, VISION_START, VISION_END)
         }
+        self._cells = {
+            tokenizer(form).input_ids[0]: cell
+            for cell in range(CELLS)
+            for form in (f"p{cell + 1}", f" p{cell + 1}")
+        }
+        self._openers = {tokenizer(text).input_ids[0] for text in (" :", "<answer>")}
+        self._stops = {tokenizer(text).input_ids[0] for text in (" .", "</answer>", "</think>")}
 
     def patches(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """The (P, 3*p*p) patches of an image of the policy's own size, values -1 to 1."""
@@ -143,7 +153,28 @@ class BatchEncoder:
                 for example in examples
             ]
             patches = torch.from_numpy(np.stack(stacked))
-        return Batch(patches, input_ids, target_weights, _labels(examples) if images else None)
+        labels = _labels(examples) if images else None
+        listing, listed = self._lists(rows, starts, length)
+        return Batch(patches, input_ids, target_weights, labels, listing, listed)
+
+    def _lists(
+        self, rows: Sequence[Sequence[int]], starts: Sequence[int], length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where a completion lists cells, and which of them are still to come in that sentence."""
+        listing = torch.zeros(len(rows), length, dtype=torch.bool)
+        listed = torch.zeros(len(rows), length, CELLS)
+        for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
+            ahead: set[int] = set()
+            for place in range(len(row) - 1, start - 1, -1):
+                token = row[place]
+                if token in self._stops:
+                    ahead = set()
+                elif token in self._openers or token in self._cells:
+                    listing[number, place] = True
+                    listed[number, place, list(ahead)] = 1.0
+                if token in self._cells:
+                    ahead.add(self._cells[token])
+        return listing, listed
 
 
 def cell_classes(task: str) -> tuple[int, ...]:

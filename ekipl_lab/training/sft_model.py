@@ -22,12 +22,16 @@ class Batch:
     ``patches`` (B, images, P, C*p*p); ``input_ids`` (B, L) with image placeholders;
     ``target_weights`` (B, L): the loss weight of predicting the token at that place, 0 in prompts
     and padding. ``cell_labels`` (B, images, P, K) or None: classes per patch, -1 for none.
+    ``listing`` (B, L) marks the places where a list of cells goes on, ``listed`` (B, L, cells) the
+    cells that are still to be named there.
     """
 
     patches: Tensor | None
     input_ids: Tensor
     target_weights: Tensor
     cell_labels: Tensor | None = None
+    listing: Tensor | None = None
+    listed: Tensor | None = None
 
 
 def encode_images(visual: Any, patches: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -77,8 +81,18 @@ def mrope_positions(images: int, grid: tuple[int, int], length: int) -> Tensor:
     return torch.cat(positions, 1)
 
 
-def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-    """Weighted mean cross-entropy of the completions, and the image features (B, I, P, hidden)."""
+@dataclass(frozen=True, slots=True)
+class Output:
+    """``loss``: weighted mean cross-entropy of the completions. ``features`` (B, I, P, hidden) of
+    the images or None. ``inner`` (B, L, hidden): what goes into the last layer."""
+
+    loss: Tensor
+    features: Tensor | None
+    inner: Tensor
+
+
+def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> Output:
+    """The completions' loss and what the throw-away heads need."""
     language = model.model.language_model
     embeddings = language.embed_tokens(batch.input_ids)
     features = None
@@ -96,17 +110,20 @@ def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> tuple[Tensor, Te
         embeddings = torch.cat([*pieces, embeddings[:, at:]], 1)
     images = 0 if batch.patches is None else batch.patches.shape[1]
     positions = mrope_positions(images, grid, batch.input_ids.shape[1])
-    hidden = language(
+    output = language(
         inputs_embeds=embeddings,
         position_ids=positions[:, None].expand(-1, len(embeddings), -1),
         use_cache=False,
-    ).last_hidden_state
+        output_hidden_states=True,
+    )
+    hidden = output.last_hidden_state
     weights = batch.target_weights[:, 1:]
     chosen = weights > 0
     logits = model.lm_head(hidden[:, :-1][chosen])
     losses = functional.cross_entropy(logits, batch.input_ids[:, 1:][chosen], reduction="none")
     kept = weights[chosen]
-    return (losses * kept).sum() / kept.sum(), features
+    loss = (losses * kept).sum() / kept.sum()
+    return Output(loss, features, output.hidden_states[-2])
 
 
 class PatchHead(nn.Module):
@@ -135,3 +152,21 @@ class PatchHead(nn.Module):
             total = total + functional.cross_entropy(scores, target)
             right.append(scores.argmax(-1) == target)
         return total, torch.stack([flags.float().mean() for flags in right]).detach()
+
+
+class ListHead(nn.Module):
+    """A throw-away linear head: while cells are being listed, which are still to come?
+
+    It reads what goes into the last layer, so that matching things against a question is learned
+    for all cells at once, and not one listed cell after the other.
+    """
+
+    def __init__(self, hidden: int, cells: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden, cells)
+
+    def loss(self, inner: Tensor, listing: Tensor, listed: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean binary cross-entropy per cell, and the share of places with every cell right."""
+        scores, target = self.linear(inner[listing]), listed[listing]
+        right = ((scores > 0) == (target > 0.5)).all(-1).float().mean()
+        return functional.binary_cross_entropy_with_logits(scores, target), right.detach()
