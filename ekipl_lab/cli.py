@@ -56,6 +56,15 @@ def data_preview(args: argparse.Namespace) -> int:
     return 0
 
 
+def data_check(args: argparse.Namespace) -> int:
+    """Check a folder of Reason-RFT-CoT: counts, broken records, duplicates, train/test overlap."""
+    from ekipl_lab.benchmarks.reason_rft import check_folder, check_lines
+
+    report = check_folder(args.folder, lambda path, count: print(f"read {path}: {count}"))
+    print("\n".join(check_lines(report)))
+    return 0 if report.sound else 1
+
+
 def sft(args: argparse.Namespace) -> int:
     """Supervised warm start of a tiny policy."""
     from ekipl_lab.training.sft import run_sft
@@ -211,6 +220,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(data, "list", data_list)
     _sample_options(add(data, "preview", data_preview))
+    add(data, "check", data_check).add_argument("folder", type=Path)
     teach = commands.add_parser("teach", help="Look at teachers.").add_subparsers(
         required=True, metavar="COMMAND"
     )

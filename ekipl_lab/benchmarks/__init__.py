@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
-from ekipl_lab.benchmarks import mini
+from ekipl_lab.benchmarks import mini, reason_rft
 from ekipl_lab.benchmarks.base import Benchmark
 from ekipl_lab.benchmarks.mini import load_sample
 from ekipl_lab.benchmarks.seeding import SPLITS
@@ -24,6 +24,14 @@ BENCHMARKS: dict[str, Benchmark] = {
         tasks=tuple(mini.MINI_TASKS),
         sizes={"train": 20_000, "validation": 1_000, "test": 1_000, "test_ood": 1_000},
         iterate=mini.iterate,
+    ),
+    "reason_rft": Benchmark(
+        name="reason_rft",
+        source=reason_rft.SOURCE,
+        licence=reason_rft.LICENCE,
+        tasks=reason_rft.TASKS,
+        sizes={"train": 60_000, "validation": 1_300, "test": 1_000, "test_ood": 2_000},
+        iterate=reason_rft.iterate,
     ),
 }
 

@@ -1,0 +1,147 @@
+"""Samples of Reason-RFT-CoT from a local folder, or from the hub.
+
+The folder is named by the environment variable ``EKIPL_REASON_RFT``; without it the data set is
+downloaded through ``huggingface_hub`` into its cache. Downloaded zip files are unpacked once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import zipfile
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from ekipl_lab.benchmarks.reason_rft.images import ImageFiles
+from ekipl_lab.benchmarks.reason_rft.layout import (
+    FILES,
+    HUB_ID,
+    TASKS,
+    VALIDATION_SHARE,
+    DataFile,
+)
+from ekipl_lab.benchmarks.reason_rft.reading import Record, read_calls, read_records
+from ekipl_lab.errors import ConfigError, DataError, unknown_name
+from ekipl_lab.types import Sample
+
+FOLDER_VARIABLE = "EKIPL_REASON_RFT"
+SPLITS = ("train", "validation", "test", "test_ood")
+
+
+def data_folder() -> Path:
+    """The data set's folder: the environment's, or a downloaded snapshot of the hub's."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        folder = Path(named)
+        if not folder.is_dir():
+            raise ConfigError(f"{FOLDER_VARIABLE} names {named}, which is not a folder.")
+        return folder
+    return download()
+
+
+def download() -> Path:
+    """A snapshot of the hub's data set; DataError that says what to do where it cannot be had."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(HUB_ID, repo_type="dataset"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"The data set {HUB_ID} cannot be downloaded ({type(error).__name__}); download it by "
+            f"hand and name its folder in the environment variable {FOLDER_VARIABLE}."
+        ) from error
+
+
+def unpack_images(folder: Path) -> None:
+    """Unpack ``train_images.zip`` and ``test_images.zip`` unless their folders are there."""
+    for name in ("train_images", "test_images"):
+        archive = folder / f"{name}.zip"
+        if any((folder / place).is_dir() for place in (f"images/{name}", name)):
+            continue
+        if archive.is_file():
+            _unpack(archive, folder)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    temporary = folder / f".{archive.stem}.{os.getpid()}"
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(temporary)
+    inner = next((path for path in temporary.rglob(archive.stem) if path.is_dir()), temporary)
+    (folder / "images").mkdir(exist_ok=True)
+    inner.replace(folder / "images" / archive.stem)
+
+
+def iterate(
+    *,
+    task: str,
+    split: str,
+    families: Sequence[str] | None = None,
+    seed: int = 0,
+    image_size: int | None = None,
+    start: int = 0,
+    difficulties: Collection[int] | None = None,
+    folder: str | Path | None = None,
+) -> Iterator[Sample]:
+    """The samples of a task and split, in the order of the files, or shuffled by a ``seed`` > 0.
+
+    ``families`` are the sources (clevr_math, super_clevr, geomath, geometry3k, trance, trance_left,
+    trance_right). ``image_size`` bounds the long side (None: the published limit of pixels).
+    ``difficulties`` keeps records with so many calls. Raises ConfigError for unknown names,
+    DataError that names file, record and field for the first broken record.
+    """
+    files = _files(task, split, families)
+    root = data_folder() if folder is None else Path(folder)
+    unpack_images(root)
+    records = [record for file in files for record in read_records(root, file)]
+    if split in ("train", "validation"):
+        records = [r for r in records if is_validation(r.id) == (split == "validation")]
+    if difficulties is not None:
+        records = [r for r in records if difficulty(r) in difficulties]
+    if seed:
+        random.Random(seed).shuffle(records)
+    return (to_sample(record, split, image_size) for record in records[start:])
+
+
+def _files(task: str, split: str, families: Sequence[str] | None) -> list[DataFile]:
+    if task not in TASKS:
+        raise unknown_name("task of benchmark 'reason_rft'", task, TASKS)
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    source = "train" if split == "validation" else split
+    files = [file for file in FILES if file.task == task and file.split == source]
+    known = [file.family for file in files]
+    for name in families or ():
+        if name not in known:
+            raise unknown_name(f"family of {task}/{split}", name, known)
+    return [file for file in files if families is None or file.family in families]
+
+
+def is_validation(record_id: str) -> bool:
+    """Whether a training record belongs to validation: by a hash of its id, for good."""
+    digest = hashlib.sha256(record_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % VALIDATION_SHARE == 0
+
+
+def difficulty(record: Record) -> int:
+    """Number of calls of a transformation; 0 where the data do not say."""
+    return len(read_calls(record.answer)) if record.file.task == "transformation" else 0
+
+
+def to_sample(record: Record, split: str, image_size: int | None = None) -> Sample:
+    """The sample of a record; its images are opened when they are looked at."""
+    images: Any = ImageFiles(record.images, image_size)
+    return Sample(
+        id=f"reason_rft/{record.file.task}/{split}/{record.file.family}/{record.id}",
+        task=record.file.task,
+        split=split,
+        images=cast(tuple[Any, ...], images),
+        question=record.problem,
+        answer=record.answer,
+        answer_type=record.answer_type,
+        family=record.file.family,
+        cot=record.cot,
+        difficulty=difficulty(record),
+        metadata={"benchmark": "reason_rft", "file": record.file.path, "record": record.index},
+    )
