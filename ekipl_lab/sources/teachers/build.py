@@ -8,6 +8,8 @@ Example (YAML)::
       - {type: random, id: guesser}
       - {type: replay, id: recorded, path: recordings/gpt.jsonl}
       - {type: policy, id: bigger, path: assets/policies/bigger}
+      - {type: openai, id: gpt, model: gpt-4o, gateway: {budget: {usd: 5}}}
+      - {type: ensemble, id: panel, each: 2, members: [{type: local, id: big, path: big-vlm}]}
 """
 
 from __future__ import annotations
@@ -16,30 +18,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.sources.seeding import stable_int
+from ekipl_lab.sources.teachers.anthropic import AnthropicSpec
+from ekipl_lab.sources.teachers.api import build_api_teacher
+from ekipl_lab.sources.teachers.ensemble import EnsembleTeacher
+from ekipl_lab.sources.teachers.gemini import GeminiSpec
+from ekipl_lab.sources.teachers.local import LocalSpec, build_local_teacher
+from ekipl_lab.sources.teachers.openai_compatible import OpenAISpec
 from ekipl_lab.sources.teachers.oracle import ANY_STYLE, ChainWriter, FaultMode, OracleTeacher
 from ekipl_lab.sources.teachers.policy_teacher import load_policy_teacher
 from ekipl_lab.sources.teachers.random import AnswerPool, RandomTeacher
 from ekipl_lab.sources.teachers.replay import CotTeacher, ReplayTeacher
+from ekipl_lab.sources.teachers.spec import TeacherSpecBase as _Spec
 from ekipl_lab.types import POLICY, ActionSource
-
-
-class _Spec(BaseModel):
-    """What every teacher has: an id, k actions per prompt, a seed (default: made from the id)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    actions: int = Field(default=1, ge=1)
-    seed: int | None = None
-
-    @property
-    def resolved_seed(self) -> int:
-        """``seed``, or one made from the id, so that two teachers do not err together."""
-        return stable_int(self.id) % 2**31 if self.seed is None else self.seed
 
 
 class OracleSpec(_Spec):
@@ -81,8 +74,51 @@ class PolicySpec(_Spec):
     device: str = "cpu"
 
 
+MemberSpec = Annotated[
+    OracleSpec
+    | RandomSpec
+    | ReplaySpec
+    | PolicySpec
+    | LocalSpec
+    | OpenAISpec
+    | AnthropicSpec
+    | GeminiSpec,
+    Field(discriminator="type"),
+]
+
+
+class EnsembleSpec(_Spec):
+    """Several teachers as one, ``each`` actions of every member (``sources.teachers.ensemble``)."""
+
+    type: Literal["ensemble"] = "ensemble"
+    members: tuple[MemberSpec, ...] = Field(min_length=1)
+    each: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and isinstance(raw.get("members"), list | tuple):
+            return {"actions": len(raw["members"]) * int(raw.get("each", 1)), **raw}
+        return raw
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.actions != len(self.members) * self.each:
+            raise ValueError("`actions` is members x `each`; leave it out")
+        return self
+
+
 TeacherSpec = Annotated[
-    OracleSpec | RandomSpec | ReplaySpec | PolicySpec, Field(discriminator="type")
+    OracleSpec
+    | RandomSpec
+    | ReplaySpec
+    | PolicySpec
+    | LocalSpec
+    | OpenAISpec
+    | AnthropicSpec
+    | GeminiSpec
+    | EnsembleSpec,
+    Field(discriminator="type"),
 ]
 
 SPECS: dict[str, type[_Spec]] = {
@@ -90,6 +126,11 @@ SPECS: dict[str, type[_Spec]] = {
     "random": RandomSpec,
     "replay": ReplaySpec,
     "policy": PolicySpec,
+    "local": LocalSpec,
+    "openai": OpenAISpec,
+    "anthropic": AnthropicSpec,
+    "gemini": GeminiSpec,
+    "ensemble": EnsembleSpec,
 }
 
 _ADAPTER: TypeAdapter[TeacherSpec] = TypeAdapter(TeacherSpec)
@@ -161,6 +202,13 @@ def _build(
         return RandomTeacher(spec.id, pool=own, seed=seed)
     if isinstance(spec, ReplaySpec):
         return CotTeacher(spec.id) if spec.path is None else ReplayTeacher(spec.id, spec.path)
+    if isinstance(spec, EnsembleSpec):
+        members = build_teachers(spec.members, writer, styles=styles, pool=pool)
+        return EnsembleTeacher(spec.id, members)
+    if isinstance(spec, LocalSpec):
+        return build_local_teacher(spec)
+    if isinstance(spec, OpenAISpec | AnthropicSpec | GeminiSpec):
+        return build_api_teacher(spec)
     return load_policy_teacher(
         spec.path, id=spec.id, temperature=spec.temperature, seed=seed, device=spec.device
     )
