@@ -23,6 +23,8 @@ Event = Mapping[str, Any]
 
 #: TRL's own names of what it measures on *kept* actions; logged as ``trl/...``.
 _TRLS = ("reward", "rewards/", "completions/", "frac_reward", "num_tokens", "eval_")
+#: The last line of transformers' own log, about its one call.
+_DROPPED = ("train_", "total_flos")
 #: Figures that every progress event carries.
 HEADLINES = ("policy/reward", "kept/reward", "share/policy/kept", "groups/zero_spread_after")
 
@@ -72,7 +74,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Every metric of the step to MLflow, the headlines to whoever watches."""
-        metrics = {_named(k): v for k, v in (logs or {}).items() if not k.startswith("train_")}
+        metrics = {_named(k): v for k, v in (logs or {}).items() if not k.startswith(_DROPPED)}
         if not metrics or not state.is_world_process_zero:
             return
         if self.log is not None:

@@ -9,6 +9,7 @@ an unknown one is refused with the nearest name.
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -44,7 +46,7 @@ PRESET: dict[str, Any] = {
     "beta": 0.0,
     "learning_rate": 1e-6,
     "lr_scheduler_type": "constant",
-    "gradient_checkpointing": False,
+    "activation_checkpointing": False,
 }
 
 #: Fields of GRPOConfig that a run sets itself, and where to say so instead.
@@ -75,6 +77,8 @@ OWNED = {
     "push_to_hub": "nothing: nothing is uploaded",
     "model_init_kwargs": "policy.dtype",
     "use_liger_kernel": "nothing",
+    "gradient_checkpointing": "grpo.activation_checkpointing",
+    "gradient_checkpointing_kwargs": "grpo.activation_checkpointing_kwargs",
 }
 
 
@@ -208,12 +212,9 @@ class RunConfig(_Model):
     @field_validator("grpo", mode="before")
     @classmethod
     def _known_keys(cls, grpo: Any) -> Any:
-        for key in grpo if isinstance(grpo, Mapping) else ():
-            if key in OWNED:
-                raise ConfigError(f"grpo.{key} is not set there; use {OWNED[key]}.")
-            if key not in grpo_fields():
-                raise unknown_name("key in grpo", key, grpo_fields() - set(OWNED))
-        return grpo
+        if not isinstance(grpo, Mapping):
+            raise ConfigError("grpo must hold settings (key: value) of TRL's GRPOConfig.")
+        return {str(key): _grpo_value(str(key), value) for key, value in grpo.items()}
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -231,13 +232,30 @@ class RunConfig(_Model):
 
 
 @functools.cache
-def grpo_fields() -> frozenset[str]:
-    """All fields of TRL's GRPOConfig (imports TRL)."""
+def grpo_fields() -> dict[str, Any]:
+    """Name -> type of all fields of TRL's GRPOConfig (imports TRL)."""
     import dataclasses
+    import typing
 
     from trl import GRPOConfig
 
-    return frozenset(f.name for f in dataclasses.fields(GRPOConfig) if f.init)
+    hints = typing.get_type_hints(GRPOConfig)
+    return {field.name: hints[field.name] for field in dataclasses.fields(GRPOConfig) if field.init}
+
+
+def _grpo_value(key: str, value: Any) -> Any:
+    """The value as GRPOConfig has it; ConfigError for an unknown, owned or ill-typed one."""
+    if key in OWNED:
+        raise ConfigError(f"grpo.{key} is not set there; use {OWNED[key]}.")
+    if key not in grpo_fields():
+        near = difflib.get_close_matches(key, grpo_fields(), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "see its documentation."
+        raise ConfigError(f"Unknown key in grpo {key!r} (a field of TRL's GRPOConfig); {hint}")
+    try:
+        return TypeAdapter(grpo_fields()[key]).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ConfigError(f"grpo.{key} is {value!r}: {message}.") from error
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.config import EvaluationSet, RunConfig, load_config
 from ekipl_lab.types import Sample
 from ekipl_lab.weighting import NEEDS_Q
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 #: TRL's losses whose policy term is the clipped ratio, into which `weighting.as_trl` fits.
 RATIO_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
+#: All that TRL 1.16 knows; it looks at them only once it trains.
+CHOICES = {
+    "loss_type": (*RATIO_LOSSES, "luspo", "cispo", "sapo", "vespo"),
+    "importance_sampling_level": ("token", "sequence"),
+}
 
 #: What arms of one comparison must share.
 SHARED = ("seed", "policy", "data", "reward", "evaluation")
@@ -91,6 +96,9 @@ def grpo_arguments(config: RunConfig, output_dir: str | Path) -> GRPOConfig:
     plan_run(config)
     on_gpu = torch.cuda.is_available()
     settings = {"use_cpu": not on_gpu, "bf16": on_gpu, **config.grpo_settings}
+    for key, known in CHOICES.items():
+        if key in settings and settings[key] not in known:
+            raise unknown_name(f"grpo.{key}", settings[key], known)
     check_weighting(config, settings)
     scale = config.ekipl.scale_rewards
     try:
