@@ -1,0 +1,62 @@
+"""Benchmark items for the page: what can be chosen, and one item by its id."""
+
+from __future__ import annotations
+
+import random
+
+from PIL.Image import Image
+
+from app.state import ALL_FAMILIES
+from ekipl_lab import benchmarks
+from ekipl_lab.benchmarks import mini
+from ekipl_lab.types import Sample
+
+BENCHMARK = "mini"
+#: Side of the picture that a person looks at, drawn from the same scene.
+LARGE = 448
+
+
+def list_tasks() -> list[str]:
+    """Tasks of the built-in benchmark."""
+    return list(benchmarks.BENCHMARKS[BENCHMARK].tasks)
+
+
+def list_families(task: str) -> list[str]:
+    """Families of a task with images: those that studies use first, then the others."""
+    table = mini.MINI_TASKS[task].families.values()
+    shown = [family for family in table if family.images]
+    return [f.name for f in sorted(shown, key=lambda f: f.status != "study")]
+
+
+def count_items(split: str) -> int:
+    """Stated number of items of a split."""
+    return benchmarks.BENCHMARKS[BENCHMARK].sizes[split]
+
+
+def item_at(task: str, split: str, family: str, number: int) -> Sample:
+    """The ``number``-th item (from 0) of the stream that the filters leave."""
+    families = None if family == ALL_FAMILIES else [family]
+    return benchmarks.load_samples(
+        BENCHMARK, task=task, split=split, families=families, start=max(0, number), limit=1
+    )[0]
+
+
+def position_of(sample_id: str, family: str) -> tuple[str, str, int]:
+    """Task, split and number under a family filter of an id; ConfigError for no such id."""
+    sample = benchmarks.load_sample(sample_id)
+    index = int(sample_id.rsplit("/", 1)[1])
+    names = list(mini.study_families(sample.task)) if family == ALL_FAMILIES else [family]
+    place = names.index(sample.family) if sample.family in names else 0
+    return sample.task, sample.split, index * len(names) + place
+
+
+def random_number(split: str) -> int:
+    """A number of an item, drawn afresh."""
+    return random.randrange(count_items(split))
+
+
+def draw_large(sample: Sample) -> tuple[Image, ...]:
+    """The same scene drawn for a person; the sample's own images where it cannot be redrawn."""
+    if not sample.id.startswith(f"{BENCHMARK}/"):
+        return sample.images
+    return benchmarks.load_sample(sample.id, image_size=LARGE).images

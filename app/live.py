@@ -1,0 +1,174 @@
+"""A group made now: the chosen checkpoint samples, the run's teachers answer, its rule selects.
+
+The way from completions to the group is ``ekipl_lab.training.pooling.Pooling``, the trainer's own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app import runs
+from app.state import START
+from ekipl_lab import tracking
+from ekipl_lab.rewards import get_scorer
+from ekipl_lab.types import Action, ActionGroup, GenerationParams, RewardBreakdown, Sample
+
+if TYPE_CHECKING:
+    from ekipl_lab.policies import Policy
+    from ekipl_lab.training.config import RunConfig
+    from ekipl_lab.training.pooling import EKIPLOptions, Teacher
+
+ROOT = Path(__file__).resolve().parent.parent
+#: The setting that is shown where no run was chosen: the demo's.
+DEMO_CONFIG = ROOT / "configs" / "demo_ekipl.yaml"
+#: One group at a time: torch's threads are few and its random state is one.
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything a live group needs; ``policy`` is a checkpoint folder."""
+
+    policy: str
+    name: str
+    group_size: int
+    generation: GenerationParams
+    teachers: tuple[Teacher, ...]
+    scorer: Callable[..., RewardBreakdown]
+    options: EKIPLOptions
+
+    @property
+    def doing(self) -> str:
+        """What is about to happen, in one sentence."""
+        asked = ", ".join(f"{t.source.id} ({t.actions})" for t in self.teachers)
+        teachers = f"; teachers: {asked}" if asked else "; this run has no teachers"
+        return f"Now {self.name} samples {self.group_size} actions{teachers}."
+
+
+@dataclass(frozen=True, slots=True)
+class LiveGroup:
+    """The group and a remark: how it was sampled, which teacher actions were refused and why."""
+
+    group: ActionGroup
+    note: str
+
+
+def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGroup:
+    """Sample, ask, score and select as the trainer does; the same ``draw`` gives the same group.
+
+    Raises ConfigError for an unknown run or checkpoint, TeacherError if a teacher fails.
+    """
+    from ekipl_lab.training.pooling import Pooling, Row
+
+    setup = setup_of(run, checkpoint)
+    with _LOCK:
+        policy = _load(setup.policy)
+        actions = _sample(policy, setup, sample, draw)
+        pooling = Pooling(
+            [sample],
+            setup.scorer,
+            setup.teachers,
+            setup.options,
+            _encoder(policy, setup),
+            group_size=setup.group_size,
+            max_new_tokens=setup.generation.max_new_tokens,
+        )
+        rows = [Row(0, action) for action in actions]
+        done = pooling.run(rows, rank=0, gather=list, draw=draw)
+    refused = [f"{g.teacher}: {g.refused}" for g in done.pools[0].given if g.refused]
+    note = f"Sampled now from {setup.name}, draw {draw}."
+    return LiveGroup(done.groups[0], note + (f" Refused: {', '.join(refused)}." if refused else ""))
+
+
+def setup_of(run: str, checkpoint: str) -> Setup:
+    """The setting of a run (its config), or the demo's without one, with a checkpoint to sample."""
+    from ekipl_lab.training.pooling import EKIPLOptions
+
+    config = config_of(run)
+    grpo = config.grpo_settings
+    return Setup(
+        policy=str(_folder(config, run, checkpoint)),
+        name=_name(checkpoint),
+        group_size=int(grpo["num_generations"]),
+        generation=GenerationParams(
+            temperature=float(grpo["temperature"]),
+            top_p=float(grpo.get("top_p", 1.0)),
+            top_k=int(grpo.get("top_k", 0)),
+            max_new_tokens=int(grpo["max_completion_length"]),
+        ),
+        teachers=_teachers(config.model_dump_json()),
+        scorer=get_scorer(config.reward.scorer, config.reward.weights),
+        options=EKIPLOptions(**config.ekipl.model_dump()),
+    )
+
+
+def _name(checkpoint: str) -> str:
+    return "the starting policy" if checkpoint == START else checkpoint.replace("-", " ")
+
+
+def config_of(run: str) -> RunConfig:
+    """The config that a run logged; the demo's for no run."""
+    from ekipl_lab.training.config import load_config, parse_config
+
+    if not run:
+        return load_config(DEMO_CONFIG)
+    runs.require_run(run)
+    return parse_config(tracking.read_config(run))
+
+
+def _folder(config: RunConfig, run: str, checkpoint: str) -> str:
+    """Where the policy lies: a checkpoint of the run, or what its training started from."""
+    if checkpoint != START:
+        return str(runs.checkpoint_folder(run, checkpoint))
+    if config.policy.path is None:
+        return str(tracking.store_folder() / "work" / config.name / "start")
+    path = Path(config.policy.path)
+    return str(ROOT / path if (ROOT / path).is_dir() else path)
+
+
+@lru_cache(maxsize=16)
+def _teachers(config_json: str) -> tuple[Teacher, ...]:
+    """The teachers of a config, kept: recordings and local models are read once."""
+    from ekipl_lab.training.config import RunConfig
+    from ekipl_lab.training.run import build_run_teachers, load_training_samples
+
+    config = RunConfig.model_validate_json(config_json)
+    guesses = any(spec.type == "random" for spec in config.teachers)
+    return tuple(build_run_teachers(config, load_training_samples(config) if guesses else []))
+
+
+@lru_cache(maxsize=3)
+def _load(folder: str) -> Policy:
+    """A policy, kept in memory: clicking through items loads nothing again."""
+    from ekipl_lab.policies import load_policy
+
+    return load_policy(folder)
+
+
+def _sample(policy: Policy, setup: Setup, sample: Sample, draw: int) -> Sequence[Action]:
+    from dataclasses import replace
+
+    from ekipl_lab.policies import PolicySource
+
+    source = PolicySource(policy, logprobs=False)
+    params = replace(setup.generation, seed=draw)
+    return source.propose([sample], setup.group_size, params)[0]
+
+
+def _encoder(policy: Policy, setup: Setup) -> Any:
+    """The trainer's own: what a teacher says must be what the policy could have said."""
+    from ekipl_lab.policies import eos_token_ids, suppressed_token_ids
+    from ekipl_lab.training.tokenization import ActionEncoder
+
+    tokenizer = policy.processor.tokenizer
+    return ActionEncoder(
+        tokenizer,
+        eos_id=tokenizer.eos_token_id,
+        max_tokens=setup.generation.max_new_tokens,
+        forbidden={*suppressed_token_ids(policy), *eos_token_ids(policy)},
+    )

@@ -1,0 +1,175 @@
+"""Runs, their checkpoints and what training recorded, as the store has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app.state import START
+from ekipl_lab import benchmarks, records, tracking
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.tracking import store
+from ekipl_lab.types import ActionGroup, Sample
+
+NO_RUN = (
+    "Nothing has been trained here, so nothing is recorded. One command trains GRPO and EKIPL side "
+    "by side; until then, Live shows the warm start beside the teachers."
+)
+NO_RECORDS = "This run has recorded no groups so far; they appear while it trains."
+#: Artifact folder of a run that holds its group records.
+RECORDS = "groups"
+#: Seconds for which what the store said is taken as still true.
+FRESH = 2.0
+
+T = TypeVar("T")
+_SEEN: dict[tuple[Any, ...], tuple[float, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class RunChoice:
+    """A run that can be chosen; ``status`` is MLflow's (RUNNING, FINISHED, FAILED, KILLED)."""
+
+    id: str
+    name: str
+    status: str
+    started: float
+
+    @property
+    def label(self) -> str:
+        """Name, time and, unless it simply finished, the status."""
+        when = time.strftime("%d %b %H:%M", time.localtime(self.started))
+        status = "" if self.status == "FINISHED" else f" · {self.status.lower()}"
+        return f"{self.name} · {when}{status}"
+
+
+def list_runs() -> list[RunChoice]:
+    """Runs with group records or checkpoints to look at, latest first."""
+    if not has_store():
+        return []
+    found = _remembered(("runs",), lambda: tracking.list_runs(limit=200))
+    return [RunChoice(run.run_id, run.name, run.status, run.start) for run in found]
+
+
+def has_store() -> bool:
+    """Whether there is a store to ask; a missing SQLite file is not created only to be empty."""
+    database = store.database()
+    return database is None or database.is_file()
+
+
+def require_run(run: str) -> None:
+    """Raise ConfigError unless there is such a run."""
+    if not any(choice.id == run for choice in list_runs()):
+        what = f"There is no run {run!r}" if run else "No run is chosen, so only 'start' is there"
+        raise ConfigError(f"{what}; choose a run from the list.")
+
+
+def list_checkpoints(run: str) -> list[str]:
+    """Names of what can be sampled: ``start``, then ``step-<n>`` by step."""
+    return [START, *(f"step-{step}" for step in _checkpoints(run))]
+
+
+def label_checkpoint(run: str, checkpoint: str) -> str:
+    """A checkpoint's name for people, with its greedy accuracy where that was measured."""
+    for step, found in _checkpoints(run).items():
+        if checkpoint == f"step-{step}":
+            measured = [found.metrics[name] for name in sorted(found.metrics) if _is_accuracy(name)]
+            return f"step {step}" + (f" · accuracy {measured[0]:.2f}" if measured else "")
+    return "start, before training" if checkpoint == START else checkpoint
+
+
+def _is_accuracy(metric: str) -> bool:
+    """Whether this is ``eval/<set>/accuracy_greedy``, and not that of one family."""
+    return metric.count("/") == 2 and metric.endswith("/accuracy_greedy")
+
+
+def checkpoint_folder(run: str, checkpoint: str) -> Path:
+    """The files of a saved checkpoint (not of ``start``)."""
+    require_run(run)
+    for step, found in _checkpoints(run).items():
+        if checkpoint == f"step-{step}":
+            return found.folder()
+    known = ", ".join(list_checkpoints(run))
+    raise ConfigError(f"Run {run!r} has no checkpoint {checkpoint!r}; it has: {known}.")
+
+
+def list_steps(run: str) -> list[int]:
+    """Training steps that have group records, rising."""
+    folder = _records_folder(run)
+    if folder is None:
+        return []
+    return _remembered(("steps", run), lambda: records.list_steps(folder))
+
+
+def count_groups(run: str, step: int) -> int:
+    """Number of groups that were recorded at a step; 0 where there are none."""
+    folder = _records_folder(run)
+    if folder is None:
+        return 0
+    table = records.read_groups(folder, steps=step, columns=["group"])
+    return max(table["group"].to_pylist(), default=-1) + 1
+
+
+def load_recorded(run: str, step: int, group: int) -> ActionGroup:
+    """One group as training recorded it, with its sample rebuilt where that is possible."""
+    require_run(run)
+    folder = _records_folder(run)
+    if folder is None:
+        raise DataError(NO_RECORDS)
+    steps = list_steps(run)
+    if step not in steps:
+        known = f"{steps[0]} to {steps[-1]}" if steps else "none so far"
+        raise DataError(f"Step {step} has no recorded groups; recorded steps: {known}.")
+    found = records.load_groups(folder, step, offset=group, limit=1)
+    if not found:
+        raise DataError(f"Step {step} has {count_groups(run, step)} groups, counted from 0.")
+    return found[0].with_sample(_rebuild(found[0]))
+
+
+def _rebuild(record: records.RecordedGroup) -> Sample:
+    """The sample of a record; without images if only its text was kept."""
+    if record.sample_id.startswith("mini/"):
+        sample = benchmarks.load_sample(record.sample_id)
+        if (sample.question, sample.answer) == (record.question, record.answer):
+            return sample
+    return Sample(
+        id=record.sample_id,
+        task=record.task,
+        split=record.split,
+        images=(),
+        question=record.question,
+        answer=record.answer,
+        answer_type=record.answer_type,
+        family=record.family,
+        difficulty=record.difficulty,
+    )
+
+
+def _checkpoints(run: str) -> dict[int, tracking.Checkpoint]:
+    """Step -> checkpoint, by step; none for an unknown run."""
+    if not any(choice.id == run for choice in list_runs()):
+        return {}
+    found = _remembered(("checkpoints", run), lambda: tracking.list_checkpoints(run))
+    return {checkpoint.step: checkpoint for checkpoint in found}
+
+
+def _records_folder(run: str) -> Path | None:
+    """The run's record folder, None if it has none (yet)."""
+    if not any(choice.id == run for choice in list_runs()):
+        return None
+    try:
+        return _remembered(("records", run), lambda: tracking.run_artifact(run, RECORDS))
+    except DataError:
+        return None
+
+
+def _remembered(key: tuple[Any, ...], ask: Callable[[], T]) -> T:
+    """``ask()``, or its answer of less than ``FRESH`` seconds ago; one click asks many times."""
+    key = (store.tracking_uri(), *key)
+    now = time.monotonic()
+    if key not in _SEEN or now - _SEEN[key][0] > FRESH:
+        _SEEN[key] = (now, ask())
+    value: T = _SEEN[key][1]
+    return value
