@@ -95,10 +95,10 @@ def client() -> MlflowClient:
 def _client(uri: str) -> MlflowClient:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing mlflow sets it to INFO
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
 
 
