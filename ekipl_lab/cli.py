@@ -57,12 +57,10 @@ def data_preview(args: argparse.Namespace) -> int:
 
 
 def data_check(args: argparse.Namespace) -> int:
-    """Check a folder of Reason-RFT-CoT: counts, broken records, duplicates, train/test overlap."""
-    from ekipl_lab.benchmarks.reason_rft import check_folder, check_lines
+    """Check data: a folder of Reason-RFT-CoT, or the YAML file of your own data."""
+    from ekipl_lab.data_check import check_data
 
-    report = check_folder(args.folder, lambda path, count: print(f"read {path}: {count}"))
-    print("\n".join(check_lines(report)))
-    return 0 if report.sound else 1
+    return check_data(args.path)
 
 
 def sft(args: argparse.Namespace) -> int:
@@ -220,7 +218,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(data, "list", data_list)
     _sample_options(add(data, "preview", data_preview))
-    add(data, "check", data_check).add_argument("folder", type=Path)
+    add(data, "check", data_check).add_argument("path", help="folder or YAML file")
     teach = commands.add_parser("teach", help="Look at teachers.").add_subparsers(
         required=True, metavar="COMMAND"
     )

@@ -1,7 +1,8 @@
 """Sample -> chat messages: the only home of prompt text.
 
-The built-in benchmark asks its bare question, since the tiny policy is trained on exactly that.
-Every other benchmark gets an instruction by answer type. No template reads ``answer``, ``cot`` or
+The built-in benchmark asks its bare question, since the tiny policy is trained on exactly that; so
+does data of your own with a prompt of its own (``metadata["bare_prompt"]``). Every other benchmark
+gets an instruction by answer type. No template reads ``answer``, ``cot`` or anything else of
 ``metadata``: the ground truth never enters a prompt.
 """
 
@@ -58,7 +59,8 @@ def build_messages(sample: Sample) -> list[dict[str, Any]]:
 
 def prompt_text(sample: Sample) -> str:
     """The text of the user turn."""
-    if sample.id.split("/", 1)[0] in BARE_BENCHMARKS:
+    bare = sample.metadata.get("bare_prompt") is True
+    if bare or sample.id.split("/", 1)[0] in BARE_BENCHMARKS:
         return sample.question
     return instructed_text(sample)
 

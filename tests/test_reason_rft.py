@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ekipl_lab.benchmarks import load_samples, reason_rft
+from ekipl_lab.benchmarks.image_files import open_image
 from ekipl_lab.benchmarks.reason_rft.checking import check_folder, check_lines, difference_hash
-from ekipl_lab.benchmarks.reason_rft.images import open_image
 from ekipl_lab.benchmarks.reason_rft.layout import FILES
 from ekipl_lab.benchmarks.reason_rft.loading import data_folder, is_validation
 from ekipl_lab.cli import main

@@ -1,7 +1,8 @@
 """Benchmarks by name: ``load_samples("mini", task="counting", split="train", limit=64)``.
 
 The built-in benchmark is ``mini`` (``docs/benchmark.md``); its chains are written and checked by
-``ekipl_lab.benchmarks.chains``.
+``ekipl_lab.benchmarks.chains``. ``reason_rft`` is the published one; the path of a YAML file names
+data of your own (``docs/data.md``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
-from ekipl_lab.benchmarks import mini, reason_rft
+from ekipl_lab.benchmarks import mini, own, reason_rft
 from ekipl_lab.benchmarks.base import Benchmark
 from ekipl_lab.benchmarks.mini import load_sample
 from ekipl_lab.benchmarks.seeding import SPLITS
@@ -36,6 +37,15 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 
 
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of that name, or the one that a YAML file of your own describes."""
+    if own.is_own(name):
+        return own.own_benchmark(name)
+    if name not in BENCHMARKS:
+        raise unknown_name("benchmark", name, BENCHMARKS)
+    return BENCHMARKS[name]
+
+
 def load_samples(
     name: str,
     *,
@@ -48,8 +58,9 @@ def load_samples(
     start: int = 0,
     difficulties: Collection[int] | None = None,
 ) -> list[Sample]:
-    """``limit`` samples of a benchmark (None: the split's stated size), from position ``start``.
+    """``limit`` samples of a benchmark, from position ``start``.
 
+    ``limit`` None means the split's stated size, or all samples where none is stated.
     ``families`` None means every family that studies may use. Images are RGB and square,
     ``image_size`` pixels a side (None: the task's default). Raises ConfigError for unknown names
     and impossible numbers.
@@ -66,7 +77,8 @@ def load_samples(
     )
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; ask for at least 1 sample or leave it unset.")
-    return list(islice(stream, BENCHMARKS[name].sizes[split] if limit is None else limit))
+    stated = find_benchmark(name).sizes.get(split)
+    return list(islice(stream, stated if limit is None else limit))
 
 
 def iterate_samples(
@@ -81,11 +93,9 @@ def iterate_samples(
     difficulties: Collection[int] | None = None,
 ) -> Iterator[Sample]:
     """The stream behind ``load_samples``, sample by sample; endless for ``mini``."""
-    if name not in BENCHMARKS:
-        raise unknown_name("benchmark", name, BENCHMARKS)
     if start < 0:
         raise ConfigError(f"start is {start}; it must be 0 or more.")
-    return BENCHMARKS[name].iterate(
+    return find_benchmark(name).iterate(
         task=task,
         split=split,
         families=families,
@@ -100,6 +110,7 @@ __all__ = [
     "BENCHMARKS",
     "SPLITS",
     "Benchmark",
+    "find_benchmark",
     "iterate_samples",
     "load_sample",
     "load_samples",

@@ -9,6 +9,7 @@ from ekipl_lab.errors import ConfigError, RewardError, unknown_name
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.rewards import reason_rft
 from ekipl_lab.rewards.forms import EKIPL_SCORES, Score, format_score
+from ekipl_lab.rewards.own import PREFIX, own_scorer
 from ekipl_lab.rewards.typed import DEFAULT_WEIGHTS, Scorer, typed_scorer
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 
@@ -53,11 +54,13 @@ def get_scorer(name: str, weights: Mapping[str, float] | None = None) -> Scorer:
 
     ``ekipl/auto`` (default of the library) and ``ekipl/strict`` go by ``Sample.answer_type``,
     ``reason_rft/train`` and ``reason_rft/eval`` by ``Sample.task``; every name of ``SCORERS`` but
-    the formats works too. ``weights`` replaces the weights 1 and 1 of ``accuracy`` and ``format``;
-    components left out weigh 0. Raises ConfigError for an unknown scorer or component, or a weight
-    that is not finite.
+    the formats works too, and ``python:FILE.py:FUNCTION`` for a reward of your own (``own.py``).
+    ``weights`` replaces the weights 1 and 1 of ``accuracy`` and ``format``; components left out
+    weigh 0. Raises ConfigError for an unknown scorer or component, or a weight that is not finite.
     """
     checked = _checked_weights(weights)
+    if name.startswith(PREFIX):
+        return own_scorer(name, checked)
     if name in SAMPLE_SCORERS:
         return SAMPLE_SCORERS[name](checked)
     if name in BY_TASK:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ekipl_lab.benchmarks.reason_rft.images import open_image
+from ekipl_lab.benchmarks.image_files import open_image
 from ekipl_lab.benchmarks.reason_rft.layout import FILES, DataFile
 from ekipl_lab.benchmarks.reason_rft.reading import Problem, Record, scan_records
 from ekipl_lab.errors import ConfigError, DataError

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from ekipl_lab.benchmarks.reason_rft.images import ImageFiles
+from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.reason_rft.layout import (
     FILES,
     HUB_ID,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,20 +12,21 @@ from PIL import Image
 
 from ekipl_lab.errors import DataError
 
-#: The limit of the published training and evaluation scripts, in pixels per image.
+#: The limit of the published Reason-RFT scripts, in pixels per image.
 MAX_PIXELS = 480_000
 
 
-def open_image(path: Path, size: int | None = None) -> Image.Image:
-    """The RGB image of a file, its long side at most ``size``, or at most MAX_PIXELS pixels.
+def open_image(source: Path | bytes, size: int | None = None) -> Image.Image:
+    """The RGB image of a file or its bytes, its long side at most ``size``, or MAX_PIXELS pixels.
 
-    Never enlarged; the sides keep their ratio. Raises DataError for a file that is no image.
+    Never enlarged; the sides keep their ratio. Raises DataError for what is no image.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             image = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"Image {path} cannot be read ({error}); download it again.") from error
+        name = "in the table" if isinstance(source, bytes) else source
+        raise DataError(f"Image {name} cannot be read ({error}); replace it.") from error
     if size is None:
         factor = math.sqrt(MAX_PIXELS / (image.width * image.height))
     else:
@@ -36,13 +38,13 @@ def open_image(path: Path, size: int | None = None) -> Image.Image:
 
 
 class ImageFiles(Sequence[Image.Image]):
-    """Images by their paths, opened anew at every look; stands where a tuple of images does."""
+    """Images by path or bytes, decoded anew at every look; stands where a tuple of images does."""
 
-    def __init__(self, paths: Sequence[Path], size: int | None = None) -> None:
-        self.paths, self.size = tuple(paths), size
+    def __init__(self, sources: Sequence[Path | bytes], size: int | None = None) -> None:
+        self.sources, self.size = tuple(sources), size
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.sources)
 
     @overload
     def __getitem__(self, index: int) -> Image.Image: ...
@@ -52,15 +54,16 @@ class ImageFiles(Sequence[Image.Image]):
 
     def __getitem__(self, index: int | slice) -> Image.Image | Sequence[Image.Image]:
         if isinstance(index, slice):
-            return [open_image(path, self.size) for path in self.paths[index]]
-        return open_image(self.paths[index], self.size)
+            return [open_image(source, self.size) for source in self.sources[index]]
+        return open_image(self.sources[index], self.size)
 
     def __iter__(self) -> Iterator[Image.Image]:
-        return (open_image(path, self.size) for path in self.paths)
+        return (open_image(source, self.size) for source in self.sources)
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, ImageFiles)
-        return same and (self.paths, self.size) == (other.paths, other.size)  # type: ignore[attr-defined]
+        if not isinstance(other, ImageFiles):
+            return False
+        return (self.sources, self.size) == (other.sources, other.size)
 
     def __hash__(self) -> int:
-        return hash((self.paths, self.size))
+        return hash((self.sources, self.size))

@@ -1,0 +1,292 @@
+"""Your own data: a folder or hub data set, described by a small YAML file (``docs/data.md``).
+
+The path of the YAML file is the benchmark's name: ``load_samples("fruit/data.yaml", ...)``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ekipl_lab.benchmarks.base import Benchmark
+from ekipl_lab.benchmarks.image_files import ImageFiles
+from ekipl_lab.benchmarks.seeding import SPLITS
+from ekipl_lab.errors import ConfigError, DataError, unknown_name
+from ekipl_lab.types import Sample
+
+AnswerType = Literal["number", "numbers", "letter", "text", "calls", "math"]
+Row = Mapping[str, Any]
+
+
+class Columns(BaseModel):
+    """Which column holds what; ``id`` defaults to the position of the record."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str
+    question: str
+    answer: str
+    id: str | None = None
+    choices: str | None = None
+    cot: str | None = None
+    family: str | None = None
+    difficulty: str | None = None
+
+
+class OwnData(BaseModel):
+    """The YAML file. ``splits`` maps a split to a file (beside it) or to a split of ``hub``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    task: str
+    answer_type: AnswerType
+    columns: Columns
+    splits: dict[str, str] = Field(min_length=1)
+    hub: str | None = None
+    images: str = "."
+    prompt: str | None = None
+    tolerance: float = Field(default=0.0, ge=0.0)
+    unit: str = ""
+    licence: str = "not stated"
+
+
+def is_own(name: str) -> bool:
+    """Whether a benchmark's name is the path of a YAML file."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def own_benchmark(path: str) -> Benchmark:
+    """The benchmark that a YAML file describes; ConfigError for what is wrong with the file."""
+    data = read_description(path)
+
+    def iterate(**options: Any) -> Iterator[Sample]:
+        return iterate_own(data, Path(path).parent, **options)
+
+    return Benchmark(
+        name=data.name,
+        source=data.hub or path,
+        licence=data.licence,
+        tasks=(data.task,),
+        sizes={},
+        iterate=iterate,
+    )
+
+
+def read_description(path: str | Path) -> OwnData:
+    """The checked YAML file; unknown settings are refused with the nearest name."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); give its path.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML; mend {str(error).splitlines()[-1]}.") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold settings such as `name: fruit`.")
+    _known_names(path, "setting", raw, OwnData)
+    if isinstance(raw.get("columns"), dict):
+        _known_names(path, "column", raw["columns"], Columns)
+    try:
+        data = OwnData.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {field}: {first['msg']}.") from error
+    for split in data.splits:
+        if split not in SPLITS:
+            raise unknown_name(f"split in {path}", split, SPLITS)
+    if data.prompt is not None and "{question}" not in data.prompt:
+        raise ConfigError(f"{path}: prompt must hold {{question}} where the question goes.")
+    return data
+
+
+def _known_names(path: str | Path, kind: str, raw: Row, model: type[BaseModel]) -> None:
+    for name in raw:
+        if name not in model.model_fields:
+            raise unknown_name(f"{kind} in {path}:", str(name), model.model_fields)
+
+
+def iterate_own(
+    data: OwnData,
+    folder: Path,
+    *,
+    task: str,
+    split: str,
+    families: Sequence[str] | None = None,
+    seed: int = 0,
+    image_size: int | None = None,
+    start: int = 0,
+    difficulties: Collection[int] | None = None,
+) -> Iterator[Sample]:
+    """Samples in the order of the file, or shuffled by a ``seed`` > 0.
+
+    All records are checked first: DataError names file, record and column of the first broken one.
+    """
+    if task != data.task:
+        raise unknown_name(f"task of benchmark {data.name!r}", task, (data.task,))
+    if split not in data.splits:
+        raise unknown_name(f"split of benchmark {data.name!r}", split, data.splits)
+    samples, seen = [], set()
+    for index, row in enumerate(_rows(data, folder, split)):
+        where = f"{data.hub or data.splits[split]}, record {index}"
+        sample = _sample(data, folder, split, row, index, image_size, where)
+        if sample.id in seen:
+            raise DataError(f"{where}, column {data.columns.id!r}: the id occurs twice.")
+        seen.add(sample.id)
+        samples.append(sample)
+    if families is not None:
+        samples = [sample for sample in samples if sample.family in families]
+    if difficulties is not None:
+        samples = [sample for sample in samples if sample.difficulty in difficulties]
+    if not samples:
+        raise DataError(f"Benchmark {data.name!r} has no samples of {split} that were asked for.")
+    if seed:
+        random.Random(seed).shuffle(samples)
+    return iter(samples[start:])
+
+
+def _rows(data: OwnData, folder: Path, split: str) -> Sequence[Row]:
+    if data.hub is not None:
+        from datasets import Image as ImageFeature
+        from datasets import load_dataset
+
+        table = load_dataset(data.hub, split=data.splits[split])
+        for name, feature in table.features.items():
+            if isinstance(feature, ImageFeature):
+                table = table.cast_column(name, ImageFeature(decode=False))
+        return cast(Sequence[Row], table)
+    path = folder / data.splits[split]
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; mend `splits`.")
+    reader = READERS.get(path.suffix)
+    if reader is None:
+        raise unknown_name("file type", path.suffix, READERS)
+    try:
+        return reader(path)
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read ({error}); mend the file.") from error
+
+
+def _read_json(path: Path) -> list[Row]:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list):
+        raise ValueError("not a list of records")
+    return rows
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def _read_csv(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    import pyarrow.parquet as pq
+
+    rows: list[Row] = pq.read_table(path).to_pylist()
+    return rows
+
+
+READERS = {
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+def _sample(
+    data: OwnData, folder: Path, split: str, row: Any, index: int, size: int | None, where: str
+) -> Sample:
+    if not isinstance(row, Mapping):
+        raise DataError(f"{where}: not a record with columns.")
+    columns = data.columns
+    question = _text(row, columns.question, where)
+    if data.prompt is not None:
+        question = data.prompt.replace("{question}", question)
+    record_id = str(index) if columns.id is None else _text(row, columns.id, where)
+    images: Any = ImageFiles(_images(row, columns.image, folder / data.images, where), size)
+    return Sample(
+        id=f"{data.name}/{data.task}/{split}/{record_id}",
+        task=data.task,
+        split=split,
+        images=images,
+        question=question,
+        answer=_text(row, columns.answer, where),
+        answer_type=data.answer_type,
+        family="" if columns.family is None else _text(row, columns.family, where),
+        choices=() if columns.choices is None else _choices(row, columns.choices, where),
+        cot=None if columns.cot is None else str(row.get(columns.cot) or "") or None,
+        difficulty=0 if columns.difficulty is None else _whole(row, columns.difficulty, where),
+        metadata={
+            "benchmark": data.name,
+            "bare_prompt": data.prompt is not None,
+            "tolerance": data.tolerance,
+            "unit": data.unit,
+        },
+    )
+
+
+def _value(row: Row, column: str, where: str) -> Any:
+    if column not in row:
+        raise DataError(f"{where}: there is no column {column!r}; mend `columns`.")
+    value = row[column]
+    if value is None or value == "" or value == []:
+        raise DataError(f"{where}, column {column!r}: empty.")
+    return value
+
+
+def _text(row: Row, column: str, where: str) -> str:
+    value = _value(row, column, where)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"{where}, column {column!r}: a {type(value).__name__}, not a text.")
+    if not str(value).strip():
+        raise DataError(f"{where}, column {column!r}: empty.")
+    return str(value).strip()
+
+
+def _whole(row: Row, column: str, where: str) -> int:
+    try:
+        return int(_text(row, column, where))
+    except ValueError:
+        raise DataError(f"{where}, column {column!r}: not a whole number.") from None
+
+
+def _choices(row: Row, column: str, where: str) -> tuple[str, ...]:
+    value = _value(row, column, where)
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split("|")]
+    return tuple(str(part) for part in value)
+
+
+def _images(row: Row, column: str, folder: Path, where: str) -> list[Path | bytes]:
+    value = _value(row, column, where)
+    entries = value if isinstance(value, list) else [value]
+    return [_image(entry, folder, f"{where}, column {column!r}") for entry in entries]
+
+
+def _image(entry: Any, folder: Path, where: str) -> Path | bytes:
+    if isinstance(entry, Mapping):
+        entry = entry.get("bytes") or entry.get("path")
+    if isinstance(entry, bytes):
+        return entry
+    if not isinstance(entry, str) or not entry:
+        raise DataError(f"{where}: neither a path nor the bytes of an image.")
+    base = folder.resolve()
+    path = (base / entry).resolve()
+    if not path.is_relative_to(base):
+        raise DataError(f"{where}: {entry!r} leads out of {folder}.")
+    if not path.is_file():
+        raise DataError(f"{where}: {entry!r} does not exist under {folder}.")
+    return path
