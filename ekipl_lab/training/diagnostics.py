@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ekipl_lab.groups import reward_totals
-from ekipl_lab.training.pooling import Pool, Round
+from ekipl_lab.training.pooling import MISSING, Pool, Round
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown
 
 #: Why a kept group can have no spread, in the order the causes are looked for.
@@ -74,7 +74,7 @@ class GroupCosts:
             self.policy_completions += len(policy)
             self.policy_tokens += sum(policy)
             self.trained_tokens += sum(lengths[i] for i in group.kept)
-            self.teacher_actions += len(pool.given)
+            self.teacher_actions += sum(given.refused != MISSING for given in pool.given)
             self.teacher_tokens += sum(given.usage.completion_tokens for given in pool.given)
             self.teacher_usd += sum(given.usage.cost for given in pool.given)
 
@@ -126,7 +126,7 @@ def _lengths(pools: Sequence[Pool]) -> dict[str, float | None]:
 def _given(pools: Sequence[Pool]) -> dict[str, float | None]:
     counts: dict[str, float | None] = {}
     for given in (given for pool in pools for given in pool.given):
-        names = [f"teacher/{given.teacher}/actions"]
+        names = [f"teacher/{given.teacher}/actions"] if given.refused != MISSING else []
         if given.refused:
             names.append(f"teacher/{given.teacher}/refused/{given.refused}")
         for name in names:

@@ -28,6 +28,10 @@ from ekipl_lab.types import (
 )
 
 
+#: ``Given.refused`` of an action that never came: a gateway may skip calls that failed.
+MISSING = "missing"
+
+
 class Scorer(Protocol):
     """What an action of a sample earns."""
 
@@ -68,8 +72,7 @@ class Row:
 class Given:
     """One action that a teacher was asked for: its cost, and why it is no candidate, if so.
 
-    ``refused`` is a reason of `tokenization.REFUSALS`, or "missing": a gateway that skips failed
-    calls gives fewer actions than asked for.
+    ``refused`` is a reason of `tokenization.REFUSALS`, or `MISSING`.
     """
 
     teacher: str
@@ -211,7 +214,7 @@ class Pooling:
         given: list[Given] = []
         for teacher, proposed in zip(self.teachers, answers, strict=True):
             missing = teacher.actions - len(proposed)
-            given += [Given(teacher.source.id, "missing", Usage())] * missing
+            given += [Given(teacher.source.id, MISSING, Usage())] * missing
             for action in proposed:
                 encoding = self.encoder.encode(action)
                 usage = action.usage or Usage(completion_tokens=encoding.length)
