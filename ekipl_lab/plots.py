@@ -209,8 +209,9 @@ def differences(rows: Sequence[Difference], *, title: str, x_title: str) -> go.F
     figure.add_vline(x=0, line={"color": _INK, "width": 1})
     height = 120 + 34 * max(1, len(rows))
     figure.update_layout(height=height, margin={"l": 10, "b": 60})
+    figure.update_layout(title={"x": 0.01, "xref": "container"})
     figure.update_yaxes(automargin=True, showgrid=False)
-    figure.update_xaxes(tickformat="+.2f")
+    figure.update_xaxes(tickformat="+.2f", rangemode="normal", nticks=6, tickangle=0)
     return figure
 
 
@@ -255,7 +256,7 @@ def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
             "paper_bgcolor": "#FFFFFF",
             "plot_bgcolor": "#FFFFFF",
             "height": 360,
-            "margin": {"l": 60, "r": 16, "t": 48, "b": 104},
+            "margin": {"l": 60, "r": 16, "t": 48, "b": 92},
             "legend": {
                 "orientation": "h",
                 "yref": "container",

@@ -1,0 +1,290 @@
+"""Chains to read: items whose outcome changed, and groups as they were trained on."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ekipl_lab import records as group_records
+from ekipl_lab.errors import DataError
+from ekipl_lab.records import RecordedGroup
+from ekipl_lab.report.gather import RunData, rebuild, sets_of
+from ekipl_lab.report.tables import Cell, Table, percent
+from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown, Sample
+
+#: Examples shown of each kind of change; the ids of all are listed.
+EXAMPLES = 4
+#: Side of the pictures on the page, drawn from the same scene as what the policy sees.
+PICTURE = 224
+#: Groups whose chains are checked for the table of sources, spread over the whole run.
+CHECKED_GROUPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One completion as it is shown; ``verdict`` is right, wrong or not scored."""
+
+    title: str
+    source: str
+    completion: str
+    verdict: str
+    answer: str
+    criteria: Sequence[tuple[str, str]]
+    false_steps: Sequence[str]
+    true_steps: int | None
+    kept: bool | None = None
+    advantage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A question with its pictures (data URIs) and the chains that answer it."""
+
+    id: str
+    question: str
+    answer: str
+    about: str
+    images: Sequence[str]
+    chains: Sequence[Chain]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Items whose outcome differs in one way: all ids, and some to read."""
+
+    title: str
+    ids: Sequence[str]
+    items: Sequence[Item]
+
+
+def changes(runs: Sequence[RunData]) -> list[Change]:
+    """Between arms, then between start and end of each arm; greedy completions, every set."""
+    found = []
+    for name in sets_of(runs):
+        starts = [_outcomes(run, name, 0) for run in runs]
+        ends = [_outcomes(run, name, 1) for run in runs]
+        shown = _columns(runs, starts, ends)
+        base = runs[0].label
+        for run, end in zip(runs[1:], ends[1:], strict=True):
+            found.append(_change(f"{name}: {run.label} right, {base} wrong", ends[0], end, shown))
+            found.append(_change(f"{name}: {base} right, {run.label} wrong", end, ends[0], shown))
+        for run, start, end in zip(runs, starts, ends, strict=True):
+            found.append(_change(f"{name}: {run.label} learned it", start, end, shown))
+            found.append(_change(f"{name}: {run.label} lost it", end, start, shown))
+    return [change for change in found if change.ids]
+
+
+Outcomes = Mapping[str, EvalRecord]
+
+
+def _outcomes(run: RunData, name: str, end: int) -> Outcomes:
+    steps = run.ends(name, "greedy")
+    if steps is None or (end == 0 and steps[0] == steps[1]):
+        return {}
+    return {record.sample_id: record for record in run.records(name, steps[end], "greedy")}
+
+
+def _columns(
+    runs: Sequence[RunData], starts: Sequence[Outcomes], ends: Sequence[Outcomes]
+) -> list[tuple[str, Outcomes]]:
+    start = [("start", starts[0])] if starts[0] else []
+    return start + [(f"{run.label}, end", end) for run, end in zip(runs, ends, strict=True)]
+
+
+def _change(
+    title: str, before: Outcomes, after: Outcomes, shown: Sequence[tuple[str, Outcomes]]
+) -> Change:
+    """Items that fail in ``before`` and succeed in ``after``."""
+    ids = [
+        i
+        for i in sorted(after)
+        if i in before and before[i].rewards[0].success is False and after[i].rewards[0].success
+    ]
+    chosen = _spread(ids, lambda i: after[i].family)[:EXAMPLES]
+    return Change(title, ids, [_item(i, shown) for i in chosen])
+
+
+def _spread(ids: Sequence[str], family: Callable[[str], str]) -> list[str]:
+    """One of each family in turn, so that the examples are not all of a kind."""
+    rank: dict[str, int] = {}
+    place = {}
+    for i in ids:
+        rank[family(i)] = rank.get(family(i), -1) + 1
+        place[i] = (rank[family(i)], i)
+    return sorted(ids, key=lambda i: place[i])
+
+
+def _item(sample_id: str, shown: Sequence[tuple[str, Outcomes]]) -> Item:
+    sample = rebuild(sample_id, PICTURE)
+    found = [(title, records[sample_id]) for title, records in shown if sample_id in records]
+    record = found[0][1]
+    return Item(
+        id=sample_id,
+        question=sample.question if sample else "",
+        answer=sample.answer if sample else "",
+        about=f"{record.task}, {record.family}, difficulty {record.difficulty}",
+        images=pictures(sample),
+        chains=[_chain(title, r.actions[0], r.rewards[0], sample) for title, r in found],
+    )
+
+
+def pictures(sample: Sample | None) -> list[str]:
+    """The sample's images as data URIs."""
+    uris = []
+    for image in sample.images if sample else ():
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", optimize=True)
+        uris.append(f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+    return uris
+
+
+def _chain(title: str, action: Action, reward: RewardBreakdown, sample: Sample | None) -> Chain:
+    report = _check(sample, action.completion)
+    verdict = {True: "right", False: "wrong", None: "not scored"}[reward.success]
+    return Chain(
+        title=title,
+        source=action.source,
+        completion=action.completion,
+        verdict=verdict,
+        answer=reward.extracted_answer if reward.extracted_answer is not None else "none",
+        criteria=_criteria(reward),
+        false_steps=report[1] if report else (),
+        true_steps=report[0] if report else None,
+    )
+
+
+def _criteria(reward: RewardBreakdown) -> list[tuple[str, str]]:
+    shown = [
+        (name, "not scored" if value is None else f"{value:.2g}")
+        for name, value in reward.components.items()
+    ]
+    total = reward.total
+    return [*shown, ("total", "not scored" if total is None else f"{total:.2g}")]
+
+
+def _check(sample: Sample | None, completion: str) -> tuple[int, tuple[str, ...], bool] | None:
+    """(true steps, false steps, sound) where the benchmark can check chains."""
+    from ekipl_lab.benchmarks.chains import CHECKERS, check_chain
+
+    if sample is None or sample.task not in CHECKERS:
+        return None
+    report = check_chain(sample, completion)
+    return len(report.true_steps), report.false_steps, report.sound
+
+
+def training_groups(run: RunData) -> list[tuple[int, Item]]:
+    """(step, group) of a prompt that recurs, first and last; else of the first and last step."""
+    if run.groups is None:
+        return []
+    found = []
+    for step, group in _chosen_groups(run):
+        recorded = group_records.load_groups(run.groups, step, offset=group, limit=1)
+        found.append((step, _group_item(recorded[0])))
+    return found
+
+
+def _chosen_groups(run: RunData) -> list[tuple[int, int]]:
+    """Places (step, group), best where a teacher's action was kept and the advantages differ."""
+    columns = ["step", "group", "sample_id", "source", "advantage"]
+    table = group_records.read_groups(run.groups or "", columns=columns).to_pydict()
+    places: dict[str, list[tuple[int, int]]] = {}
+    merit: dict[tuple[int, int], int] = {}
+    for step, group, sample, source, advantage in zip(*table.values(), strict=True):
+        place = (step, group)
+        if place not in merit:
+            places.setdefault(sample, []).append(place)
+            merit[place] = 0
+        taught = advantage is not None and source != POLICY
+        merit[place] = max(merit[place], taught + 2 * bool(advantage))
+    if not merit:
+        return []
+    recurring = [found for found in places.values() if len(found) > 1]
+    if recurring:
+        best = max(recurring, key=lambda found: (merit[found[0]], found[-1][0] - found[0][0]))
+        return [best[0], best[-1]]
+    top = [place for place in merit if merit[place] == max(merit.values())]
+    return list(dict.fromkeys([top[0], top[-1]]))
+
+
+def _group_item(group: RecordedGroup) -> Item:
+    sample = rebuild(group.sample_id, PICTURE)
+    advantage = dict(zip(group.kept, group.advantages, strict=True))
+    chains = []
+    for i, (action, reward) in enumerate(zip(group.candidates, group.rewards, strict=True)):
+        chain = _chain(f"{i + 1}. {action.source}", action, reward, sample)
+        value = f"{advantage[i]:+.2f}" if i in advantage else ""
+        fields = {name: getattr(chain, name) for name in Chain.__dataclass_fields__}
+        chains.append(Chain(**{**fields, "kept": i in advantage, "advantage": value}))
+    return Item(
+        id=group.sample_id,
+        question=group.question,
+        answer=group.answer,
+        about=f"{group.task}, {group.family}, difficulty {group.difficulty}; rule {group.rule}"
+        + ("" if any(group.advantages) else "; all kept rewards are equal: it taught nothing"),
+        images=pictures(sample),
+        chains=chains,
+    )
+
+
+def sources(runs: Sequence[RunData]) -> Table:
+    """What each action source gave over the whole training: candidates, kept, right, sound."""
+    rows: list[list[Cell]] = []
+    for run in runs:
+        if run.groups is None:
+            continue
+        sums: dict[str, list[float]] = {}
+        for row in group_records.sum_by_source(run.groups):
+            total = sums.setdefault(str(row["source"]), [0.0, 0.0, 0.0])
+            for i, name in enumerate(("candidates", "kept", "successes")):
+                total[i] += float(row[name] or 0)
+        unsound = _unsound(run)
+        all_kept = sum(kept for _, kept, _ in sums.values()) or 1.0
+        rows.append([Cell(run.label, number=False)])
+        for source in sorted(sums, key=lambda name: (name != POLICY, name)):
+            count, kept, right = sums[source]
+            cells = [f"{count:,.0f}", percent(kept / count), percent(kept / all_kept)]
+            checked = unsound.get(source)
+            share = (
+                Cell(percent(checked[0] / checked[1]), f"of {checked[1]} checked")
+                if checked
+                else Cell("\N{EN DASH}")
+            )
+            texts = [Cell(text) for text in (*cells, percent(right / count))]
+            rows.append([Cell(source, number=False), *texts, share])
+    return Table(
+        "Where the actions came from",
+        ["source", "candidates", "kept", "share of all kept", "right", "right but unsound"],
+        rows,
+        "Percent, over all training steps. Right but unsound: among right answers, those whose "
+        "reasoning holds a false step or does not lead to the answer; the reward cannot see it.",
+    )
+
+
+def _unsound(run: RunData) -> dict[str, tuple[int, int]]:
+    """Source -> (right answers with unsound reasoning, right answers), over some groups."""
+    counts: dict[str, tuple[int, int]] = {}
+    for group in _some_groups(run):
+        sample = rebuild(group.sample_id)
+        for action, reward in zip(group.candidates, group.rewards, strict=True):
+            report = _check(sample, action.completion) if reward.success else None
+            if report is not None:
+                bad, all_right = counts.get(action.source, (0, 0))
+                counts[action.source] = (bad + (not report[2]), all_right + 1)
+    return counts
+
+
+def _some_groups(run: RunData) -> Iterable[RecordedGroup]:
+    assert run.groups is not None
+    steps = group_records.list_steps(run.groups)
+    left = CHECKED_GROUPS
+    for step in steps[:: max(1, len(steps) // 40)]:
+        try:
+            groups = group_records.load_groups(run.groups, step, limit=max(1, left // 4))
+        except DataError:  # cut back by a resume since the steps were listed
+            continue
+        yield from groups[:left]
+        left -= len(groups)
+        if left <= 0:
+            return

@@ -1,0 +1,54 @@
+"""The same headline on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from ekipl_lab.report import origin, tables
+from ekipl_lab.report.gather import RunData, check_arms
+
+
+def print_summary(runs: Sequence[RunData], console: Console | None = None) -> None:
+    """Headline, cost and warnings. Raises ConfigError if nothing was evaluated."""
+    check_arms(runs)
+    console = console or Console()
+    for table in (tables.headline(runs), origin.costs(runs)):
+        for heading, rows in _parts(table):
+            console.print(_rich(heading, table.columns, rows))
+            console.print()
+    for warning in origin.warnings(runs):
+        console.print(f"[bold red]Mind:[/] {escape(warning)}")
+    console.print(origin.seeds_note(runs), markup=False)
+
+
+def _parts(table: tables.Table) -> list[tuple[str, list[Sequence[tables.Cell]]]]:
+    """A table cut at the headings within it."""
+    parts: list[tuple[str, list[Sequence[tables.Cell]]]] = []
+    for row in table.rows:
+        if len(row) == 1 or not parts:
+            parts.append((row[0].text if len(row) == 1 else table.title, []))
+        if len(row) > 1:
+            parts[-1][1].append(row)
+    return parts
+
+
+def _rich(heading: str, columns: Sequence[str], rows: Sequence[Sequence[tables.Cell]]) -> RichTable:
+    shown = RichTable(title=escape(heading), title_justify="left", title_style="bold", box=None)
+    for index, column in enumerate(columns):
+        shown.add_column(escape(column), justify="left" if index == 0 else "right")
+    for row in rows:
+        shown.add_row(*(_cell(cell) for cell in row))
+    return shown
+
+
+def _cell(cell: tables.Cell) -> str:
+    lines = [escape(cell.text), *(f"[dim]{escape(part)}[/]" for part in _small(cell))]
+    return "\n".join(lines)
+
+
+def _small(cell: tables.Cell) -> list[str]:
+    return cell.small.split("; ") if cell.small else []
