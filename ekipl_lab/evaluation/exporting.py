@@ -1,0 +1,124 @@
+"""Predictions in the shapes that other evaluation tools read.
+
+- ``export_lmms_eval``: a ``samples_*.jsonl`` as lmms-eval logs it, one line per sample, with all
+  completions under ``resps``.
+- ``export_vlmevalkit``: a ``.tsv`` (or ``.jsonl``) prediction file as VLMEvalKit evaluates it, with
+  the columns ``index``, ``question``, ``answer``, ``prediction``; greedy records only.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.prompts import prompt_text
+from ekipl_lab.types import EvalRecord, Sample
+
+
+def export_lmms_eval(
+    path: str | Path, records: Iterable[EvalRecord], samples: Iterable[Sample]
+) -> int:
+    """Write one JSON line per record, atomically; returns how many.
+
+    ``resps`` holds the whole completions, ``filtered_resps`` the extracted answers (the empty text
+    where there is none), ``accuracy`` the mean accuracy component of those that could be scored.
+    """
+    lines = []
+    for index, (record, sample) in enumerate(_paired(records, samples)):
+        doc = {"id": sample.id, "question": sample.question, "answer": sample.answer}
+        lines.append(
+            json.dumps(
+                {
+                    "doc_id": index,
+                    "doc": {**doc, "task": record.task, "family": record.family},
+                    "target": sample.answer,
+                    "arguments": [prompt_text(sample), {"mode": record.mode}],
+                    "resps": [[action.completion for action in record.actions]],
+                    "filtered_resps": [r.extracted_answer or "" for r in record.rewards],
+                    "doc_hash": hashlib.sha256(json.dumps(doc).encode()).hexdigest(),
+                    "accuracy": _accuracy(record),
+                },
+                ensure_ascii=False,
+            )
+        )
+    _write(Path(path), "".join(f"{line}\n" for line in lines))
+    return len(lines)
+
+
+def export_vlmevalkit(
+    path: str | Path, records: Iterable[EvalRecord], samples: Iterable[Sample]
+) -> int:
+    """Write one prediction per greedy record to a ``.tsv`` or ``.jsonl`` file; returns how many.
+
+    ``prediction`` is the extracted answer, or the whole completion where there is none;
+    ``full_prediction`` always the completion. ConfigError for another suffix or sampled records.
+    """
+    path = Path(path)
+    if path.suffix not in (".tsv", ".jsonl"):
+        raise ConfigError(f"{path} must end in .tsv or .jsonl.")
+    rows = []
+    for index, (record, sample) in enumerate(_paired(records, samples)):
+        if len(record.actions) != 1:
+            raise ConfigError(
+                f"Sample {record.sample_id} has {len(record.actions)} predictions where VLMEvalKit "
+                "reads one; give greedy records."
+            )
+        rows.append(_vlmevalkit_row(index, record, sample))
+    if path.suffix == ".tsv":
+        _write(path, _tab_separated(rows))
+    else:
+        _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return len(rows)
+
+
+def _vlmevalkit_row(index: int, record: EvalRecord, sample: Sample) -> dict[str, Any]:
+    completion = record.actions[0].completion
+    return {
+        "index": index,
+        "question": sample.question,
+        "answer": sample.answer,
+        "prediction": record.rewards[0].extracted_answer or completion,
+        "full_prediction": completion,
+        "category": record.family or record.task,
+        "split": record.split,
+        "id": sample.id,
+    }
+
+
+def _tab_separated(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def _paired(
+    records: Iterable[EvalRecord], samples: Iterable[Sample]
+) -> Iterator[tuple[EvalRecord, Sample]]:
+    by_id = {sample.id: sample for sample in samples}
+    for record in records:
+        if record.sample_id not in by_id:
+            raise DataError(f"Sample {record.sample_id} of the records is not among the samples.")
+        yield record, by_id[record.sample_id]
+
+
+def _accuracy(record: EvalRecord) -> float | None:
+    values = [reward.components.get("accuracy") for reward in record.rewards]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
