@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from app import ports
 from ekipl_lab.errors import EKIPLError
 
 
@@ -16,10 +17,11 @@ def main() -> int:
     args = parser.parse_args()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from app import server
-
     try:
-        server.serve(args.port)
+        held = ports.bind(args.port)
+        from app import server
+
+        server.serve(held)
     except EKIPLError as error:
         print(f"ekipl: {error}", file=sys.stderr)
         return 2

@@ -18,9 +18,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import main as page
-from ekipl_lab.errors import ConfigError
+from app.ports import HOST
 
-HOST = "127.0.0.1"
 TRUSTED = frozenset({"127.0.0.1", "localhost"})
 
 
@@ -71,28 +70,9 @@ def build_app(port: int) -> FastAPI:
     return app
 
 
-def bind(port: int) -> socket.socket:
-    """A socket on 127.0.0.1:port, held from now on. Raises ConfigError if it is taken."""
-    if not 0 <= port <= 65535:
-        raise ConfigError(f"Port {port} does not exist; choose one from 1024 to 65535.")
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        held.bind((HOST, port))
-        held.listen(128)
-    except OSError as error:
-        held.close()
-        raise ConfigError(
-            f"Port {port} cannot be used ({error.strerror}); stop what listens there or choose "
-            f"another, such as --port {port + 1 if port < 65535 else 7860}."
-        ) from error
-    return held
-
-
-def serve(port: int) -> None:
-    """Serve until interrupted; port 0 takes any free one. Raises ConfigError for a taken port."""
-    held = bind(port)
-    actual = held.getsockname()[1]
-    config = uvicorn.Config(build_app(actual), log_level="warning", timeout_graceful_shutdown=2)
-    print(f"EKIPL Lab: http://{HOST}:{actual} (Ctrl-C stops it)", flush=True)
+def serve(held: socket.socket) -> None:
+    """Serve on a socket of ``ports.bind`` until interrupted."""
+    port = held.getsockname()[1]
+    config = uvicorn.Config(build_app(port), log_level="warning", timeout_graceful_shutdown=2)
+    print(f"EKIPL Lab: http://{HOST}:{port} (Ctrl-C stops it)", flush=True)
     uvicorn.Server(config).run(sockets=[held])

@@ -13,7 +13,7 @@ import uvicorn
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from app import live, rail, runs, server, show
+from app import live, ports, rail, runs, server, show
 from app.state import RECORDED, Selection
 from ekipl_lab import benchmarks, records, tracking
 from ekipl_lab.errors import ConfigError, DataError
@@ -169,7 +169,7 @@ def test_wrong_names_are_errors_of_the_user(trained: Trained) -> None:
 @pytest.fixture(scope="module")
 def address(trained: Trained) -> Iterator[str]:
     """The whole page on a free port of this machine."""
-    held = server.bind(0)
+    held = ports.bind(0)
     port = held.getsockname()[1]
     served = uvicorn.Server(uvicorn.Config(server.build_app(port), log_level="error"))
     thread = threading.Thread(target=served.run, kwargs={"sockets": [held]}, daemon=True)

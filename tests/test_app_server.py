@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.server import LocalOnly, bind
+from app.ports import bind
+from app.server import LocalOnly
 from ekipl_lab.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
