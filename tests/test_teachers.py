@@ -11,10 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
+from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.parsing import parse_completion
+from ekipl_lab.policies import build_tiny_policy, save_policy
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.sources.seeding import stable_int
 from ekipl_lab.sources.teachers.build import build_teachers, teacher_spec
@@ -279,3 +282,24 @@ def test_a_writer_that_fails_is_a_teacher_error_that_names_the_sample() -> None:
     teacher = OracleTeacher("t", writer, accuracy=0.0, style="plain")
     with pytest.raises(TeacherError, match="own/1"):
         teacher.propose([broken], 1, PARAMS)
+
+
+def test_a_checkpoint_teaches_under_its_own_id_and_leaves_the_random_state_alone(
+    tmp_path: Path,
+) -> None:
+    save_policy(*build_tiny_policy("nano", seed=1), tmp_path / "big")
+    spec = teacher_spec({"type": "policy", "id": "big", "path": str(tmp_path / "big"), "seed": 3})
+    (teacher,) = build_teachers([spec])
+    samples = load_samples("mini", task="counting", split="train", limit=2)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    params = replace(PARAMS, max_new_tokens=6)
+    first = teacher.propose(samples, 2, params)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {action.source for row in first for action in row} == {"big"}
+    alone = teacher.propose(samples[1:], 2, params)[0]
+    assert [action.token_ids for action in alone] == [action.token_ids for action in first[1]]
+    assert teacher.propose(samples, 2, replace(params, seed=1)) != first
+    missing = teacher_spec({"type": "policy", "id": "none", "path": str(tmp_path / "none")})
+    with pytest.raises(ConfigError, match="none"):
+        build_teachers([missing])
