@@ -88,10 +88,16 @@ def learning_curves(
     y_title: str,
     x_title: str = "optimiser steps",
     unit_interval: bool = True,
+    arms: Sequence[str] = (),
 ) -> go.Figure:
-    """One line per arm, its interval as a band; ``unit_interval`` fixes y to 0..1."""
+    """One line per arm, its interval as a band; ``unit_interval`` fixes y to 0..1.
+
+    ``arms`` names all arms that are compared, so that one has the same look where others lack.
+    """
     figure = _figure(title, x_title, y_title)
-    for index, (name, curve) in enumerate(curves.items()):
+    order = list(dict.fromkeys((*arms, *curves)))
+    for name, curve in curves.items():
+        index = order.index(name)
         colour = _ARM_COLOURS[index % len(_ARM_COLOURS)]
         group = f"arm {index}"
         _band(figure, curve, colour, group)

@@ -109,6 +109,7 @@ def _metrics(
         "seconds/step": 0.5 + rng.random() / 10,
         "groups/zero_spread_before": rng.random() / 2,
         "groups/zero_spread_after": 0.5 + rng.random() / 2,
+        "groups/zero_starved": 0.25,
         "kept/reward": 1.0,
     }
     for source in ("policy", *teachers):

@@ -38,6 +38,8 @@ def test_learning_curves_show_values_and_their_intervals() -> None:
     assert (list(grpo.x), list(grpo.y)) == ([0, 10], [0.2, 0.4])
     assert (list(ekipl.x), list(ekipl.y)) == ([0], [0.5])
     assert grpo.line.color != ekipl.line.color and grpo.line.dash != ekipl.line.dash
+    alone = plots.learning_curves({"ekipl": [Point(0, 0.5)]}, title="", y_title="", arms=[*curves])
+    assert alone.data[0].line == ekipl.line, "an arm looks the same where others lack"
     assert figure.layout.yaxis.range == (-0.02, 1.02)
     assert figure.layout.xaxis.title.text == "optimiser steps"
 

@@ -30,6 +30,7 @@ from ekipl_lab.report import (
     print_summary,
     report_command,
     tables,
+    training,
 )
 from ekipl_lab.tracking import RunInfo
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown
@@ -149,6 +150,24 @@ def test_cost_is_read_at_the_step_of_the_evaluation() -> None:
     ]
 
 
+def test_why_groups_taught_nothing_and_what_was_refused() -> None:
+    history = {
+        "groups/zero_starved": [(1, 0.5), (2, 0.0)],
+        "groups/zero_all_wrong": [(1, 0.0), (2, 0.0)],
+        "teacher/oracle/refused/too_long": [(1, 3.0), (4, 2.0)],
+    }
+    run = replace(ARM, history=history)
+    (row,) = training.zero_causes([BASE, run]).rows
+    assert row[0].text.startswith("starved") and [cell.text for cell in row[1:]] == ["–", "25.0"]
+    assert training._refused(run, "oracle") == tables.Cell("5", "5 too long")
+    assert training._refused(run, "policy") == tables.Cell("–")
+
+
+def test_equal_arms_have_no_interval() -> None:
+    row = tables.headline([BASE, replace(BASE, label="again")]).rows[1]
+    assert (row[-1].text, row[-1].small) == ("+0.0", "the same on every item; p = 1; 0 won, 0 lost")
+
+
 def test_config_difference_lists_only_what_differs() -> None:
     config = {"seed": 0, "teachers": [{"id": "a", "accuracy": 0.9}], "ks": [1, 4]}
     table = origin.config_difference(
@@ -241,6 +260,16 @@ def test_the_page_needs_nothing_else(page: str) -> None:
         assert image.size == (chains.PICTURE, chains.PICTURE)
 
 
+def test_the_sources_of_training_are_told_apart(store: dict[str, str]) -> None:
+    """8 steps of 2 groups: 4 policy actions, one of each teacher; hostile text is never kept."""
+    table = training.sources(gather_runs([store["ekipl"]]))
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows[1:]}
+    assert [rows[name][0] for name in ("policy", "hostile", "oracle")] == ["64", "16", "16"]
+    assert rows["hostile"] == ["16", "–", "0.0", "0.0", "0.0", "–"]
+    assert rows["oracle"][4] == "100.0"  # it errs in its reasoning only
+    assert float(rows["policy"][3]) + float(rows["oracle"][3]) == pytest.approx(100.0)
+
+
 def test_the_page_tells_what_it_must(page: str, store: dict[str, str]) -> None:
     seen = Page(page)
     for words in (
@@ -248,7 +277,8 @@ def test_the_page_tells_what_it_must(page: str, store: dict[str, str]) -> None:
         "number of seeds: 1",
         "makes no claim about the method",
         "test_ood: counting, out-of-domain",
-        "right but unsound",
+        "Why groups taught nothing",
+        "of these unsound",
         "dropped",
         store["ekipl"],
         "mini/counting/test abcd",
@@ -263,7 +293,7 @@ def test_the_page_tells_what_it_must(page: str, store: dict[str, str]) -> None:
         "ekipl minus grpo at the end",
         "ekipl: who wrote what is trained on",
         "Groups that teach nothing",
-        "test: greedy accuracy by cost",
+        "greedy accuracy on test",
     ):
         assert title in titles, title
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ekipl_lab import records as group_records
-from ekipl_lab.errors import DataError
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.gather import RunData, rebuild, sets_of
-from ekipl_lab.report.tables import Cell, Table, percent
+from ekipl_lab.report.tables import MINUS
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown, Sample
 
 #: Examples shown of each kind of change; the ids of all are listed.
 EXAMPLES = 4
 #: Side of the pictures on the page, drawn from the same scene as what the policy sees.
 PICTURE = 224
-#: Groups whose chains are checked for the table of sources, spread over the whole run.
-CHECKED_GROUPS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,7 @@ def pictures(sample: Sample | None) -> list[str]:
 
 
 def _chain(title: str, action: Action, reward: RewardBreakdown, sample: Sample | None) -> Chain:
-    report = _check(sample, action.completion)
+    report = check_one(sample, action.completion)
     verdict = {True: "right", False: "wrong", None: "not scored"}[reward.success]
     return Chain(
         title=title,
@@ -164,7 +161,7 @@ def _criteria(reward: RewardBreakdown) -> list[tuple[str, str]]:
     return [*shown, ("total", "not scored" if total is None else f"{total:.2g}")]
 
 
-def _check(sample: Sample | None, completion: str) -> tuple[int, tuple[str, ...], bool] | None:
+def check_one(sample: Sample | None, completion: str) -> tuple[int, tuple[str, ...], bool] | None:
     """(true steps, false steps, sound) where the benchmark can check chains."""
     from ekipl_lab.benchmarks.chains import CHECKERS, check_chain
 
@@ -214,7 +211,7 @@ def _group_item(group: RecordedGroup) -> Item:
     chains = []
     for i, (action, reward) in enumerate(zip(group.candidates, group.rewards, strict=True)):
         chain = _chain(f"{i + 1}. {action.source}", action, reward, sample)
-        value = f"{advantage[i]:+.2f}" if i in advantage else ""
+        value = f"{advantage[i]:+.2f}".replace("-", MINUS) if i in advantage else ""
         fields = {name: getattr(chain, name) for name in Chain.__dataclass_fields__}
         chains.append(Chain(**{**fields, "kept": i in advantage, "advantage": value}))
     return Item(
@@ -226,65 +223,3 @@ def _group_item(group: RecordedGroup) -> Item:
         images=pictures(sample),
         chains=chains,
     )
-
-
-def sources(runs: Sequence[RunData]) -> Table:
-    """What each action source gave over the whole training: candidates, kept, right, sound."""
-    rows: list[list[Cell]] = []
-    for run in runs:
-        if run.groups is None:
-            continue
-        sums: dict[str, list[float]] = {}
-        for row in group_records.sum_by_source(run.groups):
-            total = sums.setdefault(str(row["source"]), [0.0, 0.0, 0.0])
-            for i, name in enumerate(("candidates", "kept", "successes")):
-                total[i] += float(row[name] or 0)
-        unsound = _unsound(run)
-        all_kept = sum(kept for _, kept, _ in sums.values()) or 1.0
-        rows.append([Cell(run.label, number=False)])
-        for source in sorted(sums, key=lambda name: (name != POLICY, name)):
-            count, kept, right = sums[source]
-            cells = [f"{count:,.0f}", percent(kept / count), percent(kept / all_kept)]
-            checked = unsound.get(source)
-            share = (
-                Cell(percent(checked[0] / checked[1]), f"of {checked[1]} checked")
-                if checked
-                else Cell("\N{EN DASH}")
-            )
-            texts = [Cell(text) for text in (*cells, percent(right / count))]
-            rows.append([Cell(source, number=False), *texts, share])
-    return Table(
-        "Where the actions came from",
-        ["source", "candidates", "kept", "share of all kept", "right", "right but unsound"],
-        rows,
-        "Percent, over all training steps. Right but unsound: among right answers, those whose "
-        "reasoning holds a false step or does not lead to the answer; the reward cannot see it.",
-    )
-
-
-def _unsound(run: RunData) -> dict[str, tuple[int, int]]:
-    """Source -> (right answers with unsound reasoning, right answers), over some groups."""
-    counts: dict[str, tuple[int, int]] = {}
-    for group in _some_groups(run):
-        sample = rebuild(group.sample_id)
-        for action, reward in zip(group.candidates, group.rewards, strict=True):
-            report = _check(sample, action.completion) if reward.success else None
-            if report is not None:
-                bad, all_right = counts.get(action.source, (0, 0))
-                counts[action.source] = (bad + (not report[2]), all_right + 1)
-    return counts
-
-
-def _some_groups(run: RunData) -> Iterable[RecordedGroup]:
-    assert run.groups is not None
-    steps = group_records.list_steps(run.groups)
-    left = CHECKED_GROUPS
-    for step in steps[:: max(1, len(steps) // 40)]:
-        try:
-            groups = group_records.load_groups(run.groups, step, limit=max(1, left // 4))
-        except DataError:  # cut back by a resume since the steps were listed
-            continue
-        yield from groups[:left]
-        left -= len(groups)
-        if left <= 0:
-            return

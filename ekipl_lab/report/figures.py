@@ -43,7 +43,9 @@ def accuracy_figures(runs: Sequence[RunData]) -> list[Shown]:
             curves = metric_curves(runs, name, metric.name, metric.mode)
             if curves:
                 title = f"{metric.title} on {name}"
-                figure = plots.learning_curves(curves, title=title, y_title=metric.title)
+                figure = plots.learning_curves(
+                    curves, title=title, y_title=metric.title, arms=[run.label for run in runs]
+                )
                 shown.append(Shown(figure, f"{place}. Bands: 95 % over items."))
     return shown
 
@@ -151,9 +153,10 @@ def cost_figures(runs: Sequence[RunData]) -> list[Shown]:
             if moved:
                 figure = plots.learning_curves(
                     moved,
-                    title=f"{name}: greedy accuracy by cost",
-                    y_title="accuracy",
+                    title=f"greedy accuracy on {name}",
+                    y_title="greedy accuracy",
                     x_title=title,
+                    arms=[run.label for run in runs],
                 )
                 shown.append(Shown(figure, f"The same evaluations against {title}."))
     return shown

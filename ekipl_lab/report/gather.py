@@ -16,7 +16,8 @@ from ekipl_lab.types import EvalRecord, Sample
 
 #: Metrics a report draws; all others stay in MLflow.
 SHOWN = re.compile(
-    r"(policy|kept|teacher/.+)/reward|share/.+/kept|groups/zero_spread_\w+|cost/\w+|seconds/step"
+    r"(policy|kept|teacher/.+)/reward|teacher/.+/refused/\w+|share/.+/kept|groups/zero_\w+"
+    r"|cost/\w+|seconds/step"
 )
 _STEP = re.compile(r"step-(\d+)\.parquet")
 _WORDS = {"test": "in-domain", "test_ood": "out-of-domain"}

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from ekipl_lab import __version__, plots, tracking
 from ekipl_lab.errors import DataError
-from ekipl_lab.report import chains, figures, origin, tables
+from ekipl_lab.report import chains, figures, origin, tables, training
 from ekipl_lab.report.gather import RunData, check_arms
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -30,7 +30,8 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
     labels = [run.label for run in runs]
     changes = chains.changes(runs)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    html = template.render(
         title=title or " against ".join(labels),
         lead=_lead(runs),
         seeds=origin.seeds_note(runs),
@@ -45,7 +46,8 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
             tables.slices(runs, ("family",), "Greedy accuracy by family"),
             tables.slices(runs, ("difficulty",), "Greedy accuracy by difficulty"),
         ],
-        sources=chains.sources(runs),
+        sources=training.sources(runs),
+        zero_causes=training.zero_causes(runs),
         costs=origin.costs(runs),
         difference_figures=_drawn(figures.difference_figures(runs)),
         accuracy_figures=_drawn(figures.accuracy_figures(runs)),
@@ -62,6 +64,7 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
         version=__version__,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
+    return html.lstrip()
 
 
 def _lead(runs: Sequence[RunData]) -> str:

@@ -103,7 +103,7 @@ def difference(records: Sequence[EvalRecord], base: Sequence[EvalRecord], metric
     if pair is None:
         return Cell(DASH)
     value, low, high, _ = pair
-    small = f"[{points(low)}, {points(high)}]"
+    small = f"[{points(low)}, {points(high)}]" if low < high else "the same on every item"
     if metric.mode == "greedy":
         result = compare(*_common(records, base))
         small += f"; p = {result.p_value:.2g}" if result.p_value is not None else ""

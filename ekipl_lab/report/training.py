@@ -1,0 +1,147 @@
+"""What training did with the actions of each source, and why groups taught nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ekipl_lab import records as group_records
+from ekipl_lab.errors import DataError
+from ekipl_lab.records import RecordedGroup
+from ekipl_lab.report.chains import check_one
+from ekipl_lab.report.gather import RunData, rebuild
+from ekipl_lab.report.tables import DASH, Cell, Table, percent
+from ekipl_lab.types import POLICY
+
+#: Groups whose chains are checked for the table of sources, spread over the whole run.
+CHECKED_GROUPS = 200
+
+_CAUSES = {
+    "starved": "starved: the policy's own rewards differed, selection kept equal ones",
+    "all_right": "all kept actions right",
+    "all_wrong": "all kept actions wrong",
+    "truncated": "all kept actions cut off",
+    "unparseable": "no kept action has a readable answer",
+    "other": "other",
+}
+
+
+def sources(runs: Sequence[RunData]) -> Table:
+    """What each action source gave over the whole training: candidates, kept, right, sound."""
+    rows: list[list[Cell]] = []
+    for run in runs:
+        if run.groups is not None:
+            rows += [[Cell(run.label, number=False)], *_source_rows(run)]
+    return Table(
+        "Where the actions came from",
+        [
+            "source",
+            "candidates",
+            "refused",
+            "kept",
+            "share of all kept",
+            "right",
+            "of these unsound",
+        ],
+        rows,
+        "Percent, over all training steps. Refused: teacher actions that the policy could not have "
+        "written (too long, cut off, empty), by reason. Unsound: right answers whose reasoning "
+        "holds a false step or does not lead to the answer; the reward cannot see it.",
+    )
+
+
+def _source_rows(run: RunData) -> list[list[Cell]]:
+    sums: dict[str, tuple[int, int, int]] = {}
+    for row in group_records.sum_by_source(run.groups or ""):
+        before = sums.get(str(row["source"]), (0, 0, 0))
+        now = [int(row[name] or 0) for name in ("candidates", "kept", "successes")]
+        sums[str(row["source"])] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
+    unsound = _unsound(run)
+    all_kept = sum(kept for _, kept, _ in sums.values())
+    rows = []
+    for source in sorted({*sums, *run.teachers}, key=lambda name: (name != POLICY, name)):
+        count, kept, right = sums.get(source, (0, 0, 0))
+        rows.append(
+            [
+                Cell(source, number=False),
+                Cell(f"{count:,}"),
+                _refused(run, source),
+                _share(kept, count),
+                _share(kept, all_kept),
+                _share(right, count),
+                _checked(unsound.get(source)),
+            ]
+        )
+    return rows
+
+
+def _share(part: int, whole: int) -> Cell:
+    return Cell(percent(part / whole)) if whole else Cell(DASH)
+
+
+def _checked(counts: tuple[int, int] | None) -> Cell:
+    if counts is None:
+        return Cell(DASH)
+    return Cell(percent(counts[0] / counts[1]), f"of {counts[1]} checked")
+
+
+def _refused(run: RunData, source: str) -> Cell:
+    """Teacher actions that never became candidates, as the trainer counted them."""
+    prefix = f"teacher/{source}/refused/"
+    reasons = {
+        name.removeprefix(prefix).replace("_", " "): sum(value for _, value in history)
+        for name, history in run.history.items()
+        if name.startswith(prefix)
+    }
+    if not reasons:
+        return Cell(DASH)
+    small = "; ".join(f"{count:,.0f} {reason}" for reason, count in sorted(reasons.items()))
+    return Cell(f"{sum(reasons.values()):,.0f}", small)
+
+
+def zero_causes(runs: Sequence[RunData]) -> Table:
+    """Share of groups whose kept rewards were all equal, by cause, over the whole training."""
+    rows = []
+    for cause, title in _CAUSES.items():
+        means = [_mean(run, f"groups/zero_{cause}") for run in runs]
+        if any(means):
+            cells = [Cell(DASH if mean is None else percent(mean)) for mean in means]
+            rows.append([Cell(title, number=False), *cells])
+    return Table(
+        "Why groups taught nothing",
+        ["share of all groups", *(run.label for run in runs)],
+        rows,
+        "Percent of all groups of the training; in the rest the kept rewards differed.",
+    )
+
+
+def _mean(run: RunData, name: str) -> float | None:
+    values = [value for _, value in run.history.get(name, ())]
+    return sum(values) / len(values) if values else None
+
+
+def _unsound(run: RunData) -> dict[str, tuple[int, int]]:
+    """Source -> (right answers with unsound reasoning, right answers), over some groups."""
+    counts: dict[str, tuple[int, int]] = {}
+    for group in _some_groups(run):
+        sample = rebuild(group.sample_id)
+        for action, reward in zip(group.candidates, group.rewards, strict=True):
+            report = check_one(sample, action.completion) if reward.success else None
+            if report is not None:
+                bad, all_right = counts.get(action.source, (0, 0))
+                counts[action.source] = (bad + (not report[2]), all_right + 1)
+    return counts
+
+
+def _some_groups(run: RunData) -> Iterable[RecordedGroup]:
+    assert run.groups is not None
+    steps = group_records.list_steps(run.groups)
+    left = CHECKED_GROUPS
+    for step in steps[:: max(1, len(steps) // 40)]:
+        try:
+            groups = group_records.load_groups(run.groups, step, limit=max(1, left // 4))
+        except DataError:  # cut back by a resume since the steps were listed
+            continue
+        yield from groups[:left]
+        left -= len(groups)
+        if left <= 0:
+            return
