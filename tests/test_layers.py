@@ -26,7 +26,7 @@ TIERS = [
     {"evaluation", "plots", "group_doctor", "usefulness"},
     {"training"},
     {"report", "studies", "live", "biaslab"},
-    {"console", "doctor", "commands"},
+    {"console", "doctor", "commands", "data_check"},
     {"cli"},
     {"__main__"},
 ]
