@@ -27,7 +27,6 @@ from ekipl_lab.types import (
     Usage,
 )
 
-
 #: ``Given.refused`` of an action that never came: a gateway may skip calls that failed.
 MISSING = "missing"
 
