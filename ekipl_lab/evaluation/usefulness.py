@@ -1,0 +1,303 @@
+"""Is a teacher worth its price? Measured on a sample of the training split, before training.
+
+``usefulness`` compares the policy's records with those of each teacher on the same samples:
+accuracy and pass@k, format failures, length, wrong chains behind right answers, cost; what only
+the teacher solves; how far teachers overlap. For every task it recommends a gate:
+
+- ``off``: it solves next to nothing that the policy does not (upper limit below ``MIN_GAIN``);
+- ``more_samples``: the interval does not decide;
+- ``on_failure``: it does, and the policy is often right by itself: ask it where the policy failed;
+- ``always``: it does, and the policy is mostly wrong.
+
+Pure: records in, rows out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.evaluation.chains import ChainCheck, ChainChecks, chain_key
+from ekipl_lab.evaluation.summary import action_length, success_counts
+from ekipl_lab.statistics import Interval, clustered_mean, pass_at_k, wilson
+from ekipl_lab.types import (
+    Action,
+    ActionSource,
+    EvalRecord,
+    GenerationParams,
+    RewardBreakdown,
+    Sample,
+)
+
+#: Share of samples that a teacher must newly solve to be worth anything.
+MIN_GAIN = 0.02
+#: From this accuracy on the policy is "often right by itself".
+OFTEN_RIGHT = 0.5
+#: From this share of right answers with a wrong chain on, a row is flagged.
+MANY_WRONG_CHAINS = 0.2
+SLICES: tuple[tuple[str, ...], ...] = (("task",), ("task", "difficulty"), ("task", "family"))
+
+Slice = tuple[tuple[str, str | int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One source on one slice. ``wrong_chains`` is the share of right answers whose chain is not
+    sound, None where chains cannot be checked; ``length`` in tokens; ``cost`` in USD, of all
+    actions; ``unanswered`` samples have no scorable action."""
+
+    source: str
+    where: Slice
+    samples: int
+    unanswered: int
+    actions: int
+    accuracy: Interval | None
+    pass_at: Mapping[int, Interval]
+    format_failure: float | None
+    truncated: float | None
+    length: float | None
+    wrong_chains: Interval | None
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class GainRow:
+    """One teacher beside the policy on one slice.
+
+    ``newly_solved`` samples were solved by an action of the teacher and by none of the policy;
+    ``newly`` is their share of all samples. ``cost_per_new`` in USD, None if there are none.
+    """
+
+    teacher: str
+    where: Slice
+    samples: int
+    policy_unsolved: int
+    newly_solved: int
+    newly: Interval
+    only_policy: int
+    cost_per_new: float | None
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Samples solved by both of two teachers, by one alone, by neither."""
+
+    first: str
+    second: str
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+
+    @property
+    def jaccard(self) -> float | None:
+        """Both over either; None if neither solves anything."""
+        either = self.both + self.only_first + self.only_second
+        return self.both / either if either else None
+
+
+@dataclass(frozen=True, slots=True)
+class Usefulness:
+    """All rows, in the order of ``SLICES`` and of the sources, the policy first."""
+
+    policy: str
+    sources: tuple[SourceRow, ...]
+    gains: tuple[GainRow, ...]
+    overlaps: tuple[Overlap, ...]
+
+
+def measure(
+    source: ActionSource,
+    samples: Sequence[Sample],
+    scorer: Callable[[Sample, Action], RewardBreakdown],
+    *,
+    num_actions: int,
+    params: GenerationParams,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[EvalRecord]:
+    """Records of ``num_actions`` actions per sample; fewer where a gateway skipped some."""
+    records: list[EvalRecord] = []
+    for start in range(0, len(samples), batch_size):
+        batch = samples[start : start + batch_size]
+        for sample, actions in zip(batch, source.propose(batch, num_actions, params), strict=True):
+            records.append(
+                EvalRecord(
+                    sample_id=sample.id,
+                    task=sample.task,
+                    split=sample.split,
+                    family=sample.family,
+                    difficulty=sample.difficulty,
+                    model_id=source.id,
+                    mode="sampled",
+                    actions=tuple(actions),
+                    rewards=tuple(scorer(sample, action) for action in actions),
+                )
+            )
+        if progress is not None:
+            progress(len(records), len(samples))
+    return records
+
+
+def usefulness(
+    policy: Sequence[EvalRecord],
+    teachers: Mapping[str, Sequence[EvalRecord]],
+    *,
+    ks: Sequence[int] = (1, 4, 8, 16),
+    chains: ChainChecks | None = None,
+    policy_id: str = "policy",
+) -> Usefulness:
+    """The whole comparison; DataError if the sources were not measured on the same samples."""
+    by_source = {policy_id: list(policy), **{name: list(r) for name, r in teachers.items()}}
+    _same_samples(by_source)
+    solved = {name: _solved(records) for name, records in by_source.items()}
+    sources, gains = [], []
+    for by in SLICES:
+        for where, ids in _slices(policy, by).items():
+            parts = {name: _within(records, ids) for name, records in by_source.items()}
+            rows = {
+                name: _source_row(name, where, part, ks, chains) for name, part in parts.items()
+            }
+            sources += list(rows.values())
+            gains += [
+                _gain_row(name, where, ids, solved[policy_id], solved[name], rows, policy_id)
+                for name in teachers
+            ]
+    everyone = {record.sample_id for record in policy}
+    overlaps = [
+        _overlap(a, b, solved[a], solved[b], everyone) for a, b in combinations(teachers, 2)
+    ]
+    return Usefulness(policy_id, tuple(sources), tuple(gains), tuple(overlaps))
+
+
+def recommend(newly: Interval, policy_accuracy: float | None) -> tuple[str, str]:
+    """The gate and the reason for it; the rule is in the module's docstring."""
+    share = f"{newly.value:.1%} ({newly.low:.1%} to {newly.high:.1%}) newly solved"
+    if newly.high < MIN_GAIN:
+        return "off", f"{share}: below {MIN_GAIN:.0%}"
+    if newly.low < MIN_GAIN:
+        return "more_samples", f"{share}: not clear of {MIN_GAIN:.0%}; measure more samples"
+    if policy_accuracy is not None and policy_accuracy >= OFTEN_RIGHT:
+        return "on_failure", f"{share}; the policy is right {policy_accuracy:.0%} of the time"
+    return "always", f"{share}; the policy is mostly wrong"
+
+
+def _same_samples(by_source: Mapping[str, Sequence[EvalRecord]]) -> None:
+    wanted: list[str] | None = None
+    for name, records in by_source.items():
+        ids = sorted(record.sample_id for record in records)
+        if len(set(ids)) < len(ids):
+            raise DataError(f"Source {name!r} has two records of one sample.")
+        if wanted is not None and ids != wanted:
+            raise DataError(f"Source {name!r} was not measured on the samples of the policy.")
+        wanted = ids
+    if not wanted:
+        raise ConfigError("There are no samples to measure usefulness on.")
+
+
+def _solved(records: Iterable[EvalRecord]) -> set[str]:
+    return {record.sample_id for record in records if success_counts(record)[1] > 0}
+
+
+def _slices(records: Iterable[EvalRecord], by: Sequence[str]) -> dict[Slice, set[str]]:
+    found: dict[Slice, set[str]] = {}
+    for record in records:
+        where = tuple((name, getattr(record, name)) for name in by)
+        found.setdefault(where, set()).add(record.sample_id)
+    return dict(sorted(found.items(), key=lambda item: item[0]))
+
+
+def _within(records: Iterable[EvalRecord], ids: set[str]) -> list[EvalRecord]:
+    return [record for record in records if record.sample_id in ids]
+
+
+def _source_row(
+    name: str,
+    where: Slice,
+    records: Sequence[EvalRecord],
+    ks: Sequence[int],
+    chains: ChainChecks | None,
+) -> SourceRow:
+    counts = [success_counts(record) for record in records]
+    known = [(n, c) for n, c in counts if n > 0]
+    actions = [action for record in records for action in record.actions]
+    formats = [
+        value
+        for record in records
+        for reward in record.rewards
+        if (value := reward.components.get("format")) is not None
+    ]
+    usages = [action.usage for action in actions if action.usage is not None]
+    return SourceRow(
+        source=name,
+        where=where,
+        samples=len(records),
+        unanswered=len(counts) - len(known),
+        actions=len(actions),
+        accuracy=clustered_mean([c / n for n, c in known]) if known else None,
+        pass_at={
+            k: clustered_mean([pass_at_k(n, c, k) for n, c in known])
+            for k in ks
+            if known and all(n >= k for n, _ in known)
+        },
+        format_failure=_mean([float(value < 1.0) for value in formats]),
+        truncated=_mean([float(action.finish_reason == "length") for action in actions]),
+        length=_mean([float(action_length(action)) for action in actions]),
+        wrong_chains=_wrong_chains(records, chains),
+        cost=sum(usage.cost for usage in usages),
+    )
+
+
+def _wrong_chains(records: Sequence[EvalRecord], chains: ChainChecks | None) -> Interval | None:
+    if chains is None:
+        return None
+    right: list[ChainCheck] = []
+    for record in records:
+        checks = chains.get(chain_key(record))
+        if checks is None:
+            continue
+        pairs = zip(checks, record.rewards, strict=True)
+        right += [check for check, reward in pairs if reward.success]
+    return wilson(sum(not check.sound for check in right), len(right)) if right else None
+
+
+def _gain_row(
+    teacher: str,
+    where: Slice,
+    ids: set[str],
+    by_policy: set[str],
+    by_teacher: set[str],
+    rows: Mapping[str, SourceRow],
+    policy_id: str,
+) -> GainRow:
+    new = ids & by_teacher - by_policy
+    newly = wilson(len(new), len(ids))
+    accuracy = rows[policy_id].accuracy
+    gate, reason = recommend(newly, None if accuracy is None else accuracy.value)
+    wrong = rows[teacher].wrong_chains
+    if wrong is not None and wrong.value >= MANY_WRONG_CHAINS and gate != "off":
+        reason += f"; {wrong.value:.0%} of its right answers rest on a wrong chain"
+    return GainRow(
+        teacher=teacher,
+        where=where,
+        samples=len(ids),
+        policy_unsolved=len(ids - by_policy),
+        newly_solved=len(new),
+        newly=newly,
+        only_policy=len(ids & by_policy - by_teacher),
+        cost_per_new=rows[teacher].cost / len(new) if new else None,
+        gate=gate,
+        reason=reason,
+    )
+
+
+def _overlap(first: str, second: str, a: set[str], b: set[str], everyone: set[str]) -> Overlap:
+    return Overlap(first, second, len(a & b), len(a - b), len(b - a), len(everyone - a - b))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
