@@ -41,13 +41,17 @@ def item_at(task: str, split: str, family: str, number: int) -> Sample:
     )[0]
 
 
-def position_of(sample_id: str, family: str) -> tuple[str, str, int]:
-    """Task, split and number under a family filter of an id; ConfigError for no such id."""
+def position_of(sample_id: str, family: str) -> tuple[str, str, str, int]:
+    """Task, split, family filter and number of an id; ConfigError for no such id.
+
+    A filter that would hide the item gives way to the item's own family.
+    """
     sample = benchmarks.load_sample(sample_id)
     index = int(sample_id.rsplit("/", 1)[1])
     names = list(mini.study_families(sample.task)) if family == ALL_FAMILIES else [family]
-    place = names.index(sample.family) if sample.family in names else 0
-    return sample.task, sample.split, index * len(names) + place
+    if sample.family not in names:
+        family, names = sample.family, [sample.family]
+    return sample.task, sample.split, family, index * len(names) + names.index(sample.family)
 
 
 def random_number(split: str) -> int:

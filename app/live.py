@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 #: The setting that is shown where no run was chosen: the demo's.
 DEMO_CONFIG = ROOT / "configs" / "demo_ekipl.yaml"
+WAITING = "The policy and the teachers are being loaded; the first time takes some seconds."
 #: One group at a time: torch's threads are few and its random state is one.
 _LOCK = threading.Lock()
 

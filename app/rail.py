@@ -69,10 +69,9 @@ def plan(selection: Selection) -> Rail:
     step = selection.step if selection.step in steps else (steps[-1] if steps else 0)
     num_groups = runs.count_groups(run, step) if steps else 0
     try:
-        task, split, number = items.position_of(selection.item, selection.family)
+        task, split, family, number = items.position_of(selection.item, selection.family)
     except EKIPLError:
-        task, split, number = items.list_tasks()[0], "validation", 0
-    families = (ALL_FAMILIES, *items.list_families(task))
+        task, split, family, number = items.list_tasks()[0], "validation", ALL_FAMILIES, 0
     return Rail(
         mode=selection.mode,
         run_choices=tuple(names),
@@ -81,8 +80,8 @@ def plan(selection: Selection) -> Rail:
         checkpoint=_one_of(selection.checkpoint, checkpoints),
         task=task,
         split=split,
-        families=families,
-        family=_one_of(selection.family, families),
+        families=(ALL_FAMILIES, *items.list_families(task)),
+        family=family,
         number=number,
         draw=selection.draw,
         steps=tuple(steps),

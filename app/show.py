@@ -29,9 +29,11 @@ def show(query: str) -> Iterator[str]:
 def _live(selection: Selection) -> Iterator[str]:
     sample = benchmarks.load_sample(selection.item)
     large = items.draw_large(sample)
-    setup = live.setup_of(selection.run, selection.checkpoint)
-    yield view.render_page(sample, large, message=view.render_message("Sampling …", setup.doing))
+    yield view.render_page(sample, large, message=view.render_message("Preparing …", live.WAITING))
     try:
+        setup = live.setup_of(selection.run, selection.checkpoint)
+        doing = view.render_message("Sampling …", setup.doing)
+        yield view.render_page(sample, large, message=doing)
         result = live.live_group(selection.run, selection.checkpoint, sample, selection.draw)
     except EKIPLError as error:
         problem = view.render_message("No group could be made", str(error))

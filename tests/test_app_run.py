@@ -131,7 +131,8 @@ def test_a_refused_teacher_action_is_said(trained: Trained) -> None:
 
 def test_the_stage_shows_the_sample_first_and_then_the_group(trained: Trained) -> None:
     address = Selection(run=trained.run, checkpoint="step-2", item=ITEM).to_query()
-    first, last = show.show(address)
+    waiting, first, last = show.show(address)
+    assert live.WAITING in waiting and benchmarks.load_sample(ITEM).question in waiting
     assert "Now step 2 samples 4 actions; teachers: careful (1), guesser (1)." in first
     assert last.count('<article class="card') == 6
     (recorded,) = show.show(f"run={trained.run}&view=recorded&step=1&group=0")

@@ -50,7 +50,10 @@ def test_position_is_the_number_under_the_filter() -> None:
     for family in ("all", "count_pair"):
         for number in (0, 1, 7):
             found = items.item_at("counting", "test", family, number)
-            assert items.position_of(found.id, family) == ("counting", "test", number)
+            assert items.position_of(found.id, family) == ("counting", "test", family, number)
+    caption = "mini/counting/test/s0/caption/000002"
+    assert items.position_of(caption, "all") == ("counting", "test", "caption", 2)
+    assert items.position_of(ITEM, "remove") == ("counting", "test", "count_pair", 4)
     with pytest.raises(ConfigError, match="no sample id"):
         items.position_of("../../etc/passwd", "all")
 
