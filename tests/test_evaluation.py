@@ -232,6 +232,16 @@ def test_groups_by_field_and_label() -> None:
         summarize(records, by=("famly",))
 
 
+def test_scores_below_zero_are_averaged_too() -> None:
+    records = [record(i, [False], "greedy") for i in range(2)]
+    penalised = [
+        replace(one, rewards=(replace(one.rewards[0], components={"accuracy": value}),))
+        for one, value in zip(records, (-0.5, 1.0), strict=True)
+    ]
+    row = next(r for r in summarize(penalised) if r.metric == "partial_credit_greedy")
+    assert (row.value, row.method, row.n) == (0.25, "t over items", 2)
+
+
 def test_truncation_and_format_failures_are_counted() -> None:
     one = record(0, [True, False], "sampled")
     actions = (replace(one.actions[0], finish_reason="length"), one.actions[1])

@@ -15,6 +15,7 @@ from ekipl_lab.errors import ConfigError, DataError, RewardError
 from ekipl_lab.evaluation import evaluate, summarize
 from ekipl_lab.prompts import build_messages, prompt_text
 from ekipl_lab.rewards import get_scorer
+from ekipl_lab.rewards.audit import main as audit_main
 from ekipl_lab.sources.teachers.random import RandomTeacher
 from ekipl_lab.types import Action, Sample
 
@@ -75,6 +76,26 @@ def test_the_page_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None
     assert [own(one, act(a)).success for a in ("3", "4")] == [True, False]
     records = evaluate(RandomTeacher("g"), load("test"), own, mode="sampled", num_samples=8)
     assert {row.n for row in summarize(records, ks=(1, 8))} == {2}
+
+
+def test_a_reward_of_ones_own_is_audited(fruit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = re.search(r"python -m ekipl_lab.rewards.audit (.*)", PAGE)
+    assert command is not None
+    audit_main(command[1].split())
+    assert capsys.readouterr().out.splitlines()[2].endswith("| nothing tried | - | - |")
+    (fruit / "loose.py").write_text(
+        "def score(completion, sample):\n    return float(sample.answer in completion)\n"
+    )
+    audit_main(["python:fruit/loose.py:score", "--right", "3", "--wrong", "8"])
+    out = capsys.readouterr().out
+    assert "right in the reasoning, wrong answer (1)" in out and "right or wrong (1)" in out
+    (fruit / "frail.py").write_text(
+        "def score(completion, sample):\n"
+        "    answer = completion.split('<answer>')[-1].removesuffix('</answer>')\n"
+        "    return float(answer.isdigit() and int(answer) == 3)\n"
+    )
+    audit_main(["python:fruit/frail.py:score", "--right", "3", "--wrong", "8"])
+    assert capsys.readouterr().out.splitlines()[2].endswith("| a huge number |")
 
 
 @pytest.mark.usefixtures("fruit")

@@ -73,7 +73,7 @@ def test_the_audit_of_mathematics() -> None:
 
 def test_the_audit_table_names_what_games_a_scorer() -> None:
     table = audit_table(audit(["ekipl/letter", "reason_rft/train/format"])).splitlines()
-    assert table[2] == "| `ekipl/letter` | nothing tried | - |"
+    assert table[2] == "| `ekipl/letter` | nothing tried | - | - |"
     assert "two frames in one (1)" in table[3]
     with pytest.raises(ConfigError, match="did you mean 'ekipl/letter'"):
         audit(["ekipl/leter"])

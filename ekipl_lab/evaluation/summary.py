@@ -180,8 +180,10 @@ def _of_actions(records: Sequence[EvalRecord], mode: str) -> list[tuple[str, Int
             for record in records
         ]
         known = [mean for mean in means if mean is not None]
-        if known and all(0.0 <= mean <= 1.0 for mean in known):
-            found.append((f"{name}_{mode}", clustered_mean(known)))
+        if known:
+            bounded = all(0.0 <= mean <= 1.0 for mean in known)
+            interval = clustered_mean(known) if bounded else _mean_over_items(known)
+            found.append((f"{name}_{mode}", interval))
     lengths = [_mean([float(action_length(a)) for a in record.actions]) for record in records]
     found.append((f"length_{mode}", _mean_over_items([x for x in lengths if x is not None])))
     return found

@@ -1,6 +1,7 @@
 """Reward auditor: adversarial completions against every scorer; what can each be gamed with?
 
     python -m ekipl_lab.rewards.audit
+    python -m ekipl_lab.rewards.audit python:rewards.py:score --right 3 --wrong 5 --type number
 
 Every attack is a completion that does not deserve the score it hopes for. A scorer is *gamed* by
 it if it gives more than the attack deserves. ``ekipl/...`` must not be gamed by any; the published
@@ -10,13 +11,16 @@ believing a reward curve.
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ekipl_lab.errors import unknown_name
+from ekipl_lab.errors import RewardError, unknown_name
 from ekipl_lab.rewards.calls import FUNCTION_VALUES
-from ekipl_lab.rewards.registry import SCORERS
+from ekipl_lab.rewards.registry import SCORERS, get_scorer
+from ekipl_lab.rewards.typed import Scorer
+from ekipl_lab.types import Action, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +121,16 @@ _PARTIAL_SCORERS = ("transformation", "calls", "transformation_whole", "transfor
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One attack on one scorer: the score it got (NaN: could not be judged), what it deserves."""
+    """One attack on one scorer: the score it got (NaN: could not be judged), what it deserves.
+
+    ``error`` is set where the scorer raised: that would stop a run.
+    """
 
     scorer: str
     attack: str
     score: float
     deserved: float
+    error: str = ""
 
     @property
     def gamed(self) -> bool:
@@ -132,7 +140,7 @@ class AuditRow:
     @property
     def silent(self) -> bool:
         """Whether a published score is NaN: not more than deserved, but it poisons a mean."""
-        return math.isnan(self.score)
+        return math.isnan(self.score) and not self.error
 
 
 def audit(names: Iterable[str] | None = None) -> list[AuditRow]:
@@ -149,6 +157,25 @@ def audit(names: Iterable[str] | None = None) -> list[AuditRow]:
     return rows
 
 
+def audit_scorer(name: str, scorer: Scorer, sample: Sample, case: Case) -> list[AuditRow]:
+    """Every attack on a scorer of samples, such as a reward of your own, for one sample.
+
+    ``case.right`` must be the sample's answer. Where the scorer raises, the row says so.
+    """
+    rows = []
+    for attack, build in ATTACKS.items():
+        error, accuracy = "", None
+        try:
+            breakdown = scorer(sample, Action(build(case), "attack", "audit"))
+            accuracy = breakdown.components["accuracy"]
+        except RewardError as raised:
+            error = str(raised)
+        score = math.nan if accuracy is None else accuracy
+        deserved = _deserved(sample.answer_type, attack, case)
+        rows.append(AuditRow(name, attack, score, deserved, error))
+    return rows
+
+
 def _deserved(kind: str, attack: str, case: Case) -> float:
     if kind == "format":
         return float(attack in WELL_FORMED)
@@ -159,17 +186,41 @@ def _deserved(kind: str, attack: str, case: Case) -> float:
 
 
 def audit_table(rows: Iterable[AuditRow]) -> str:
-    """Markdown: per scorer, what it can be gamed with (and the score), and what it calls NaN."""
-    lines = ["| scorer | gamed by (score) | NaN for |", "|---|---|---|"]
+    """Markdown: per scorer, what games it (and the score), what is NaN, what it raises for."""
+    lines = ["| scorer | gamed by (score) | NaN for | raises for |", "|---|---|---|---|"]
     by_scorer: dict[str, list[AuditRow]] = {}
     for row in rows:
         by_scorer.setdefault(row.scorer, []).append(row)
     for scorer, found in by_scorer.items():
         gamed = "; ".join(f"{row.attack} ({row.score:.3g})" for row in found if row.gamed)
         silent = "; ".join(row.attack for row in found if row.silent)
-        lines.append(f"| `{scorer}` | {gamed or 'nothing tried'} | {silent or '-'} |")
+        raised = "; ".join(row.attack for row in found if row.error)
+        lines.append(
+            f"| `{scorer}` | {gamed or 'nothing tried'} | {silent or '-'} | {raised or '-'} |"
+        )
     return "\n".join(lines)
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table of all scorers, or of the one that is named."""
+    parser = argparse.ArgumentParser(prog="python -m ekipl_lab.rewards.audit")
+    parser.add_argument("scorer", nargs="?", help="a scorer's name; none: all of SCORERS")
+    parser.add_argument("--right", help="an answer that is right (for a reward of your own)")
+    parser.add_argument("--wrong", help="an answer that earns nothing")
+    parser.add_argument("--type", default="number", help="the answer type of the sample")
+    options = parser.parse_args(arguments)
+    if options.scorer is None:
+        print(audit_table(audit()))
+    elif options.scorer in SCORERS:
+        print(audit_table(audit([options.scorer])))
+    elif options.right is None or options.wrong is None:
+        parser.error("a scorer of samples needs --right and --wrong")
+    else:
+        case = Case(options.right, options.wrong, (options.wrong, options.right))
+        sample = Sample("audit", "audit", "test", (), "?", options.right, options.type)
+        scorer = get_scorer(options.scorer)
+        print(audit_table(audit_scorer(options.scorer, scorer, sample, case)))
+
+
 if __name__ == "__main__":
-    print(audit_table(audit()))
+    main()
