@@ -175,6 +175,20 @@ def teach_preview(args: argparse.Namespace) -> int:
     return preview_teachers(args)
 
 
+def teach_report(args: argparse.Namespace) -> int:
+    """Measure whether the teachers of a config are worth their price; write a page."""
+    from ekipl_lab.teach import teach_report_command
+
+    return teach_report_command(args)
+
+
+def teach_precompute(args: argparse.Namespace) -> int:
+    """Estimate, then buy all teacher actions of a config's training prompts."""
+    from ekipl_lab.teach import teach_precompute_command
+
+    return teach_precompute_command(args)
+
+
 def app(args: argparse.Namespace) -> int:
     """Serve the Gradio page on 127.0.0.1."""
     try:
@@ -225,6 +239,15 @@ def build_parser() -> argparse.ArgumentParser:
     preview = _config_options(add(teach, "preview", teach_preview))
     preview.add_argument("--limit", type=int, default=16, help="samples to ask about")
     preview.add_argument("--show", type=int, default=2, help="samples to print in full")
+    useful = _config_options(add(teach, "report", teach_report))
+    useful.add_argument("--limit", type=int, default=200, help="samples to measure on")
+    useful.add_argument("--num-samples", type=int, default=16, help="policy actions per sample")
+    useful.add_argument("--out", type=Path, default=Path("mlruns/teachers.html"))
+    filling = _config_options(add(teach, "precompute", teach_precompute))
+    filling.add_argument("--limit", type=int, default=None, help="samples; default: all")
+    filling.add_argument("--dry-run", action="store_true", help="print the estimate and stop")
+    for command in (useful, filling):
+        command.add_argument("--yes", action="store_true", help="pay without a budget in USD")
     add(commands, "sft", sft).add_argument("--config", type=Path, required=True, help="YAML file")
     training = _config_options(add(commands, "train", train))
     training.add_argument("--dry-run", action="store_true", help="print the plan and stop")

@@ -23,10 +23,10 @@ TIERS = [
         "policies",
     },
     {"groups", "sources"},
-    {"evaluation", "plots", "group_doctor", "usefulness"},
+    {"evaluation", "plots", "group_doctor"},
     {"training"},
     {"report", "studies", "live", "biaslab"},
-    {"console", "doctor", "commands", "data_check"},
+    {"console", "doctor", "commands", "data_check", "teach"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,204 @@
+"""The usefulness of teachers as figures (for a notebook) and as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import plotly.graph_objects as go
+
+from ekipl_lab.evaluation.usefulness import GainRow, Slice, SourceRow, Usefulness
+from ekipl_lab.plots import source_colours
+from ekipl_lab.statistics import Interval
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+  color: #202124; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+th, td { text-align: left; padding: .3rem .8rem; border-bottom: 1px solid #e6e8eb; }
+th { font-weight: 600; } td.n { font-variant-numeric: tabular-nums; }
+p.note { color: #5f6368; }
+"""
+
+
+def figures(result: Usefulness) -> list[go.Figure]:
+    """Accuracy by difficulty; newly solved by difficulty; accuracy against cost."""
+    return [
+        by_difficulty(result),
+        newly_by_difficulty(result),
+        accuracy_against_cost(result),
+    ]
+
+
+def by_difficulty(result: Usefulness) -> go.Figure:
+    """Accuracy of every source by difficulty, with 95 % intervals."""
+    rows = [row for row in result.sources if _names(row.where) == ("task", "difficulty")]
+    points = [(row.source, row.where[1][1], row.accuracy) for row in rows]
+    return _lines("Accuracy by difficulty", "accuracy", points)
+
+
+def newly_by_difficulty(result: Usefulness) -> go.Figure:
+    """Share of samples that only the teacher solved, by difficulty."""
+    rows = [row for row in result.gains if _names(row.where) == ("task", "difficulty")]
+    points = [(row.teacher, row.where[1][1], row.newly) for row in rows]
+    return _lines("Solved by the teacher and never by the policy", "share of samples", points)
+
+
+def accuracy_against_cost(result: Usefulness) -> go.Figure:
+    """One point per source: accuracy over all its samples against USD per action."""
+    rows = [row for row in result.sources if len(row.where) == 1 and row.accuracy is not None]
+    colours = source_colours({row.source for row in rows})
+    figure = _figure("Accuracy against cost", "USD per action", "accuracy")
+    for row in rows:
+        assert row.accuracy is not None
+        figure.add_scatter(
+            x=[row.cost / max(row.actions, 1)],
+            y=[row.accuracy.value],
+            error_y=_error([row.accuracy]),
+            mode="markers",
+            marker={"color": colours[row.source], "size": 10},
+            name=escape(f"{row.source} ({row.where[0][1]})"),
+        )
+    return figure
+
+
+def page(result: Usefulness, title: str) -> str:
+    """The whole page; needs nothing else. Names are escaped."""
+    drawn = [
+        figure.to_html(full_html=False, include_plotlyjs=(number == 0))
+        for number, figure in enumerate(figures(result))
+    ]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
+        f"</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f"<h2>Recommended gates</h2>{_gains([g for g in result.gains if len(g.where) == 1])}"
+        '<p class="note">Measured on a sample of the training split, 95 % intervals. '
+        "A sample counts as newly solved if an action of the teacher is right and none of the "
+        "policy's is.</p>"
+        f"<h2>Sources</h2>{_sources(result.sources)}"
+        f"<h2>Teachers beside the policy, by slice</h2>{_gains(result.gains)}"
+        f"{_overlaps(result)}{''.join(drawn)}</body></html>"
+    )
+
+
+def _gains(rows: Sequence[GainRow]) -> str:
+    headings = ["slice", "teacher", "samples", "policy fails", "newly solved", "only policy"]
+    cells = [
+        [
+            _where(row.where),
+            row.teacher,
+            str(row.samples),
+            str(row.policy_unsolved),
+            _interval(row.newly),
+            str(row.only_policy),
+            "-" if row.cost_per_new is None else f"{row.cost_per_new:.4f}",
+            row.gate,
+            row.reason,
+        ]
+        for row in rows
+    ]
+    return _table([*headings, "USD per new", "gate", "why"], cells)
+
+
+def _sources(rows: Sequence[SourceRow]) -> str:
+    ks = sorted({k for row in rows for k in row.pass_at})
+    headings = ["slice", "source", "samples", "without answer", "accuracy"]
+    headings += [f"pass@{k}" for k in ks]
+    headings += ["format failures", "cut off", "length", "wrong chain behind right answer", "USD"]
+    cells = [
+        [
+            _where(row.where),
+            row.source,
+            str(row.samples),
+            str(row.unanswered),
+            _interval(row.accuracy),
+            *(_interval(row.pass_at.get(k)) for k in ks),
+            _share(row.format_failure),
+            _share(row.truncated),
+            "-" if row.length is None else f"{row.length:.1f}",
+            _interval(row.wrong_chains),
+            f"{row.cost:.4f}",
+        ]
+        for row in rows
+    ]
+    return _table(headings, cells)
+
+
+def _overlaps(result: Usefulness) -> str:
+    if not result.overlaps:
+        return ""
+    cells = [
+        [
+            row.first,
+            row.second,
+            *(str(n) for n in (row.both, row.only_first, row.only_second, row.neither)),
+            _share(row.jaccard),
+        ]
+        for row in result.overlaps
+    ]
+    headings = ["first", "second", "both", "only first", "only second", "neither", "both / either"]
+    return f"<h2>Overlap of the teachers</h2>{_table(headings, cells)}"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join(
+        "<tr>" + "".join(f'<td class="n">{escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _lines(
+    title: str, y_title: str, points: Sequence[tuple[str, str | int, Interval | None]]
+) -> go.Figure:
+    names = list(dict.fromkeys(name for name, _, _ in points))
+    colours = source_colours(set(names))
+    figure = _figure(title, "difficulty", y_title)
+    for name in names:
+        own = [(x, y) for source, x, y in points if source == name and y is not None]
+        figure.add_scatter(
+            x=[x for x, _ in own],
+            y=[y.value for _, y in own],
+            error_y=_error([y for _, y in own]),
+            mode="lines+markers",
+            line={"color": colours[name]},
+            name=escape(name),
+        )
+    return figure
+
+
+def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        title=title, template="plotly_white", height=380, yaxis={"range": [0, 1.02]}
+    )
+    figure.update_xaxes(title=x_title)
+    figure.update_yaxes(title=y_title)
+    return figure
+
+
+def _error(values: Sequence[Interval]) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [value.high - value.value for value in values],
+        "arrayminus": [value.value - value.low for value in values],
+        "thickness": 1,
+    }
+
+
+def _names(where: Slice) -> tuple[str, ...]:
+    return tuple(name for name, _ in where)
+
+
+def _where(where: Slice) -> str:
+    return ", ".join(f"{name} {value}" for name, value in where)
+
+
+def _interval(value: Interval | None) -> str:
+    return "-" if value is None else f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

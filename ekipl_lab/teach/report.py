@@ -1,0 +1,125 @@
+"""`ekipl teach report`: are these teachers worth their price, on a sample of the training split?"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.evaluation.chains import ChainCheck, check_chains
+from ekipl_lab.evaluation.usefulness import Usefulness, measure, usefulness
+from ekipl_lab.sources.gateway_estimate import estimate
+from ekipl_lab.teach.page import page
+from ekipl_lab.teach.precompute import check_budget, describe, gateways, run_params
+from ekipl_lab.training.config import RunConfig, load_config
+from ekipl_lab.training.parts import build_run_teachers, load_training_samples
+from ekipl_lab.types import POLICY, EvalRecord, Sample
+
+Checks = dict[tuple[str, str, str], tuple[ChainCheck, ...]]
+
+
+def teach_report_command(args: Namespace) -> int:
+    """Measure policy and teachers on a sample of the training split, print and write a page.
+
+    ``args``: config (path), overrides, limit (samples), num_samples (policy actions per sample),
+    out (HTML file), yes (see `ekipl teach precompute`).
+    """
+    config = load_config(args.config, args.overrides)
+    console = Console()
+    result = report(
+        config,
+        limit=args.limit,
+        num_samples=args.num_samples,
+        yes=args.yes,
+        say=lambda line: console.print(line, highlight=False),
+    )
+    console.print(gain_table(result))
+    write_text(args.out, page(result, f"Teachers of {config.name}"))
+    console.print(f"Page: {args.out}", highlight=False)
+    return 0
+
+
+def report(
+    config: RunConfig,
+    *,
+    limit: int,
+    num_samples: int,
+    yes: bool = False,
+    say: Callable[[str], None] = print,
+) -> Usefulness:
+    """The comparison of a config's policy and teachers on its first ``limit`` training samples."""
+    from ekipl_lab.policies import PolicySource, load_policy
+    from ekipl_lab.rewards import get_scorer
+
+    if not config.teachers or config.policy.path is None:
+        raise ConfigError(f"Run {config.name!r} needs teachers and a policy.path to compare.")
+    samples = load_training_samples(config)[:limit]
+    scorer = get_scorer(config.reward.scorer, config.reward.weights)
+    params = run_params(config)
+    teachers = build_run_teachers(config, samples)
+    for gateway, actions in (pair for teacher in teachers for pair in gateways(teacher)):
+        found = estimate(gateway, samples, actions, params)
+        say(describe(gateway, found))
+        check_budget(gateway, found, yes)
+    policy = PolicySource(load_policy(config.policy.path, dtype=config.policy.dtype), id=POLICY)
+    asked = [(policy, num_samples), *((teacher.source, teacher.actions) for teacher in teachers)]
+    records: dict[str, list[EvalRecord]] = {}
+    with Progress(transient=True) as progress:
+        for source, actions in asked:
+            bar = progress.add_task(source.id, total=len(samples))
+            records[source.id] = measure(
+                source,
+                samples,
+                scorer,
+                num_actions=actions,
+                params=params,
+                progress=lambda done, _, bar=bar: progress.update(bar, completed=done),  # type: ignore[misc]
+            )
+    checks = _chains(config, [r for rows in records.values() for r in rows], samples)
+    return usefulness(records.pop(POLICY), records, chains=checks)
+
+
+def gain_table(result: Usefulness) -> Table:
+    """The recommendation per task and teacher, for a terminal."""
+    table = Table(box=None)
+    for heading in ("task", "teacher", "accuracy", "newly solved", "USD per new", "gate", "why"):
+        table.add_column(heading, no_wrap=heading in ("teacher", "gate"))
+    accuracy = {(row.source, row.where): row.accuracy for row in result.sources}
+    for row in result.gains:
+        if len(row.where) > 1:
+            continue
+        own = accuracy[row.teacher, row.where]
+        table.add_row(
+            str(row.where[0][1]),
+            row.teacher,
+            "-" if own is None else f"{own.value:.2f}",
+            f"{row.newly_solved} of {row.samples}",
+            "-" if row.cost_per_new is None else f"{row.cost_per_new:.4f}",
+            row.gate,
+            row.reason,
+        )
+    return table
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(path.name + ".tmp")
+    staging.write_text(text, encoding="utf-8")
+    staging.replace(path)
+
+
+def _chains(
+    config: RunConfig, records: Sequence[EvalRecord], samples: Sequence[Sample]
+) -> Checks | None:
+    """Chain checks where the benchmark has a checker."""
+    if config.data.benchmark != "mini":
+        return None
+    from ekipl_lab.benchmarks.chains import check_chain
+
+    return check_chains(records, samples, check_chain)

@@ -1,0 +1,155 @@
+"""`ekipl teach report` and `ekipl teach precompute` as a user starts them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from fault_server import FaultServer
+
+from ekipl_lab.cli import main
+from ekipl_lab.policies import build_tiny_policy, save_policy
+from ekipl_lab.sources.gateway import Gateway
+from ekipl_lab.teach.page import figures, page
+from ekipl_lab.teach.precompute import run_params
+from ekipl_lab.teach.report import report
+from ekipl_lab.training.config import load_config
+from ekipl_lab.training.parts import build_run_teachers, load_training_samples
+
+
+@dataclass
+class Setting:
+    """A config file whose teachers answer from loopback."""
+
+    config: Path
+    server: FaultServer
+    folder: Path
+
+    def write(self, **gateway: Any) -> None:
+        block = {"cache": str(self.folder / "store.sqlite3"), **gateway}
+        teacher = {"model": "m", "base_url": self.server.url + "/v1", "gateway": block}
+        content = {
+            "name": "small",
+            "policy": {"path": str(self.folder / "nano")},
+            "data": {"task": "counting", "limit": 6},
+            "grpo": {"max_completion_length": 8},
+            "teachers": [
+                {"type": "oracle", "id": "knows", "style": "short"},
+                {"type": "openai", "id": "api", "actions": 2, **teacher},
+                {
+                    "type": "ensemble",
+                    "id": "panel",
+                    "members": [{"type": "openai", "id": "one", **teacher | {"model": "n"}}],
+                },
+            ],
+        }
+        self.config.write_text(yaml.safe_dump(content))
+
+    def run(self, command: str, *options: str) -> int:
+        return main(["teach", command, "--config", str(self.config), *options])
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Iterator[Setting]:
+    torch.set_num_threads(1)
+    model, processor = build_tiny_policy("nano", seed=0)
+    save_policy(model, processor, tmp_path / "nano")
+    with FaultServer() as server:
+        chosen = Setting(tmp_path / "small.yaml", server, tmp_path)
+        chosen.write()
+        yield chosen
+
+
+def flat(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def test_precompute_estimates_fills_and_has_nothing_left_to_do(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert setting.run("precompute", "--dry-run") == 0
+    assert "api: 12 actions, 0 in the cache, 12 to buy; at most" in flat(capsys.readouterr().out)
+    assert setting.server.tally.received == 0
+    assert setting.run("precompute", "--limit", "2") == 0
+    assert setting.server.tally.received == 6
+    assert setting.run("precompute") == 0
+    said = flat(capsys.readouterr().out)
+    assert "api: 12 actions, 4 in the cache, 8 to buy" in said
+    assert "one: 6 actions, 2 in the cache, 4 to buy" in said
+    assert setting.server.tally.received == 18
+    assert setting.run("precompute") == 0
+    assert setting.server.tally.received == 18
+
+
+def test_the_trainer_finds_what_was_precomputed_with_the_network_off(setting: Setting) -> None:
+    assert setting.run("precompute") == 0
+    setting.write(offline=True)
+    config = load_config(setting.config, [])
+    samples = load_training_samples(config)
+    for teacher in build_run_teachers(config, samples)[1:]:
+        rows = teacher.source.propose(samples, teacher.actions, run_params(config))
+        assert [len(row) for row in rows] == [teacher.actions] * 6
+    assert setting.server.tally.received == 18
+
+
+def test_money_without_a_ceiling_needs_a_yes(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    price = {"input": 1.0, "output": 1.0}
+    setting.write(price=price)
+    assert setting.run("precompute") == 2
+    assert "has no ceiling; set `gateway: {budget: {usd: ..}}`" in flat(capsys.readouterr().err)
+    assert setting.server.tally.received == 0
+    assert setting.run("precompute", "--yes") == 0
+    assert setting.server.tally.received == 18
+    setting.write(
+        price=price, budget={"calls": 15}, account="both", cache=str(setting.folder / "b")
+    )
+    assert setting.run("precompute", "--yes") == 2
+    assert "What was bought is in the cache" in flat(capsys.readouterr().err)
+    assert setting.server.tally.received == 33
+
+
+def test_a_run_without_a_gateway_has_nothing_to_fill(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting.config.write_text(
+        "name: plain\npolicy: {build: nano}\nteachers: [{type: random, id: guesser}]\n"
+    )
+    assert setting.run("precompute") == 2
+    assert "'plain' has no teacher behind a gateway" in flat(capsys.readouterr().err)
+    assert setting.run("report") == 2
+    assert "needs teachers and a policy.path" in flat(capsys.readouterr().err)
+
+
+def test_report_prints_gates_and_writes_a_page(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = setting.folder / "teachers.html"
+    assert setting.run("report", "--limit", "6", "--num-samples", "2", "--out", str(out)) == 0
+    said = flat(capsys.readouterr().out)
+    assert "counting knows 1.00 6 of 6" in said and "always" in said
+    assert "api 0.00 0 of 6" in said and "more_samples" in said
+    text = out.read_text()
+    assert "<h1>Teachers of small</h1>" in text and "Plotly.newPlot" in text
+    assert "Overlap of the teachers" in text
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=.http", text)
+
+
+def test_a_notebook_gets_figures_and_names_are_escaped(setting: Setting) -> None:
+    config = load_config(setting.config, [])
+    result = report(config, limit=4, num_samples=2, say=lambda line: None)
+    assert [figure.layout.title.text for figure in figures(result)] == [
+        "Accuracy by difficulty",
+        "Solved by the teacher and never by the policy",
+        "Accuracy against cost",
+    ]
+    assert "<b>" not in page(result, "<b>").split("<style>")[0]
+    oracle = next(row for row in result.sources if row.source == "knows")
+    assert oracle.accuracy is not None and oracle.accuracy.value == 1.0
+    assert oracle.wrong_chains is not None and oracle.wrong_chains.value == 0.0
+    assert isinstance(build_run_teachers(config, [])[1].source, Gateway)
