@@ -15,7 +15,6 @@ import yaml
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.config import EvaluationSet, RunConfig, load_config
-from ekipl_lab.types import Sample
 from ekipl_lab.weighting import NEEDS_Q
 
 if TYPE_CHECKING:
@@ -53,15 +52,19 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def plan_run(config: RunConfig) -> Plan:
-    """The sizes of a run. Raises ConfigError for sizes that do not fit together."""
+def plan_run(config: RunConfig, available: int | None = None) -> Plan:
+    """The sizes of a run over ``available`` training samples (None: as many as data.limit).
+
+    Raises ConfigError for sizes that do not fit together.
+    """
+    limit = config.data.limit if available is None else available
     s = _sizes(config)
     group, per_generation = s["num_generations"], s["generation_batch_size"]
     prompts = per_generation // group
-    if config.data.limit < prompts:
+    if limit < prompts:
         raise ConfigError(
-            f"data.limit is {config.data.limit}, and one generation needs {prompts} prompts; "
-            "raise it or make the batch smaller."
+            f"There are {limit} training samples, and one generation needs {prompts} prompts; "
+            "check data.limit and data.families, or make the batch smaller."
         )
     updates = s["steps_per_generation"] * s["num_iterations"]
     accumulate = s["gradient_accumulation_steps"]
@@ -72,7 +75,7 @@ def plan_run(config: RunConfig) -> Plan:
             "between two generations."
         )
     cycle = max(1, updates // accumulate)
-    per_epoch = (config.data.limit // prompts) * updates // accumulate
+    per_epoch = (limit // prompts) * updates // accumulate
     steps = s["max_steps"] if s["max_steps"] > 0 else int(per_epoch * s["num_train_epochs"])
     _check_boundaries(config, cycle)
     generations = -(-steps * accumulate // updates)
@@ -141,16 +144,6 @@ def check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
                 f"ekipl.weighting {name!r} weighs single tokens; it cannot be combined with "
                 f"grpo.{key}: {settings[key]}."
             )
-
-
-def check_samples(samples: Sequence[Sample], config: RunConfig) -> None:
-    """ConfigError for data that are empty or too few for one generation."""
-    prompts = plan_run(config).prompts_per_generation
-    if len(samples) < prompts:
-        raise ConfigError(
-            f"The training data have {len(samples)} samples, and one generation needs {prompts}; "
-            "check data.task, data.families and data.limit."
-        )
 
 
 def describe_plan(config: RunConfig) -> str:

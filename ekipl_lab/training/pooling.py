@@ -8,9 +8,9 @@ first row of a group owns it: it asks the teachers, scores every candidate once,
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.groups import build_group
@@ -30,13 +30,8 @@ from ekipl_lab.types import (
 #: ``Given.refused`` of an action that never came: a gateway may skip calls that failed.
 MISSING = "missing"
 
-
-class Scorer(Protocol):
-    """What an action of a sample earns."""
-
-    def __call__(self, sample: Sample, action: Action) -> RewardBreakdown:
-        """Pure; None components where the action cannot be scored."""
-        ...
+#: What an action of a sample earns; pure. None components where it cannot be scored.
+Scorer = Callable[[Sample, Action], RewardBreakdown]
 
 
 @dataclass(frozen=True, slots=True)

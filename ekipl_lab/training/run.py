@@ -10,36 +10,23 @@ a second Ctrl-C ends at once and loses the steps since the last checkpoint, as k
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
-from ekipl_lab.errors import ConfigError
 from ekipl_lab.tracking import RunLog, open_run, store_folder
 from ekipl_lab.training import resume
 from ekipl_lab.training.config import RunConfig
-from ekipl_lab.training.plan import (
-    check_samples,
-    evaluation_families,
-    grpo_arguments,
-    plan_run,
-    world_size,
-)
-from ekipl_lab.types import Sample
+from ekipl_lab.training.guards import interruptible, only_one
+from ekipl_lab.training.parts import Parts, build_parts, fingerprint, run_params
+from ekipl_lab.training.plan import grpo_arguments
 
 if TYPE_CHECKING:
-    from ekipl_lab.policies.load import Policy
     from ekipl_lab.training.callbacks import RunCallback
     from ekipl_lab.training.measure import Measurer
-    from ekipl_lab.training.pooling import Teacher
     from ekipl_lab.training.trainer import EKIPLTrainer
 
 
@@ -83,13 +70,13 @@ def train(
     _hush()
     args = grpo_arguments(config, folder / "checkpoints")
     is_main = args.process_index == 0
-    with _only_one(folder, is_main), _interruptible(stop) as signals:
+    with only_one(folder, is_main), interruptible(stop) as signals:
         with args.distributed_state.main_process_first():
             note = _prepare(folder, config, fresh and is_main)
         if note is not None and (done := resume.read_json(folder / "result.json")):
             emit({"event": "finish", "phase": "finished", "run_id": done["run_id"]})
             return _result(config, folder, done)
-        parts = _build(config, folder, args)
+        parts = build_parts(config, folder, args)
         with contextlib.ExitStack() as stack:
             log = None
             if is_main:
@@ -123,106 +110,11 @@ class _End:
     metrics: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What a run is made of, before it is put together."""
-
-    policy: Policy
-    samples: list[Sample]
-    sets: dict[str, list[Sample]]
-    scorer: Any
-    teachers: list[Teacher]
-
-
-def _build(config: RunConfig, folder: Path, args: Any) -> _Parts:
-    """Load and check everything, cheapest first, so that wrong use costs no time."""
-    from ekipl_lab.rewards import check_ground_truths, get_scorer
-
-    scorer = get_scorer(config.reward.scorer, config.reward.weights)
-    samples = load_training_samples(config)
-    check_samples(samples, config)
-    sets = load_evaluation_sets(config)
-    for chosen in (samples, *sets.values()):
-        check_ground_truths(chosen)
-    teachers = build_run_teachers(config, samples)
-    with args.distributed_state.main_process_first():
-        policy = _load_policy(config, folder)
-    return _Parts(policy, samples, sets, scorer, teachers)
-
-
-def load_training_samples(config: RunConfig) -> list[Sample]:
-    """The training prompts of a config."""
-    from ekipl_lab.benchmarks import load_samples
-
-    data = config.data
-    return load_samples(
-        data.benchmark,
-        task=data.task,
-        split=data.split,
-        families=data.families,
-        limit=data.limit,
-        start=data.start,
-        seed=data.seed,
-        image_size=data.image_size,
-    )
-
-
-def load_evaluation_sets(config: RunConfig) -> dict[str, list[Sample]]:
-    """Label -> samples of every evaluation set of a config."""
-    from ekipl_lab.benchmarks import load_samples
-
-    return {
-        chosen.label: load_samples(
-            config.data.benchmark,
-            task=chosen.task or config.data.task,
-            split=chosen.split,
-            families=evaluation_families(config, chosen),
-            limit=chosen.limit,
-            seed=chosen.seed,
-            image_size=config.data.image_size,
-        )
-        for chosen in config.evaluation.sets
-    }
-
-
-def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Teacher]:
-    """The teachers of a config; oracles get the benchmark's chain writer."""
-    from ekipl_lab.benchmarks.chains import CHAIN_STYLES, write_chain
-    from ekipl_lab.sources.teachers.build import build_teachers
-    from ekipl_lab.sources.teachers.random import pool_of
-    from ekipl_lab.training.pooling import Teacher
-
-    has_scenes = config.data.benchmark == "mini"
-    sources = build_teachers(
-        config.teachers,
-        write_chain if has_scenes else None,
-        styles=CHAIN_STYLES if has_scenes else (),
-        pool=pool_of(samples),
-    )
-    pairs = zip(sources, config.teachers, strict=True)
-    return [Teacher(source, spec.actions) for source, spec in pairs]
-
-
-def _load_policy(config: RunConfig, folder: Path) -> Policy:
-    """The policy in memory; a built one is saved first, so that a reference can be loaded too."""
-    from ekipl_lab.policies.build import build_tiny_policy
-    from ekipl_lab.policies.load import load_policy, save_policy
-
-    path: str | Path | None = config.policy.path
-    if config.policy.build is not None:
-        path = folder / "start"
-        if not path.is_dir():
-            model, processor = build_tiny_policy(config.policy.build, config.seed)
-            save_policy(model, processor, path, dtype="float32")
-    assert path is not None
-    return load_policy(path, dtype=config.policy.dtype)
-
-
 def _train(
     config: RunConfig,
     folder: Path,
     args: Any,
-    parts: _Parts,
+    parts: Parts,
     log: RunLog | None,
     emit: Callable[[Mapping[str, Any]], None],
     stop: Callable[[], bool],
@@ -231,8 +123,9 @@ def _train(
     from ekipl_lab.training.callbacks import RunCallback, Stopped
     from ekipl_lab.training.diagnostics import GroupCosts
 
-    plan = plan_run(config)
-    start = resume.latest_checkpoint(folder / "checkpoints")
+    plan = parts.plan
+    with args.distributed_state.main_process_first():
+        start = resume.latest_checkpoint(folder / "checkpoints")
     measurer = _measurer(config, folder, parts, plan.steps, log)
     callback = RunCallback(config, plan, folder, measurer, log, emit=emit, stop=stop)
     with _records(log, start.step if start else 0) as records:
@@ -257,7 +150,7 @@ def _train(
 
 
 def _trainer(
-    config: RunConfig, args: Any, parts: _Parts, records: Any, callback: RunCallback
+    config: RunConfig, args: Any, parts: Parts, records: Any, callback: RunCallback
 ) -> EKIPLTrainer:
     from transformers import PrinterCallback
 
@@ -280,7 +173,7 @@ def _trainer(
 
 
 def _measurer(
-    config: RunConfig, folder: Path, parts: _Parts, steps: int, log: RunLog | None
+    config: RunConfig, folder: Path, parts: Parts, steps: int, log: RunLog | None
 ) -> Measurer:
     from ekipl_lab.benchmarks.chains import CHECKERS, check_chain
     from ekipl_lab.training.measure import Measurer
@@ -306,7 +199,7 @@ def _records(log: RunLog | None, step: int) -> Iterator[Any]:
         yield writer
 
 
-def _save_final(config: RunConfig, folder: Path, parts: _Parts) -> None:
+def _save_final(config: RunConfig, folder: Path, parts: Parts) -> None:
     from ekipl_lab.policies.load import save_policy
 
     save_policy(
@@ -326,7 +219,7 @@ def _prepare(folder: Path, config: RunConfig, fresh: bool) -> dict[str, Any] | N
     return note
 
 
-def _open_log(config: RunConfig, note: dict[str, Any] | None, parts: _Parts) -> RunLog:
+def _open_log(config: RunConfig, note: dict[str, Any] | None, parts: Parts) -> RunLog:
     from ekipl_lab.prompts import prompt_fingerprint
 
     log = open_run(
@@ -345,36 +238,6 @@ def _open_log(config: RunConfig, note: dict[str, Any] | None, parts: _Parts) -> 
     return log
 
 
-def run_params(config: RunConfig) -> dict[str, Any]:
-    """The twenty or so settings by which runs are told apart."""
-    grpo = config.grpo_settings
-    chosen = ("num_generations", "learning_rate", "beta", "loss_type", "num_iterations",
-              "temperature", "max_completion_length", "max_steps",
-              "per_device_train_batch_size", "gradient_accumulation_steps")  # fmt: skip
-    return {
-        "method": "ekipl" if config.teachers else "grpo",
-        "policy": config.policy.path or f"built {config.policy.build}",
-        "task": config.data.task,
-        "families": ",".join(config.data.families or ("all",)),
-        "seed": config.seed,
-        "teachers": ",".join(f"{t.id}x{t.actions}" for t in config.teachers) or "none",
-        "selection": config.ekipl.selection,
-        "weighting": config.ekipl.weighting,
-        "baseline": config.ekipl.baseline,
-        "scorer": config.reward.scorer,
-        "processes": world_size(),
-        **{name: grpo[name] for name in chosen if name in grpo},
-    }
-
-
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """16 hex digits over ids, questions and answers, in order."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(repr((sample.id, sample.question, sample.answer)).encode())
-    return digest.hexdigest()[:16]
-
-
 def _result(config: RunConfig, folder: Path, done: dict[str, Any]) -> TrainResult:
     policy = folder / "policy"
     return TrainResult(
@@ -388,57 +251,9 @@ def _result(config: RunConfig, folder: Path, done: dict[str, Any]) -> TrainResul
     )
 
 
-class _Signals:
-    """Whether to stop: the caller's wish, or the first SIGINT (the second one interrupts)."""
-
-    def __init__(self, stop: Callable[[], bool] | None) -> None:
-        self._stop, self.interrupted = stop, False
-
-    def wanted(self) -> bool:
-        """True once the run is to end after its current step."""
-        return self.interrupted or (self._stop is not None and self._stop())
-
-    def __call__(self, number: int, frame: Any) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
-
-
 def _hush() -> None:
     """No bars and hints of transformers between the lines of a run; progress comes as events."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-
-
-@contextlib.contextmanager
-def _interruptible(stop: Callable[[], bool] | None) -> Iterator[_Signals]:
-    signals = _Signals(stop)
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    before = signal.signal(signal.SIGINT, signals)
-    try:
-        yield signals
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path, is_main: bool) -> Iterator[None]:
-    if not is_main:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ConfigError(
-            f"Run {folder.name!r} is being trained by another process; wait, or give another name."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

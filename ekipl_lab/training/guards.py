@@ -1,0 +1,65 @@
+"""What surrounds a run: the wish to stop, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ekipl_lab.errors import ConfigError
+
+
+class Signals:
+    """Whether to stop: the caller's wish, or the first SIGINT (the second one interrupts)."""
+
+    def __init__(self, stop: Callable[[], bool] | None) -> None:
+        self._stop, self.interrupted = stop, False
+
+    def wanted(self) -> bool:
+        """True once the run is to end after its current step."""
+        return self.interrupted or (self._stop is not None and self._stop())
+
+    def __call__(self, number: int, frame: Any) -> None:
+        """The signal handler."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+
+@contextlib.contextmanager
+def interruptible(stop: Callable[[], bool] | None) -> Iterator[Signals]:
+    """Ctrl-C becomes a wish to stop, in the main thread; elsewhere only ``stop`` counts."""
+    signals = Signals(stop)
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = signal.signal(signal.SIGINT, signals)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, is_main: bool) -> Iterator[None]:
+    """Hold the run's lock; ConfigError if another process does. Rank 0 holds it for all ranks."""
+    if not is_main:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"Run {folder.name!r} is being trained by another process; wait, or give another name."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

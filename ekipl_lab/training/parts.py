@@ -1,0 +1,146 @@
+"""What a run is made of: prompts, evaluation sets, reward, teachers, policy; loaded and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ekipl_lab.tracking.store import project_root
+from ekipl_lab.training.config import RunConfig
+from ekipl_lab.training.plan import Plan, evaluation_families, plan_run, world_size
+from ekipl_lab.types import Sample
+
+if TYPE_CHECKING:
+    from ekipl_lab.policies.load import Policy
+    from ekipl_lab.training.pooling import Scorer, Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run is made of, before it is put together."""
+
+    policy: Policy
+    samples: list[Sample]
+    sets: dict[str, list[Sample]]
+    scorer: Scorer
+    teachers: list[Teacher]
+    plan: Plan
+
+
+def build_parts(config: RunConfig, folder: Path, args: Any) -> Parts:
+    """Load and check everything, cheapest first, so that wrong use costs no time."""
+    from ekipl_lab.rewards import check_ground_truths, get_scorer
+
+    scorer = get_scorer(config.reward.scorer, config.reward.weights)
+    samples = load_training_samples(config)
+    plan = plan_run(config, len(samples))
+    sets = load_evaluation_sets(config)
+    for chosen in (samples, *sets.values()):
+        check_ground_truths(chosen)
+    teachers = build_run_teachers(config, samples)
+    with args.distributed_state.main_process_first():
+        policy = load_run_policy(config, folder)
+    return Parts(policy, samples, sets, scorer, teachers, plan)
+
+
+def load_training_samples(config: RunConfig) -> list[Sample]:
+    """The training prompts of a config."""
+    from ekipl_lab.benchmarks import load_samples
+
+    data = config.data
+    return load_samples(
+        data.benchmark,
+        task=data.task,
+        split=data.split,
+        families=data.families,
+        limit=data.limit,
+        start=data.start,
+        seed=data.seed,
+        image_size=data.image_size,
+    )
+
+
+def load_evaluation_sets(config: RunConfig) -> dict[str, list[Sample]]:
+    """Label -> samples of every evaluation set of a config."""
+    from ekipl_lab.benchmarks import load_samples
+
+    return {
+        chosen.label: load_samples(
+            config.data.benchmark,
+            task=chosen.task or config.data.task,
+            split=chosen.split,
+            families=evaluation_families(config, chosen),
+            limit=chosen.limit,
+            seed=chosen.seed,
+            image_size=config.data.image_size,
+        )
+        for chosen in config.evaluation.sets
+    }
+
+
+def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Teacher]:
+    """The teachers of a config; oracles get the benchmark's chain writer."""
+    from ekipl_lab.benchmarks.chains import CHAIN_STYLES, write_chain
+    from ekipl_lab.sources.teachers.build import build_teachers
+    from ekipl_lab.sources.teachers.random import pool_of
+    from ekipl_lab.training.pooling import Teacher
+
+    has_scenes = config.data.benchmark == "mini"
+    sources = build_teachers(
+        config.teachers,
+        write_chain if has_scenes else None,
+        styles=CHAIN_STYLES if has_scenes else (),
+        pool=pool_of(samples),
+    )
+    pairs = zip(sources, config.teachers, strict=True)
+    return [Teacher(source, spec.actions) for source, spec in pairs]
+
+
+def load_run_policy(config: RunConfig, folder: Path) -> Policy:
+    """The policy in memory; a built one is saved first, so that a reference can be loaded too."""
+    from ekipl_lab.policies.build import build_tiny_policy
+    from ekipl_lab.policies.load import load_policy, save_policy
+
+    path: str | Path | None = config.policy.path
+    if config.policy.build is not None:
+        path = folder / "start"
+        if not path.is_dir():
+            model, processor = build_tiny_policy(config.policy.build, config.seed)
+            save_policy(model, processor, path, dtype="float32")
+    assert path is not None
+    if not Path(path).is_dir() and (project_root() / path).is_dir():
+        path = project_root() / path  # a notebook runs in a folder of its own
+    return load_policy(path, dtype=config.policy.dtype)
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """16 hex digits over ids, questions and answers, in order."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(repr((sample.id, sample.question, sample.answer)).encode())
+    return digest.hexdigest()[:16]
+
+
+def run_params(config: RunConfig) -> dict[str, Any]:
+    """The twenty or so settings by which runs are told apart."""
+    grpo = config.grpo_settings
+    chosen = ("num_generations", "learning_rate", "beta", "loss_type", "num_iterations",
+              "temperature", "max_completion_length", "max_steps",
+              "per_device_train_batch_size", "gradient_accumulation_steps")  # fmt: skip
+    return {
+        "method": "ekipl" if config.teachers else "grpo",
+        "policy": config.policy.path or f"built {config.policy.build}",
+        "task": config.data.task,
+        "families": ",".join(config.data.families or ("all",)),
+        "seed": config.seed,
+        "teachers": ",".join(f"{t.id}x{t.actions}" for t in config.teachers) or "none",
+        "selection": config.ekipl.selection,
+        "weighting": config.ekipl.weighting,
+        "baseline": config.ekipl.baseline,
+        "scorer": config.reward.scorer,
+        "processes": world_size(),
+        **{name: grpo[name] for name in chosen if name in grpo},
+    }
