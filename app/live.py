@@ -136,7 +136,7 @@ def _folder(config: RunConfig, run: str, checkpoint: str) -> str:
 def _teachers(config_json: str) -> tuple[Teacher, ...]:
     """The teachers of a config, kept: recordings and local models are read once."""
     from ekipl_lab.training.config import RunConfig
-    from ekipl_lab.training.run import build_run_teachers, load_training_samples
+    from ekipl_lab.training.parts import build_run_teachers, load_training_samples
 
     config = RunConfig.model_validate_json(config_json)
     guesses = any(spec.type == "random" for spec in config.teachers)
