@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ekipl_lab.biaslab import report, study
+from ekipl_lab.biaslab.__main__ import main
 from ekipl_lab.biaslab.figure import cosine_figure
 from ekipl_lab.biaslab.groups import Grouping, group_table
 from ekipl_lab.biaslab.measure import expected_update, mean_square, measure, pattern_probs
@@ -271,3 +272,26 @@ def test_the_figure_shows_the_table(committed):
     assert middle.y[1] == "top_g" and middle.x[0] == "policy_ratio"
     expected = committed.find(study.SHOWN, ("top_g", "policy_ratio", "kept", "group"))
     assert middle.z[1][0] == expected.cosine
+
+
+def test_wrong_use_is_one_sentence(tmp_path, capsys):
+    assert main(["--out", str(tmp_path), "--groups", "1"]) == 2
+    assert main(["--out", str(tmp_path), "--doc", str(tmp_path / "none.md")]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0] == "--groups is 1; a standard error needs at least 2."
+    assert errors[1].endswith("none.md is not a file.")
+
+
+@pytest.mark.slow
+def test_the_command_makes_the_committed_table_again(committed, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n\n{report.BEGIN}\n{report.END}\n")
+    assert main(["--out", str(tmp_path), "--doc", str(page), "--groups", "200"]) == 0
+    fresh = report.from_json((tmp_path / "table.json").read_text())
+    assert [line.condition for line in fresh.lines] == [line.condition for line in committed.lines]
+    for line, kept in zip(fresh.lines, committed.lines, strict=True):
+        assert report.estimator_of(line) == report.estimator_of(kept)
+        for name, value in vars(line.measured).items():
+            assert getattr(kept.measured, name) == pytest.approx(value, rel=0.011, abs=1e-6)
+    assert "### Anchors" in page.read_text()
+    assert (tmp_path / "cosine_binary.html").stat().st_size > 1_000_000

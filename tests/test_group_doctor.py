@@ -1,5 +1,7 @@
 """The group doctor on hand-made groups: every cause, the order of causes, words and settings."""
 
+from pathlib import Path
+
 import pytest
 
 from ekipl_lab.errors import ConfigError
@@ -162,3 +164,10 @@ def test_recorded_groups_are_read_the_same(tmp_path):
 def test_an_empty_window_is_refused():
     with pytest.raises(ConfigError, match="no groups"):
         examine([])
+
+
+def test_the_page_names_every_cause_and_shows_real_words():
+    page = (Path(__file__).parent.parent / "docs/group_doctor.md").read_text(encoding="utf-8")
+    assert all(f"| `{cause}` |" in page for cause in [*CAUSES, *TEACHER_CAUSES])
+    window = [MADE["all_right"](), MADE["starved"](), MADE["starved"](), group(RIGHT, *[WRONG] * 3)]
+    assert examine(window).text() in page

@@ -21,19 +21,16 @@ _HARDER = Advice(
     "Nothing is left to learn on these prompts; train on harder ones, or sample more widely.",
     ("data.families=[<harder families>]", "grpo.temperature=1.2"),
 )
+_SHOW = ("teachers=[{type: oracle, id: oracle, accuracy: 0.9}]", "ekipl.selection=on_failure")
 _BY_TEACHER = Advice(
     "The policy cannot find a right action by itself; let a teacher show one where it fails.",
-    (
-        "teachers=[{type: oracle, id: oracle, accuracy: 0.9}]",
-        "ekipl.selection=on_failure",
-    ),
+    _SHOW,
 )
 _BY_OTHER_TEACHER = Advice(
     "Neither the policy nor a teacher finds a right action; ask for more actions of either, take "
     "a better teacher, or imitate right chains first (`ekipl sft`).",
     ("teachers.0.actions=4", "grpo.num_generations=16"),
 )
-_IMITATE = "teach the form by imitation first (`ekipl sft`)"
 
 _FIXED = {
     "unscorable": Advice(
@@ -45,10 +42,6 @@ _FIXED = {
     "equal": Advice(
         "A penalty or bonus outweighs the answer; give the accuracy component more weight.",
         ("reward.weights={accuracy: 1.0, format: 0.5}",),
-    ),
-    "unparseable": Advice(
-        f"The answers cannot be read; {_IMITATE}, or let a teacher show the form where all fail.",
-        ("ekipl.selection=on_failure", "reward.weights={accuracy: 1.0, format: 1.0}"),
     ),
     "teacher_never_better": Advice(
         "It costs and shows nothing; take a better teacher, or none for this task.",
@@ -78,6 +71,12 @@ def advise(cause: str, *, rule: str, teachers: tuple[str, ...], longest: int) ->
         return _starved(rule)
     if cause in ("truncated", "too_long", "cut_off"):
         return _longer(cause, longest)
+    if cause == "unparseable":
+        return Advice(
+            "Let a teacher show the form where all fail, or teach it by imitation first "
+            "(`ekipl sft`).",
+            _SHOW[1:] if teachers else _SHOW,
+        )
     if cause in ("all_wrong", "format_only"):
         advice = _BY_OTHER_TEACHER if teachers else _BY_TEACHER
         if cause == "format_only":
