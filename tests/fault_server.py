@@ -245,6 +245,8 @@ def _shape_of(path: str) -> Any:
 def _handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 65536  # headers and body in one packet, or Nagle's algorithm holds them 40 ms
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: object) -> None:
             pass

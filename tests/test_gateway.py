@@ -1,11 +1,14 @@
 """The gateway against the project's own fault server: own answers, or a named error, paid once."""
 
+import asyncio
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from api_kit import PARAMS, api_gateway, numbered
 from fault_server import FaultServer
 
@@ -13,9 +16,10 @@ from ekipl_lab.errors import BudgetExceeded, ConfigError, TeacherError
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.sources.gateway_send import next_pause
 from ekipl_lab.sources.gateway_spec import GatewaySpec
-from ekipl_lab.sources.gateway_types import CallError, Failure
+from ekipl_lab.sources.gateway_types import CallError, Failure, action_key
 from ekipl_lab.sources.limits import Budget
 from ekipl_lab.sources.pricing import Price
+from ekipl_lab.sources.teachers.build import teacher_spec
 from ekipl_lab.types import Action, ActionSource
 
 PRICE = Price(input=1.0, cached_input=0.5, output=2.0, image_tokens=50)
@@ -369,3 +373,45 @@ def test_the_raw_response_is_kept(tmp_path: Path) -> None:
     assert raw["choices"][0]["message"]["content"].endswith("<answer>4</answer>")
     assert raw["usage"]["prompt_tokens"] == 100
     assert row == ("stop", 10, 1)
+
+
+def test_a_long_request_keeps_its_claim(tmp_path: Path) -> None:
+    sample = numbered(1)
+    with FaultServer(latency=1.0) as server, api_gateway(server.url, tmp_path) as gateway:
+        gateway.cache.lease = 0.3
+        key = action_key(gateway.adapter.call(sample, PARAMS).parts(), 0)
+        other = gateway_cache(tmp_path)
+        thread = threading.Thread(target=gateway.propose, args=([sample], 1, PARAMS))
+        thread.start()
+        while server.tally.received == 0:
+            time.sleep(0.01)
+        seen = []
+        while not seen or not seen[-1].ready:
+            seen.append(other.claim([key]))
+            time.sleep(0.02)
+        thread.join()
+        assert not any(claims.mine for claims in seen)
+        assert server.tally.received == 1
+
+
+def test_it_works_where_an_event_loop_runs_as_in_a_notebook(tmp_path: Path) -> None:
+    async def cell(gateway: Any) -> Any:
+        return gateway.propose([numbered(1)], 1, PARAMS)
+
+    with FaultServer() as server, api_gateway(server.url, tmp_path) as gateway:
+        assert answers(asyncio.run(cell(gateway))) == [["1"]]
+
+
+def test_the_config_of_the_documentation_is_valid() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "gateway.md").read_text(encoding="utf-8")
+    block = page.split("```yaml\n")[1].split("```")[0]
+    specs = [teacher_spec(raw) for raw in yaml.safe_load(block)["teachers"]]
+    assert [spec.type for spec in specs] == [
+        "openai",
+        "openai",
+        "anthropic",
+        "gemini",
+        "local",
+        "ensemble",
+    ]
+    assert specs[-1].actions == 4
