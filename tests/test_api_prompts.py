@@ -127,6 +127,8 @@ def test_the_body_for_anthropic(tmp_path: Path) -> None:
         ],
         "temperature": 1.0,
     }
+    nucleus = adapter("anthropic", tmp_path, top_p=0.9)
+    assert nucleus.body(nucleus.call(sample, PARAMS), 1)["top_p"] == 0.9
     thinking = {"type": "enabled", "budget_tokens": 1024}
     thinker = adapter("anthropic", tmp_path, extra_body={"thinking": thinking})
     body = thinker.body(thinker.call(sample, PARAMS), 1)

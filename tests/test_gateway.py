@@ -247,6 +247,9 @@ def test_a_budget_stops_cleanly(tmp_path: Path, on_budget: str) -> None:
                 rows = gateway.propose_each(samples, 1, PARAMS)
                 kinds = [row[0].kind for row in rows if isinstance(row[0], Failure)]
                 assert kinds == ["budget"] * 7
+                with api_gateway(server.url, tmp_path, on_budget="skip", offline=True) as replay:
+                    again = replay.propose(samples, 1, PARAMS)
+                assert [len(row) for row in again] == [isinstance(r[0], Action) for r in rows]
             assert gateway.ledger.summary().committed == 5
         assert server.tally.received == 5
 

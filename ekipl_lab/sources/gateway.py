@@ -32,6 +32,8 @@ from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
 
 log = logging.getLogger("ekipl_lab.gateway")
 
+BUDGET = "budget"  # the kind of a failure for want of budget
+
 
 @dataclass(slots=True)
 class _Slot:
@@ -215,7 +217,7 @@ class Gateway:
         found: dict[str, tuple[Value, bool] | Exception] = {}
         for slot in slots:
             note = skipped.get(slot.skip_key)
-            if note is not None and self.spec.on_failure == "skip":
+            if note is not None and self._skips(str(note["kind"])):
                 found[slot.key] = CallError(str(note["kind"]), str(note["message"]))
             else:
                 found[slot.key] = CallError(
@@ -231,18 +233,21 @@ class Gateway:
             return True
         return self.spec.on_failure != "skip" or error.kind == "not_cached"
 
+    def _skips(self, kind: str) -> bool:
+        """Whether a failure of this kind leaves the action out, rather than ending the run."""
+        if kind == BUDGET:
+            return self.spec.on_budget == "skip"
+        return self.spec.on_failure == "skip" and kind not in ("not_cached", "stopped")
+
     def _failed(self, slot: _Slot, error: Exception) -> Failure:
         """The Failure of a slot, counted; or the error, raised, where the policy says so."""
         if not isinstance(error, TeacherError):
             raise error
-        if isinstance(error, BudgetExceeded):
-            kind, skipping = "budget", self.spec.on_budget == "skip"
-        else:
-            kind = getattr(error, "kind", "error")
-            skipping = self.spec.on_failure == "skip" and kind not in ("not_cached", "stopped")
+        over_budget = isinstance(error, BudgetExceeded)
+        kind = BUDGET if over_budget else str(getattr(error, "kind", "error"))
         sample_id = slot.call.sample_id
         self.stats.failure(kind)
-        if not skipping:
+        if not self._skips(kind):
             if isinstance(error, BudgetExceeded):
                 raise error
             raise TeacherError(

@@ -15,7 +15,7 @@ from ekipl_lab.sources.teachers.http import ApiKey
 
 
 class AnthropicSpec(ApiSpec):
-    """Settings of a teacher behind Anthropic's API."""
+    """Settings of a teacher behind Anthropic's API; it knows no temperature above 1: 1 is sent."""
 
     type: Literal["anthropic"] = "anthropic"
 
@@ -38,6 +38,8 @@ class AnthropicAdapter(ChatAdapter):
         turns = [message for message in call.messages if message["role"] != "system"]
         extra = call.parameters.get("extra_body", {})
         sampling = {"temperature": min(call.parameters["temperature"], 1.0)}
+        if call.parameters["top_p"] < 1.0:  # newer models take only one of the two
+            sampling["top_p"] = call.parameters["top_p"]
         return {
             "model": call.model,
             "max_tokens": call.max_tokens,
