@@ -168,12 +168,12 @@ def as_trl(
     advantages: torch.Tensor,
     **params: Any,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(advantages, old_logp, ratio), all (B, T) and constant, for TRL's clipped surrogate.
+    """(advantages, old_logp, weight), all (B, T) and constant, for TRL's clipped surrogate.
 
     TRL differentiates min(r A, clamp(r) A) with r = exp(logp - old_logp). A clipped weight enters
     as its own denominator. An unclipped one enters through its derivative, d ratio / d logp, with
     r = 1, where the clip cannot act. Either way the gradient is exactly the objective's; the
-    *value* of the loss is not, for unclipped weights.
+    *value* of the loss is not, for unclipped weights. ``weight`` is ratio * factor, to be logged.
     """
     leaf = logp.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -182,8 +182,8 @@ def as_trl(
     ratio = weight.ratio.detach()
     scaled = (advantages * weight.factor).detach()
     if weight.clipped:
-        return scaled.expand_as(ratio), leaf.detach() - torch.log(ratio), ratio
-    return scaled * slope, leaf.detach(), ratio
+        return scaled.expand_as(ratio), leaf.detach() - torch.log(ratio), ratio * weight.factor
+    return scaled * slope, leaf.detach(), ratio * weight.factor
 
 
 def _known(q_logp: torch.Tensor | None, name: str) -> torch.Tensor:

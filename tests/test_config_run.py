@@ -143,7 +143,9 @@ def test_plan_with_accumulation_iterations_and_epochs():
         ({"loss_type": "cispo"}, {"ekipl": {"weighting": "shaped"}}, "needs a loss with a clipped"),
         ({"importance_sampling_level": "sequence"}, {"ekipl": {"weighting": "shaped"}},
          "cannot be combined with grpo.importance_sampling_level"),
-        ({}, {"ekipl": {"weighting": "decoupled"}}, "'decoupled' divides by the teacher's own"),
+        ({}, {"ekipl": {"weighting": "decoupled"},
+              "teachers": [{"type": "policy", "id": "a", "path": "x", "temperature": 0}]},
+         "'decoupled' divides by the probabilities that teacher 'a' sampled with"),
         ({"loss_type": "grpoo"}, {}, "Unknown grpo.loss_type 'grpoo'; did you mean 'grpo'"),
     ],
 )  # fmt: skip

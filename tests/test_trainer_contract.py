@@ -10,9 +10,12 @@ import trainer_toys as toys
 from ekipl_lab.advantages import compute_advantages
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups import build_group
-from ekipl_lab.policies.load import load_policy, save_policy
+from ekipl_lab.policies.build import build_tiny_policy
+from ekipl_lab.policies.load import as_policy, load_policy, save_policy
+from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.records import GroupRecordWriter, load_groups
+from ekipl_lab.sources.teachers.policy_teacher import PolicyTeacher
 from ekipl_lab.training.pooling import Teacher
 from ekipl_lab.types import Action, Capabilities
 
@@ -184,6 +187,20 @@ def test_another_baseline_reaches_the_loss(tmp_path):
     assert own != pytest.approx(list(first.advantages))
 
 
+def own_logps(sample, action):
+    """Log-probabilities of an action's tokens under the nano policy, by a plain forward pass."""
+    model, processor = toys.nano()
+    prompt = processor.apply_chat_template(build_messages(sample), add_generation_prompt=True)
+    inputs = processor(text=[prompt], images=list(sample.images), return_tensors="pt")
+    ids, start = torch.tensor([action.token_ids]), inputs["input_ids"].shape[1]
+    for name, added in {"input_ids": ids, "attention_mask": ids * 0 + 1,
+                        "mm_token_type_ids": ids * 0}.items():  # fmt: skip
+        inputs[name] = torch.cat([inputs[name], added], 1)
+    with torch.no_grad():
+        logp = model(**inputs).logits[0, start - 1 : -1].log_softmax(-1)
+    return logp.gather(-1, ids[0][:, None])[:, 0]
+
+
 def test_shaped_weight_is_luffys_on_teacher_tokens_alone(tmp_path):
     """The weight logged is the mean of p / (p + 0.1) over the teacher's tokens at the start."""
     kept = Kept()
@@ -193,21 +210,55 @@ def test_shaped_weight_is_luffys_on_teacher_tokens_alone(tmp_path):
         teachers=[toys.oracle()], records=kept, selection="quota", weighting="shaped",
     )  # fmt: skip
     trainer.train()
-    model, processor = toys.nano()
+    tokenizer = trainer.processing_class.tokenizer
     weights = []
     for group in kept.steps[1]:
-        messages = build_messages(group.sample)
-        prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
-        text = prompt + toys.reference(group.sample) + processor.tokenizer.eos_token
-        inputs = processor(text=[text], images=list(group.sample.images), return_tensors="pt")
-        length = len(processor.tokenizer(toys.reference(group.sample))["input_ids"]) + 1
-        with torch.no_grad():
-            logp = model(**inputs).logits[0, :-1].log_softmax(-1)
-        pi = logp.gather(-1, inputs["input_ids"][0, 1:, None])[-length:, 0].exp()
+        ids = tokenizer(toys.reference(group.sample))["input_ids"] + [tokenizer.eos_token_id]
+        pi = own_logps(group.sample, Action("", "", "", token_ids=tuple(ids))).exp()
         weights.append(pi / (pi + 0.1))
     expected = torch.cat(weights).mean().item()
     (logged,) = toys.history(trainer, "teacher_tokens/mean_weight").values()
     assert logged == [pytest.approx(expected, rel=1e-4)]
+
+
+def local_teacher(seed):
+    """Another nano policy with the same tokenizer; it likes to stop, and scores what it samples."""
+    model, processor = build_tiny_policy("nano", seed)
+    stop = processor.tokenizer.eos_token_id
+    model.lm_head.register_forward_hook(
+        lambda module, inputs, logits: logits + 6.0 * (torch.arange(logits.shape[-1]) == stop)
+    )
+    source = PolicySource(as_policy(model, processor, "other"), id="other")
+    return Teacher(PolicyTeacher(source, temperature=1.0, seed=1), 2)
+
+
+@pytest.mark.parametrize("weighting", ["proposal_ratio", "decoupled", "proposal_ratio_sequence"])
+def test_weights_over_the_teachers_own_probabilities(tmp_path, weighting):
+    """The weight logged is worked out again from the records and a forward pass of our own."""
+    kept = Kept()
+    trainer = toys.ekipl_trainer(
+        toys.config(tmp_path, max_steps=1, gradient_accumulation_steps=1,
+                    per_device_train_batch_size=8, max_completion_length=200),
+        teachers=[local_teacher(5)], records=kept, selection="quota", weighting=weighting,
+    )  # fmt: skip
+    trainer.train()
+    (logged,) = toys.history(trainer, "teacher_tokens/mean_weight").values()
+    weights = []
+    for group in kept.steps[1]:
+        for index in group.kept:
+            action = group.candidates[index]
+            if action.source == "other":
+                pi, q = own_logps(group.sample, action), torch.tensor(action.logprobs)
+                assert len(pi) == len(q)
+                weights.append(
+                    torch.exp((pi - q).sum()).clamp(max=2).expand(len(q))
+                    if weighting == "proposal_ratio_sequence"
+                    else torch.exp(pi - q).clamp(
+                        max=2.0 if weighting == "decoupled" else float("inf")
+                    )
+                )
+    assert len(weights) > 1, "no teacher action was kept: the test shows nothing"
+    assert logged == [pytest.approx(torch.cat(weights).mean().item(), rel=1e-3)]
 
 
 def test_evaluation_measures_the_policy_alone(tmp_path):
@@ -276,7 +327,9 @@ def test_refused_actions_are_counted_by_reason(tmp_path):
 def test_wrong_use_is_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match=r"Teacher ids must differ"):
         toys.ekipl_trainer(toys.config(tmp_path), teachers=[toys.oracle(), toys.oracle()])
-    with pytest.raises(ConfigError, match=r"'proposal_ratio' divides by the teacher's own"):
-        toys.ekipl_trainer(toys.config(tmp_path), weighting="proposal_ratio")
+    with pytest.raises(ConfigError, match=r"and teacher 'oracle' gives none; choose policy_ratio"):
+        toys.ekipl_trainer(
+            toys.config(tmp_path), teachers=[toys.oracle()], weighting="proposal_ratio"
+        )
     with pytest.raises(ConfigError, match=r"training data are empty"):
         toys.ekipl_trainer(toys.config(tmp_path), samples=())

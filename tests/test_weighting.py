@@ -90,13 +90,13 @@ def test_trls_loss_gives_the_gradient_of_the_objective(name, updates):
     (-objective(weight, advantages, EPS, EPS) * mask).sum().backward()
 
     theirs = logp.clone().requires_grad_()
-    scaled, denominator, ratio = as_trl(WEIGHTINGS[name], theirs, old, q_logp, mask, advantages)
+    scaled, denominator, total = as_trl(WEIGHTINGS[name], theirs, old, q_logp, mask, advantages)
     coef_1 = torch.exp(theirs - denominator)
     coef_2 = torch.clamp(coef_1, 1 - EPS, 1 + EPS)
     (-torch.min(coef_1 * scaled, coef_2 * scaled) * mask).sum().backward()
 
     torch.testing.assert_close(theirs.grad, leaf.grad, rtol=1e-9, atol=1e-12)
-    assert leaf.grad.abs().sum() > 0 and torch.equal(ratio, weight.ratio.detach())
+    assert leaf.grad.abs().sum() > 0 and torch.equal(total, (weight.ratio * weight.factor).detach())
     assert (leaf.grad[mask == 0] == 0).all()
 
 

@@ -33,6 +33,7 @@ class Parts:
 def build_parts(config: RunConfig, folder: Path, args: Any) -> Parts:
     """Load and check everything, cheapest first, so that wrong use costs no time."""
     from ekipl_lab.rewards import check_ground_truths, get_scorer
+    from ekipl_lab.training.token_weights import check_scored
 
     scorer = get_scorer(config.reward.scorer, config.reward.weights)
     samples = load_training_samples(config)
@@ -43,6 +44,7 @@ def build_parts(config: RunConfig, folder: Path, args: Any) -> Parts:
     teachers = build_run_teachers(config, samples)
     with args.distributed_state.main_process_first():
         policy = load_run_policy(config, folder)
+    check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
     return Parts(policy, samples, sets, scorer, teachers, plan)
 
 

@@ -121,11 +121,13 @@ def grpo_arguments(config: RunConfig, output_dir: str | Path) -> GRPOConfig:
 
 def check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """ConfigError where another weight than pi/pi_old cannot enter TRL's loss."""
-    from ekipl_lab.training.token_weights import refusal
-
     name = config.ekipl.weighting
-    if name in NEEDS_Q:
-        raise ConfigError(refusal(name))
+    for spec in config.teachers if name in NEEDS_Q else ():
+        if getattr(spec, "temperature", None) == 0:
+            raise ConfigError(
+                f"Weighting {name!r} divides by the probabilities that teacher {spec.id!r} "
+                "sampled with, and at temperature 0 it does not sample."
+            )
     if name == "policy_ratio":
         return
     loss = settings.get("loss_type", "dapo")

@@ -78,7 +78,8 @@ class Given:
 class Pool:
     """All candidates of one prompt (policy first), their rewards and the tokens of each.
 
-    ``given`` lists every action a teacher gave, in order, refused ones included.
+    ``given`` lists every action a teacher gave, in order, refused ones included. ``logprobs`` are
+    the teachers' own, of those tokens; None for the policy's and where a teacher gave none.
     """
 
     sample_index: int
@@ -86,6 +87,7 @@ class Pool:
     rewards: tuple[RewardBreakdown, ...]
     token_ids: tuple[tuple[int, ...], ...]
     given: tuple[Given, ...] = ()
+    logprobs: tuple[tuple[float, ...] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ class Pooling:
     def _pool(self, index: int, rows: Sequence[Row], answers: Sequence[Sequence[Action]]) -> Pool:
         actions = [row.action for row in rows]
         token_ids = [row.action.token_ids or () for row in rows]
+        logprobs: list[tuple[float, ...] | None] = [None] * len(rows)
         given: list[Given] = []
         for teacher, proposed in zip(self.teachers, answers, strict=True):
             missing = teacher.actions - len(proposed)
@@ -216,5 +219,6 @@ class Pooling:
                 if encoding.refused is None:
                     actions.append(action)
                     token_ids.append(encoding.token_ids)
+                    logprobs.append(encoding.logprobs)
         rewards = tuple(self.scorer(self.samples[index], action) for action in actions)
-        return Pool(index, tuple(actions), rewards, tuple(token_ids), tuple(given))
+        return Pool(index, tuple(actions), rewards, tuple(token_ids), tuple(given), tuple(logprobs))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.training.pooling import EKIPLOptions
+from ekipl_lab.training.pooling import EKIPLOptions, Teacher
 from ekipl_lab.weighting import NEEDS_Q, as_trl, get_weighting
 
 
@@ -17,8 +18,6 @@ class TokenWeights:
     def __init__(self, options: EKIPLOptions, accelerator: Any) -> None:
         self._name, self._params = options.weighting, dict(options.weighting_params)
         self._weighting = get_weighting(self._name, self._params)
-        if self._name in NEEDS_Q:
-            raise ConfigError(refusal(self._name))
         self._accelerator = accelerator
 
     def apply(
@@ -42,7 +41,7 @@ class TokenWeights:
                 self._weighting,
                 detached[teacher],
                 old[teacher],
-                None,
+                inputs["teacher_logps"][teacher] if self._name in NEEDS_Q else None,
                 mask[teacher],
                 advantages[teacher],
                 **self._params,
@@ -84,10 +83,17 @@ class TokenWeights:
         return metrics
 
 
-def refusal(name: str) -> str:
-    """Why a weighting that needs q cannot be trained with."""
-    return (
-        f"Weighting {name!r} divides by the teacher's own token probabilities, which must come "
-        "from the policy's tokenizer and from the distribution that was sampled; training with "
-        "them is not built yet, so choose policy_ratio, shaped or mixture_ratio."
-    )
+def check_scored(name: str, teachers: Sequence[Teacher], tokenizer_id: str) -> None:
+    """ConfigError where a weighting divides by q and a teacher does not give it.
+
+    q must be of the policy's own tokens, hence of the same tokenizer (by hash).
+    """
+    for teacher in teachers if name in NEEDS_Q else ():
+        able = teacher.source.capabilities
+        if not able.logprobs or able.tokenizer_id != tokenizer_id:
+            lack = "has another tokenizer" if able.logprobs else "gives none"
+            raise ConfigError(
+                f"Weighting {name!r} divides by the teacher's own token probabilities, and teacher "
+                f"{teacher.source.id!r} {lack}; choose policy_ratio, shaped or mixture_ratio, or a "
+                "local teacher with the policy's tokenizer."
+            )

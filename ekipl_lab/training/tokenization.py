@@ -17,7 +17,7 @@ from typing import Any
 from ekipl_lab.types import Action
 
 #: Why an action cannot stand in a group, in the order the reasons are looked for.
-REFUSALS = ("empty", "cut_off", "special_token", "not_round_trip", "too_long")
+REFUSALS = ("empty", "cut_off", "special_token", "not_round_trip", "too_long", "no_logprobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,35 +25,63 @@ class Encoding:
     """``token_ids`` (T,) end in EOS; empty where ``refused`` names a reason of `REFUSALS`.
 
     ``length`` is the text's own number of tokens, without EOS, whether refused or not.
+    ``logprobs`` (T,) are the teacher's own, of exactly these tokens; None where it has none.
     """
 
     token_ids: tuple[int, ...] = ()
     refused: str | None = None
     length: int = 0
+    logprobs: tuple[float, ...] | None = None
 
 
 class ActionEncoder:
     """Encodes teacher actions for one policy.
 
     ``max_tokens`` is the longest completion, EOS included; ``forbidden`` are token ids that the
-    policy itself may not sample.
+    policy itself may not sample. With ``tokenizer_id``, an action that brings its own tokens of
+    that tokenizer and their log-probabilities keeps both; ``need_logprobs`` refuses all others.
     """
 
     def __init__(
-        self, tokenizer: Any, *, eos_id: int, max_tokens: int, forbidden: Collection[int]
+        self,
+        tokenizer: Any,
+        *,
+        eos_id: int,
+        max_tokens: int,
+        forbidden: Collection[int],
+        tokenizer_id: str | None = None,
+        need_logprobs: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._eos_id, self._max_tokens = eos_id, max_tokens
         self._forbidden = frozenset(forbidden) | {eos_id}
+        self._tokenizer_id, self._need_logprobs = tokenizer_id, need_logprobs
 
     def encode(self, action: Action) -> Encoding:
         """Tokens of the action's text and EOS, or the first reason against it."""
-        ids = self._tokenizer(
-            action.completion, add_special_tokens=False, split_special_tokens=True
-        )["input_ids"]
+        own = self._scored_tokens(action)
+        if own is not None:
+            ids = list(own)
+        else:
+            ids = self._tokenizer(
+                action.completion, add_special_tokens=False, split_special_tokens=True
+            )["input_ids"]
         reason = self._against(action, ids)
-        tokens = () if reason else (*ids, self._eos_id)
-        return Encoding(tokens, reason, len(ids))
+        if reason is None and own is None and self._need_logprobs:
+            reason = "no_logprobs"
+        if reason:
+            return Encoding(refused=reason, length=len(ids))
+        logprobs = None if own is None else action.logprobs
+        return Encoding((*ids, self._eos_id), None, len(ids), logprobs)
+
+    def _scored_tokens(self, action: Action) -> tuple[int, ...] | None:
+        """The action's own tokens without EOS, if it has some of this tokenizer, with their q."""
+        ids, logprobs = action.token_ids, action.logprobs
+        if self._tokenizer_id is None or action.tokenizer_id != self._tokenizer_id:
+            return None
+        if not ids or logprobs is None or len(logprobs) != len(ids) or ids[-1] != self._eos_id:
+            return None
+        return ids[:-1]
 
     def _against(self, action: Action, ids: list[int]) -> str | None:
         if not action.completion.strip():

@@ -40,9 +40,10 @@ from ekipl_lab.policies.source import eos_token_ids, suppressed_token_ids
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
 from ekipl_lab.training.pooling import EKIPLOptions, Pool, Pooling, Round, Row, Scorer, Teacher
-from ekipl_lab.training.token_weights import TokenWeights
+from ekipl_lab.training.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.tokenization import ActionEncoder
 from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
+from ekipl_lab.weighting import NEEDS_Q
 
 
 class GroupRecords(Protocol):
@@ -96,7 +97,10 @@ class EKIPLTrainer(GRPOTrainer):
             eos_id=self._tokenizer.eos_token_id,
             max_tokens=self.max_completion_length,
             forbidden={*suppressed_token_ids(policy), *eos_token_ids(policy)},
+            tokenizer_id=policy.tokenizer_id,
+            need_logprobs=self.options.weighting in NEEDS_Q,
         )
+        check_scored(self.options.weighting, teachers, policy.tokenizer_id)
         self.pooling = Pooling(
             samples, scorer, teachers, self.options, encoder,
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
@@ -124,6 +128,8 @@ class EKIPLTrainer(GRPOTrainer):
             output["action_source"] = torch.tensor(
                 self._row_sources, device=output["advantages"].device
             )
+            if self.options.weighting in NEEDS_Q:
+                output["teacher_logps"] = self._teacher_logps(output["completion_ids"])
             self._report(self._round)
         return output
 
@@ -237,6 +243,17 @@ class EKIPLTrainer(GRPOTrainer):
                 raise RuntimeError("The groups' advantages are not those TRL computed.")
         else:
             output["advantages"] = ours
+
+    def _teacher_logps(self, completion_ids: torch.Tensor) -> torch.Tensor:
+        """The teachers' own log-probabilities (B, T) of the rows they hold, 0 elsewhere."""
+        assert self._round is not None
+        logps = torch.zeros(completion_ids.shape, device=completion_ids.device)
+        rows = self._local_rows(self._round, len(self._inputs))
+        for row, (_, pool, chosen) in enumerate(rows):
+            known = pool.logprobs[chosen]
+            if known is not None:
+                logps[row, : len(known)] = torch.tensor(known, device=logps.device)
+        return logps
 
     def _report(self, done: Round) -> None:
         """Metrics on every rank (they are global); records on the main process."""
