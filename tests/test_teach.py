@@ -114,6 +114,20 @@ def test_money_without_a_ceiling_needs_a_yes(
     assert setting.server.tally.received == 33
 
 
+def test_what_was_possibly_billed_is_listed(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting.server.script[-1] = ["cut_off", "500"]
+    setting.write(in_flight=1, backoff=0.0)
+    assert setting.run("precompute") == 0
+    assert "12 to buy" in flat(capsys.readouterr().out)
+    assert setting.run("precompute", "--dry-run") == 0
+    said = flat(capsys.readouterr().out)
+    assert said.count("possibly billed: ") == 2
+    assert "at most 0.000000 USD: cut_off: the answer is not a JSON object" in said
+    assert "USD: server: HTTP 500" in said
+
+
 def test_a_run_without_a_gateway_has_nothing_to_fill(
     setting: Setting, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ekipl_lab.errors import BudgetExceeded, ConfigError
 from ekipl_lab.sources.gateway import Gateway
 from ekipl_lab.sources.gateway_estimate import Estimate, estimate
+from ekipl_lab.sources.limits import NANO
 from ekipl_lab.sources.pricing import load_prices
 from ekipl_lab.sources.teachers.ensemble import EnsembleTeacher
 from ekipl_lab.training.config import RunConfig, load_config
@@ -42,6 +44,8 @@ def teach_precompute_command(args: Namespace) -> int:
     for gateway, actions in wanted:
         found = estimate(gateway, samples, actions, params)
         console.print(describe(gateway, found), highlight=False)
+        for line in possibly_billed(gateway):
+            console.print(line, highlight=False, markup=False)
         if not args.dry_run:
             check_budget(gateway, found, args.yes)
     if not args.dry_run:
@@ -80,6 +84,19 @@ def describe(gateway: Gateway, found: Estimate) -> str:
         f"{gateway.id}: {found.actions} actions, {found.held} in the cache, {found.missing} to "
         f"buy; at most {found.tokens_at_most} tokens, {cost}{source}"
     )
+
+
+def possibly_billed(gateway: Gateway, most: int = 20) -> list[str]:
+    """A line for each request of the account that was sent and never answered, newest first."""
+    rows = gateway.ledger.unresolved()
+    lines = [
+        f"  possibly billed: {datetime.fromtimestamp(row['sent'], UTC):%Y-%m-%d %H:%M:%S} UTC, "
+        f"sample {row['sample_id']}, attempt {row['attempt']}, at most "
+        f"{row['nano_usd'] / NANO:.6f} USD: {row['error'] or 'the process ended'}"
+        for row in reversed(rows[-most:])
+    ]
+    more = len(rows) - len(lines)
+    return [*lines, *([f"  possibly billed: {more} earlier ones"] if more > 0 else [])]
 
 
 def check_budget(gateway: Gateway, found: Estimate, yes: bool) -> None:
