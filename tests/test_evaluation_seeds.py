@@ -24,7 +24,7 @@ def run(right: int, total: int = 10, mode: str = "greedy") -> list[EvalRecord]:
 
 
 def test_paired_seeds_by_hand() -> None:
-    a = {1: run(6), 2: run(8), 3: run(7)}
+    a = {2: run(8), 1: run(6), 3: run(7)}
     b = {3: run(4), 1: run(5), 2: run(6)}
     (found,) = compare_seeds(a, b)
     assert found.seeds == (1, 2, 3)

@@ -27,6 +27,7 @@ def test_well_formed_completion_is_read_whole() -> None:
         ("<think>a<answer>2</answer>", None, None, "missing </think>"),
         ("<think>a <answer>2</answer></think>", "a <answer>2</answer>", None, "tags out of order"),
         ("<answer>2</answer><think>a</think>", "a", None, "tags out of order"),
+        ("<think>a</think></answer>2<answer>", "a", None, "tags out of order"),
         (GOOD + "<answer>3</answer>", "Two red cubes.", None, "repeated <answer>"),
         ("<think>x</think>" + GOOD, None, "2", "repeated <think>"),
         ("So: " + GOOD, "Two red cubes.", "2", "text outside the tags"),

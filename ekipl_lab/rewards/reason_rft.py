@@ -62,8 +62,7 @@ def train_format(completion: str, ground_truth: str = "") -> float:
     """1 for ``<think>...</think>``, white space, ``<answer>...</answer>``, else 0."""
     if not completion.startswith(THINK_OPEN) or not completion.endswith(ANSWER_CLOSE):
         return 0.0
-    found = _SEPARATOR.search(completion, len(THINK_OPEN))
-    return float(found is not None and found.end() <= len(completion) - len(ANSWER_CLOSE))
+    return float(_SEPARATOR.search(completion, len(THINK_OPEN)) is not None)
 
 
 def train_accuracy(completion: str, ground_truth: str) -> float:
