@@ -34,10 +34,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", SCORERS)
 def test_a_hostile_megabyte_is_scored_at_once(name: str) -> None:
-    """Quadratic time would take hours here; the timeout is for that and for nothing finer."""
+    """Quadratic time would take hours here: the run's own timeout is for that."""
     truth = CASES[name.rsplit("/", 1)[1]].right
     for text in HOSTILE.values():
         for completion in (text, f"<think>x</think><answer>{text}</answer>"):

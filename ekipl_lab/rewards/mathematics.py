@@ -23,7 +23,8 @@ from ekipl_lab.errors import RewardError
 from ekipl_lab.rewards.matchers import RIGHT, Match, Truth
 
 MAX_MATH_CHARS = 500
-WALL_SECONDS = 60.0
+#: Wall time for a reply and for the start: backstops that a busy machine must not reach.
+WALL_SECONDS, START_SECONDS = 120.0, 600.0
 
 
 class MathWorker:
@@ -41,7 +42,7 @@ class MathWorker:
             assert process.stdin is not None
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
-            reply = self._reply()
+            reply = self._reply(WALL_SECONDS)
             if reply is None:
                 self._stop()
             return None if reply is None or "error" in reply else bool(reply["ok"])
@@ -60,14 +61,14 @@ class MathWorker:
             threading.Thread(
                 target=_pump, args=(self._process.stdout, self._replies), daemon=True
             ).start()
-            if self._reply() is None:
+            if self._reply(START_SECONDS) is None:
                 self._stop()
                 raise RewardError("The math-verify worker did not start; reinstall math-verify.")
         return self._process
 
-    def _reply(self) -> dict[str, Any] | None:
+    def _reply(self, seconds: float) -> dict[str, Any] | None:
         try:
-            line = self._replies.get(timeout=WALL_SECONDS)
+            line = self._replies.get(timeout=seconds)
         except queue.Empty:
             return None
         return dict(json.loads(line)) if line else None
