@@ -1,0 +1,56 @@
+"""Headroom gates and model cards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.evaluation.headroom import caption_accuracy, headroom, stratum_of, table, write_json
+from ekipl_lab.evaluation.model_card import card
+from ekipl_lab.policies import as_policy, build_tiny_policy, save_policy
+
+torch.set_num_threads(1)
+
+
+def test_strata_by_hand() -> None:
+    rates = (0.0, 0.05, 0.051, 0.5, 0.51, 1.0)
+    assert [stratum_of(rate) for rate in rates] == [
+        "0-5 %", "0-5 %", "5-50 %", "5-50 %", "> 50 %", "> 50 %",
+    ]  # fmt: skip
+
+
+def test_caption_accuracy_by_hand() -> None:
+    truths = ["p2 large red ball , p7 small blue cube", "p1 small red cone"]
+    captions = ["p2 large green ball , p8 small blue cube", "p1 small red cone"]
+    shares = caption_accuracy(truths, captions)
+    assert shares == pytest.approx(
+        {"cell": 2 / 3, "size": 2 / 3, "colour": 1 / 3, "shape": 2 / 3, "extra": 1 / 3}
+    )
+    with pytest.raises(ConfigError, match="no thing at all"):
+        caption_accuracy(["none"], ["none"])
+
+
+def test_an_untrained_policy_fails_every_gate(tmp_path: Path) -> None:
+    model, processor = build_tiny_policy("nano", 0)
+    result = headroom(as_policy(model, processor), task="counting", items=2, max_new_tokens=3)
+    assert result["gates"] == {"perception": False, "sub_skills": False, "strata": False}
+    assert result["perception"]["exact"] == 0.0
+    assert result["families"]["count_pair"]["stratum"] == "0-5 %"
+    assert result["families"]["count_pair"]["sampled"]["n"] == 2
+    assert "gates: perception FAILS" in table(result)
+    write_json(result, tmp_path / "deep" / "r.json")
+    assert json.loads((tmp_path / "deep" / "r.json").read_text()) == result
+    folder = save_policy(model, processor, tmp_path / "nano")
+    text = card("x", folder, "configs/c.yaml", result)
+    parameters = sum(p.numel() for p in model.parameters())
+    assert f"{parameters:,} parameters" in text
+    assert "| count_pair | 0.000 (0.000 to 0.658) |" in text
+
+
+def test_unknown_task() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'counting'"):
+        headroom(as_policy(*build_tiny_policy("nano", 0)), task="couting")
