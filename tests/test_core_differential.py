@@ -262,8 +262,11 @@ def test_advantages(baseline: str, scale: str, pool: Pool, data: st.DataObject) 
     found = compute_advantages(
         pool.floats, kept, pool.is_policy, baseline=baseline, scale_rewards=scale
     )
-    # TRL's float32 mean of equal rewards may be off by 2e-7, divided by its 1e-4: 2e-3.
-    assert found == pytest.approx(ref_advantages(pool, kept, baseline, scale), abs=5e-3)
+    # TRL's float32 mean of equal rewards may be off by 2e-7, divided by its 1e-4: 2e-3. Tighter
+    # elsewhere, or the 1e-4 itself would not be seen.
+    equal = len({r for r in (pool.rewards[i] for i in kept) if r is not None}) < 2
+    tolerance = 5e-3 if equal else 5e-5
+    assert found == pytest.approx(ref_advantages(pool, kept, baseline, scale), abs=tolerance)
 
 
 def test_every_baseline_and_spread_has_a_second_implementation() -> None:
