@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,23 @@ def test_greedy_equals_the_models_own_generate(nano) -> None:
         ids = list(actions[0].token_ids)
         assert ids == row[: len(ids)]
         assert len(ids) >= 1
+
+
+def test_text_only_prompts_after_images_equal_text_only_prompts_alone(nano) -> None:
+    texts = [replace(sample(i, question), images=()) for i, question in enumerate(("Is it?", "No"))]
+    params = GenerationParams(0.0, max_new_tokens=8)
+    source = PolicySource(nano)
+    source.propose([sample(0)], 1, params)
+    after = [actions[0] for actions in source.propose(texts, 1, params)]
+    for text, action in zip(texts, after, strict=True):
+        inputs = encode_prompts(nano, [text])
+        ids = torch.tensor([action.token_ids])
+        logits = nano.model(
+            input_ids=torch.cat([inputs["input_ids"], ids], 1), position_ids=None
+        ).logits[0, -ids.shape[1] - 1 : -1]
+        logits[:, suppressed_token_ids(nano)] = -torch.inf
+        expected = logits.log_softmax(-1).gather(-1, ids[0][:, None])[:, 0]
+        assert list(action.logprobs) == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_log_probs_are_those_of_a_full_forward(nano) -> None:

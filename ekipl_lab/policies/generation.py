@@ -94,7 +94,7 @@ def generate(
     banned = torch.tensor(list(suppressed), dtype=torch.long, device=device)
     ends = torch.tensor(list(eos), dtype=torch.long, device=device)
 
-    output = model(**inputs, use_cache=True, logits_to_keep=1)
+    output = model(**inputs, **_text_positions(model, inputs), use_cache=True, logits_to_keep=1)
     cache = output.past_key_values
     logits = output.logits[:, -1].repeat_interleave(width, 0)
     mask = inputs["attention_mask"].repeat_interleave(width, 0)
@@ -127,6 +127,18 @@ def generate(
     return _finish(tokens, logprobs, ends, repeat=draws if greedy else 1)
 
 
+def _text_positions(model: Any, inputs: Any) -> dict[str, Tensor]:
+    """Positions of prompts without images, where Qwen would keep the shift of an earlier batch."""
+    if "pixel_values" in inputs:
+        return {}
+    base = getattr(model, "model", model)
+    if not hasattr(base, "rope_deltas"):
+        return {}
+    base.rope_deltas = None
+    position = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    return {"position_ids": position[None].expand(3, -1, -1)}
+
+
 def _rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
     """Qwen's image tokens use fewer positions than tokens: the shift (B, 1) of what follows."""
     deltas = getattr(getattr(model, "model", model), "rope_deltas", None)
@@ -137,8 +149,8 @@ def _rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
 
 
 def _shaped(position: Tensor, model: Any) -> Tensor:
-    deltas = getattr(getattr(model, "model", model), "rope_deltas", None)
-    return position if deltas is None else position[None].expand(3, -1, -1)
+    three = hasattr(getattr(model, "model", model), "rope_deltas")
+    return position[None].expand(3, -1, -1) if three else position
 
 
 def _finish(tokens: list[Tensor], logprobs: list[Tensor], ends: Tensor, repeat: int) -> Draws:

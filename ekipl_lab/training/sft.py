@@ -28,9 +28,10 @@ from ekipl_lab.training.sft_data import (
     CELLS,
     BatchEncoder,
     ExampleStream,
+    cell_classes,
     parse_mixture,
 )
-from ekipl_lab.training.sft_model import Batch, ListHead, encode_images, forward, patch_loss
+from ekipl_lab.training.sft_model import Batch, ListHead, PatchHead, encode_images, forward
 from ekipl_lab.training.sft_state import (
     Progress,
     load_state,
@@ -71,10 +72,12 @@ class WarmStart:
             )
         self.encoder = BatchEncoder(self.processor)
         width = self.model.config.text_config.hidden_size
+        places = self.encoder.grid[0] * self.encoder.grid[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
+            self.patch_head = PatchHead(width, places, cell_classes(config.task))
             self.list_head = ListHead(width, CELLS)
-        self.parts = {"model": self.model, "list": self.list_head}
+        self.parts = {"model": self.model, "patch": self.patch_head, "list": self.list_head}
         self.stage_number, self.step, self.seconds = 0, 0, 0.0
         self.fingerprint = fingerprint(config)
         self.model.train()
@@ -93,12 +96,10 @@ class WarmStart:
         self.stream = ExampleStream(config.task, drills, seed, config.image_size)
         part = self.model.model.visual if stage.kind == "vision" else self.model
         embeddings = self.model.get_input_embeddings().weight
-        self.model.model.visual.requires_grad_(not stage.freeze_vision)
-        trained = [p for p in part.parameters() if p.requires_grad]
-        matrices = [p for p in trained if p.ndim == 2 and p is not embeddings]
+        matrices = [p for p in part.parameters() if p.ndim == 2 and p is not embeddings]
         chosen = {id(p) for p in matrices}
-        rest = [p for p in trained if id(p) not in chosen]
-        rest += list(self.list_head.parameters())
+        rest = [p for p in part.parameters() if id(p) not in chosen]
+        rest += [*self.patch_head.parameters(), *self.list_head.parameters()]
         self.parameters = matrices + rest
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(
@@ -148,20 +149,16 @@ class WarmStart:
             )
         else:
             output = forward(self.model, batch, self.encoder.grid)
-            loss, features = output.loss, output.features
-            weight = 0.0 if stage.freeze_vision else stage.patch_loss
+            loss, features, weight = output.loss, output.features, stage.patch_loss
             numbers["text_loss"] = loss.item()
             if stage.list_loss > 0 and batch.listing is not None and batch.listed is not None:
                 list_loss, right = self.list_head.loss(output.inner, batch.listing, batch.listed)
                 loss = loss + stage.list_loss * list_loss
                 numbers |= {"list_loss": list_loss.item(), "list_right": right.item()}
-        if features is not None and batch.patch_words is not None and weight > 0:
-            embeddings = self.model.get_input_embeddings().weight
-            distance, shares = patch_loss(
-                features.view(*batch.patch_words.shape[:-1], -1), embeddings, batch.patch_words
-            )
-            loss = loss + weight * distance
-            numbers |= {"patch_loss": distance.item(), "patch_right": shares.min().item()}
+        if features is not None and batch.cell_labels is not None and weight > 0:
+            patch_loss, shares = self.patch_head.loss(features, batch.cell_labels)
+            loss = loss + weight * patch_loss
+            numbers |= {"patch_loss": patch_loss.item(), "patch_right": shares.min().item()}
         return loss, numbers
 
     def next_stage(self) -> bool:

@@ -113,13 +113,6 @@ class BatchEncoder:
             for cell in range(CELLS)
             for form in (f"p{cell + 1}", f" p{cell + 1}")
         }
-        self._cell_names = torch.tensor(
-            [tokenizer(f" p{n + 1}").input_ids[0] for n in range(CELLS)]
-        )
-        self._attribute_names = [
-            torch.tensor([tokenizer(f" {value}").input_ids[0] for value in values])
-            for values in ATTRIBUTES.values()
-        ]
         self._openers = {tokenizer(text).input_ids[0] for text in (" :", "<answer>")}
         self._stops = {tokenizer(text).input_ids[0] for text in (" .", "</answer>", "</think>")}
 
@@ -160,21 +153,9 @@ class BatchEncoder:
                 for example in examples
             ]
             patches = torch.from_numpy(np.stack(stacked))
-        labels = self._patch_words(examples) if images else None
+        labels = _labels(examples) if images else None
         listing, listed = self._lists(rows, starts, length)
         return Batch(patches, input_ids, target_weights, labels, listing, listed)
-
-    def _patch_words(self, examples: Sequence[Example]) -> torch.Tensor | None:
-        """Ids (B, 1, P, 1 + K) of each patch's cell and attributes, where the task knows them."""
-        if examples[0].sample.task != "counting":
-            return None
-        scenes = [scene_from_json(example.sample.metadata["scene"]) for example in examples]
-        labels = torch.from_numpy(np.stack([cell_labels(scene) for scene in scenes]))
-        columns = [self._cell_names.expand(len(scenes), -1)]
-        for kind, names in enumerate(self._attribute_names):
-            index = labels[..., kind]
-            columns.append(torch.where(index >= 0, names[index.clamp(min=0)], -1))
-        return torch.stack(columns, -1)[:, None]
 
     def _lists(
         self, rows: Sequence[Sequence[int]], starts: Sequence[int], length: int
@@ -194,3 +175,16 @@ class BatchEncoder:
                 if token in self._cells:
                     ahead.add(self._cells[token])
         return listing, listed
+
+
+def cell_classes(task: str) -> tuple[int, ...]:
+    """Classes per attribute of the dense labels of a task."""
+    return tuple(len(values) for values in ATTRIBUTES.values()) if task == "counting" else (1,)
+
+
+def _labels(examples: Sequence[Example]) -> torch.Tensor | None:
+    """Dense labels (B, 1, P, K) where the task has them (counting); None otherwise."""
+    if examples[0].sample.task != "counting":
+        return None
+    scenes = [scene_from_json(example.sample.metadata["scene"]) for example in examples]
+    return torch.from_numpy(np.stack([cell_labels(scene) for scene in scenes]))[:, None]

@@ -21,8 +21,7 @@ class Batch:
 
     ``patches`` (B, images, P, C*p*p); ``input_ids`` (B, L) with image placeholders;
     ``target_weights`` (B, L): the loss weight of predicting the token at that place, 0 in prompts
-    and padding. ``patch_words`` (B, images, P, W) or None: ids of the words that describe each
-    patch, or -1.
+    and padding. ``cell_labels`` (B, images, P, K) or None: classes per patch, -1 for none.
     ``listing`` (B, L) marks the places where a list of cells goes on, ``listed`` (B, L, cells) the
     cells that are still to be named there.
     """
@@ -30,7 +29,7 @@ class Batch:
     patches: Tensor | None
     input_ids: Tensor
     target_weights: Tensor
-    patch_words: Tensor | None = None
+    cell_labels: Tensor | None = None
     listing: Tensor | None = None
     listed: Tensor | None = None
 
@@ -127,30 +126,32 @@ def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> Output:
     return Output(loss, features, output.hidden_states[-2])
 
 
-def bag_of_words(embeddings: Tensor, words: Tensor) -> Tensor:
-    """Sums (..., hidden) of the embeddings of word ids (..., W); id -1 counts as nothing."""
-    there = (words >= 0).unsqueeze(-1)
-    return (embeddings[words.clamp(min=0)] * there).sum(-2)
+class PatchHead(nn.Module):
+    """A throw-away linear head: each patch tells its place, and the thing in it if there is one."""
 
+    def __init__(self, hidden: int, places: int, classes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.places, self.classes = places, classes
+        self.linear = nn.Linear(hidden, places + 1 + sum(classes))
 
-def patch_loss(features: Tensor, embeddings: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-    """How far image tokens are from the words that describe them, and the share described right.
+    def loss(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed loss, and the share of right values: place, presence, attributes (2+K,).
 
-    The target of a patch is the sum of the embeddings of its words: its cell, and what the thing
-    in it is. Mean squared error in units of the embeddings' variance. A word counts as right if
-    its embedding is nearer (larger dot product) than those of the batch's other words in its place
-    of the list. ``features`` (..., hidden), ``words`` (..., W) with -1 for none.
-    """
-    table = embeddings.detach()
-    target = bag_of_words(table, words)
-    loss = functional.mse_loss(features, target) / table[words[words >= 0]].var()
-    with torch.no_grad():
-        right = []
-        for column in words.flatten(0, -2).unbind(-1):
-            known = torch.tensor(sorted(set(column[column >= 0].tolist())))
-            scores = features.flatten(0, -2)[column >= 0] @ table[known].T
-            right.append((known[scores.argmax(-1)] == column[column >= 0]).float().mean())
-    return loss, torch.stack(right)
+        ``features`` (..., P, hidden), ``labels`` (..., P, K) with -1 throughout for no thing.
+        """
+        output = self.linear(features.reshape(-1, features.shape[-1]))
+        labels = labels.reshape(-1, labels.shape[-1])
+        place, presence, values = output.split((self.places, 1, sum(self.classes)), -1)
+        where = torch.arange(self.places).repeat(len(labels) // self.places)
+        there = labels[:, 0] >= 0
+        total = functional.cross_entropy(place, where)
+        total = total + functional.binary_cross_entropy_with_logits(presence[:, 0], there.float())
+        right = [(place.argmax(-1) == where), (presence[:, 0] > 0) == there]
+        for column, scores in enumerate(values[there].split(self.classes, -1)):
+            target = labels[there, column]
+            total = total + functional.cross_entropy(scores, target)
+            right.append(scores.argmax(-1) == target)
+        return total, torch.stack([flags.float().mean() for flags in right]).detach()
 
 
 class ListHead(nn.Module):
