@@ -95,29 +95,35 @@ def test_stopped_in_the_middle_of_epochs_and_continued(store):
     assert_same_run(result, whole)
 
 
-def run_and_kill(folder, name, pattern, count):
-    """Start the run in a process and kill -9 it at its count-th line that matches."""
+def run_and_signal(folder, name, number, pattern):
+    """Start the run in a process, send it a signal at the first event that matches; exit code."""
     command = [sys.executable, "-m", "ekipl_lab", "train", "--events", "--config",
                str(folder / "unit.yaml"), f"name={name}"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
-    seen = 0
     for line in process.stdout:
-        seen += pattern(json.loads(line)) if line.startswith("{") else 0
-        if seen == count:
-            process.send_signal(signal.SIGKILL)
+        if line.startswith("{") and pattern(json.loads(line)):
+            process.send_signal(number)
             break
     process.stdout.read()
-    assert process.wait() == -signal.SIGKILL
+    return process.wait()
 
 
-def test_killed_in_training_and_in_evaluation_and_continued(store):
+def test_killed_terminated_and_killed_again_and_continued(store):
     folder, whole = store
-    run_and_kill(folder, "killed", lambda e: e.get("phase") == "training" and e["step"] == 3, 1)
+
+    def step(number):
+        return lambda event: event.get("phase") == "training" and event["step"] == number
+
+    assert run_and_signal(folder, "killed", signal.SIGKILL, step(3)) == -signal.SIGKILL
     assert [c.step for c in tracked(folder)] == [2]
-    run_and_kill(folder, "killed", lambda e: e.get("phase") == "evaluation", 1)
+    assert run_and_signal(folder, "killed", signal.SIGTERM, step(5)) == 130
+    assert tracked(folder)[-1].step in (5, 6)  # after the step in hand
+    assert tracking.list_runs(name="killed")[0].status == "KILLED"
+    evaluation = lambda event: event.get("phase") == "evaluation"  # noqa: E731
+    assert run_and_signal(folder, "killed", signal.SIGKILL, evaluation) == -signal.SIGKILL
     result = train(config(folder, "killed"))
     assert result.status == "finished"
     assert_same_run(result, whole)
@@ -139,6 +145,14 @@ def test_half_written_checkpoints_are_never_loaded(store, tmp_path):
     assert resume.latest_checkpoint(checkpoints).step == 6
     assert sorted(p.name for p in checkpoints.glob("checkpoint-*")) == ["checkpoint-6"]
     assert not list(checkpoints.rglob("training_args.bin"))
+
+
+def test_measuring_moves_no_weight(store):
+    folder, whole = store
+    bare = train(config(folder, "bare", "evaluation.sets=[]", "tracking.checkpoint_every=8"))
+    ours = load_file(bare.policy / "model.safetensors")
+    theirs = load_file(whole.policy / "model.safetensors")
+    assert bare.metrics == {} and all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_a_finished_run_is_not_trained_again_unless_fresh(store):
