@@ -275,14 +275,18 @@ def test_every_baseline_and_spread_has_a_second_implementation() -> None:
 
 
 def test_advantages_on_paper() -> None:
-    """Rewards 0, 0, 2 | 1, kept 2, 2nd 0 and the 1: mean 1, deviation 1."""
+    """Rewards 0, 0, 2 | 1; kept are the second 0, the 2 and the 1: mean 1, deviation 1."""
     pool = Pool([0, 0, 20, 10], [False, False, True, False], 3)
-    assert ref_advantages(pool, [1, 2, 3], "kept", "group") == pytest.approx(
-        [-1 / 1.0001, 1 / 1.0001, 0]
-    )
-    assert ref_advantages(pool, [1, 2, 3], "policy", "none") == pytest.approx(
-        [-2 / 3, 4 / 3, 1 / 3]
-    )
+    by_hand = {
+        ("kept", "group"): [-1 / 1.0001, 1 / 1.0001, 0],
+        ("policy", "none"): [-2 / 3, 4 / 3, 1 / 3],
+    }
+    for (baseline, scale), expected in by_hand.items():
+        library = compute_advantages(
+            pool.floats, [1, 2, 3], pool.is_policy, baseline=baseline, scale_rewards=scale
+        )
+        assert library == pytest.approx(expected, abs=2e-6)
+        assert ref_advantages(pool, [1, 2, 3], baseline, scale) == pytest.approx(expected)
 
 
 def test_equal_rewards_have_no_spread_whatever_the_rounding() -> None:
@@ -402,8 +406,8 @@ def weighted_rows(draw: st.DrawFn) -> tuple[list[Row], int]:
     return rows, max(len(row.pi) for row in rows) + draw(st.integers(0, 2))
 
 
-def padded(rows: list[list[float]], width: int) -> torch.Tensor:
-    values = [[math.log(p) for p in row] + [0.0] * (width - len(row)) for row in rows]
+def padded(rows: list[list[float]], width: int, fill: float = 0.0) -> torch.Tensor:
+    values = [[math.log(p) for p in row] + [fill] * (width - len(row)) for row in rows]
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -425,7 +429,7 @@ def test_weights(name: str, drawn: tuple[list[Row], int], limit: float, gamma: f
     params = {"truncate": limit} if name in {"decoupled", "proposal_ratio_sequence"} else {}
     params |= {"gamma": gamma} if name == "shaped" else {}
     logp = padded([row.pi for row in rows], width).requires_grad_()
-    old, q = padded([row.old for row in rows], width), padded([row.q for row in rows], width)
+    old, q = padded([row.old for row in rows], width), padded([row.q for row in rows], width, -1.0)
     mask = torch.tensor([[1.0] * len(r.pi) + [0.0] * (width - len(r.pi)) for r in rows]).double()
     advantages = torch.tensor([[row.advantage] for row in rows], dtype=torch.float64)
 
