@@ -126,8 +126,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
     def _evaluating(self, done: int, total: int) -> None:
         self._say("evaluation", done, {}, total=total)
-        if self.stop():
-            raise Stopped
+        if self.stop() and self.trainer.accelerator.num_processes == 1:
+            raise Stopped  # with others waiting, the next step is soon enough
 
     def _agreed_to_stop(self, args: Any) -> bool:
         """Whether any process was asked to stop; all do the same then."""

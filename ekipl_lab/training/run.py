@@ -92,7 +92,7 @@ def train(
                     raise KeyboardInterrupt
                 if log is not None:
                     log.close("KILLED")
-        run_id = log.run_id if log is not None else ""
+        run_id = (resume.read_json(folder / "run.json") or {}).get("run_id", "")
         status = "finished" if end.finished else "stopped"
         done = {"run_id": run_id, "status": status, "step": end.step, "metrics": end.metrics}
         if end.finished and is_main:
