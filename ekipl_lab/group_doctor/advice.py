@@ -55,6 +55,11 @@ _FIXED = {
     "special_token": Advice(
         "Its text holds special tokens of the policy; change its prompt so that it does not."
     ),
+    "no_logprobs": Advice(
+        "The weighting divides by the teacher's own token probabilities, which these actions lack; "
+        "choose one that does not, or a local teacher with the policy's tokenizer.",
+        ("ekipl.weighting=policy_ratio",),
+    ),
     "not_round_trip": Advice(
         "The policy's tokenizer cannot write its text; use a tokenizer that can (byte level)."
     ),
