@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import api, items, rail, show
+from app import api, items, rail, show, view
 from app.state import ALL_FAMILIES, LIVE, RECORDED, Selection, from_query
 from ekipl_lab.benchmarks import SPLITS
 
@@ -54,7 +54,7 @@ class Page:
         with gr.Row(elem_id="body"):
             with gr.Column(elem_id="rail"):
                 self._build_rail()
-            self.stage = gr.HTML(elem_id="stage")
+            self.stage = gr.HTML(view.render_message("Opening …", ""), elem_id="stage")
         self.query = gr.Textbox(visible=False)
         self._wire()
 
@@ -189,7 +189,10 @@ def build_page() -> gr.Blocks:
     with gr.Blocks(title="EKIPL Lab", analytics_enabled=False, fill_width=True) as blocks:
         page = Page()
         opened = blocks.load(
-            page.open, outputs=[*page._outputs, page.query], api_visibility="private"
+            page.open,
+            outputs=[*page._outputs, page.query],
+            show_progress="hidden",
+            api_visibility="private",
         )
         page._then_show(opened)
         api.add_endpoints()

@@ -73,6 +73,6 @@ def build_app(port: int) -> FastAPI:
 def serve(held: socket.socket) -> None:
     """Serve on a socket of ``ports.bind`` until interrupted."""
     port = held.getsockname()[1]
-    config = uvicorn.Config(build_app(port), log_level="warning", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(build_app(port), log_level="critical", timeout_graceful_shutdown=1)
     print(f"EKIPL Lab: http://{HOST}:{port} (Ctrl-C stops it)", flush=True)
     uvicorn.Server(config).run(sockets=[held])
