@@ -161,6 +161,23 @@ def test_what_is_still_to_be_listed() -> None:
     assert told == {("Ġ:", (1, 6)), ("Ġp2", (6,)), ("Ġp7", ()), ("Ġ:", ()), ("<answer>", ())}
 
 
+def test_frozen_vision_stays_as_it_is(tmp_path: Path) -> None:
+    stage = {
+        "name": "say",
+        "steps": 2,
+        "batch_size": 2,
+        "warmup": 0,
+        "freeze_vision": True,
+        "mixture": {"where": 1},
+    }
+    run = WarmStart(config(tmp_path, stages=[stage]))
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    run.train_step()
+    after = run.model.state_dict()
+    changed = {k for k in before if not torch.equal(before[k], after[k])}
+    assert changed and not any("visual" in name for name in changed)
+
+
 def test_rate_by_hand() -> None:
     stage = Stage(name="s", steps=101, warmup=2, final=0.2, mixture={"where": 1})
     assert [rate_factor(step, stage) for step in (0, 1, 50, 100)] == pytest.approx(

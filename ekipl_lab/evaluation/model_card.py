@@ -28,12 +28,13 @@ built-in benchmark ({benchmark}) by
 
     ekipl sft --config {config}
 
-It is the warm start of the project's reinforcement runs: it sees, it has every sub-skill, and it
-answers some question families and not others. It knows nothing but that benchmark's images and
-words. `docs/policy.md` tells how it was made and what did not work.
+It is the warm start of the project's reinforcement runs: it sees, and it answers some question
+families and not others. The tables below say which sub-skills it has and which gates fail. It
+knows nothing but that benchmark's images and words. `docs/policy.md` tells how it was made and
+what did not work.
 
-Load it with `ekipl_lab.policies.load_policy("{folder}")`, or with `AutoProcessor` and
-`AutoModelForImageTextToText` after `import ekipl_lab.policies`.
+Load it with `load_policy("{folder}")` of `ekipl_lab.policies`, or with
+`AutoProcessor` and `AutoModelForImageTextToText` after `import ekipl_lab.policies`.
 
 Weights: float16 safetensors, {size:.1f} MB, SHA-256 `{digest}`.
 

@@ -88,6 +88,8 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
     half = copy.deepcopy(model).to("cpu", DTYPES[dtype])
     half.save_pretrained(staging)
     processor.save_pretrained(staging)
+    for path in staging.iterdir():
+        path.chmod(0o755 if path.is_dir() else 0o644)
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
         target.replace(old / "gone")

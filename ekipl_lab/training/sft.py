@@ -96,9 +96,11 @@ class WarmStart:
         self.stream = ExampleStream(config.task, drills, seed, config.image_size)
         part = self.model.model.visual if stage.kind == "vision" else self.model
         embeddings = self.model.get_input_embeddings().weight
-        matrices = [p for p in part.parameters() if p.ndim == 2 and p is not embeddings]
+        self.model.model.visual.requires_grad_(not stage.freeze_vision)
+        trained = [p for p in part.parameters() if p.requires_grad]
+        matrices = [p for p in trained if p.ndim == 2 and p is not embeddings]
         chosen = {id(p) for p in matrices}
-        rest = [p for p in part.parameters() if id(p) not in chosen]
+        rest = [p for p in trained if id(p) not in chosen]
         rest += [*self.patch_head.parameters(), *self.list_head.parameters()]
         self.parameters = matrices + rest
         self.optimizers: list[torch.optim.Optimizer] = [
@@ -149,7 +151,8 @@ class WarmStart:
             )
         else:
             output = forward(self.model, batch, self.encoder.grid)
-            loss, features, weight = output.loss, output.features, stage.patch_loss
+            loss, features = output.loss, output.features
+            weight = 0.0 if stage.freeze_vision else stage.patch_loss
             numbers["text_loss"] = loss.item()
             if stage.list_loss > 0 and batch.listing is not None and batch.listed is not None:
                 list_loss, right = self.list_head.loss(output.inner, batch.listing, batch.listed)

@@ -23,8 +23,9 @@ class Stage(_Strict):
     two-dimensional weights, ``rest_lr`` AdamW's for embeddings, biases, norms and the patch
     convolution. The rate warms up over ``warmup`` steps and falls linearly to ``final`` of itself.
     ``patch_loss`` keeps the per-patch loss beside the completions; ``list_loss`` weighs the loss of
-    the head that foretells the cells of a list. ``token_weights`` raises the
-    loss weight of single tokens. ``mixture``: family or ``family:style`` -> share.
+    the head that foretells the cells of a list; ``freeze_vision`` leaves the vision tower alone.
+    ``token_weights`` raises the loss weight of single tokens. ``mixture``: family or
+    ``family:style`` -> share.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Stage(_Strict):
     final: float = Field(default=0.03, ge=0, le=1)
     patch_loss: float = Field(default=0.0, ge=0)
     list_loss: float = Field(default=0.0, ge=0)
+    freeze_vision: bool = False
     token_weights: dict[str, float] = Field(default_factory=dict)
     mixture: dict[str, float]
 
