@@ -174,6 +174,16 @@ def test_fresh_starts_anew_in_a_run_of_its_own(store):
     assert first.metrics == second.metrics == {}
 
 
+def test_a_run_whose_record_is_gone_is_refused(store):
+    folder, whole = store
+    note = whole.folder / "run.json"
+    kept = note.read_text(encoding="utf-8")
+    note.write_text(kept.replace(whole.run_id, "0" * 32), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"MLflow run 0+, which is gone; give --fresh"):
+        train(config(folder, "whole"))
+    note.write_text(kept, encoding="utf-8")
+
+
 def test_two_processes_cannot_train_the_same_run(store):
     from filelock import FileLock
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl_lab.tracking import RunLog, open_run, store_folder
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.tracking import RunLog, find_run, open_run, store_folder
 from ekipl_lab.training import resume
 from ekipl_lab.training.config import RunConfig
 from ekipl_lab.training.guards import interruptible, only_one
@@ -208,7 +209,7 @@ def _save_final(config: RunConfig, folder: Path, parts: Parts) -> None:
 
 
 def _prepare(folder: Path, config: RunConfig, fresh: bool) -> dict[str, Any] | None:
-    """The note of an earlier start of this run, or None; refuses a changed config."""
+    """The note of an earlier start of this run, or None; refuses what does not fit it."""
     if fresh and folder.is_dir():
         for entry in folder.iterdir():
             if entry.name != "lock":
@@ -216,6 +217,13 @@ def _prepare(folder: Path, config: RunConfig, fresh: bool) -> dict[str, Any] | N
     note = resume.read_json(folder / "run.json")
     if note is not None:
         resume.check_same_config(note["config"], config.model_dump(mode="json"), config.name)
+        try:
+            find_run(note["run_id"])
+        except DataError as error:
+            raise ConfigError(
+                f"Run {config.name!r} was started in MLflow run {note['run_id']}, which is gone; "
+                "give --fresh to start anew."
+            ) from error
     return note
 
 
