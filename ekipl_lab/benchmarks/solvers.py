@@ -117,6 +117,12 @@ def pixels(train: Sequence[Sample], test: Sequence[Sample]) -> npt.NDArray[np.fl
     return _hits([template(train[place]) for place in nearest], test)
 
 
+def outlines(train: Sequence[Sample], test: Sequence[Sample]) -> npt.NDArray[np.float64]:
+    """As ``pixels``, on grey pictures without their brightness and contrast."""
+    nearest = _distances(train, test, grey=True).argmin(axis=1)
+    return _hits([template(train[place]) for place in nearest], test)
+
+
 def pixels_same_question(
     train: Sequence[Sample], test: Sequence[Sample]
 ) -> npt.NDArray[np.float64]:
@@ -130,9 +136,12 @@ def pixels_same_question(
     return _hits([template(train[place]) for place in distances.argmin(axis=1)], test)
 
 
-def _distances(train: Sequence[Sample], test: Sequence[Sample]) -> npt.NDArray[np.float32]:
+def _distances(
+    train: Sequence[Sample], test: Sequence[Sample], grey: bool = False
+) -> npt.NDArray[np.float32]:
     """Squared distances between the pictures, up to a constant per row, shape (test, train)."""
-    known, asked = (np.stack([_vector(sample) for sample in group]) for group in (train, test))
+    vector = _grey_vector if grey else _vector
+    known, asked = (np.stack([vector(sample) for sample in group]) for group in (train, test))
     return np.asarray((known * known).sum(axis=1)[None, :] - 2.0 * (asked @ known.T))
 
 
@@ -144,11 +153,19 @@ def _vector(sample: Sample) -> npt.NDArray[np.float32]:
     return np.concatenate(small) / np.float32(255.0)
 
 
+def _grey_vector(sample: Sample) -> npt.NDArray[np.float32]:
+    """Each picture's grey values less their median, over their standard deviation."""
+    grey = _vector(sample).reshape(len(sample.images), -1, 3).mean(axis=2)
+    level = grey - np.median(grey, axis=1, keepdims=True)
+    return np.asarray(level / (grey.std(axis=1, keepdims=True) + 1e-6)).ravel()
+
+
 SOLVERS: dict[str, Solver] = {
     "constant": constant,
     "prior": prior,
     "question_words": question_words,
     "question_nearest": question_nearest,
     "pixels": pixels,
+    "outlines": outlines,
     "pixels_same_question": pixels_same_question,
 }

@@ -90,9 +90,9 @@ def _corners(points: tuple[Point, ...], distance: float) -> tuple[tuple[Line, ..
 
 def _triangle(rng: random.Random) -> Drawing:
     """Labels: left, right, top."""
-    left = (rng.uniform(14, 22), rng.uniform(58, 66))
-    right = (rng.uniform(62, 70), left[1] + rng.uniform(-2, 2))
-    top = (rng.uniform(28, 56), rng.uniform(18, 27))
+    left = (rng.uniform(13, 26), rng.uniform(48, 68))
+    right = (left[0] + rng.uniform(38, 44), left[1] + rng.uniform(-3, 3))
+    top = (rng.uniform(left[0] + 8, right[0] - 8), left[1] - rng.uniform(27, 36))
     points = (left, right, top)
     arcs, places = _corners(points, 12)
     return Drawing((_polygon(points),), arcs, tuple(places))
@@ -100,7 +100,7 @@ def _triangle(rng: random.Random) -> Drawing:
 
 def _rays(rng: random.Random, angles: list[float], line: bool) -> Drawing:
     """Rays from a vertex at drawn angles (degrees, anticlockwise); labels between neighbours."""
-    vertex = (rng.uniform(38, 46), rng.uniform(60, 70) if line else rng.uniform(38, 46))
+    vertex = (rng.uniform(32, 52), rng.uniform(46, 74) if line else rng.uniform(36, 48))
     bearing = [(math.cos(math.radians(a)), -math.sin(math.radians(a))) for a in angles]
     length = rng.uniform(34, 40)
     thick: list[Line] = [(vertex, _along(vertex, ray, length)) for ray in bearing]
@@ -118,7 +118,7 @@ def _rays(rng: random.Random, angles: list[float], line: bool) -> Drawing:
 
 def _line_two(rng: random.Random) -> Drawing:
     """One ray on a straight line; labels: right sector, left sector."""
-    return _rays(rng, [0, rng.uniform(62, 118), 180], line=True)
+    return _rays(rng, [0, rng.uniform(55, 125), 180], line=True)
 
 
 def _line_three(rng: random.Random) -> Drawing:
@@ -148,9 +148,9 @@ def _quadrilateral(rng: random.Random) -> Drawing:
 
 def _right_triangle(rng: random.Random) -> Drawing:
     """Labels: base, upright, hypotenuse; the right angle at the bottom left or right."""
-    corner = (rng.uniform(22, 28), rng.uniform(58, 66))
-    base = (rng.uniform(64, 74), corner[1])
-    top = (corner[0], rng.uniform(14, 26))
+    corner = (rng.uniform(21, 38), rng.uniform(46, 68))
+    base = (min(76.0, corner[0] + rng.uniform(28, 48)), corner[1])
+    top = (corner[0], max(10.0, corner[1] - rng.uniform(28, 48)))
     square = _square(corner, _unit(corner, base), _unit(corner, top))
     away = _unit((0.0, 0.0), (corner[1] - top[1], -(base[0] - corner[0])))
     middle = ((base[0] + top[0]) / 2, (base[1] + top[1]) / 2)
@@ -177,7 +177,9 @@ def _flipped(drawing: Drawing) -> Drawing:
 
 
 def _box(rng: random.Random) -> tuple[float, float, float, float]:
-    return rng.uniform(22, 28), rng.uniform(14, 26), rng.uniform(62, 76), rng.uniform(54, 66)
+    left, bottom = rng.uniform(21, 40), rng.uniform(40, 68)
+    width, height = rng.uniform(22, 48), rng.uniform(22, 48)
+    return left, max(6.0, bottom - height), min(78.0, left + width), bottom
 
 
 def _rectangle(rng: random.Random) -> Drawing:

@@ -16,9 +16,19 @@ from ekipl_lab.benchmarks.seeding import in_domain_split, scene_hash
 
 SHIFTS = ("turned", "values", "figure")
 _TRIPLES = {
-    1: ((3, 4, 5), (6, 8, 10), (5, 12, 13), (9, 12, 15), (8, 15, 17), (12, 16, 20), (10, 24, 26)),
-    2: ((15, 20, 25), (18, 24, 30), (16, 30, 34), (21, 28, 35), (15, 36, 39), (24, 32, 40)),
-    3: ((30, 40, 50), (24, 45, 51), (20, 48, 52), (36, 48, 60), (25, 60, 65), (40, 42, 58)),
+    1: (
+        *((3, 4, 5), (6, 8, 10), (5, 12, 13), (9, 12, 15), (8, 15, 17), (12, 16, 20)),
+        *((10, 24, 26), (15, 20, 25)),
+    ),
+    2: (
+        *((18, 24, 30), (16, 30, 34), (21, 28, 35), (15, 36, 39), (24, 32, 40), (27, 36, 45)),
+        *((30, 40, 50), (24, 45, 51), (20, 48, 52), (33, 44, 55)),
+    ),
+    3: (
+        *((36, 48, 60), (25, 60, 65), (40, 42, 58), (39, 52, 65), (33, 56, 65), (16, 63, 65)),
+        *((28, 45, 53), (32, 60, 68), (42, 56, 70), (48, 55, 73), (30, 72, 78), (13, 84, 85)),
+        *((36, 77, 85), (51, 68, 85), (45, 60, 75), (48, 64, 80)),
+    ),
 }
 _HELD_OUT_TRIPLES = ((7, 24, 25), (20, 21, 29), (12, 35, 37), (9, 40, 41), (14, 48, 50))
 _STEP = {1: 10, 2: 5, 3: 1}
@@ -99,7 +109,7 @@ def _triple(rng: random.Random, level: int, shift: str) -> Numbers:
 def _sizes(rng: random.Random, level: int, shift: str) -> Numbers:
     """Area and perimeter of a rectangle, a right triangle (level 3), or a parallelogram."""
     if level == 3 and shift in ("", "turned"):
-        triple = rng.choice(_TRIPLES[1] + _TRIPLES[2])
+        triple = rng.choice(_TRIPLES[1] + _TRIPLES[2] + _TRIPLES[3])
         legs = list(triple[:2])
         rng.shuffle(legs)
         values = (*legs, triple[2])

@@ -136,10 +136,15 @@ def difficulty_step(answer: str) -> int:
 
 
 def _choices(answer: int, step: int, rng: random.Random) -> tuple[str, ...]:
-    """Four different positive values in random order, the answer among them."""
-    near = [answer + step * offset for offset in range(-4, 5) if offset]
-    others = rng.sample([value for value in near if value > 0], 3)
-    values = [answer, *others]
+    """Four evenly spaced positive values in random order; the answer has any rank among them.
+
+    The rank is drawn first, so that "the one in the middle" is no better than another.
+    """
+    gap = step * rng.choice((1, 2))
+    rank = rng.randrange(4)
+    while answer - rank * gap <= 0:
+        gap, rank = step, rng.randrange(4)
+    values = [answer + (place - rank) * gap for place in range(4)]
     rng.shuffle(values)
     return tuple(map(str, values))
 

@@ -50,14 +50,14 @@ def random_call(rng: random.Random, things: Sequence[Thing], functions: Sequence
 
 def _calls(rng: random.Random, family: str, things: Sequence[Thing]) -> list[Call]:
     """As many calls as the family has, no function twice on a thing."""
-    if family == "change_place":
-        return [random_call(rng, things, ["position"])]
     if family == "change_look":
         return [random_call(rng, things, KINDS)]
-    wanted = 2 if family == "change_two" else rng.choice((3, 4))
+    numbers = {"change_place": (1, 2), "change_two": (2,), "change_many": (3, 4)}
+    functions = ["position"] if family == "change_place" else [*KINDS, "position"]
+    wanted = rng.choice(numbers[family])
     found: dict[tuple[int, str], Call] = {}
     while len(found) < wanted:
-        call = random_call(rng, things, (*KINDS, "position"))
+        call = random_call(rng, things, functions)
         found.setdefault((call.thing, call.function), call)
     return list(found.values())
 
