@@ -152,7 +152,7 @@ def test_a_signal_marks_the_run_as_killed(home: Path, number: signal.Signals) ->
     run_id = child.stdout.readline().strip()
     assert tracking.find_run(run_id).status == "RUNNING"
     child.send_signal(number)
-    child.communicate(timeout=60)
+    child.communicate()
     assert tracking.find_run(run_id).status == "KILLED"
 
 
@@ -166,7 +166,7 @@ def test_a_run_whose_process_is_gone_is_repaired_at_the_next_start(home: Path) -
         tracking.open_run("demo", "child", run_id=run_id)
     assert tracking.repair_stale_runs() == []
     child.kill()
-    child.communicate(timeout=60)
+    child.communicate()
     assert tracking.find_run(run_id).status == "RUNNING"
     with tracking.open_run("demo", "next"):
         info = tracking.find_run(run_id)
@@ -263,7 +263,7 @@ print(run.run_id)
 """
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     children = [python(code, MLFLOW_TRACKING_URI=uri) for _ in range(2)]
-    ends = [(child.communicate(timeout=300), child.returncode) for child in children]
+    ends = [(child.communicate(), child.returncode) for child in children]
     assert [code for _, code in ends] == [0, 0], ends
     with sqlite3.connect(tmp_path / "new" / "mlflow.db") as connection:
         rows = connection.execute("SELECT run_uuid, count(*) FROM metrics GROUP BY 1").fetchall()

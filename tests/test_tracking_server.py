@@ -42,14 +42,12 @@ def serving(command: list[str], port: int, environment: dict[str, str]) -> Itera
     )
     uri = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
         while True:
             try:
                 urllib.request.urlopen(f"{uri}/health", timeout=5).close()
                 break
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 assert server.poll() is None, "the server ended before it answered"
-                assert time.monotonic() < deadline, "the server did not answer within two minutes"
                 time.sleep(0.1)
         yield uri
     finally:

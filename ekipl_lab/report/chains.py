@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ekipl_lab import records as group_records
 from ekipl_lab.records import RecordedGroup
@@ -122,9 +123,14 @@ def _item(sample_id: str, shown: Sequence[tuple[str, Outcomes]]) -> Item:
         question=sample.question if sample else "",
         answer=sample.answer if sample else "",
         about=f"{record.task}, {record.family}, difficulty {record.difficulty}",
-        images=pictures(sample),
+        images=_pictures_of(sample_id),
         chains=[_chain(title, r.actions[0], r.rewards[0], sample) for title, r in found],
     )
+
+
+@lru_cache(maxsize=256)
+def _pictures_of(sample_id: str) -> list[str]:
+    return pictures(rebuild(sample_id, PICTURE))
 
 
 def pictures(sample: Sample | None) -> list[str]:
@@ -132,7 +138,7 @@ def pictures(sample: Sample | None) -> list[str]:
     uris = []
     for image in sample.images if sample else ():
         buffer = io.BytesIO()
-        image.save(buffer, "PNG", optimize=True)
+        image.save(buffer, "PNG")
         uris.append(f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
     return uris
 
@@ -220,6 +226,6 @@ def _group_item(group: RecordedGroup) -> Item:
         answer=group.answer,
         about=f"{group.task}, {group.family}, difficulty {group.difficulty}; rule {group.rule}"
         + ("" if any(group.advantages) else "; all kept rewards are equal: it taught nothing"),
-        images=pictures(sample),
+        images=_pictures_of(group.sample_id),
         chains=chains,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def sets_of(runs: Sequence[RunData]) -> list[str]:
     return list(dict.fromkeys(name for run in runs for name in run.evaluations))
 
 
+@lru_cache(maxsize=4096)
 def rebuild(sample_id: str, image_size: int | None = None) -> Sample | None:
     """The sample of an id, images and all; None where its benchmark cannot rebuild it."""
     if not sample_id.startswith("mini/"):
@@ -107,12 +109,6 @@ def rebuild(sample_id: str, image_size: int | None = None) -> Sample | None:
         return load_sample(sample_id, image_size)
     except EKIPLError:
         return None
-
-
-def as_seen(run: RunData, sample: Sample) -> Sample:
-    """The sample with its images at the size the run's policy sees."""
-    size = run.config.get("data", {}).get("image_size")
-    return rebuild(sample.id, size) or replace(sample, images=())
 
 
 def _gather(info: RunInfo, label: str) -> RunData:
@@ -126,27 +122,27 @@ def _gather(info: RunInfo, label: str) -> RunData:
         label=label,
         config=config,
         history=tracking.metric_history(info.run_id, wanted),
-        evaluations=_evaluations(info.run_id),
-        groups=_groups(info.run_id),
+        evaluations=_evaluations(info),
+        groups=_groups(info),
     )
 
 
-def _evaluations(run_id: str) -> dict[str, dict[int, list[EvalRecord]]]:
+def _evaluations(run: RunInfo) -> dict[str, dict[int, list[EvalRecord]]]:
     """``evaluation/<set>/step-<n>.parquet`` among the artifacts."""
     found: dict[str, dict[int, list[EvalRecord]]] = {}
-    for name in tracking.list_artifacts(run_id, "evaluation"):
+    for name in tracking.list_artifacts(run, "evaluation"):
         path = Path(name)
         match = _STEP.fullmatch(path.name)
         if match:
-            records = read_records(tracking.run_artifact(run_id, name))
+            records = read_records(tracking.run_artifact(run, name))
             if records:
                 found.setdefault(path.parent.name, {})[int(match[1])] = records
     return {name: dict(sorted(steps.items())) for name, steps in found.items()}
 
 
-def _groups(run_id: str) -> Path | None:
+def _groups(run: RunInfo) -> Path | None:
     try:
-        return tracking.run_artifact(run_id, "groups")
+        return tracking.run_artifact(run, "groups")
     except DataError:
         return None
 

@@ -116,14 +116,18 @@ def metric_history(
     return history
 
 
-def run_artifact(run_id: str, name: str = "") -> Path:
+def run_artifact(run: str | RunInfo, name: str = "") -> Path:
     """A local path of a run's artifact (file or folder); DataError if there is none."""
-    return Artifacts(find_run(run_id).artifact_uri).fetch(name)
+    return _artifacts(run).fetch(name)
 
 
-def list_artifacts(run_id: str, folder: str = "") -> list[str]:
+def list_artifacts(run: str | RunInfo, folder: str = "") -> list[str]:
     """Paths of all files among a run's artifacts below ``folder``."""
-    return Artifacts(find_run(run_id).artifact_uri).list(folder)
+    return _artifacts(run).list(folder)
+
+
+def _artifacts(run: str | RunInfo) -> Artifacts:
+    return Artifacts((find_run(run) if isinstance(run, str) else run).artifact_uri)
 
 
 def read_table(run_id: str, name: str) -> list[dict[str, Any]]:
