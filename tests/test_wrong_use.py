@@ -49,7 +49,7 @@ def store(tmp_path, monkeypatch):
         ("grpo.num_generations=1", "a group needs at least 2 actions"),
         ("grpo.num_generations=5", "a group would be cut"),
         ("data.limit=0", "data.limit"),
-        ("data.limit=2", "one generation needs 4 prompts"),
+        ("data.limit=2", "one generation needs 8 prompts"),
     ],
 )
 def test_wrong_settings(store, capsys, override, sentence):
