@@ -156,7 +156,8 @@ def _sample(policy: Policy, setup: Setup, sample: Sample, draw: int) -> Sequence
 
     from ekipl_lab.policies import PolicySource
 
-    source = PolicySource(policy, logprobs=False)
+    named = replace(policy, id=setup.name)
+    source = PolicySource(named, logprobs=False)
     params = replace(setup.generation, seed=draw)
     return source.propose([sample], setup.group_size, params)[0]
 
