@@ -8,10 +8,9 @@ quadrilateral, point, diagonal and parallelogram are met only out of domain.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ekipl_lab.benchmarks.geometry.layout import lay_out
@@ -60,15 +59,26 @@ class Figure:
 
 def canonical(figure: Figure) -> str:
     """The text that is hashed: everything but the colours."""
-    data = figure_to_json(figure)
-    del data["ink"], data["paper"]
-    return "geometry|" + json.dumps(data, sort_keys=True)
+    what = (figure.kind, figure.values, figure.asked, figure.height, figure.turn, figure.mirror)
+    labels = [(label.text, label.x, label.y) for label in figure.labels]
+    return f"geometry|{what}|{labels}|{figure.thick}|{figure.thin}"
 
 
 def figure_to_json(figure: Figure) -> dict[str, Any]:
     """The figure as JSON values, kept in ``Sample.metadata["scene"]``."""
-    data: dict[str, Any] = json.loads(json.dumps(asdict(figure)))
-    return data
+    return {
+        "kind": figure.kind,
+        "values": list(figure.values),
+        "asked": figure.asked,
+        "labels": [{"text": label.text, "x": label.x, "y": label.y} for label in figure.labels],
+        "thick": [[list(point) for point in line] for line in figure.thick],
+        "thin": [[list(point) for point in line] for line in figure.thin],
+        "height": figure.height,
+        "turn": figure.turn,
+        "mirror": figure.mirror,
+        "ink": figure.ink,
+        "paper": figure.paper,
+    }
 
 
 def figure_from_json(data: Mapping[str, Any]) -> Figure:
