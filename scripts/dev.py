@@ -123,7 +123,14 @@ def demo(arguments: list[str]) -> int:
     """The main job: GRPO and EKIPL from one warm start, side by side, evaluated, reported."""
     ensure("")
     configs = ["configs/demo_grpo.yaml", "configs/demo_ekipl.yaml"]
-    return ekipl("compare", *configs, "--report", "mlruns/demo_report.html", *arguments)
+    code = ekipl("compare", *configs, "--report", "mlruns/demo_report.html", *arguments)
+    if code == 0:
+        print(
+            "Look next: open mlruns/demo_report.html in a browser; `make app` for chains side by "
+            "side; `make notebook` to train from a cell; `make mlflow` for every run and metric.",
+            flush=True,
+        )
+    return code
 
 
 def checks() -> list[tuple[str, list[str | Path]]]:
