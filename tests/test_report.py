@@ -54,7 +54,7 @@ def run_of(label: str, **steps: list[EvalRecord]) -> RunData:
     """A run measured at steps s0, s10, ... with the records given."""
     info = RunInfo(label * 8, label, "e", "FINISHED", 0.0, 60.0, {}, {}, {}, "")
     found = {int(name[1:]): records for name, records in steps.items()}
-    config = {"seed": 0, "evaluation": {"ks": [1, 2]}}
+    config = {"seed": 0, "evaluation": {"ks": [1, 2, 4]}}
     return RunData(info, label, config, {}, {"test": found}, None)
 
 
@@ -93,6 +93,7 @@ def test_pass_at_k_is_paired_by_item() -> None:
     many = [record(i, [True, True, False], "sampled") for i in range(2)]  # c = 2, 2 of 3
     table = tables.headline([run_of("a", s5=few), run_of("b", s5=many)])
     rows = {row[0].text: [cell.text for cell in row[3:]] for row in table.rows[1:]}
+    # k = 4 of 3 samples is undefined, and has no row.
     # pass@1: (1/3 + 0)/2 against 2/3; pass@2: (1 - C(2,2)/C(3,2) + 0)/2 = 1/3 against 1.
     assert rows == {"pass@1": ["16.7", "66.7", "+50.0"], "pass@2": ["33.3", "100.0", "+66.7"]}
 

@@ -30,7 +30,7 @@ def costs(runs: Sequence[RunData]) -> Table:
     rows = []
     for axis, title in _COSTS.items():
         totals = [list(cost_by_step(run, axis).values())[-1:] for run in runs]
-        if any(totals):
+        if any(total != [0.0] for total in totals if total):
             cells = [Cell(_amount(axis, total[0]) if total else DASH) for total in totals]
             rows.append([Cell(title, number=False), *cells])
     return Table(

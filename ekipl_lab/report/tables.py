@@ -88,8 +88,9 @@ def _headline_row(runs: Sequence[RunData], name: str, metric: Metric) -> list[Ce
         if steps
         for row in _rows(run.records(name, steps[0], metric.mode), metric)
     ]
-    row = [Cell(metric.title, number=False), Cell(str(starts[0].n) if starts else DASH)]
-    row.append(_value(starts[0] if starts else None))
+    if not starts:  # a k above the number of samples
+        return None
+    row = [Cell(metric.title, number=False), Cell(str(starts[0].n)), _value(starts[0])]
     last = [run.records(name, s[1], metric.mode) if s else [] for run, s in zip(runs, ends)]  # noqa: B905
     row += [_value(next(iter(_rows(records, metric)), None)) for records in last]
     if len(runs) == 1 and ends[0]:
