@@ -1,7 +1,8 @@
 """Buys every key of 0..n-1 through a shared cache; prints what it bought. Run as a process.
 
 python cache_worker.py STORE COUNT SEED [die-after]: with ``die-after`` it kills itself with
-SIGKILL while it holds claims, after that many purchases. It starts when it may read a line.
+SIGKILL while it holds claims, after that many purchases. It starts when it may read a line, says
+``claimed`` when it holds its first claims, and buys them when it may read another.
 """
 
 import os
@@ -21,10 +22,14 @@ def main(path: str, count: int, seed: int, die_after: int | None = None) -> None
     sys.stdin.readline()
     keys = [cache_key({"n": number}) for number in range(count)]
     todo = {key: number for number, key in enumerate(keys)}
-    rng, bought = random.Random(seed), 0
+    rng, bought, first = random.Random(seed), 0, True
     while todo:
         batch = rng.sample(sorted(todo), min(25, len(todo)))
         claims = cache.claim(batch)
+        if first:
+            print("claimed", flush=True)
+            sys.stdin.readline()
+            first = False
         for key, value in claims.ready.items():
             assert value == {"text": str(todo.pop(key))}, (key, value)
         for key in claims.mine:

@@ -145,13 +145,21 @@ def start_worker(path: Path, count: int, *arguments: str) -> subprocess.Popen[st
     return worker
 
 
+def let_go(worker: subprocess.Popen[str]) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+
+
 def run_workers(path: Path, count: int) -> list[list[int]]:
-    """What two processes bought that started together."""
+    """What two processes bought, each holding claims before either buys."""
     workers = [start_worker(path, count, seed) for seed in ("1", "2")]
     for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("\n")
-        worker.stdin.flush()
+        let_go(worker)
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "claimed\n"
+    for worker in workers:
+        let_go(worker)
     outputs = [worker.communicate()[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     return [[int(line) for line in output.split()] for output in outputs]

@@ -80,7 +80,7 @@ def test_a_blind_model(store, capsys, tmp_path):
     assert "blind" in sentence
 
 
-def own_data(folder: Path, image: bytes | None, records: int = 4) -> Path:
+def own_data(folder: Path, image: bytes | None, records: int = 8) -> Path:
     """A data set of one's own in the form of docs/data.md; its image holds ``image``."""
     folder.mkdir()
     rows = [
