@@ -8,6 +8,11 @@ and given advantage 0. Other baselines and spreads are measured over the whole p
 policy's actions alone. Then nothing bounds A any more: a kept group without spread keeps the bare
 difference instead of dividing by 1e-4, and |A| never exceeds sqrt(G), above which the kept
 group's own formula cannot rise.
+
+One pair has another bound: `kept` with `none` is TRL's `scale_rewards="none"` to the bit, in units
+of the reward and not of a spread, so |A| <= (1 - 1/G) (max - min of the kept rewards). That is
+below sqrt(G) as long as rewards span no more than sqrt(G); a reward of another size scales the
+update with it.
 """
 
 from __future__ import annotations

@@ -72,13 +72,17 @@ def proposal_ratio_sequence(
     *,
     truncate: float = 2.0,
 ) -> TokenWeight:
-    """The product of pi / q over the action, at most ``truncate``, on each of its tokens."""
+    """w = sg(min(product over the action of pi / q, ``truncate``)), as w pi / sg(pi) per token.
+
+    The gradient is w times that of the action's log-likelihood: truncated importance sampling. An
+    action counts once however many tokens it has, as a policy row does, and an action beyond
+    the truncation still pulls, with the weight ``truncate``.
+    """
     q_logp = _known(q_logp, "proposal_ratio_sequence")
-    log_product_B1 = ((logp - q_logp) * mask).sum(-1, keepdim=True)
-    # Truncated as a logarithm: exp of a long action overflows, and its gradient would be NaN.
+    log_product_B1 = ((logp.detach() - q_logp) * mask).sum(-1, keepdim=True)
+    # Truncated as a logarithm: exp of a long action overflows.
     product_B1 = torch.exp(log_product_B1.clamp(max=math.log(truncate))).clamp(max=truncate)
-    # Spread over the T tokens so that a per-sequence mean gives the product itself.
-    ratio = product_B1.expand_as(logp)
+    ratio = product_B1 * torch.exp(logp - logp.detach())
     return TokenWeight(ratio, torch.ones_like(q_logp), clipped=False)
 
 

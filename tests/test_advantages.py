@@ -102,6 +102,32 @@ def test_the_bound(rewards, baseline, scale, data):
     assert all(math.isfinite(a) and abs(a) <= math.sqrt(len(kept)) + 1e-5 for a in result)
 
 
+@given(REWARDS, st.floats(0.1, 100))
+@settings(max_examples=300, deadline=None)
+def test_the_bound_in_units_of_the_reward(rewards, size):
+    """`kept` with `none`: a mean of G lies no further from a value than (1 - 1/G) of the range."""
+    scaled = [size * reward for reward in rewards]
+    kept = list(range(len(scaled)))
+    result = compute_advantages(scaled, kept, [True] * len(kept), scale_rewards="none")
+    known = [reward for reward in scaled if not math.isnan(reward)]
+    bound = (1 - 1 / len(known)) * (max(known) - min(known)) if known else 0.0
+    assert all(math.isfinite(a) and abs(a) <= bound + 1e-4 * size for a in result)
+
+
+def test_the_bound_in_units_of_the_reward_is_reached():
+    # One right of four, worth 100: mean 25, and the right one lies 75 = (1 - 1/4) 100 above it.
+    result = compute_advantages([100, 0, 0, 0], [0, 1, 2, 3], [True] * 4, scale_rewards="none")
+    assert result == pytest.approx([75.0, -25.0, -25.0, -25.0])
+
+
+@pytest.mark.parametrize("baseline", ["pool", "policy"])
+def test_other_baselines_are_cut_without_a_spread_too(baseline):
+    rewards, is_policy = [0.0, 0.0, 50.0, 100.0], [True, True, False, False]
+    result = compute_advantages(rewards, [2, 3], is_policy, baseline=baseline, scale_rewards="none")
+    assert result == pytest.approx([min(math.sqrt(2), {"pool": 12.5, "policy": 50}[baseline]),
+                                    math.sqrt(2)])  # fmt: skip
+
+
 def test_rounding_of_equal_rewards_is_no_spread():
     # Eleven rewards of 0.1 have a float32 standard deviation above 0; the difference stays bare.
     rewards, is_policy = [0.0] * 11 + [0.1] * 11, [True] * 11 + [False] * 11

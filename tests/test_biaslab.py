@@ -220,7 +220,7 @@ def test_drawing_groups_agrees_and_would_notice():
 def test_anchors_hold():
     broken = [anchor for anchor in study.anchors() if not anchor.holds]
     assert not broken
-    assert len(study.anchors()) == 15
+    assert len(study.anchors()) == 16
     assert not replace(study.anchors()[2], expected=1.0).holds
 
 

@@ -359,9 +359,8 @@ def ref_token(
         return x / q[t], 1.0, True, x / q[t]
     if name == "proposal_ratio_sequence":
         whole = product([a / b for a, b in zip(pi, q, strict=True)])
-        if whole > limit:
-            return limit, 1.0, False, 0.0
-        return whole, 1.0, False, len(pi) * whole  # every token's weight holds this token
+        weight = min(whole, limit)  # a constant: truncated importance sampling
+        return weight, 1.0, False, weight
     if name == "decoupled":
         return x / o, min(o / q[t], limit), True, x / o
     if name == "shaped":
@@ -443,7 +442,6 @@ def test_weights(name: str, drawn: tuple[list[Row], int], limit: float, gamma: f
         for t in range(len(row.pi)):
             ratio, factor, clipped, slope = ref_token(name, *row[:3], t, limit, gamma)
             assume(not clipped or min(abs(ratio - 1 + EPS_LOW), abs(ratio - 1 - EPS_HIGH)) > 1e-9)
-            assume(name != "proposal_ratio_sequence" or abs(ratio / limit - 1) > 1e-9 or not slope)
             value, moves = ref_objective(ratio, factor * row.advantage, clipped)
             expected = slope * factor * row.advantage if moves else 0.0
             assert weight.clipped == clipped
@@ -466,11 +464,11 @@ def test_every_weighting_has_a_second_implementation() -> None:
 
 
 def test_a_long_action_keeps_a_finite_gradient() -> None:
-    """1000 tokens at log pi/q = 0.1: the product overflows float32 and is cut to 2, slope 0."""
+    """1000 tokens at log pi/q = 0.1: the product overflows float32 and is cut to 2."""
     logp = torch.full((1, 1000), -0.1, requires_grad=True)
     q, mask = torch.full((1, 1000), -0.2), torch.ones(1, 1000)
     weight = WEIGHTINGS["proposal_ratio_sequence"](logp, logp.detach(), q, mask)
     value = objective(weight, torch.ones(1, 1), EPS_LOW, EPS_HIGH).mean()
     (slope,) = torch.autograd.grad(value, logp)
     assert value.item() == 2.0
-    assert slope.abs().max().item() == 0.0
+    torch.testing.assert_close(slope, torch.full((1, 1000), 2.0 / 1000))
