@@ -11,6 +11,7 @@ import pytest
 
 from ekipl_lab.benchmarks import load_sample, load_samples
 from ekipl_lab.benchmarks.chains import CHAIN_STYLES, check_chain, write_chain
+from ekipl_lab.benchmarks.counting import skills
 from ekipl_lab.benchmarks.counting.query import Query, answer_of, question_text
 from ekipl_lab.benchmarks.counting.scene import (
     HELD_OUT_PAIRS,
@@ -227,15 +228,50 @@ def test_short_chains_are_short() -> None:
     assert sorted(lengths)[int(0.95 * len(lengths))] <= 36
 
 
-def test_sub_skills_are_scored_by_their_answer() -> None:
-    for family in ("caption", "at", "where", "match_text"):
+SKILLS = ("caption", "at", "material", "where", "match_text")
+
+
+@pytest.mark.parametrize("style", CHAIN_STYLES)
+def test_sub_skills_are_scored_by_their_answer(style: str) -> None:
+    for family in SKILLS:
         for sample in load_samples(
-            "mini", task="counting", split="train", limit=20, families=[family]
+            "mini", task="counting", split="train", limit=40, families=[family]
         ):
-            right = write_chain(sample, rng=RNG)
-            assert right == f"<think> look . </think><answer>{sample.answer}</answer>"
-            wrong = check_chain(sample, write_chain(sample, fault="wrong_answer", rng=RNG))
-            assert check_chain(sample, right).answer_correct and not wrong.answer_correct
+            right = check_chain(sample, write_chain(sample, style=style, rng=RNG))
+            assert right.answer_correct and right.answer_supported and not right.unread
+            assert right.sound is (style == "walk" and family != "caption")
+            for fault in ("wrong_answer", "wrong_chain"):
+                wrong = check_chain(sample, write_chain(sample, style=style, fault=fault, rng=RNG))
+                assert not wrong.answer_correct and not wrong.sound and not wrong.unread
+                assert bool(wrong.false_steps) is right.sound
+
+
+SKILL_CHAINS = {
+    "at": ("p7 small red cube .", "small red cube", True),
+    "at, other cell": ("p2 small red cube .", "small red cube", False),
+    "at, wrong word": ("p7 small red ball .", "small red ball", False),
+    "material": ("p7 shiny .", "shiny", True),
+    "where": ("p2 red yes , p7 red yes , p9 blue no , p16 green no .", "p2 p7", True),
+    "where, wrong flag": ("p2 red yes , p7 red no , p9 blue no , p16 green no .", "p2", False),
+    "where, one left out": ("p2 red yes , p7 red yes , p9 blue no .", "p2 p7", False),
+    "where, one twice": (
+        "p2 red yes , p2 red yes , p7 red yes , p9 blue no , p16 green no .",
+        "p2 p7",
+        False,
+    ),
+    "match_text": ("red yes , red yes , blue no , green no .", "yes yes no no", True),
+    "match_text, wrong word": ("red yes , red yes , red yes , green no .", "yes yes yes no", False),
+}
+
+
+@pytest.mark.parametrize("name", SKILL_CHAINS)
+def test_sub_skill_chains_by_hand(name: str) -> None:
+    form = name.split(",")[0]
+    think, answer, sound = SKILL_CHAINS[name]
+    facts = {"form": form} | ({"cell": 7} if form in ("at", "material") else {"predicate": ["red"]})
+    report = skills.check(SCENE, facts, think, answer)
+    assert report.sound is sound and report.unread == ()
+    assert skills.check(SCENE, facts, "as you like", answer).unread == ("as you like",)
 
 
 def test_sub_skill_answers_by_hand() -> None:

@@ -220,9 +220,14 @@ def test_sub_skills_by_hand() -> None:
         for sample in load_samples(
             "mini", task="transformation", split="train", limit=15, families=[family]
         ):
-            assert check_chain(sample, write_chain(sample, rng=RNG)).answer_correct
-            wrong = write_chain(sample, fault="wrong_answer", rng=RNG)
-            assert not check_chain(sample, wrong).answer_correct
+            for style in CHAIN_STYLES:
+                right = check_chain(sample, write_chain(sample, style=style, rng=RNG))
+                assert right.answer_correct and right.answer_supported and not right.unread
+                assert right.sound is (style == "facts" and family != "caption")
+                text = write_chain(sample, style=style, fault="wrong_answer", rng=RNG)
+                wrong = check_chain(sample, text)
+                assert not wrong.answer_correct and not wrong.sound
+                assert bool(wrong.false_steps) is right.sound
             assert len(sample.images) == (0 if family.endswith("text") else 2)
     step = load_sample("mini/transformation/train/s0/step_text/000004")
     start, end = step.question.removesuffix("?").split(" to ")

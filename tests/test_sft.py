@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from ekipl_lab.benchmarks import load_samples
+from ekipl_lab.benchmarks.geometry.task import label_places
 from ekipl_lab.benchmarks.mini import iterate
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.policies import as_policy, build_tiny_policy, load_policy
@@ -15,6 +20,7 @@ from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.training.sft import WarmStart, rate_factor, run_sft
 from ekipl_lab.training.sft_config import SFTConfig, Stage, load_sft_config, sft_config_from
 from ekipl_lab.training.sft_data import BatchEncoder, Example, ExampleStream, parse_mixture
+from ekipl_lab.training.sft_labels import patch_labels, with_backdrop
 from ekipl_lab.training.sft_model import PatchHead, encode_images, forward, mrope_positions
 from ekipl_lab.types import Sample
 
@@ -38,7 +44,6 @@ def config(folder: Path, **changes: object) -> SFTConfig:
             "warmup": 0,
             "batch_size": 4,
             "patch_loss": 0.1,
-            "list_loss": 1.0,
             "mixture": {"where": 1, "match_text": 1, "count_one:walk": 1},
         },
     ]
@@ -148,17 +153,34 @@ def test_patch_head_by_hand() -> None:
     assert right.tolist() == [0.5, 0.5, 0.0]
 
 
-def test_what_is_still_to_be_listed() -> None:
-    policy = as_policy(*build_tiny_policy("nano", 0))
-    text = "<think> red : p2 p7 , so 2 . ball : none , so 0 .</think><answer>2 0</answer>"
-    batch = BatchEncoder(policy.processor).encode([Example(examples(1)[0].sample, text)], {})
-    names = policy.processor.tokenizer.convert_ids_to_tokens(batch.input_ids[0])
-    told = {
-        (name, tuple(cells.nonzero()[:, 0].tolist()))
-        for name, here, cells in zip(names, batch.listing[0], batch.listed[0], strict=True)
-        if here
-    }
-    assert told == {("Ġ:", (1, 6)), ("Ġp2", (6,)), ("Ġp7", ()), ("Ġ:", ()), ("<answer>", ())}
+def test_geometry_patches_are_labelled_with_what_is_written_there() -> None:
+    (sample,) = load_samples("mini", task="geometry", split="train", limit=1, families=["read"])
+    labels = patch_labels([sample], (4, 4))
+    assert labels.shape == (1, 1, 16, 3)
+    characters = "0123456789x "
+    written = {"".join(characters[c] for c in row).strip() for row in labels[0, 0] if row[0] >= 0}
+    assert written == set(sample.answer.split())
+    for text, x, y in label_places(sample.metadata):
+        patch = labels[0, 0, int(y * 4) * 4 + int(x * 4)]
+        assert "".join(characters[c] for c in patch).strip() == text
+
+
+def test_patches_that_are_no_cells_are_refused() -> None:
+    with pytest.raises(ConfigError, match="16 cells, but the policy has 8 x 8 patches"):
+        patch_labels([examples(1)[0].sample], (8, 8))
+
+
+def test_a_backdrop_changes_the_background_and_nothing_else() -> None:
+    sample = examples(1)[0].sample
+    other = with_backdrop(sample, 56, random.Random(0))
+    assert other.metadata == sample.metadata and other.question == sample.question
+    old, new = (np.asarray(one.images[0], dtype=int) for one in (sample, other))
+    full = {divmod(thing["cell"] - 1, 4) for thing in sample.metadata["scene"]["things"]}
+    for row, column in itertools.product(range(4), repeat=2):
+        if all(abs(row - r) > 1 or abs(column - c) > 1 for r, c in full):
+            cell = (slice(row * 14, row * 14 + 14), slice(column * 14, column * 14 + 14))
+            assert (old[cell] != new[cell]).mean() > 0.9
+    assert (old == new).all(-1).any(), "the things themselves are drawn as before"
 
 
 def test_frozen_vision_stays_as_it_is(tmp_path: Path) -> None:

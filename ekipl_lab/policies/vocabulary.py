@@ -26,7 +26,7 @@ QUESTION = (
     "you take away were was leave leaves leaving get gets join joins but match matches matching "
     "against minus plus times over under greater smaller most least sum count Count "
     "counting counted found find Find list List describe Describe scene look Look see it's its "
-    "this these those they so thus hence therefore because since since also still now next kept "
+    "this these those they so thus hence therefore because since also still now next kept "
     "keep gone out drop dropped skip skipped stay stays right wrong answer Answer compare Compare "
     "Suppose suppose When when Take taken make makes made More Fewer Say say Where where for For"
 )
@@ -39,9 +39,14 @@ GEOMETRY = (
     "angle angles degrees degree triangle line right isosceles square rectangle length width "
     "height base side hypotenuse area perimeter point points label labels value values given "
     "missing straight Pythagoras legs leg root squared half product parallelogram quadrilateral "
+    "diagonal full turn up Read read figure says picture pictures Second goes turns "
     "unit units cm deg choose Choose option options choice equals known unknown opposite adjacent"
 )
-FIRST = "yes no none equal same different more fewer true false unchanged acute obtuse things"
+FIRST = (
+    "yes no none equal same different more fewer true false unchanged acute obtuse things color "
+    "size shape material position front behind left right front_left front_right behind_left "
+    "behind_right line rectangle triangle quadrilateral parallelogram diagonal point root sides"
+)
 CALLS = "change_size change_color change_material change_shape change_position"
 ROLES = "p o x y z user assistant system step Step"
 LETTERS = " ".join("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")

@@ -25,13 +25,12 @@ from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import load_policy, save_policy
 from ekipl_lab.training.sft_config import SFTConfig, Stage, load_sft_config
 from ekipl_lab.training.sft_data import (
-    CELLS,
     BatchEncoder,
     ExampleStream,
-    cell_classes,
     parse_mixture,
 )
-from ekipl_lab.training.sft_model import Batch, ListHead, PatchHead, encode_images, forward
+from ekipl_lab.training.sft_labels import patch_classes
+from ekipl_lab.training.sft_model import Batch, PatchHead, encode_images, forward
 from ekipl_lab.training.sft_state import (
     Progress,
     load_state,
@@ -75,9 +74,8 @@ class WarmStart:
         places = self.encoder.grid[0] * self.encoder.grid[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.patch_head = PatchHead(width, places, cell_classes(config.task))
-            self.list_head = ListHead(width, CELLS)
-        self.parts = {"model": self.model, "patch": self.patch_head, "list": self.list_head}
+            self.patch_head = PatchHead(width, places, patch_classes(config.task))
+        self.parts = {"model": self.model, "patch": self.patch_head}
         self.stage_number, self.step, self.seconds = 0, 0, 0.0
         self.fingerprint = fingerprint(config)
         self.model.train()
@@ -93,7 +91,7 @@ class WarmStart:
         config, stage = self.config, self.stage
         drills = parse_mixture(stage.mixture, config.task, CHAIN_STYLES)
         seed = config.seed * 1000 + self.stage_number
-        self.stream = ExampleStream(config.task, drills, seed, config.image_size)
+        self.stream = ExampleStream(config.task, drills, seed, config.image_size, config.backdrops)
         part = self.model.model.visual if stage.kind == "vision" else self.model
         embeddings = self.model.get_input_embeddings().weight
         self.model.model.visual.requires_grad_(not stage.freeze_vision)
@@ -101,7 +99,7 @@ class WarmStart:
         matrices = [p for p in trained if p.ndim == 2 and p is not embeddings]
         chosen = {id(p) for p in matrices}
         rest = [p for p in trained if id(p) not in chosen]
-        rest += [*self.patch_head.parameters(), *self.list_head.parameters()]
+        rest += list(self.patch_head.parameters())
         self.parameters = matrices + rest
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(
@@ -154,12 +152,8 @@ class WarmStart:
             loss, features = output.loss, output.features
             weight = 0.0 if stage.freeze_vision else stage.patch_loss
             numbers["text_loss"] = loss.item()
-            if stage.list_loss > 0 and batch.listing is not None and batch.listed is not None:
-                list_loss, right = self.list_head.loss(output.inner, batch.listing, batch.listed)
-                loss = loss + stage.list_loss * list_loss
-                numbers |= {"list_loss": list_loss.item(), "list_right": right.item()}
-        if features is not None and batch.cell_labels is not None and weight > 0:
-            patch_loss, shares = self.patch_head.loss(features, batch.cell_labels)
+        if features is not None and batch.patch_labels is not None and weight > 0:
+            patch_loss, shares = self.patch_head.loss(features, batch.patch_labels)
             loss = loss + weight * patch_loss
             numbers |= {"patch_loss": patch_loss.item(), "patch_right": shares.min().item()}
         return loss, numbers

@@ -22,8 +22,8 @@ class Stage(_Strict):
     thing in each patch; ``text`` trains everything on completions. ``matrix_lr`` is Muon's rate for
     two-dimensional weights, ``rest_lr`` AdamW's for embeddings, biases, norms and the patch
     convolution. The rate warms up over ``warmup`` steps and falls linearly to ``final`` of itself.
-    ``patch_loss`` keeps the per-patch loss beside the completions; ``list_loss`` weighs the loss of
-    the head that foretells the cells of a list; ``freeze_vision`` leaves the vision tower alone.
+    ``patch_loss`` keeps the per-patch loss beside the completions; ``freeze_vision`` leaves the
+    vision tower alone.
     ``token_weights`` raises the loss weight of single tokens. ``mixture``: family or
     ``family:style`` -> share.
     """
@@ -37,7 +37,6 @@ class Stage(_Strict):
     warmup: int = Field(default=50, ge=0)
     final: float = Field(default=0.03, ge=0, le=1)
     patch_loss: float = Field(default=0.0, ge=0)
-    list_loss: float = Field(default=0.0, ge=0)
     freeze_vision: bool = False
     token_weights: dict[str, float] = Field(default_factory=dict)
     mixture: dict[str, float]
@@ -46,7 +45,9 @@ class Stage(_Strict):
 class SFTConfig(_Strict):
     """A warm start: which policy, from which seed, through which stages, into which folder.
 
-    ``work_dir`` holds the resumable state; ``output`` gets the finished policy.
+    ``work_dir`` holds the resumable state; ``output`` gets the finished policy. ``backdrops`` is
+    the share of counting pictures that get a random background, so that sight does not hang on
+    the four backgrounds of the train split.
     """
 
     name: str
@@ -55,6 +56,7 @@ class SFTConfig(_Strict):
     size: str = "demo"
     image_size: int = 56
     patch_size: int = 14
+    backdrops: float = Field(default=0.0, ge=0, le=1)
     weight_decay: float = 0.01
     clip: float = 1.0
     threads: int = 1

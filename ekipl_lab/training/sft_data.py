@@ -22,15 +22,12 @@ from PIL import Image
 
 from ekipl_lab.benchmarks.base import SampleKey
 from ekipl_lab.benchmarks.chains import write_chain
-from ekipl_lab.benchmarks.counting.scene import ATTRIBUTES, cell_labels, scene_from_json
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.policies.tokenizer import ASSISTANT, IMAGE, USER, VISION_END, VISION_START
+from ekipl_lab.training.sft_labels import patch_labels, with_backdrop
 from ekipl_lab.training.sft_model import Batch
 from ekipl_lab.types import Sample
-
-#: Cells that a token names, p1 .. p16.
-CELLS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +66,16 @@ def parse_mixture(mixture: Mapping[str, float], task: str, styles: Sequence[str]
 class ExampleStream:
     """Examples of one stage by index."""
 
-    def __init__(self, task: str, drills: Sequence[Drill], seed: int, image_size: int) -> None:
+    def __init__(
+        self,
+        task: str,
+        drills: Sequence[Drill],
+        seed: int,
+        image_size: int,
+        backdrops: float = 0.0,
+    ) -> None:
         self._task, self._seed, self._size = MINI_TASKS[task], seed, image_size
+        self._backdrops = backdrops
         self._drills = list(drills)
         self._by_images = {
             flag: [d for d in drills if self._task.families[d.family].images is flag]
@@ -89,6 +94,8 @@ class ExampleStream:
             drill = rng.choices(drills, weights)[0]
             key = SampleKey(self._task.name, "train", self._seed, drill.family, index)
             sample = self._task.build(key, self._size)
+            if sample.images and rng.random() < self._backdrops:
+                sample = with_backdrop(sample, self._size, rng)
             examples.append(Example(sample, write_chain(sample, style=drill.style, rng=rng)))
         return examples
 
@@ -108,13 +115,6 @@ class BatchEncoder:
             token: tokenizer.convert_tokens_to_ids(token)
             for token in (USER, ASSISTANT, IMAGE, VISION_START, VISION_END)
         }
-        self._cells = {
-            tokenizer(form).input_ids[0]: cell
-            for cell in range(CELLS)
-            for form in (f"p{cell + 1}", f" p{cell + 1}")
-        }
-        self._openers = {tokenizer(text).input_ids[0] for text in (" :", "<answer>")}
-        self._stops = {tokenizer(text).input_ids[0] for text in (" .", "</answer>", "</think>")}
 
     def patches(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """The (P, 3*p*p) patches of an image of the policy's own size, values -1 to 1."""
@@ -153,38 +153,5 @@ class BatchEncoder:
                 for example in examples
             ]
             patches = torch.from_numpy(np.stack(stacked))
-        labels = _labels(examples) if images else None
-        listing, listed = self._lists(rows, starts, length)
-        return Batch(patches, input_ids, target_weights, labels, listing, listed)
-
-    def _lists(
-        self, rows: Sequence[Sequence[int]], starts: Sequence[int], length: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where a completion lists cells, and which of them are still to come in that sentence."""
-        listing = torch.zeros(len(rows), length, dtype=torch.bool)
-        listed = torch.zeros(len(rows), length, CELLS)
-        for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
-            ahead: set[int] = set()
-            for place in range(len(row) - 1, start - 1, -1):
-                token = row[place]
-                if token in self._stops:
-                    ahead = set()
-                elif token in self._openers or token in self._cells:
-                    listing[number, place] = True
-                    listed[number, place, list(ahead)] = 1.0
-                if token in self._cells:
-                    ahead.add(self._cells[token])
-        return listing, listed
-
-
-def cell_classes(task: str) -> tuple[int, ...]:
-    """Classes per attribute of the dense labels of a task."""
-    return tuple(len(values) for values in ATTRIBUTES.values()) if task == "counting" else (1,)
-
-
-def _labels(examples: Sequence[Example]) -> torch.Tensor | None:
-    """Dense labels (B, 1, P, K) where the task has them (counting); None otherwise."""
-    if examples[0].sample.task != "counting":
-        return None
-    scenes = [scene_from_json(example.sample.metadata["scene"]) for example in examples]
-    return torch.from_numpy(np.stack([cell_labels(scene) for scene in scenes]))[:, None]
+        labels = patch_labels([e.sample for e in examples], self.grid) if images else None
+        return Batch(patches, input_ids, target_weights, labels)

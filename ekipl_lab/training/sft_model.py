@@ -21,17 +21,13 @@ class Batch:
 
     ``patches`` (B, images, P, C*p*p); ``input_ids`` (B, L) with image placeholders;
     ``target_weights`` (B, L): the loss weight of predicting the token at that place, 0 in prompts
-    and padding. ``cell_labels`` (B, images, P, K) or None: classes per patch, -1 for none.
-    ``listing`` (B, L) marks the places where a list of cells goes on, ``listed`` (B, L, cells) the
-    cells that are still to be named there.
+    and padding. ``patch_labels`` (B, images, P, K) or None: classes per patch, -1 for none.
     """
 
     patches: Tensor | None
     input_ids: Tensor
     target_weights: Tensor
-    cell_labels: Tensor | None = None
-    listing: Tensor | None = None
-    listed: Tensor | None = None
+    patch_labels: Tensor | None = None
 
 
 def encode_images(visual: Any, patches: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -84,11 +80,10 @@ def mrope_positions(images: int, grid: tuple[int, int], length: int) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class Output:
     """``loss``: weighted mean cross-entropy of the completions. ``features`` (B, I, P, hidden) of
-    the images or None. ``inner`` (B, L, hidden): what goes into the last layer."""
+    the images or None."""
 
     loss: Tensor
     features: Tensor | None
-    inner: Tensor
 
 
 def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> Output:
@@ -114,7 +109,6 @@ def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> Output:
         inputs_embeds=embeddings,
         position_ids=positions[:, None].expand(-1, len(embeddings), -1),
         use_cache=False,
-        output_hidden_states=True,
     )
     hidden = output.last_hidden_state
     weights = batch.target_weights[:, 1:]
@@ -123,7 +117,7 @@ def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> Output:
     losses = functional.cross_entropy(logits, batch.input_ids[:, 1:][chosen], reduction="none")
     kept = weights[chosen]
     loss = (losses * kept).sum() / kept.sum()
-    return Output(loss, features, output.hidden_states[-2])
+    return Output(loss, features)
 
 
 class PatchHead(nn.Module):
@@ -152,21 +146,3 @@ class PatchHead(nn.Module):
             total = total + functional.cross_entropy(scores, target)
             right.append(scores.argmax(-1) == target)
         return total, torch.stack([flags.float().mean() for flags in right]).detach()
-
-
-class ListHead(nn.Module):
-    """A throw-away linear head: while cells are being listed, which are still to come?
-
-    It reads what goes into the last layer, so that matching things against a question is learned
-    for all cells at once, and not one listed cell after the other.
-    """
-
-    def __init__(self, hidden: int, cells: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(hidden, cells)
-
-    def loss(self, inner: Tensor, listing: Tensor, listed: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean binary cross-entropy per cell, and the share of places with every cell right."""
-        scores, target = self.linear(inner[listing]), listed[listing]
-        right = ((scores > 0) == (target > 0.5)).all(-1).float().mean()
-        return functional.binary_cross_entropy_with_logits(scores, target), right.detach()

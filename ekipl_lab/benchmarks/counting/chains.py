@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ekipl_lab.benchmarks.counting import skills
 from ekipl_lab.benchmarks.counting.query import (
     Predicate,
     Query,
@@ -42,7 +43,6 @@ from ekipl_lab.benchmarks.counting.scene import (
     Scene,
     Thing,
     all_looks,
-    describe,
     scene_from_json,
 )
 from ekipl_lab.benchmarks.report import completion
@@ -76,7 +76,7 @@ def write(sample: Sample, style: str, fault: str, rng: random.Random) -> str:
     facts = sample.metadata["query"]
     scene = scene_from_json(sample.metadata["scene"])
     if facts["form"] not in ("counts", "compare"):
-        return _write_skill(sample, scene, facts, fault, rng)
+        return _write_skill(scene, facts, style, fault, rng)
     truth = Belief(scene, query_from_json(facts))
     if fault == "none":
         return completion(_STYLES[style](truth, rng), truth.answer)
@@ -269,28 +269,15 @@ def _harmless(truth: Belief, rng: random.Random) -> Belief:
 
 
 def _write_skill(
-    sample: Sample, scene: Scene, facts: Mapping[str, Any], fault: str, rng: random.Random
+    scene: Scene, facts: Mapping[str, Any], style: str, fault: str, rng: random.Random
 ) -> str:
-    """Sub-skills have no chain, only a word to fill it, and the answer (altered for any fault)."""
-    answer = sample.answer if fault == "none" else _wrong_skill(sample, scene, facts, rng)
-    return completion("look .", answer)
-
-
-def _wrong_skill(sample: Sample, scene: Scene, facts: Mapping[str, Any], rng: random.Random) -> str:
-    if facts["form"] == "match_text":
-        flags = sample.answer.split()
-        place = rng.randrange(len(flags))
-        flags[place] = "no" if flags[place] == "yes" else "yes"
-        return " ".join(flags)
-    if facts["form"] == "where":
-        wrong = rng.choice([cell for cell in CELLS if f"p{cell}" not in sample.answer.split()])
-        return f"p{wrong}"
-    while True:
-        other = _altered(scene, rng)
-        if facts["form"] == "caption":
-            text = describe(other)
-        else:
-            look = rng.choice(all_looks(True))
-            text = f"{look.size} {look.colour} {look.shape}"
-        if text != sample.answer:
-            return text
+    """A sub-skill's completion; for any fault one that a false belief leads to (wrong answer)."""
+    truth = answer = skills.answer_of(scene, facts)
+    if fault != "none" and facts["form"] == "match_text":
+        answer = skills.mistaken(truth, rng)
+    while fault != "none" and answer == truth:
+        belief = _altered(scene, rng)
+        if facts["form"] != "material" or belief.at(facts["cell"]) is not None:
+            answer = skills.answer_of(belief, facts)
+            scene = belief if answer != truth else scene
+    return completion(skills.think(scene, facts, style, answer), answer)

@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ekipl_lab.benchmarks.counting import skills
 from ekipl_lab.benchmarks.counting.query import (
     Predicate,
     Query,
@@ -70,9 +71,9 @@ def check(sample: Sample, text: str) -> ChainReport:
     answer = " ".join(answer.replace(",", " , " if "," in sample.answer else " ").split())
     correct = answer == sample.answer
     facts = sample.metadata["query"]
-    if facts["form"] not in ("counts", "compare"):
-        stray = () if set(think.split()) <= _FILLERS | {"."} else (think,)
-        return ChainReport((), (), stray, answer, correct, correct)
+    if facts["form"] in skills.FORMS:
+        scene = scene_from_json(sample.metadata["scene"])
+        return skills.check(scene, facts, think.lower(), answer)
     ledger = _Ledger(scene_from_json(sample.metadata["scene"]), query_from_json(facts))
     unread = _read(ledger, think)
     counts = [ledger.claimed.get(predicate) for predicate in ledger.query.count]

@@ -15,8 +15,10 @@ RGB = {
     "purple": (152, 52, 190),
     "cyan": (44, 200, 212),
 }
-#: (top, bottom, stripe period); the first four are in-domain, the others are not.
-_BACKGROUNDS = (
+#: (top, bottom, stripe period) of a background, colours as 0 to 255.
+Backdrop = tuple[tuple[int, int, int], tuple[int, int, int], int]
+#: The first four are in-domain, the others are not.
+_BACKGROUNDS: tuple[Backdrop, ...] = (
     ((232, 232, 232), (214, 214, 214), 0),
     ((238, 236, 230), (218, 216, 210), 0),
     ((224, 228, 234), (204, 208, 216), 0),
@@ -29,9 +31,12 @@ _SCALE = {"large": 1.0, "small": 0.6}
 _FINISH = {"matte": "flat", "shiny": "gloss"}
 
 
-def render(scene: Scene, size: int) -> Image.Image:
-    """The scene as an RGB image of ``size`` x ``size`` pixels; lower things are in front."""
-    image = gradient(*_BACKGROUNDS[scene.background], size).copy()
+def render(scene: Scene, size: int, backdrop: Backdrop | None = None) -> Image.Image:
+    """The scene as an RGB image of ``size`` x ``size`` pixels; lower things are in front.
+
+    ``backdrop`` replaces the scene's own background (for training a sight that does not need it).
+    """
+    image = gradient(*(backdrop or _BACKGROUNDS[scene.background]), size).copy()
     side = sprite_side(size)
     for thing in scene.things:
         row, column = divmod(thing.cell - 1, GRID)

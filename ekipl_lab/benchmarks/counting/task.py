@@ -8,29 +8,17 @@ to six; out of domain also 4, seven or eight. It cycles with the index: every pr
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 
 from ekipl_lab.benchmarks.base import MINI_VERSION, Family, MiniTask, SampleKey
-from ekipl_lab.benchmarks.counting.query import (
-    Query,
-    answer_of,
-    matches,
-    noun,
-    question_text,
-)
+from ekipl_lab.benchmarks.counting import skills
+from ekipl_lab.benchmarks.counting.query import Query, answer_of, question_text
 from ekipl_lab.benchmarks.counting.render import render
 from ekipl_lab.benchmarks.counting.sampling import LEVELS, draw_free_scene, draw_scene
 from ekipl_lab.benchmarks.counting.scene import (
-    ATTRIBUTES,
-    CELLS,
-    COLOURS,
-    SHAPES,
-    SIZES,
-    Scene,
     canonical,
     describe,
     scene_from_json,
@@ -54,6 +42,7 @@ _ALL = (
     Family("count_one", "guessable", "How many red things?"),
     Family("caption", "sub_skill", "List all things."),
     Family("at", "sub_skill", "What is at p5?"),
+    Family("material", "sub_skill", "Is p5 matte or shiny?"),
     Family("where", "sub_skill", "Where are red things?"),
     Family("match_text", "sub_skill", "large red ball, small blue cube: red?", images=False),
     Family(
@@ -85,10 +74,10 @@ def draft(key: SampleKey) -> Sample:
     rng = rng_for("mini", MINI_VERSION, key.task, key.split, key.seed, key.family, key.index)
     level = LEVELS[difficulty_of(key)]
     facts: dict[str, Any]
-    if key.family in ("caption", "at", "where", "match_text"):
+    if key.family in skills.FORMS:
         scene = draw_free_scene(rng, level, key.split, _shift(key))
-        question, answer, facts = _SKILLS[key.family](rng, scene)
-        answer_type = "text"
+        question, facts = skills.draw(rng, key.family, scene)
+        answer, answer_type = skills.answer_of(scene, facts), "text"
     else:
         wanted = "count_pair" if key.family == "count_text" else key.family
         scene, query = draw_scene(rng, wanted, level, key.split, _shift(key))
@@ -124,43 +113,6 @@ def _answer_type(query: Query) -> str:
     if query.form == "compare":
         return "text"
     return "number" if len(query.count) == 1 else "numbers"
-
-
-def _caption(rng: random.Random, scene: Scene) -> tuple[str, str, dict[str, Any]]:
-    return "List all things.", describe(scene), {"form": "caption"}
-
-
-def _at(rng: random.Random, scene: Scene) -> tuple[str, str, dict[str, Any]]:
-    full = [thing.cell for thing in scene.things]
-    cell = rng.choice(full) if rng.random() < 0.8 else rng.choice(CELLS)
-    look = scene.at(cell)
-    answer = f"{look.size} {look.colour} {look.shape}" if look else "none"
-    return f"What is at p{cell}?", answer, {"form": "at", "cell": cell}
-
-
-def _where(rng: random.Random, scene: Scene) -> tuple[str, str, dict[str, Any]]:
-    kind = rng.choice(("colour", "shape", "size"))
-    if rng.random() < 0.75:
-        thing = rng.choice(scene.things)
-        value = thing.look.values[list(ATTRIBUTES).index(kind)]
-    else:
-        value = rng.choice(ATTRIBUTES[kind])
-    cells = [f"p{thing.cell}" for thing in scene.things if matches(thing.look, (value,))]
-    facts = {"form": "where", "predicate": [value]}
-    return f"Where are {noun((value,))}?", " ".join(cells) or "none", facts
-
-
-def _match_text(rng: random.Random, scene: Scene) -> tuple[str, str, dict[str, Any]]:
-    value = rng.choice(SIZES + COLOURS + SHAPES)
-    if rng.random() < 0.6:
-        look = rng.choice(scene.things).look
-        value = rng.choice((look.size, look.colour, look.shape))
-    listed = ", ".join(f"{t.look.size} {t.look.colour} {t.look.shape}" for t in scene.things)
-    flags = " ".join("yes" if matches(t.look, (value,)) else "no" for t in scene.things)
-    return f"{listed}: {value}?", flags, {"form": "match_text", "predicate": [value]}
-
-
-_SKILLS = {"caption": _caption, "at": _at, "where": _where, "match_text": _match_text}
 
 
 def render_images(metadata: Mapping[str, Any], size: int) -> tuple[Image.Image, ...]:

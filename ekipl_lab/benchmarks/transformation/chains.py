@@ -20,12 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ekipl_lab.benchmarks.report import completion
+from ekipl_lab.benchmarks.transformation import skills
 from ekipl_lab.benchmarks.transformation.sampling import random_call
 from ekipl_lab.benchmarks.transformation.scene import (
-    KIND_OF,
     KINDS,
-    STEPS,
-    VALUES,
     Call,
     Pair,
     Thing,
@@ -50,10 +48,10 @@ class Belief:
 
 def write(sample: Sample, style: str, fault: str, rng: random.Random) -> str:
     """A whole completion for a transformation sample; see ``ekipl_lab.benchmarks.chains``."""
-    if sample.metadata["query"]["form"] != "calls":
-        answer = sample.answer if fault == "none" else _wrong_skill(sample, rng)
-        return completion("look .", answer)
-    pair = pair_from_json(sample.metadata["scene"])
+    pair, facts = pair_from_json(sample.metadata["scene"]), sample.metadata["query"]
+    if facts["form"] in skills.FORMS:
+        answer = sample.answer if fault == "none" else skills.mistaken(sample.answer, rng)
+        return completion(skills.think(pair, facts, style, answer), answer)
     belief = _believing(pair, calls_of(pair))
     if fault == "wrong_answer":
         belief = _misled(pair, rng)
@@ -196,23 +194,3 @@ def _harmless(truth: Belief, rng: random.Random) -> Belief:
     things = list(truth.before)
     things[number] = replace(things[number], cell=wrong)
     return replace(truth, before=tuple(things))
-
-
-def _wrong_skill(sample: Sample, rng: random.Random) -> str:
-    """The answer of a sub-skill with one word replaced by another of its kind."""
-    words = sample.answer.split()
-    places = [place for place, word in enumerate(words) if _others(word)]
-    place = rng.choice(places)
-    words[place] = rng.choice(_others(words[place]))
-    return " ".join(words)
-
-
-def _others(word: str) -> list[str]:
-    """Other words of the same kind: values, cells, directions, or "same" for what changed."""
-    if word in KIND_OF:
-        return [value for value in VALUES[KIND_OF[word]] if value != word]
-    if word in STEPS or word == "same":
-        return [name for name in STEPS if name != word]
-    if word[0] == "p" and word[1:].isdigit():
-        return [f"p{cell}" for cell in range(1, 17) if f"p{cell}" != word]
-    return []

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ekipl_lab.benchmarks.report import ChainReport, split_completion, unreadable
+from ekipl_lab.benchmarks.transformation import skills
 from ekipl_lab.benchmarks.transformation.scene import (
     KIND_OF,
     KINDS,
@@ -60,11 +61,9 @@ def check(sample: Sample, text: str) -> ChainReport:
     if parts is None:
         return unreadable(text)
     think, answer = parts
-    if sample.metadata["query"]["form"] != "calls":
-        stray = () if think in ("look .", "look") else (think,)
-        correct = answer == sample.answer
-        return ChainReport((), (), stray, answer, correct, correct)
-    pair = pair_from_json(sample.metadata["scene"])
+    pair, facts = pair_from_json(sample.metadata["scene"]), sample.metadata["query"]
+    if facts["form"] in skills.FORMS:
+        return skills.check(pair, facts, think.lower(), answer)
     ledger = _Ledger(pair)
     unread = _read(ledger, think)
     given = _calls(answer)

@@ -10,7 +10,6 @@ so; directions stay those of the first picture.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,19 +17,16 @@ from PIL import Image
 
 from ekipl_lab.benchmarks.base import MINI_VERSION, Family, MiniTask, SampleKey
 from ekipl_lab.benchmarks.seeding import rng_for, scene_hash
+from ekipl_lab.benchmarks.transformation import skills
 from ekipl_lab.benchmarks.transformation.render import render
 from ekipl_lab.benchmarks.transformation.sampling import draw_pair
 from ekipl_lab.benchmarks.transformation.scene import (
-    KINDS,
     Pair,
-    Thing,
     answer_text,
     calls_of,
     canonical,
-    direction,
     pair_from_json,
     pair_to_json,
-    shown_after,
 )
 from ekipl_lab.types import Sample
 
@@ -76,8 +72,10 @@ def draft(key: SampleKey) -> Sample:
     family = key.family if FAMILIES[key.family].status == "study" else "change_two"
     pair = draw_pair(rng, family, level + 1, key.split, _view(key))
     question, answer = question_of(pair), answer_text(calls_of(pair))
+    facts: dict[str, Any] = {"form": "calls"}
     if family != key.family:
-        question, answer = _SKILLS[key.family](rng, pair)
+        question, facts = skills.draw(rng, key.family, pair)
+        answer = skills.answer_of(pair, facts)
     metadata: dict[str, Any] = {
         "benchmark": "mini",
         "version": MINI_VERSION,
@@ -86,7 +84,7 @@ def draft(key: SampleKey) -> Sample:
         "shift": "" if pair.view == "same" else pair.view,
         "scene_hash": scene_hash(canonical(pair)),
         "scene": pair_to_json(pair),
-        "query": {"form": "calls" if family == key.family else key.family},
+        "query": facts,
     }
     return Sample(
         id=str(key),
@@ -100,47 +98,6 @@ def draft(key: SampleKey) -> Sample:
         difficulty=level,
         metadata=metadata,
     )
-
-
-def describe(things: tuple[Thing, ...]) -> str:
-    """Things of one picture in raster order: ``p2 small red rubber cube , p7 ...``."""
-    ordered = sorted(things, key=lambda thing: thing.cell)
-    return " , ".join(f"p{thing.cell} {thing.words}" for thing in ordered)
-
-
-def _caption(rng: random.Random, pair: Pair) -> tuple[str, str]:
-    return "List both pictures.", f"{describe(pair.before)} then {describe(shown_after(pair))}"
-
-
-def _find(rng: random.Random, pair: Pair) -> tuple[str, str]:
-    """Cells of one thing in both pictures; it is described as it is before."""
-    number = rng.randrange(len(pair.before))
-    cells = pair.before[number].cell, shown_after(pair)[number].cell
-    view = "" if pair.view == "same" else f" Second picture from the {pair.view}."
-    return f"Where is {pair.before[number].words}?{view}", f"p{cells[0]} p{cells[1]}"
-
-
-def _compare_text(rng: random.Random, pair: Pair) -> tuple[str, str]:
-    number = rng.randrange(len(pair.before))
-    before, after = pair.before[number], pair.after[number]
-    kinds = [kind for kind in KINDS if getattr(before, kind) != getattr(after, kind)]
-    answer = " , ".join(f"{kind} {getattr(after, kind)}" for kind in kinds) or "same"
-    return f"{before.words}, {after.words}: what changed?", answer
-
-
-def _step_text(rng: random.Random, pair: Pair) -> tuple[str, str]:
-    start = rng.randint(1, 16)
-    ends = [cell for cell in range(1, 17) if direction(start, cell) is not None]
-    end = rng.choice(ends)
-    return f"p{start} to p{end}?", direction(start, end) or "same"
-
-
-_SKILLS = {
-    "caption": _caption,
-    "find": _find,
-    "compare_text": _compare_text,
-    "step_text": _step_text,
-}
 
 
 def render_images(metadata: Mapping[str, Any], size: int) -> tuple[Image.Image, ...]:
