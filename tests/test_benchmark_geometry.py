@@ -189,13 +189,28 @@ def test_written_chains_are_what_they_claim(style: str, split: str) -> None:
         assert right.unread == wrong.unread == lucky.unread == ()
 
 
-def test_sub_skills_are_scored_by_their_answer() -> None:
+@pytest.mark.parametrize("style", CHAIN_STYLES)
+def test_sub_skills_are_scored_by_their_answer(style: str) -> None:
     for sample in load_samples(
-        "mini", task="geometry", split="train", limit=30, families=["read", "arith"]
+        "mini", task="geometry", split="train", limit=60, families=["read", "arith"]
     ):
-        assert check_chain(sample, write_chain(sample, rng=RNG)).answer_correct
-        wrong = write_chain(sample, fault="wrong_answer", rng=RNG)
-        assert not check_chain(sample, wrong).answer_correct
+        right = check_chain(sample, write_chain(sample, style=style, rng=RNG))
+        assert right.answer_correct and right.answer_supported and not right.unread
+        assert right.sound is (style == "walk")
+        text = write_chain(sample, style=style, fault="wrong_answer", rng=RNG)
+        wrong = check_chain(sample, text)
+        assert not wrong.answer_correct and not wrong.sound and not wrong.unread
+        assert bool(wrong.false_steps) is right.sound
+
+
+def test_words_have_no_order_of_reading_and_no_places() -> None:
+    (sample,) = load_samples(
+        "mini", task="geometry", split="train", limit=1, families=["solve_text"]
+    )
+    given = sample.question.split(" : ")[1].split(".")[0]
+    for style in ("walk", "facts"):
+        think = write_chain(sample, style=style, rng=RNG).removeprefix("<think> ")
+        assert think.startswith(f"{given} , x ." if "x" in sample.question else f"{given} .")
 
 
 def test_plans_by_hand() -> None:

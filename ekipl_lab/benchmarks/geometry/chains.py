@@ -9,7 +9,9 @@ caption  triangle : 50 , x , 60 . angles add to 180 . 50 + 60 = 110 . 180 - 110 
 wordy    I see a triangle . the labels are 50 and 60 . so 50 + 60 = 110 . ...
 
 ``short`` leaves squares out of Pythagoras (``6 , 8 . 36 + 64 = 100 . root 100 = 10 .``). A choice
-question ends in ``70 is C .`` Wrong answers come from a misread label or a slip in one operation;
+question ends in ``70 is C .`` Without a picture (``solve_text``) the numbers come as the question
+gives them, x last, and no places are named. The sub-skills ``read`` and ``arith`` say ``50 , x ,
+60 .`` and ``50 + 60 = 110 .`` in the style ``walk``, and ``look .`` in the others. Wrong answers come from a misread label or a slip in one operation;
 wrong chains misread a label, or slip twice so that the result is right again.
 """
 
@@ -41,12 +43,16 @@ _KIND_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What a chain claims: labels as read, the numbers used, and the operations done."""
+    """What a chain claims: labels as read, the numbers used, and the operations done.
+
+    ``seen`` is False where the numbers were given in words and no picture was shown.
+    """
 
     figure: Figure
     plan: Plan
     read: tuple[int, ...]
     done: tuple[tuple[int, str, int, int], ...]
+    seen: bool = True
 
     @property
     def results(self) -> tuple[int, ...]:
@@ -73,9 +79,10 @@ def truth_of(figure: Figure) -> Belief:
 def write(sample: Sample, style: str, fault: str, rng: random.Random) -> str:
     """A whole completion for a geometry sample; see ``ekipl_lab.benchmarks.chains``."""
     if sample.metadata["query"]["form"] in ("read", "arith"):
-        return completion("look .", sample.answer if fault == "none" else _wrong_skill(sample, rng))
+        answer = sample.answer if fault == "none" else _wrong_skill(sample, rng)
+        return completion(_skill_chain(sample, style, answer), answer)
     truth = truth_of(figure_from_json(sample.metadata["scene"]))
-    belief = truth
+    belief = truth = replace(truth, seen=sample.metadata["query"]["form"] != "solve_text")
     if fault == "wrong_answer":
         belief = _misled(sample, truth, rng)
     elif fault == "wrong_chain":
@@ -113,6 +120,8 @@ def _equations(belief: Belief, squares: bool) -> list[str]:
 
 def _as_read(belief: Belief) -> list[str]:
     """Labels from left to right as they were read, ``x`` included."""
+    if not belief.seen:
+        return [*map(str, belief.read), *(["x"] if belief.figure.asked != "area" else [])]
     names = [label.text for label in reading_order(belief.figure)]
     for value, seen in zip(belief.figure.values, belief.read, strict=True):
         names[names.index(str(value))] = f"*{seen}"
@@ -128,8 +137,10 @@ def _short(belief: Belief, rng: random.Random) -> str:
 
 
 def _facts(belief: Belief, rng: random.Random) -> str:
-    places = [place_of(label) for label in reading_order(belief.figure)]
-    named = [f"{place} {name}" for place, name in zip(places, _as_read(belief), strict=True)]
+    named = _as_read(belief)
+    if belief.seen:
+        places = [place_of(label) for label in reading_order(belief.figure)]
+        named = [f"{place} {name}" for place, name in zip(places, named, strict=True)]
     return _join([" , ".join(named), *_equations(belief, squares=True)])
 
 
@@ -220,6 +231,15 @@ def _harmless(truth: Belief, rng: random.Random) -> Belief:
         slips = {0: 10, 1: 10}
         return replace(truth, done=tuple(run(truth.plan, truth.read, slips)))
     return replace(truth, read=_misread(truth.figure, rng))
+
+
+def _skill_chain(sample: Sample, style: str, answer: str) -> str:
+    """What the chain of style ``walk`` says of a sub-skill; ``look .`` in the other styles."""
+    if style != "walk":
+        return "look ."
+    if sample.metadata["query"]["form"] == "read":
+        return " , ".join(answer.split()) + " ."
+    return f"{sample.question.removesuffix('?')} = {answer} ."
 
 
 def _wrong_skill(sample: Sample, rng: random.Random) -> str:

@@ -72,9 +72,11 @@ def check(sample: Sample, text: str) -> ChainReport:
     think, answer = parts
     answer = " ".join(answer.replace(",", " ").split())
     correct = answer == sample.answer
-    if sample.metadata["query"]["form"] in ("read", "arith"):
-        stray = () if think in ("look .", "look") else (think,)
-        return ChainReport((), (), stray, answer, correct, correct)
+    form = sample.metadata["query"]["form"]
+    if form in ("read", "arith") and think in ("look .", "look"):
+        return ChainReport((), (), (), answer, correct, correct)
+    if form == "arith":
+        return _check_arith(sample, think, answer, correct)
     figure = figure_from_json(sample.metadata["scene"])
     squares = {value * value for value in figure.values}
     known = {*figure.values, *squares, 2, total_of(figure)}
@@ -85,9 +87,24 @@ def check(sample: Sample, text: str) -> ChainReport:
         tuple(ledger.false),
         unread,
         answer,
-        _supported(ledger, sample, answer),
+        _supported(ledger, sample, answer) if form != "read" else _words(think) == answer,
         correct,
     )
+
+
+def _words(think: str) -> str:
+    return " ".join(think.replace(",", " ").replace(".", " ").split())
+
+
+def _check_arith(sample: Sample, think: str, answer: str, correct: bool) -> ChainReport:
+    """One equation, which must be the one that was asked about."""
+    found = _EQUATION.fullmatch(think.removesuffix(".").strip())
+    asked = sample.question.removesuffix("?")
+    if not found or think.partition(" = ")[0] != asked:
+        return ChainReport((), (), (think,), answer, False, correct)
+    holds = found[6] == sample.answer
+    true, false = ((found[0],), ()) if holds else ((), (found[0],))
+    return ChainReport(true, false, (), answer, found[6] == answer, correct)
 
 
 def _supported(ledger: _Ledger, sample: Sample, answer: str) -> bool:
