@@ -1,7 +1,7 @@
 """``ekipl``: the workbench from a terminal. Every import below the parser is lazy.
 
-Exit codes: 0 done; 2 wrong use, with one sentence on standard error; 130 interrupted. Anything
-else is a defect of ours and keeps its traceback.
+Exit codes: 0 done; 1 a check failed; 2 wrong use, with one sentence on standard error; 130
+interrupted. Anything else is a defect of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -71,6 +71,17 @@ def sft(args: argparse.Namespace) -> int:
     folder = run_sft(load_sft_config(args.config))
     print(f"Policy saved in {folder}")
     return 0
+
+
+def gates(args: argparse.Namespace) -> int:
+    """Headroom gates of the tiny policies; 1 if one of them fails."""
+    from ekipl_lab.evaluation.headroom import measure
+
+    if args.policy and len(args.tasks) != 1:
+        raise ConfigError("--policy needs one task; name it with --tasks.")
+    folders = {task: args.policy or Path("assets/policies") / task for task in args.tasks}
+    held = measure(folders, split=args.split, seed=args.seed, items=args.items, out=args.out)
+    return 0 if held else 1
 
 
 def train(args: argparse.Namespace) -> int:
@@ -249,6 +260,13 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (useful, filling):
         command.add_argument("--yes", action="store_true", help="pay without a budget in USD")
     add(commands, "sft", sft).add_argument("--config", type=Path, required=True, help="YAML file")
+    measuring = add(commands, "gates", gates)
+    measuring.add_argument("--tasks", nargs="+", default=["counting", "geometry", "transformation"])
+    measuring.add_argument("--policy", type=Path, help="a policy's folder (default: the shipped)")
+    measuring.add_argument("--split", default="validation")
+    measuring.add_argument("--seed", type=int, default=0)
+    measuring.add_argument("--items", type=int, default=200, help="items of each family")
+    measuring.add_argument("--out", type=Path, help="write the figures as JSON")
     training = _config_options(add(commands, "train", train))
     training.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     training.add_argument("--fresh", action="store_true", help="do not continue; start anew")

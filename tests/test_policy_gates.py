@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.evaluation.headroom import caption_accuracy, headroom, stratum_of, table, write_json
+from ekipl_lab.evaluation.headroom import (
+    caption_accuracy,
+    headroom,
+    label_accuracy,
+    measure,
+    stratum_of,
+    table,
+    write_json,
+)
 from ekipl_lab.evaluation.model_card import card
 from ekipl_lab.policies import as_policy, build_tiny_policy, save_policy
 
@@ -24,14 +32,38 @@ def test_strata_by_hand() -> None:
 
 
 def test_caption_accuracy_by_hand() -> None:
+    kinds = ("size", "colour", "shape")
     truths = ["p2 large red ball , p7 small blue cube", "p1 small red cone"]
     captions = ["p2 large green ball , p8 small blue cube", "p1 small red cone"]
-    shares = caption_accuracy(truths, captions)
+    shares = caption_accuracy(truths, captions, kinds)
     assert shares == pytest.approx(
         {"cell": 2 / 3, "size": 2 / 3, "colour": 1 / 3, "shape": 2 / 3, "extra": 1 / 3}
     )
     with pytest.raises(ConfigError, match="no thing at all"):
-        caption_accuracy(["none"], ["none"])
+        caption_accuracy(["none"], ["none"], kinds)
+
+
+def test_two_pictures_are_two_pictures() -> None:
+    shares = caption_accuracy(["p2 red ball then p3 red ball"], ["p2 red ball"], ("color", "shape"))
+    assert shares == {"cell": 0.5, "color": 0.5, "shape": 0.5, "extra": 0.0}
+
+
+def test_labels_by_hand() -> None:
+    assert label_accuracy(["50 x 60", "x 7"], ["50 60", "x 7 9"]) == {"label": 3 / 5}
+
+
+@pytest.mark.parametrize("task", ["counting", "geometry", "transformation"])
+def test_every_task_has_its_gates(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = {"geometry": 84}.get(task, 56)
+    folder = save_policy(*build_tiny_policy("nano", 0, image_size=size), tmp_path / "nano")
+    out = tmp_path / "figures.json"
+    assert measure({task: folder}, items=1, out=out) is False
+    written = json.loads(out.read_text())[task]
+    assert set(written["gates"]) == {"perception", "sub_skills", "strata"}
+    assert written["perception"]["exact"] == 0.0
+    assert all(family in capsys.readouterr().out for family in [*written["sub_skills"]][:1])
 
 
 def test_an_untrained_policy_fails_every_gate(tmp_path: Path) -> None:

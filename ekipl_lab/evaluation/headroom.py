@@ -1,21 +1,20 @@
 """Headroom gates: does the policy see, does it have every sub-skill, and what is left to learn?
 
-    python -m ekipl_lab.evaluation.headroom assets/policies/counting \\
-        --task counting --out results/headroom_counting.json
+    ekipl gates                                  # the shipped warm starts, validation split
+    ekipl gates --seed 7 --tasks counting --policy mlruns/work/mine
 
-A study needs a policy that sees (perception at least 90 %), that has each sub-skill by itself (at
-least 90 %), and families in three strata by sampled success: 0 to 5 %, 5 to 50 %, above 50 %. One
-completion per item, so that Wilson's interval holds; ``draws`` more only for the mean.
+A study needs a policy that sees (whole scenes described exactly, at least 90 %), that has each
+sub-skill by itself (at least 90 %), and families in three strata by sampled success: 0 to 5 %, 5 to
+50 %, above 50 %. One completion per item, so that Wilson's interval holds.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,12 @@ from ekipl_lab.types import Action, GenerationParams, Sample
 GATE = 0.90
 STRATA = ((0.05, "0-5 %"), (0.50, "5-50 %"), (1.0, "> 50 %"))
 _THING = re.compile(r"p(\d+)((?: \w+)+)")
+#: Per task: the family that describes the whole scene, and the words said of each thing, in order.
+_DESCRIBES = {
+    "counting": ("caption", ("size", "colour", "shape")),
+    "geometry": ("read", ()),
+    "transformation": ("caption", ("size", "color", "material", "shape")),
+}
 
 
 def stratum_of(success: float) -> str:
@@ -38,30 +43,49 @@ def stratum_of(success: float) -> str:
     return next(name for limit, name in STRATA if success <= limit)
 
 
-def caption_accuracy(truths: Sequence[str], captions: Sequence[str]) -> dict[str, float]:
-    """Shares of true things that a caption names at their cell, with right size, colour, shape.
+def caption_accuracy(
+    truths: Sequence[str], captions: Sequence[str], kinds: Sequence[str]
+) -> dict[str, float]:
+    """Shares of true things that a caption names at their cell, and with the right ``kinds``.
 
-    A caption is ``p2 large red ball , p7 small blue cube``. ``extra``: things named where there is
-    none, per true thing.
+    A caption is ``p2 large red ball , p7 small blue cube``; `` then `` parts two pictures.
+    ``extra``: things named where there is none, per true thing. Raises ConfigError where the truths
+    name no thing at all.
     """
-    right = {"cell": 0, "size": 0, "colour": 0, "shape": 0}
+    right = dict.fromkeys(("cell", *kinds), 0)
     total = extra = 0
     for truth, caption in zip(truths, captions, strict=True):
         things, named = _things(truth), _things(caption)
         total += len(things)
         extra += len(named.keys() - things.keys())
-        for cell, words in things.items():
-            said = named.get(cell, ())
+        for place, words in things.items():
+            said = named.get(place, ())
             right["cell"] += bool(said)
-            for place, kind in enumerate(("size", "colour", "shape")):
-                right[kind] += len(said) == 3 and said[place] == words[place]
+            for number, kind in enumerate(kinds):
+                right[kind] += len(said) == len(kinds) and said[number] == words[number]
     if total == 0:
         raise ConfigError("The captions name no thing at all; perception cannot be measured.")
     return {kind: count / total for kind, count in right.items()} | {"extra": extra / total}
 
 
-def _things(caption: str) -> dict[str, tuple[str, ...]]:
-    return {cell: tuple(words.split()) for cell, words in _THING.findall(caption)}
+def _things(caption: str) -> dict[tuple[int, str], tuple[str, ...]]:
+    """(picture, cell) -> words."""
+    return {
+        (picture, cell): tuple(words.split())
+        for picture, part in enumerate(caption.split(" then "))
+        for cell, words in _THING.findall(part)
+    }
+
+
+def label_accuracy(truths: Sequence[str], readings: Sequence[str]) -> dict[str, float]:
+    """Share of labels read right at their place in the order of reading."""
+    pairs = [
+        (label, said[place] if place < len(said) else None)
+        for truth, reading in zip(truths, readings, strict=True)
+        for said in [reading.split()]
+        for place, label in enumerate(truth.split())
+    ]
+    return {"label": sum(label == said for label, said in pairs) / len(pairs)}
 
 
 def headroom(
@@ -83,14 +107,18 @@ def headroom(
     probe = _Probe(policy, task, split, seed, items, max_new_tokens)
     families = MINI_TASKS[task].families
     skills = [name for name, family in families.items() if family.status == "sub_skill"]
-    sub_skills, perception = {}, {}
+    describes, kinds = _DESCRIBES[task]
+    sub_skills, perception = {}, dict[str, float]()
     for name in skills:
         samples, actions, interval = probe.run(name, temperature=0.0)
         sub_skills[name] = asdict(interval)
-        if name == "caption":
+        if name == describes:
             texts = [_answer(action.completion) for action in actions]
-            perception = caption_accuracy([sample.answer for sample in samples], texts)
-            perception["exact"] = interval.value
+            truths = [sample.answer for sample in samples]
+            shares = (
+                caption_accuracy(truths, texts, kinds) if kinds else label_accuracy(truths, texts)
+            )
+            perception = shares | {"exact": interval.value}
     measured = {}
     for name in families.keys() - set(skills):
         _, actions, sampled = probe.run(name, temperature=1.0)
@@ -195,27 +223,20 @@ def write_json(result: dict[str, Any], path: Path) -> None:
     Path(name).replace(path)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: print the table, and write the JSON where asked."""
-    parser = argparse.ArgumentParser(description="Headroom gates of a policy.")
-    parser.add_argument("policy")
-    parser.add_argument("--task", required=True)
-    parser.add_argument("--split", default="validation")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--items", type=int, default=200)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args(arguments)
-    result = headroom(
-        load_policy(options.policy),
-        task=options.task,
-        split=options.split,
-        seed=options.seed,
-        items=options.items,
-    )
-    print(table(result))
-    if options.out:
-        write_json(result, options.out)
-
-
-if __name__ == "__main__":
-    main()
+def measure(
+    policies: Mapping[str, Path],
+    *,
+    split: str = "validation",
+    seed: int = 0,
+    items: int = 200,
+    out: Path | None = None,
+) -> bool:
+    """Measure a policy folder per task, print each table, write ``out``; whether all gates hold."""
+    results = {}
+    for task, folder in policies.items():
+        policy = load_policy(folder)
+        results[task] = headroom(policy, task=task, split=split, seed=seed, items=items)
+        print(table(results[task]), flush=True)
+    if out is not None:
+        write_json(results, out)
+    return all(held for result in results.values() for held in result["gates"].values())

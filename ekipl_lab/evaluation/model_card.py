@@ -1,7 +1,7 @@
 """The card of a shipped policy, written from measured figures, never typed.
 
-    python -m ekipl_lab.evaluation.model_card assets/policies/counting \\
-        --config configs/sft_counting.yaml --figures results/headroom_counting.json
+    python -m ekipl_lab.evaluation.model_card assets/policies/counting --task counting \\
+        --config configs/sft_counting.yaml --figures results/headroom.json
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Weights: float16 safetensors, {size:.1f} MB, SHA-256 `{digest}`.
 ## Measured
 
 {items} items of each kind from the split `{split}` (seed {seed}), Wilson's 95 % intervals, by
-`python -m ekipl_lab.evaluation.headroom`. Sampled: one completion at temperature 1.
+`ekipl gates`. Sampled: one completion at temperature 1.
 
 Perception: {perception}.
 
@@ -104,9 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write a policy's model card.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--config", required=True)
+    parser.add_argument("--task", required=True)
     parser.add_argument("--figures", type=Path, required=True)
     options = parser.parse_args(arguments)
-    figures = json.loads(options.figures.read_text(encoding="utf-8"))
+    figures = json.loads(options.figures.read_text(encoding="utf-8"))[options.task]
     text = card(f"ekipl-tiny-{options.folder.name}", options.folder, options.config, figures)
     (options.folder / "README.md").write_text(text, encoding="utf-8")
 
