@@ -134,6 +134,13 @@ def evaluate(args: argparse.Namespace) -> int:
     return evaluate_command(args)
 
 
+def merge(args: argparse.Namespace) -> int:
+    """Merge a trained adapter into its base: one ordinary checkpoint folder."""
+    from ekipl_lab.commands import merge_command
+
+    return merge_command(args)
+
+
 def compare(args: argparse.Namespace) -> int:
     """Run several configs side by side and report them together."""
     from ekipl_lab import studies
@@ -272,6 +279,7 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument("--fresh", action="store_true", help="do not continue; start anew")
     training.add_argument("--events", action="store_true", help="speak in JSON lines")
     _evaluation_options(add(commands, "eval", evaluate))
+    _merge_options(add(commands, "merge", merge))
     _compare_options(add(commands, "compare", compare))
     reporting = add(commands, "report", report)
     reporting.add_argument(
@@ -312,6 +320,13 @@ def _evaluation_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-samples", type=int, default=32, help="for pass@k; 0: greedy only")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--out", type=Path, default=None, help="folder for the records (Parquet)")
+
+
+def _merge_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", type=Path, help="folder of the adapter")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--base", default=None, help="its base, if that is no longer where it was")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default=None)
 
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:

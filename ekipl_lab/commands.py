@@ -68,6 +68,15 @@ def evaluate_command(args: Namespace) -> int:
     return 0
 
 
+def merge_command(args: Namespace) -> int:
+    """Write base and adapter as one checkpoint folder."""
+    from ekipl_lab.policies import merge_adapter
+
+    folder = merge_adapter(args.adapter, args.out, base=args.base, dtype=args.dtype)
+    print(f"Merged policy saved in {folder}")
+    return 0
+
+
 def _measure(source: ActionSource, samples: Sequence[Sample], args: Namespace) -> list[EvalRecord]:
     from ekipl_lab.evaluation import evaluate
     from ekipl_lab.rewards import get_scorer

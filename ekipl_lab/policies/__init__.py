@@ -5,7 +5,14 @@ Importing this package registers the image-only processor, so that ``AutoProcess
 """
 
 from ekipl_lab.policies.build import SIZES, build_tiny_policy
-from ekipl_lab.policies.load import Policy, as_policy, load_policy, require_sight, save_policy
+from ekipl_lab.policies.load import (
+    Policy,
+    as_policy,
+    load_policy,
+    merge_adapter,
+    require_sight,
+    save_policy,
+)
 from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
 from ekipl_lab.policies.source import PolicySource, eos_token_ids, suppressed_token_ids
 
@@ -18,6 +25,7 @@ __all__ = [
     "build_tiny_policy",
     "eos_token_ids",
     "load_policy",
+    "merge_adapter",
     "require_sight",
     "save_policy",
     "suppressed_token_ids",

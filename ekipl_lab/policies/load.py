@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -10,12 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.policies.adapters import (
+    apply_adapter,
+    base_of,
+    is_adapter_folder,
+    quantization_config,
+    write_adapter,
+)
 from ekipl_lab.policies.tokenizer import tokenizer_fingerprint
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -37,43 +46,72 @@ def as_policy(model: Any, processor: Any, name: str = "policy") -> Policy:
     return Policy(model, processor, name, tokenizer_fingerprint(processor.tokenizer))
 
 
-def load_policy(path: str | Path, *, dtype: str = "float32", device: str = "cpu") -> Policy:
-    """Load a checkpoint folder, or a model of the hub by its name, in evaluation mode.
+def load_policy(
+    path: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    base: str | Path | None = None,
+    quantize: str = "none",
+) -> Policy:
+    """Load a checkpoint folder, an adapter folder, or a model of the hub, in evaluation mode.
+
+    An adapter is merged into its base, which its folder names (or ``base``). ``quantize="4bit"``
+    loads the language model in 4 bits (QLoRA) on the process's GPU. Remote code is never run.
 
     Raises ConfigError if there is no such checkpoint, if it is a text-only model, if it has no
     image processor, or if changing the image does not change the logits (a blind model).
     """
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
-    source = _existing_checkpoint(path)
-    try:
-        config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"Cannot read a model configuration from {str(path)!r}; "
-            "give a folder that save_policy or save_pretrained wrote."
-        ) from error
-    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise ConfigError(
-            f"{str(path)!r} is a text-only model ({config.model_type}); "
-            "choose a vision-language model such as qwen2_vl."
-        )
+    adapter = Path(path).expanduser() if is_adapter_folder(path) else None
+    if base is not None and adapter is None:
+        raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
+    source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
+    _require_vision_language(source)
     processor = _load_processor(source)
-    _require_image_processor(processor, str(path))
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=DTYPES[dtype])
-    except OSError as error:
-        raise ConfigError(
-            f"Checkpoint {str(path)!r} has no usable weights; it needs model.safetensors."
-        ) from error
-    model.to(device).eval()
-    require_sight(model, processor, str(path))
-    return as_policy(model, processor, Path(source).name)
+    _require_image_processor(processor, source)
+    model = _load_model(source, dtype, device, quantize)
+    if adapter is not None:
+        model = apply_adapter(model, adapter)
+    model.eval()
+    if not sharded_loading():  # weights that are elsewhere cannot be asked
+        require_sight(model, processor, str(path))
+    return as_policy(model, processor, Path(path).name)
+
+
+def sharded_loading() -> bool:
+    """Whether accelerate was started with FSDP or DeepSpeed: no process holds the whole model."""
+    flags = (os.environ.get(f"ACCELERATE_USE_{name}", "") for name in ("FSDP", "DEEPSPEED"))
+    return any(flag.lower() in ("1", "true") for flag in flags)
+
+
+def merge_adapter(
+    adapter: str | Path,
+    folder: str | Path,
+    *,
+    base: str | Path | None = None,
+    dtype: str | None = None,
+) -> Path:
+    """Write base + adapter as one ordinary checkpoint (safetensors, processor beside it).
+
+    Merged in float32, saved in ``dtype`` (None: the base's own). Raises ConfigError if ``adapter``
+    is none.
+    """
+    if not is_adapter_folder(adapter):
+        raise ConfigError(f"{str(adapter)!r} is not an adapter folder (no adapter_config.json).")
+    config = AutoConfig.from_pretrained(
+        _existing_checkpoint(base_of(adapter, base)), trust_remote_code=False
+    )
+    own = {value: name for name, value in DTYPES.items()}.get(config.dtype, "float32")
+    policy = load_policy(adapter, base=base)
+    return save_policy(policy.model, policy.processor, folder, dtype=dtype or own)
 
 
 def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = "float16") -> Path:
     """Write weights (safetensors, ``dtype``), configuration and processor as one folder.
 
+    Of a PeftModel only the adapter is written, in its own precision (`policies.adapters`).
     The folder appears whole or not at all; files in an earlier one that are not of the checkpoint
     (a model card) are kept.
     """
@@ -85,8 +123,10 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
     staging.chmod(0o755)
     if target.is_dir():
         shutil.copytree(target, staging, dirs_exist_ok=True)
-    half = copy.deepcopy(model).to("cpu", DTYPES[dtype])
-    half.save_pretrained(staging)
+    if isinstance(model, PeftModel):
+        write_adapter(model, staging)
+    else:
+        copy.deepcopy(model).to("cpu", DTYPES[dtype]).save_pretrained(staging)
     processor.save_pretrained(staging)
     for path in staging.iterdir():
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -138,9 +178,40 @@ def _existing_checkpoint(path: str | Path) -> str:
     return str(path)
 
 
+def _require_vision_language(source: str) -> None:
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Cannot read a model configuration from {source!r}; "
+            "give a folder that save_policy or save_pretrained wrote."
+        ) from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise ConfigError(
+            f"{source!r} is a text-only model ({config.model_type}); "
+            "choose a vision-language model such as qwen2_vl."
+        )
+
+
+def _load_model(source: str, dtype: str, device: str, quantize: str) -> Any:
+    settings: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": False}
+    if quantize == "4bit":
+        settings["quantization_config"] = quantization_config(DTYPES[dtype])
+        settings["device_map"] = {"": int(os.environ.get("LOCAL_RANK", "0"))}
+    elif quantize != "none":
+        raise unknown_name("quantization", quantize, ("none", "4bit"))
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(source, **settings)
+    except OSError as error:
+        raise ConfigError(
+            f"Checkpoint {source!r} has no usable weights; it needs model.safetensors."
+        ) from error
+    return model if quantize == "4bit" else model.to(device)
+
+
 def _load_processor(source: str) -> Any:
     try:
-        return AutoProcessor.from_pretrained(source)
+        return AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(
             f"Cannot load the processor of {source!r} ({str(error).splitlines()[0]}); "

@@ -114,10 +114,9 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         """The policy of this step as a checkpoint in MLflow, in the precision it is trained in."""
         if self.log is None:
             return
-        policy = self.measurer.policy
-        dtype = self.config.policy.dtype
+        dtype, trainer = self.config.policy.dtype, self.trainer
         folder = self.folder / "policies" / f"step-{step:06d}"
-        save_policy(policy.model, policy.processor, folder, dtype=dtype)
+        save_policy(trainer.model, trainer.processing_class, folder, dtype=dtype)
         metrics = {k: v for k, v in self.measurer.metrics(step).items() if k.count("/") == 2}
         self.log.log_checkpoint(folder, step, metrics)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -13,7 +13,7 @@ import difflib
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -77,6 +77,7 @@ OWNED = {
     "push_to_hub": "nothing: nothing is uploaded",
     "model_init_kwargs": "policy.dtype",
     "use_liger_kernel": "nothing",
+    "trust_remote_code": "nothing: remote code is never run",
     "gradient_checkpointing": "grpo.activation_checkpointing",
     "gradient_checkpointing_kwargs": "grpo.activation_checkpointing_kwargs",
 }
@@ -86,17 +87,41 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class AdapterSettings(_Model):
+    """A LoRA adapter in the language model: rank, alpha (its scale is alpha / rank), dropout.
+
+    ``targets``: last names of the linear layers that get one; none: all of them.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0.0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    targets: tuple[str, ...] = ()
+
+
 class PolicySettings(_Model):
-    """``path``: a checkpoint folder or hub id; or ``build``: a fresh tiny policy of that size."""
+    """``path``: a checkpoint folder or hub id; or ``build``: a fresh tiny policy of that size.
+
+    ``adapter`` trains LoRA adapters instead of the weights; ``quantize: 4bit`` with it is QLoRA.
+    ``freeze_vision`` keeps vision tower and projector as they are (with an adapter always).
+    """
 
     path: str | None = None
     build: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    adapter: AdapterSettings | None = None
+    quantize: Literal["none", "4bit"] = "none"
+    freeze_vision: bool = False
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
+    def _fits_together(self) -> Self:
         if (self.path is None) == (self.build is None):
             raise ConfigError("Give either policy.path (a checkpoint) or policy.build (a size).")
+        if self.quantize != "none" and self.adapter is None:
+            raise ConfigError(
+                "Weights in 4 bits cannot be trained; give policy.adapter (QLoRA), "
+                "or policy.quantize: none."
+            )
         return self
 
 
@@ -301,6 +326,7 @@ def _fields_at(place: Sequence[int | str]) -> list[str]:
             model = EvaluationSet
             continue
         model = model.model_fields[part].annotation
+        model = next((a for a in get_args(model) if hasattr(a, "model_fields")), model)
     return list(getattr(model, "model_fields", ()))
 
 

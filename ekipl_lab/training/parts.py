@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.tracking.store import project_root
 from ekipl_lab.training.config import RunConfig
 from ekipl_lab.training.plan import Plan, evaluation_families, plan_run, world_size
@@ -103,6 +104,7 @@ def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Tea
 
 def load_run_policy(config: RunConfig, folder: Path) -> Policy:
     """The policy in memory; a built one is saved first, so that a reference can be loaded too."""
+    from ekipl_lab.policies.adapters import freeze_vision, is_adapter_folder
     from ekipl_lab.policies.build import build_tiny_policy
     from ekipl_lab.policies.load import load_policy, save_policy
 
@@ -115,7 +117,23 @@ def load_run_policy(config: RunConfig, folder: Path) -> Policy:
     assert path is not None
     if not Path(path).is_dir() and (project_root() / path).is_dir():
         path = project_root() / path  # a notebook runs in a folder of its own
-    return load_policy(path, dtype=config.policy.dtype)
+    if is_adapter_folder(path):
+        raise ConfigError(
+            f"policy.path {config.policy.path!r} is an adapter; training starts from whole "
+            "weights, so merge it first (`ekipl merge`)."
+        )
+    policy = load_policy(path, dtype=config.policy.dtype, quantize=config.policy.quantize)
+    if config.policy.freeze_vision:
+        freeze_vision(policy.model)
+    return policy
+
+
+def run_adapter(config: RunConfig, policy: Policy) -> Any:
+    """PEFT's configuration of the run's adapter, None if the weights themselves are trained."""
+    from ekipl_lab.policies.adapters import lora_config
+
+    own = config.policy.adapter
+    return None if own is None else lora_config(policy.model, **own.model_dump())
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
@@ -135,6 +153,7 @@ def run_params(config: RunConfig) -> dict[str, Any]:
     return {
         "method": "ekipl" if config.teachers else "grpo",
         "policy": config.policy.path or f"built {config.policy.build}",
+        "trained": _trained(config),
         "task": config.data.task,
         "families": ",".join(config.data.families or ("all",)),
         "seed": config.seed,
@@ -146,3 +165,11 @@ def run_params(config: RunConfig) -> dict[str, Any]:
         "processes": world_size(),
         **{name: grpo[name] for name in chosen if name in grpo},
     }
+
+
+def _trained(config: RunConfig) -> str:
+    """What of the policy is trained, in a word or two."""
+    own = config.policy
+    if own.adapter is not None:
+        return f"{'qlora' if own.quantize != 'none' else 'lora'} r={own.adapter.rank}"
+    return "all but vision" if own.freeze_vision else "all"

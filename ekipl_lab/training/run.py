@@ -22,7 +22,7 @@ from ekipl_lab.tracking import RunLog, find_run, open_run, store_folder
 from ekipl_lab.training import resume
 from ekipl_lab.training.config import RunConfig
 from ekipl_lab.training.guards import interruptible, only_one
-from ekipl_lab.training.parts import Parts, build_parts, fingerprint, run_params
+from ekipl_lab.training.parts import Parts, build_parts, fingerprint, run_adapter, run_params
 from ekipl_lab.training.plan import grpo_arguments
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _train(
             return _End(int(trainer.state.global_step), False, {})
     finished = step >= plan.steps
     if finished and log is not None:
-        _save_final(config, folder, parts)
+        _save_final(config, folder, trainer)
     return _End(step, finished, measurer.metrics(step) if measurer.done(step) else {})
 
 
@@ -168,6 +168,7 @@ def _trainer(
         options=EKIPLOptions(**config.ekipl.model_dump()),
         records=records,
         callbacks=[callback],
+        peft_config=run_adapter(config, parts.policy),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -200,11 +201,11 @@ def _records(log: RunLog | None, step: int) -> Iterator[Any]:
         yield writer
 
 
-def _save_final(config: RunConfig, folder: Path, parts: Parts) -> None:
+def _save_final(config: RunConfig, folder: Path, trainer: EKIPLTrainer) -> None:
     from ekipl_lab.policies.load import save_policy
 
     save_policy(
-        parts.policy.model, parts.policy.processor, folder / "policy", dtype=config.policy.dtype
+        trainer.model, trainer.processing_class, folder / "policy", dtype=config.policy.dtype
     )
 
 
