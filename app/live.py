@@ -21,7 +21,7 @@ from ekipl_lab.types import Action, ActionGroup, GenerationParams, RewardBreakdo
 if TYPE_CHECKING:
     from ekipl_lab.policies import Policy
     from ekipl_lab.training.config import RunConfig
-    from ekipl_lab.training.pooling import EKIPLOptions, Teacher
+    from ekipl_lab.training.options import EKIPLOptions, Teacher
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The setting that is shown where no run was chosen: the demo's.
@@ -64,6 +64,7 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
 
     Raises ConfigError for an unknown run or checkpoint, TeacherError if a teacher fails.
     """
+    from ekipl_lab.training.options import Moment
     from ekipl_lab.training.pooling import Pooling, Row
 
     setup = setup_of(run, checkpoint)
@@ -80,16 +81,16 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
             max_new_tokens=setup.generation.max_new_tokens,
         )
         rows = [Row(0, action) for action in actions]
-        done = pooling.run(rows, rank=0, gather=list, draw=draw)
-    refused = [f"{g.teacher}: {g.refused}" for g in done.pools[0].given if g.refused]
+        done = pooling.run(rows, rank=0, gather=list, moment=Moment(draw=draw))
+    pool = done.pools[0]
+    refused = [f"{g.teacher}: {g.refused}" for g in pool.given if g.refused]
+    refused += [f"{teacher}: not asked ({reason})" for teacher, reason in pool.gated]
     note = f"Sampled now from {setup.name}, draw {draw}."
     return LiveGroup(done.groups[0], note + (f" Refused: {', '.join(refused)}." if refused else ""))
 
 
 def setup_of(run: str, checkpoint: str) -> Setup:
     """The setting of a run (its config), or the demo's without one, with a checkpoint to sample."""
-    from ekipl_lab.training.pooling import EKIPLOptions
-
     config = config_of(run)
     grpo = config.grpo_settings
     return Setup(
@@ -104,7 +105,7 @@ def setup_of(run: str, checkpoint: str) -> Setup:
         ),
         teachers=_teachers(config.model_dump_json()),
         scorer=get_scorer(config.reward.scorer, config.reward.weights),
-        options=EKIPLOptions(**config.ekipl.model_dump()),
+        options=config.ekipl.options(config.seed),
     )
 
 

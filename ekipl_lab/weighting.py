@@ -163,6 +163,15 @@ def objective(
     return torch.min(weight.ratio * scaled, clamped * scaled)
 
 
+def objective_slope(
+    log_ratio: torch.Tensor, advantages: torch.Tensor, epsilon_low: float, epsilon_high: float
+) -> torch.Tensor:
+    """d min(r A, clamp(r) A) / d log pi with r = exp(log_ratio): r A, or 0 where the clip acts."""
+    ratio = torch.exp(log_ratio)
+    clamped = torch.clamp(ratio, 1 - epsilon_low, 1 + epsilon_high)
+    return torch.where(clamped * advantages < ratio * advantages, 0.0, ratio * advantages)
+
+
 def as_trl(
     weighting: Weighting,
     logp: torch.Tensor,

@@ -16,7 +16,7 @@ from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.records import GroupRecordWriter, load_groups
 from ekipl_lab.sources.teachers.policy_teacher import PolicyTeacher
-from ekipl_lab.training.pooling import Teacher
+from ekipl_lab.training.options import Teacher
 from ekipl_lab.types import Action, Capabilities
 
 
@@ -217,7 +217,7 @@ def test_shaped_weight_is_luffys_on_teacher_tokens_alone(tmp_path):
         pi = own_logps(group.sample, Action("", "", "", token_ids=tuple(ids))).exp()
         weights.append(pi / (pi + 0.1))
     expected = torch.cat(weights).mean().item()
-    (logged,) = toys.history(trainer, "teacher_tokens/mean_weight").values()
+    (logged,) = toys.history(trainer, "tokens/oracle/mean_weight").values()
     assert logged == [pytest.approx(expected, rel=1e-4)]
 
 
@@ -242,7 +242,7 @@ def test_weights_over_the_teachers_own_probabilities(tmp_path, weighting):
         teachers=[local_teacher(5)], records=kept, selection="quota", weighting=weighting,
     )  # fmt: skip
     trainer.train()
-    (logged,) = toys.history(trainer, "teacher_tokens/mean_weight").values()
+    (logged,) = toys.history(trainer, "tokens/other/mean_weight").values()
     weights = []
     for group in kept.steps[1]:
         for index in group.kept:

@@ -15,7 +15,8 @@ from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.diagnostics import GroupCosts, round_metrics, zero_spread_cause
-from ekipl_lab.training.pooling import EKIPLOptions, Given, Pool, Pooling, Round, Row, Teacher
+from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
+from ekipl_lab.training.pooling import Given, Pool, Pooling, Round, Row
 from ekipl_lab.training.random_state import preserved
 from ekipl_lab.training.tokenization import ActionEncoder
 from ekipl_lab.types import Action, Capabilities, RewardBreakdown, Sample, Usage
@@ -209,7 +210,7 @@ def alone(values):
 
 def test_pools_hold_policy_first_then_accepted_actions_of_each_teacher():
     pool = pooling([Teacher(Fixed("a", ["xx", " "]), 2), Teacher(Fixed("b", ["yyy"]), 2)])
-    done = pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, draw=3)
+    done = pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, moment=Moment(draw=3))
     assert [p.sample_index for p in done.pools] == [0, 1]
     assert [a.source for a in done.pools[0].actions] == ["policy", "policy", "a", "b"]
     assert [g.refused for g in done.pools[0].given] == [None, "empty", "missing", None]
@@ -226,19 +227,19 @@ def test_every_candidate_is_scored_once_and_nothing_else():
         return toys.even_scorer(sample, action)
 
     pool = pooling([Teacher(Fixed("a", ["xx", " "]), 2)], scorer=count)
-    pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, draw=0)
+    pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, moment=Moment())
     per_sample = [("policy", "x"), ("policy", "x"), ("a", "xx")]
-    assert seen == [(f"toy/{i}", *pair) for i in (0, 1) for pair in per_sample]
+    assert sorted(seen) == sorted((f"toy/{i}", *pair) for i in (0, 1) for pair in per_sample)
 
 
 def test_broken_batches_and_teachers_are_named():
     with pytest.raises(DataError, match="3 rows do not make up groups of 2"):
-        pooling([]).run(rows(0, 0, 1), rank=0, gather=alone, draw=0)
+        pooling([]).run(rows(0, 0, 1), rank=0, gather=alone, moment=Moment())
     with pytest.raises(DataError, match=r"One group holds rows of the samples \[0, 1\]"):
-        pooling([]).run(rows(0, 1), rank=0, gather=alone, draw=0)
+        pooling([]).run(rows(0, 1), rank=0, gather=alone, moment=Moment())
     many = Teacher(Fixed("a", ["1", "2"]), 1)
     with pytest.raises(TeacherError, match="'a' gave 2 actions for sample toy/0, not 1"):
-        pooling([many]).run(rows(0, 0), rank=0, gather=alone, draw=0)
+        pooling([many]).run(rows(0, 0), rank=0, gather=alone, moment=Moment())
 
 
 def test_an_error_of_another_rank_is_raised_here():
@@ -247,7 +248,7 @@ def test_an_error_of_another_rank_is_raised_here():
         return [*values, *reports] if len(values[0]) == 2 and values[0][1] is None else values
 
     with pytest.raises(TeacherError, match="Rank 1 failed: TeacherError: no line"):
-        pooling([]).run(rows(0, 0), rank=0, gather=gather, draw=0)
+        pooling([]).run(rows(0, 0), rank=0, gather=gather, moment=Moment())
 
 
 def test_preserved_random_state():

@@ -10,7 +10,7 @@ from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.sources.teachers.oracle import OracleTeacher
 from ekipl_lab.training.dataset import prompt_dataset
-from ekipl_lab.training.pooling import EKIPLOptions, Teacher
+from ekipl_lab.training.options import EKIPLOptions, Teacher
 from ekipl_lab.training.trainer import EKIPLTrainer
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 

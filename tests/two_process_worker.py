@@ -13,7 +13,7 @@ import torch
 import trainer_toys as toys
 
 from ekipl_lab.errors import TeacherError
-from ekipl_lab.training.pooling import Teacher
+from ekipl_lab.training.options import Teacher
 from ekipl_lab.types import Action, Capabilities
 
 

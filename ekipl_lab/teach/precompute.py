@@ -21,8 +21,8 @@ from ekipl_lab.sources.limits import NANO
 from ekipl_lab.sources.pricing import load_prices
 from ekipl_lab.sources.teachers.ensemble import EnsembleTeacher
 from ekipl_lab.training.config import RunConfig, load_config
+from ekipl_lab.training.options import Teacher
 from ekipl_lab.training.parts import build_run_teachers, load_training_samples
-from ekipl_lab.training.pooling import Teacher
 from ekipl_lab.types import GenerationParams, Sample
 
 BATCH = 64

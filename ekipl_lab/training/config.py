@@ -26,11 +26,9 @@ from pydantic import (
     model_validator,
 )
 
-from ekipl_lab.advantages import check_names
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.selection import get_rule
 from ekipl_lab.sources.teachers.build import TeacherSpec, teacher_spec
-from ekipl_lab.weighting import get_weighting
+from ekipl_lab.training.method_config import EKIPLSettings
 
 #: Our defaults for ``grpo`` where TRL's differ: the paper's preset (docs/method.md), and a
 #: schedule without decay, so that a run's length does not change its beginning.
@@ -143,29 +141,6 @@ class RewardSettings(_Model):
 
     scorer: str = "ekipl/auto"
     weights: dict[str, float] | None = None
-
-
-class EKIPLSettings(_Model):
-    """The method: which actions are kept and what they weigh (docs/method.md)."""
-
-    selection: str = "top_g"
-    params: dict[str, Any] = Field(default_factory=dict)
-    weighting: str = "policy_ratio"
-    weighting_params: dict[str, Any] = Field(default_factory=dict)
-    baseline: str = "kept"
-    scale_rewards: str = "group"
-
-    @model_validator(mode="after")
-    def _known_names(self) -> Self:
-        get_rule(self.selection, self.params)
-        get_weighting(self.weighting, self.weighting_params)
-        if self.scale_rewards == "batch":
-            raise ConfigError(
-                "ekipl.scale_rewards 'batch' is not offered: a group's advantages would depend "
-                "on the other groups of its step; choose group, pool or none."
-            )
-        check_names(self.baseline, self.scale_rewards)
-        return self
 
 
 class EvaluationSet(_Model):

@@ -2,7 +2,7 @@
 
     policy/reward  policy/accuracy  policy/truncated      the policy's own G actions, always apart
     kept/reward    kept/accuracy                          what is trained on
-    teacher/<id>/reward, /accuracy, /actions, /refused/<reason>
+    teacher/<id>/reward, /accuracy, /actions, /refused/<reason>, /not_asked/<reason>
     share/<source>/candidates  share/<source>/kept
     advantage/<source>/abs_sum                            sum of |A| over kept actions
     length/<source>                                       mean tokens of candidates, EOS included
@@ -131,6 +131,9 @@ def _given(pools: Sequence[Pool]) -> dict[str, float | None]:
             names.append(f"teacher/{given.teacher}/refused/{given.refused}")
         for name in names:
             counts[name] = (counts.get(name) or 0.0) + 1
+    for teacher, reason in (pair for pool in pools for pair in pool.gated):
+        name = f"teacher/{teacher}/not_asked/{reason}"
+        counts[name] = (counts.get(name) or 0.0) + 1
     return counts
 
 

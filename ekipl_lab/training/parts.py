@@ -16,7 +16,8 @@ from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
     from ekipl_lab.policies.load import Policy
-    from ekipl_lab.training.pooling import Scorer, Teacher
+    from ekipl_lab.training.options import Teacher
+    from ekipl_lab.training.pooling import Scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Tea
     from ekipl_lab.benchmarks.chains import CHAIN_STYLES, write_chain
     from ekipl_lab.sources.teachers.build import build_teachers
     from ekipl_lab.sources.teachers.random import pool_of
-    from ekipl_lab.training.pooling import Teacher
+    from ekipl_lab.training.options import Teacher
 
     has_scenes = config.data.benchmark == "mini"
     sources = build_teachers(

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.training.combinations import RATIO_LOSSES, check_combinations
 from ekipl_lab.training.config import EvaluationSet, RunConfig, load_config
-from ekipl_lab.weighting import NEEDS_Q
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
 
-#: TRL's losses whose policy term is the clipped ratio, into which `weighting.as_trl` fits.
-RATIO_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
 #: All that TRL 1.16 knows; it looks at them only once it trains.
 CHOICES = {
     "loss_type": (*RATIO_LOSSES, "luspo", "cispo", "sapo", "vespo"),
@@ -102,7 +100,7 @@ def grpo_arguments(config: RunConfig, output_dir: str | Path) -> GRPOConfig:
     for key, known in CHOICES.items():
         if key in settings and settings[key] not in known:
             raise unknown_name(f"grpo.{key}", settings[key], known)
-    check_weighting(config, settings)
+    check_combinations(config, settings)
     scale = config.ekipl.scale_rewards
     try:
         return GRPOConfig(
@@ -117,35 +115,6 @@ def grpo_arguments(config: RunConfig, output_dir: str | Path) -> GRPOConfig:
         )
     except (ValueError, TypeError) as error:
         raise ConfigError(f"grpo: {str(error).splitlines()[0]}") from error
-
-
-def check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
-    """ConfigError where another weight than pi/pi_old cannot enter TRL's loss."""
-    name = config.ekipl.weighting
-    for spec in config.teachers if name in NEEDS_Q else ():
-        if getattr(spec, "temperature", None) == 0:
-            raise ConfigError(
-                f"Weighting {name!r} divides by the probabilities that teacher {spec.id!r} "
-                "sampled with, and at temperature 0 it does not sample."
-            )
-    if name == "policy_ratio":
-        return
-    loss = settings.get("loss_type", "dapo")
-    if loss not in RATIO_LOSSES:
-        raise ConfigError(
-            f"ekipl.weighting {name!r} needs a loss with a clipped ratio "
-            f"({', '.join(RATIO_LOSSES)}); grpo.loss_type is {loss!r}."
-        )
-    for key, neutral in {
-        "importance_sampling_level": "token",
-        "off_policy_mask_threshold": None,
-        "use_bias_correction_kl": False,
-    }.items():
-        if settings.get(key, neutral) != neutral:
-            raise ConfigError(
-                f"ekipl.weighting {name!r} weighs single tokens; it cannot be combined with "
-                f"grpo.{key}: {settings[key]}."
-            )
 
 
 def describe_plan(config: RunConfig) -> str:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.groups import build_group
+from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
 from ekipl_lab.training.random_state import preserved
 from ekipl_lab.training.tokenization import ActionEncoder
 from ekipl_lab.types import (
     POLICY,
     Action,
     ActionGroup,
-    ActionSource,
     GenerationParams,
     RewardBreakdown,
     Sample,
@@ -32,26 +32,6 @@ MISSING = "missing"
 
 #: What an action of a sample earns; pure. None components where it cannot be scored.
 Scorer = Callable[[Sample, Action], RewardBreakdown]
-
-
-@dataclass(frozen=True, slots=True)
-class Teacher:
-    """A source of external actions, asked for ``actions`` (k) per prompt."""
-
-    source: ActionSource
-    actions: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class EKIPLOptions:
-    """The method's own settings; see `selection`, `weighting`, `advantages`."""
-
-    selection: str = "top_g"
-    params: Mapping[str, Any] = field(default_factory=dict)
-    weighting: str = "policy_ratio"
-    weighting_params: Mapping[str, Any] = field(default_factory=dict)
-    baseline: str = "kept"
-    scale_rewards: str = "group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +60,7 @@ class Pool:
 
     ``given`` lists every action a teacher gave, in order, refused ones included. ``logprobs`` are
     the teachers' own, of those tokens; None for the policy's and where a teacher gave none.
+    ``gated`` holds (teacher, reason of `gates.REASONS`) for each that was not asked.
     """
 
     sample_index: int
@@ -88,6 +69,7 @@ class Pool:
     token_ids: tuple[tuple[int, ...], ...]
     given: tuple[Given, ...] = ()
     logprobs: tuple[tuple[float, ...] | None, ...] = ()
+    gated: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +99,17 @@ class Pooling:
         max_new_tokens: int,
     ) -> None:
         self.samples, self.scorer, self.teachers = samples, scorer, teachers
-        self.options, self.encoder = options, encoder
+        self.options, self.encoder, self.gatekeeper = options, encoder, options.gatekeeper()
         self.group_size, self.max_new_tokens = group_size, max_new_tokens
         ids = [teacher.source.id for teacher in teachers]
         if POLICY in ids or len(set(ids)) < len(ids):
             raise ConfigError(f"Teacher ids must differ and none may be {POLICY!r}: {ids}.")
 
-    def run(self, rows: Sequence[Row], *, rank: int, gather: Any, draw: int) -> Round:
+    def run(self, rows: Sequence[Row], *, rank: int, gather: Any, moment: Moment) -> Round:
         """Groups of the global batch whose local part is ``rows``.
 
-        ``draw`` numbers the passes over the data: a teacher asked again gives fresh actions. An
-        error on one rank is raised on all: its own there, a TeacherError naming the rank elsewhere.
+        An error on one rank is raised on all: its own there, a TeacherError naming the rank
+        elsewhere.
         """
         tagged: list[tuple[int, Row]] = gather([(rank, row) for row in rows])
         size = self.group_size
@@ -139,7 +121,7 @@ class Pooling:
         error: Exception | None = None
         pools: list[Pool] = []
         try:
-            pools = self._fill(mine, draw, seconds)
+            pools = self._fill(mine, moment, seconds)
         except Exception as caught:
             error = caught
         report = (rank, None if error is None else f"{type(error).__name__}: {error}")
@@ -149,13 +131,14 @@ class Pooling:
         if failures:
             raise TeacherError(f"Rank {failures[0][0]} failed: {failures[0][1]}")
         everything = tuple(gather(pools))
-        return Round(tuple(self._group(pool) for pool in everything), everything, seconds)
+        params = self.options.params_at(moment.step)
+        return Round(tuple(self._group(p, params) for p in everything), everything, seconds)
 
     def score(self, rows: Sequence[Row]) -> list[RewardBreakdown]:
-        """Rewards of the policy alone: evaluation."""
+        """Rewards of the policy's own actions."""
         return [self.scorer(self.samples[row.sample_index], row.action) for row in rows]
 
-    def _group(self, pool: Pool) -> ActionGroup:
+    def _group(self, pool: Pool, params: Mapping[str, Any]) -> ActionGroup:
         return build_group(
             self.samples[pool.sample_index],
             pool.actions,
@@ -164,25 +147,27 @@ class Pooling:
             group_size=self.group_size,
             baseline=self.options.baseline,
             scale_rewards=self.options.scale_rewards,
-            **self.options.params,
+            **params,
         )
 
     def _fill(
-        self, groups: Sequence[Sequence[Row]], draw: int, seconds: dict[str, float]
+        self, groups: Sequence[Sequence[Row]], moment: Moment, seconds: dict[str, float]
     ) -> list[Pool]:
-        """Ask every teacher about all prompts at once, then score what can stand in a group."""
+        """Score the policy's actions, ask every teacher about all prompts that its gate lets
+        through at once, then score what can stand in a group."""
         indices = [self._sample_of(group) for group in groups]
-        samples = [self.samples[index] for index in indices]
         began = time.perf_counter()
         with preserved():
-            answers = [self._ask(teacher, samples, draw) for teacher in self.teachers]
+            own = [self.score(group) for group in groups]
+            scored = time.perf_counter()
+            answers = [self._ask(teacher, indices, own, moment) for teacher in self.teachers]
             asked = time.perf_counter()
             pools = [
-                self._pool(index, group, [proposed[i] for proposed in answers])
+                self._pool(index, group, own[i], [proposed[i] for proposed in answers])
                 for i, (index, group) in enumerate(zip(indices, groups, strict=True))
             ]
-        seconds["teachers"] = asked - began
-        seconds["rewards"] = time.perf_counter() - asked
+        seconds["teachers"] = asked - scored
+        seconds["rewards"] = scored - began + time.perf_counter() - asked
         return pools
 
     def _sample_of(self, group: Sequence[Row]) -> int:
@@ -191,34 +176,76 @@ class Pooling:
             raise DataError(f"One group holds rows of the samples {sorted(indices)}.")
         return indices.pop()
 
-    def _ask(self, teacher: Teacher, samples: Sequence[Sample], draw: int) -> list[list[Action]]:
-        if not samples:
-            return []
-        params = GenerationParams(max_new_tokens=self.max_new_tokens, seed=draw)
-        actions = teacher.source.propose(samples, teacher.actions, params)
+    def _ask(
+        self,
+        teacher: Teacher,
+        indices: Sequence[int],
+        own: Sequence[Sequence[RewardBreakdown]],
+        moment: Moment,
+    ) -> list[_Answer]:
+        """What a teacher gives to each prompt, or why it was not asked."""
+        name, keeper = teacher.source.id, self.gatekeeper
+        count = keeper.actions(teacher.actions, moment.step)
+        closed = [
+            keeper.closed(
+                name, self.samples[index],
+                successes=sum(reward.success is True for reward in rewards),
+                step=moment.step, draw=moment.draw, spent=moment.spent,
+            ) if count else "schedule"
+            for index, rewards in zip(indices, own, strict=True)
+        ]  # fmt: skip
+        samples = [self.samples[i] for i, why in zip(indices, closed, strict=True) if why is None]
+        params = GenerationParams(max_new_tokens=self.max_new_tokens, seed=moment.draw)
+        actions = teacher.source.propose(samples, count, params) if samples else []
         for sample, given in zip(samples, actions, strict=True):
-            if len(given) > teacher.actions:
+            if len(given) > count:
                 raise TeacherError(
-                    f"Teacher {teacher.source.id!r} gave {len(given)} actions for sample "
-                    f"{sample.id}, not {teacher.actions}."
+                    f"Teacher {name!r} gave {len(given)} actions for sample {sample.id}, not "
+                    f"{count}."
                 )
-        return actions
+        given_actions = iter(actions)
+        return [
+            _Answer(count, (), why) if why else _Answer(count, tuple(next(given_actions)))
+            for why in closed
+        ]
 
-    def _pool(self, index: int, rows: Sequence[Row], answers: Sequence[Sequence[Action]]) -> Pool:
+    def _pool(
+        self,
+        index: int,
+        rows: Sequence[Row],
+        own: Sequence[RewardBreakdown],
+        answers: Sequence[_Answer],
+    ) -> Pool:
         actions = [row.action for row in rows]
         token_ids = [row.action.token_ids or () for row in rows]
         logprobs: list[tuple[float, ...] | None] = [None] * len(rows)
         given: list[Given] = []
-        for teacher, proposed in zip(self.teachers, answers, strict=True):
-            missing = teacher.actions - len(proposed)
-            given += [Given(teacher.source.id, MISSING, Usage())] * missing
-            for action in proposed:
+        gated: list[tuple[str, str]] = []
+        for teacher, answer in zip(self.teachers, answers, strict=True):
+            name = teacher.source.id
+            if answer.closed is not None:
+                gated.append((name, answer.closed))
+                continue
+            given += [Given(name, MISSING, Usage())] * (answer.asked - len(answer.actions))
+            for action in answer.actions:
                 encoding = self.encoder.encode(action)
                 usage = action.usage or Usage(completion_tokens=encoding.length)
-                given.append(Given(teacher.source.id, encoding.refused, usage))
+                given.append(Given(name, encoding.refused, usage))
                 if encoding.refused is None:
                     actions.append(action)
                     token_ids.append(encoding.token_ids)
                     logprobs.append(encoding.logprobs)
-        rewards = tuple(self.scorer(self.samples[index], action) for action in actions)
-        return Pool(index, tuple(actions), rewards, tuple(token_ids), tuple(given), tuple(logprobs))
+        theirs = [self.scorer(self.samples[index], action) for action in actions[len(rows) :]]
+        return Pool(
+            index, tuple(actions), (*own, *theirs), tuple(token_ids), tuple(given),
+            tuple(logprobs), tuple(gated),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a teacher gave to one prompt: the ``asked`` number of actions or fewer, or why none."""
+
+    asked: int
+    actions: tuple[Action, ...]
+    closed: str | None = None

@@ -155,7 +155,6 @@ def _trainer(
 ) -> EKIPLTrainer:
     from transformers import PrinterCallback
 
-    from ekipl_lab.training.pooling import EKIPLOptions
     from ekipl_lab.training.trainer import EKIPLTrainer
 
     trainer = EKIPLTrainer(
@@ -165,7 +164,7 @@ def _trainer(
         processing_class=parts.policy.processor,
         scorer=parts.scorer,
         teachers=parts.teachers,
-        options=EKIPLOptions(**config.ekipl.model_dump()),
+        options=config.ekipl.options(config.seed),
         records=records,
         callbacks=[callback],
         peft_config=run_adapter(config, parts.policy),

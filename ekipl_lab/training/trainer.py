@@ -10,8 +10,8 @@ What changes against GRPO, and nothing else:
    (`_calculate_rewards`).
 3. Advantages come from `ekipl_lab.groups.build_group`. Over the kept group they are TRL's own, and
    that is asserted; other baselines replace them (`_generate_and_score_completions`).
-4. Another weight than pi/pi_old on teacher tokens enters TRL's loss as advantages and a
-   denominator of those rows (`_compute_loss`; `ekipl_lab.weighting.as_trl`).
+4. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
+   loss as advantages and a denominator of those rows (`_compute_loss`; `token_weights`).
 
 Departures from the paper (arXiv 2506.06856), all by config: std over the kept group with ddof 1
 and eps 1e-4 (TRL's); image and other special tokens are never sampled; a teacher action that the
@@ -37,9 +37,12 @@ from trl import GRPOConfig, GRPOTrainer
 from ekipl_lab.groups import placement
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import eos_token_ids, suppressed_token_ids
+from ekipl_lab.training.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
-from ekipl_lab.training.pooling import EKIPLOptions, Pool, Pooling, Round, Row, Scorer, Teacher
+from ekipl_lab.training.mixing import shares
+from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
+from ekipl_lab.training.pooling import Pool, Pooling, Round, Row, Scorer
 from ekipl_lab.training.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.tokenization import ActionEncoder
 from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
@@ -107,7 +110,9 @@ class EKIPLTrainer(GRPOTrainer):
         )  # fmt: skip
         self._teacher_ids = [teacher.source.id for teacher in teachers]
         self._policy_id, self._tokenizer_id = policy.id, policy.tokenizer_id
-        self._token_weights = TokenWeights(self.options, self.accelerator)
+        self._token_weights = TokenWeights(
+            self.options, self._teacher_ids, self.accelerator, self._clip_range()
+        )
         self._inputs: list[dict[str, Any]] = []
         self._round: Round | None = None
         self._row_totals: list[float] = []
@@ -144,7 +149,7 @@ class EKIPLTrainer(GRPOTrainer):
             rows,
             rank=self.accelerator.process_index,
             gather=gather_object,
-            draw=int(self.state.epoch or 0),
+            moment=Moment(self.state.global_step, int(self.state.epoch or 0), asdict(self.costs)),
         )
         self._row_totals, self._row_sources = [], []
         for row, (group, pool, chosen) in enumerate(self._local_rows(self._round, len(rows))):
@@ -172,7 +177,8 @@ class EKIPLTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if self._loss_inputs is not None and "action_source" in self._loss_inputs:
-            self._log(self._token_weights.apply(self._loss_inputs, logps, entropies))
+            step = self.state.global_step
+            self._log(self._token_weights.apply(self._loss_inputs, logps, entropies, step))
         return logps, entropies, aux_loss
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -243,6 +249,25 @@ class EKIPLTrainer(GRPOTrainer):
                 raise RuntimeError("The groups' advantages are not those TRL computed.")
         else:
             output["advantages"] = ours
+        if self.options.sft.on:
+            self._share_with_imitation(output)
+
+    def _share_with_imitation(self, output: dict[str, Any]) -> None:
+        """What this rank's rows give to L_GRPO and to L_SFT (`mixing`)."""
+        assert self._round is not None
+        given = shares(self._round, self.options.sft, self.loss_type)
+        by_group = {id(g): share for g, share in zip(self._round.groups, given, strict=True)}
+        rows = self._local_rows(self._round, len(self._inputs))
+        mine = [by_group[id(group)][chosen] for group, _, chosen in rows]
+        device = output["advantages"].device
+        output["advantages"] = torch.tensor([row.advantage for row in mine], device=device)
+        output["imitate"] = torch.tensor([row.imitate for row in mine], device=device)
+
+    def _clip_range(self) -> tuple[float, float] | None:
+        """TRL's clip of the ratio of a token; None where its loss has none."""
+        if self.loss_type not in RATIO_LOSSES or self.importance_sampling_level != "token":
+            return None
+        return self.epsilon_low, self.epsilon_high
 
     def _teacher_logps(self, completion_ids: torch.Tensor) -> torch.Tensor:
         """The teachers' own log-probabilities (B, T) of the rows they hold, 0 elsewhere."""
