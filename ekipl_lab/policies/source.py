@@ -49,7 +49,9 @@ def encode_prompts(policy: Policy, samples: Sequence[Sample]) -> Any:
         policy.processor.apply_chat_template(build_messages(sample), add_generation_prompt=True)
         for sample in samples
     ]
-    images = [image for sample in samples for image in sample.images]
+    images: list[Any] = [list(sample.images) for sample in samples]  # by prompt: Gemma3 wants it
+    if not all(images):
+        images = [image for shown in images for image in shown]
     inputs = policy.processor(
         text=texts,
         images=images or None,
