@@ -1,4 +1,4 @@
-"""Every listed model family goes through the trainer and our own generation, on images of any size."""
+"""Every listed family goes through the trainer and our generation, on images of any size."""
 
 from dataclasses import replace
 
