@@ -18,6 +18,7 @@ from typing import Any
 
 from ekipl_lab import __version__
 from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.eval_command.options import add_evaluation_options
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -128,8 +129,8 @@ def stop_with_parent() -> None:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Evaluate a policy checkpoint or a teacher on a split."""
-    from ekipl_lab.commands import evaluate_command
+    """Evaluate a checkpoint, adapter, MLflow model, hub model or teacher on any split."""
+    from ekipl_lab.eval_command.command import evaluate_command
 
     return evaluate_command(args)
 
@@ -278,7 +279,7 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     training.add_argument("--fresh", action="store_true", help="do not continue; start anew")
     training.add_argument("--events", action="store_true", help="speak in JSON lines")
-    _evaluation_options(add(commands, "eval", evaluate))
+    add_evaluation_options(add(commands, "eval", evaluate))
     _merge_options(add(commands, "merge", merge))
     _compare_options(add(commands, "compare", compare))
     reporting = add(commands, "report", report)
@@ -307,19 +308,6 @@ def _sample_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=None, help="image size in pixels")
     parser.add_argument("--columns", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("preview.png"))
-
-
-def _evaluation_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", required=True, help="checkpoint folder")
-    parser.add_argument("--benchmark", default="mini")
-    parser.add_argument("--task", default="counting")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--families", nargs="+", default=None)
-    parser.add_argument("--limit", type=int, default=256)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-samples", type=int, default=32, help="for pass@k; 0: greedy only")
-    parser.add_argument("--max-new-tokens", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=None, help="folder for the records (Parquet)")
 
 
 def _merge_options(parser: argparse.ArgumentParser) -> None:

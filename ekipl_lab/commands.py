@@ -1,26 +1,20 @@
-"""What `ekipl eval`, `ekipl data list` and `ekipl teach preview` do; `cli` only parses."""
+"""What `ekipl data list`, `ekipl merge` and `ekipl teach preview` do; `cli` only parses."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.types import ActionSource, EvalRecord, GenerationParams, Sample
+from ekipl_lab.types import GenerationParams
 
 if TYPE_CHECKING:
-    from ekipl_lab.evaluation import MetricRow
     from ekipl_lab.training.config import RunConfig
-
-#: Metrics that `ekipl eval` prints; the rest are in the records.
-SHOWN = ("accuracy_greedy", "pass_at_", "majority_vote", "format_failure_", "truncated_")
 
 
 def list_benchmarks() -> None:
@@ -42,32 +36,6 @@ def list_benchmarks() -> None:
         console.print(table)
 
 
-def evaluate_command(args: Namespace) -> int:
-    """Evaluate a checkpoint on a split: greedy accuracy and pass@k with 95 % intervals."""
-    from ekipl_lab.benchmarks import load_samples
-    from ekipl_lab.evaluation import summarize, write_records
-    from ekipl_lab.policies import PolicySource, load_policy
-
-    samples = load_samples(
-        args.benchmark,
-        task=args.task,
-        split=args.split,
-        limit=args.limit,
-        families=args.families,
-        seed=args.seed,
-    )
-    if not samples:
-        raise ConfigError("There is nothing to evaluate on; --limit must be at least 1.")
-    policy = load_policy(args.policy)
-    records = _measure(PolicySource(policy), samples, args)
-    _print_metrics(summarize(records, by=("family",)) + summarize(records, by=("split",)))
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
-        write_records(args.out / "records.parquet", records)
-        print(f"{len(records)} records: {args.out / 'records.parquet'}")
-    return 0
-
-
 def merge_command(args: Namespace) -> int:
     """Write base and adapter as one checkpoint folder."""
     from ekipl_lab.policies import merge_adapter
@@ -75,42 +43,6 @@ def merge_command(args: Namespace) -> int:
     folder = merge_adapter(args.adapter, args.out, base=args.base, dtype=args.dtype)
     print(f"Merged policy saved in {folder}")
     return 0
-
-
-def _measure(source: ActionSource, samples: Sequence[Sample], args: Namespace) -> list[EvalRecord]:
-    from ekipl_lab.evaluation import evaluate
-    from ekipl_lab.rewards import get_scorer
-
-    scorer = get_scorer("ekipl/auto")
-    records: list[EvalRecord] = []
-    with Progress(console=Console(stderr=True)) as progress:
-        for mode, count in (("greedy", 1), ("sampled", args.num_samples)):
-            if count < 1:
-                continue
-            bar = progress.add_task(mode, total=len(samples))
-            records += evaluate(
-                source,
-                samples,
-                scorer,
-                mode="greedy" if mode == "greedy" else "sampled",
-                num_samples=count,
-                max_new_tokens=args.max_new_tokens,
-                seed=args.seed,
-                progress=lambda done, total, bar=bar: progress.update(bar, completed=done),  # type: ignore[misc]
-            )
-    return records
-
-
-def _print_metrics(rows: Sequence[MetricRow]) -> None:
-    table = Table(box=None)
-    for heading in ("slice", "metric", "value", "95 % interval", "n", "method"):
-        table.add_column(heading)
-    for row in rows:
-        if row.metric.startswith(SHOWN):
-            where = " ".join(str(value) for value in row.group.values())
-            span = f"{row.low:.3f} to {row.high:.3f}"
-            table.add_row(where, row.metric, f"{row.value:.3f}", span, str(row.n), row.method)
-    Console().print(table)
 
 
 def preview_teachers(args: Namespace) -> int:

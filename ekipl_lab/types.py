@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: ``Action.source`` of every action that the trained policy sampled; teachers use their own id.
 POLICY = "policy"
 
+#: ``Action.finish_reason`` in an evaluation where the source gave no action (see ``Action``).
+MISSING = "missing"
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -82,7 +85,8 @@ class Action:
 
     ``token_ids`` (T,) and ``logprobs`` (T,), natural log, are those of the source's own tokenizer,
     named by ``tokenizer_id`` (a hash); None where the source has none. ``finish_reason`` is
-    ``stop`` (ended by itself) or ``length`` (cut off).
+    ``stop`` (ended by itself), ``length`` (cut off), or, in evaluations only, ``missing``: the
+    source gave no action here (a gateway that skips failures), which is counted and never scored.
     """
 
     completion: str

@@ -323,3 +323,61 @@ def test_a_recording_is_evaluated_offline(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, rows)))
     again = evaluate(ReplayTeacher("oracle", path), SAMPLES, SCORE, mode="sampled", num_samples=4)
     assert again == records
+
+
+class Skipper:
+    """A source that skips failures: sample 1 gets one action of those asked, sample 2 none."""
+
+    def __init__(self, missing: int = 2) -> None:
+        self.inner, self.asked, self.missing = oracle(1.0), [], missing
+        self.id, self.capabilities = self.inner.id, self.inner.capabilities
+
+    def propose(
+        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
+    ) -> list[list[Action]]:
+        self.asked += [sample.id for sample in samples]
+        sizes = {"own/1": 1, "own/2": num_actions - self.missing}
+        whole = self.inner.propose(samples, num_actions, params)
+        return [
+            row[: sizes.get(sample.id, num_actions)]
+            for sample, row in zip(samples, whole, strict=True)
+        ]
+
+
+def test_actions_that_a_source_skipped_are_counted_and_never_scored(tmp_path: Path) -> None:
+    options = {"mode": "sampled", "num_samples": 2, "cache": tmp_path}
+    with pytest.raises(DataError, match="where 2 each were asked for"):
+        evaluate(Skipper(), SAMPLES[:4], SCORE, mode="sampled", num_samples=2)
+    source = Skipper()
+    records = evaluate(source, SAMPLES[:4], SCORE, allow_missing=True, **options)  # type: ignore[arg-type]
+    reasons = [[action.finish_reason for action in record.actions] for record in records]
+    assert reasons[1:3] == [["stop", "missing"], ["missing", "missing"]]
+    gap = records[2].rewards[0]
+    assert (gap.success, gap.total, gap.components["accuracy"]) == (None, None, None)
+    found = {row.metric: row for row in summarize(records, ks=(1, 2))}
+    assert (found["pass_at_1"].value, found["pass_at_1"].n) == (1.0, 3)  # sample 2 is left out
+    assert (found["pass_at_2"].value, found["pass_at_2"].n) == (1.0, 2)
+    assert found["missing_sampled"].value == pytest.approx((0 + 0.5 + 1 + 0) / 4)
+    assert (found["format_failure_sampled"].value, found["format_failure_sampled"].n) == (0.0, 3)
+    assert found["unscorable_sampled"].value == 0.0 and found["truncated_sampled"].value == 0.0
+    lengths = [len(a.completion) for r in records for a in r.actions if a.completion]
+    assert found["length_sampled"].n == 3 and min(lengths) > 0
+    chains = check_chains(records, SAMPLES, lambda sample, completion: Report(1, 0))
+    assert len(chains["own/1", "oracle", "sampled"]) == 1
+    assert values(records, chains=chains)["chain_sound_sampled"] == 1.0
+    write_records(tmp_path / "records.parquet", records)
+    assert read_records(tmp_path / "records.parquet") == records
+    # What was not given is not cached: the same call asks for it again, and only for it.
+    healed = Skipper(missing=0)
+    again = evaluate(healed, SAMPLES[:4], SCORE, allow_missing=True, **options)  # type: ignore[arg-type]
+    assert healed.asked == ["own/1", "own/2"]
+    assert {a.finish_reason for a in again[2].actions} == {"stop"}
+
+
+def test_too_many_actions_are_never_taken() -> None:
+    class Generous(Skipper):
+        def propose(self, samples, num_actions, params):  # type: ignore[no-untyped-def]
+            return self.inner.propose(samples, num_actions + 1, params)
+
+    with pytest.raises(DataError, match="gave"):
+        evaluate(Generous(), SAMPLES[:2], SCORE, allow_missing=True)

@@ -26,7 +26,7 @@ TIERS = [
     {"evaluation", "plots", "group_doctor"},
     {"training"},
     {"report", "studies", "live", "biaslab"},
-    {"console", "doctor", "commands", "data_check", "teach"},
+    {"console", "doctor", "commands", "data_check", "eval_command", "teach"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,14 +1,17 @@
 """Benchmarks by name: ``load_samples("mini", task="counting", split="train", limit=64)``.
 
 The built-in benchmark is ``mini`` (``docs/benchmark.md``); its chains are written and checked by
-``ekipl_lab.benchmarks.chains``. ``reason_rft`` is the published one; the path of a YAML file names
-data of your own (``docs/data.md``).
+``ekipl_lab.benchmarks.chains``. ``reason_rft`` is the published one, and so is the path of a folder
+in its layout; the path of a YAML file names data of your own (``docs/data.md``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from ekipl_lab.benchmarks import mini, own, reason_rft
 from ekipl_lab.benchmarks.base import Benchmark
@@ -38,9 +41,13 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The benchmark of that name, or the one that a YAML file of your own describes."""
+    """The benchmark of that name, the one that a YAML file of your own describes, or the published
+    one in a folder of its layout."""
     if own.is_own(name):
         return own.own_benchmark(name)
+    if name not in BENCHMARKS and Path(name).is_dir():
+        published = BENCHMARKS["reason_rft"]
+        return replace(published, iterate=partial(reason_rft.iterate, folder=name))
     if name not in BENCHMARKS:
         raise unknown_name("benchmark", name, BENCHMARKS)
     return BENCHMARKS[name]

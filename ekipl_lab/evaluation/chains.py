@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.types import EvalRecord, Sample
+from ekipl_lab.types import MISSING, EvalRecord, Sample
 
 
 class ChainReport(Protocol):
@@ -51,7 +51,7 @@ ChainChecks = Mapping[tuple[str, str, str], Sequence[ChainCheck]]
 def check_chains(
     records: Iterable[EvalRecord], samples: Iterable[Sample], checker: Checker
 ) -> dict[tuple[str, str, str], tuple[ChainCheck, ...]]:
-    """Every action of every record checked; DataError if a record's sample is not given."""
+    """Every action that was given checked; DataError if a record's sample is not given."""
     by_id = {sample.id: sample for sample in samples}
     checks: dict[tuple[str, str, str], tuple[ChainCheck, ...]] = {}
     for record in records:
@@ -59,7 +59,9 @@ def check_chains(
         if sample is None:
             raise DataError(f"Sample {record.sample_id} of the records is not among the samples.")
         checks[chain_key(record)] = tuple(
-            _check(checker(sample, action.completion)) for action in record.actions
+            _check(checker(sample, action.completion))
+            for action in record.actions
+            if action.finish_reason != MISSING
         )
     return checks
 

@@ -17,6 +17,7 @@ from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation.cache import ActionCache
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.types import (
+    MISSING,
     POLICY,
     Action,
     ActionSource,
@@ -66,6 +67,7 @@ def evaluate(
     cache: str | Path | None = None,
     model_key: str = "",
     progress: Progress | None = None,
+    allow_missing: bool = False,
 ) -> list[EvalRecord]:
     """One record per sample, in order: one action if greedy, ``num_samples`` if sampled.
 
@@ -75,7 +77,12 @@ def evaluate(
     hash of the weights) says what is evaluated, so that another model does not read the cache of
     this one. ``progress(done, total)`` is called after every batch.
 
-    Raises DataError for doubled sample ids, and whatever the source and the scorer raise.
+    ``allow_missing``: a source may give fewer actions than asked (a gateway with ``on_failure:
+    skip``). Each one that it did not give is an action with finish reason ``missing`` and no score
+    (success None, never 0); it is not cached, so that the same call asks for it again.
+
+    Raises DataError for doubled sample ids or a source that gives too few or too many actions, and
+    whatever the source and the scorer raise.
     """
     actions_each = 1 if mode == "greedy" else num_samples
     if actions_each < 1:
@@ -92,7 +99,7 @@ def evaluate(
     records: list[EvalRecord] = []
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
-        proposed = _propose(source, batch, actions_each, params, store)
+        proposed = _propose(source, batch, actions_each, params, store, allow_missing)
         for sample, actions in zip(batch, proposed, strict=True):
             records.append(_record(sample, actions, scorer, mode, source.id))
         if progress is not None:
@@ -106,29 +113,46 @@ def _propose(
     count: int,
     params: GenerationParams,
     store: ActionCache | None,
+    allow_missing: bool,
 ) -> list[list[Action]]:
     if store is None:
-        return _ask(source, batch, count, params)
+        rows = _ask(source, batch, count, params, allow_missing)
+        return [_filled(row, count, source.id) for row in rows]
     kept = [store.get(sample) for sample in batch]
-    missing = [sample for sample, actions in zip(batch, kept, strict=True) if actions is None]
+    wanted = [sample for sample, actions in zip(batch, kept, strict=True) if actions is None]
     fresh: list[list[Action]] = []
-    if missing:
-        fresh = _ask(source, missing, count, params)
-        store.put(missing, fresh)
+    if wanted:
+        fresh = _ask(source, wanted, count, params, allow_missing)
+        whole = [(s, row) for s, row in zip(wanted, fresh, strict=True) if len(row) == count]
+        if whole:
+            store.put([sample for sample, _ in whole], [row for _, row in whole])
     new = iter(fresh)
-    return [next(new) if actions is None else actions for actions in kept]
+    rows = [next(new) if actions is None else actions for actions in kept]
+    return [_filled(row, count, source.id) for row in rows]
 
 
 def _ask(
-    source: ActionSource, batch: Sequence[Sample], count: int, params: GenerationParams
+    source: ActionSource,
+    batch: Sequence[Sample],
+    count: int,
+    params: GenerationParams,
+    allow_missing: bool,
 ) -> list[list[Action]]:
     actions = source.propose(batch, count, params)
-    if [len(row) for row in actions] != [count] * len(batch):
+    sizes = [len(row) for row in actions]
+    short = allow_missing and len(sizes) == len(batch) and all(size <= count for size in sizes)
+    if sizes != [count] * len(batch) and not short:
         raise DataError(
-            f"Source {source.id!r} gave {[len(row) for row in actions]} actions for "
-            f"{len(batch)} samples where {count} each were asked for."
+            f"Source {source.id!r} gave {sizes} actions for {len(batch)} samples where {count} "
+            "each were asked for."
         )
     return actions
+
+
+def _filled(actions: Sequence[Action], count: int, source_id: str) -> list[Action]:
+    """The actions, and a ``missing`` one in the place of each that was not given."""
+    gap = Action("", source_id, source_id, finish_reason=MISSING)
+    return [*actions, *[gap] * (count - len(actions))]
 
 
 def _record(
@@ -143,8 +167,19 @@ def _record(
         model_id=actions[0].model_id if source_id == POLICY else source_id,
         mode=mode,
         actions=tuple(actions),
-        rewards=tuple(scorer(sample, action) for action in actions),
+        rewards=tuple(
+            _NO_REWARD if action.finish_reason == MISSING else scorer(sample, action)
+            for action in actions
+        ),
     )
+
+
+_NO_REWARD = RewardBreakdown(
+    {"accuracy": None, "format": None},
+    {"accuracy": 1.0, "format": 1.0},
+    None,
+    explanation="the source gave no action",
+)
 
 
 def _key(

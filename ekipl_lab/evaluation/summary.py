@@ -10,6 +10,7 @@ partial_credit_MODE     mean accuracy component, partial credit included
 format_failure_MODE     actions not of the asked form
 truncated_MODE          actions cut off by the token limit
 unscorable_MODE         actions that could not be scored; they count in no accuracy
+missing_MODE            actions that the source did not give; they count in nothing else
 length_MODE             tokens per action (t over items); characters where no tokens are known
 chain_sound_MODE        actions whose reasoning is true throughout and leads to the answer
 chain_steps_true_MODE   mean share of true steps among an action's steps
@@ -26,7 +27,7 @@ from ekipl_lab.errors import unknown_name
 from ekipl_lab.evaluation.chains import ChainCheck, ChainChecks, chain_key
 from ekipl_lab.evaluation.records import RECORD_FIELDS
 from ekipl_lab.statistics import Interval, clustered_mean, paired_t, pass_at_k, wilson
-from ekipl_lab.types import Action, EvalRecord, RewardBreakdown
+from ekipl_lab.types import MISSING, Action, EvalRecord, RewardBreakdown
 
 DEFAULT_KS = (1, 4, 8, 16)
 
@@ -156,11 +157,15 @@ def _format_failure(action: Action, reward: RewardBreakdown) -> float | None:
 
 
 def _truncated(action: Action, reward: RewardBreakdown) -> float | None:
-    return float(action.finish_reason == "length")
+    return None if action.finish_reason == MISSING else float(action.finish_reason == "length")
 
 
 def _unscorable(action: Action, reward: RewardBreakdown) -> float | None:
-    return float(reward.success is None)
+    return None if action.finish_reason == MISSING else float(reward.success is None)
+
+
+def _missing(action: Action, reward: RewardBreakdown) -> float | None:
+    return float(action.finish_reason == MISSING)
 
 
 SHARES: dict[str, Share] = {
@@ -168,6 +173,7 @@ SHARES: dict[str, Share] = {
     "format_failure": _format_failure,
     "truncated": _truncated,
     "unscorable": _unscorable,
+    "missing": _missing,
 }
 
 
@@ -184,8 +190,12 @@ def _of_actions(records: Sequence[EvalRecord], mode: str) -> list[tuple[str, Int
             bounded = all(0.0 <= mean <= 1.0 for mean in known)
             interval = clustered_mean(known) if bounded else _mean_over_items(known)
             found.append((f"{name}_{mode}", interval))
-    lengths = [_mean([float(action_length(a)) for a in record.actions]) for record in records]
-    found.append((f"length_{mode}", _mean_over_items([x for x in lengths if x is not None])))
+    lengths = [
+        _mean([float(action_length(a)) for a in record.actions if a.finish_reason != MISSING])
+        for record in records
+    ]
+    if known_lengths := [length for length in lengths if length is not None]:
+        found.append((f"length_{mode}", _mean_over_items(known_lengths)))
     return found
 
 
@@ -206,12 +216,12 @@ def _of_chains(
     unsound_right: list[float] = []
     for record in records:
         checks = chains.get(chain_key(record))
-        if checks is None:
+        if not checks:
             continue
         sound.append(sum(check.sound for check in checks) / len(checks))
         shares = [share for share in map(_true_share, checks) if share is not None]
         true_share += [sum(shares) / len(shares)] if shares else []
-        right = [bool(reward.success) for reward in record.rewards]
+        right = [bool(reward.success) for reward in given_rewards(record)]
         pairs = zip(checks, right, strict=True)
         unsound_right.append(sum(r and not c.sound for c, r in pairs) / len(checks))
     named = {
@@ -220,6 +230,12 @@ def _of_chains(
         "right_but_unsound": unsound_right,
     }
     return [(f"{n}_{mode}", clustered_mean(values)) for n, values in named.items() if values]
+
+
+def given_rewards(record: EvalRecord) -> list[RewardBreakdown]:
+    """The rewards of the actions that the source gave, in order."""
+    pairs = zip(record.actions, record.rewards, strict=True)
+    return [reward for action, reward in pairs if action.finish_reason != MISSING]
 
 
 def _true_share(check: ChainCheck) -> float | None:

@@ -11,7 +11,7 @@
 ``server`` MLflow's page.
 """
 
-from ekipl_lab.tracking.checkpoints import Checkpoint, list_checkpoints
+from ekipl_lab.tracking.checkpoints import Checkpoint, find_checkpoint, list_checkpoints
 from ekipl_lab.tracking.queries import (
     RunInfo,
     find_run,
@@ -33,6 +33,7 @@ __all__ = [
     "RunLog",
     "client",
     "ensure_store",
+    "find_checkpoint",
     "find_run",
     "list_artifacts",
     "list_checkpoints",

@@ -105,6 +105,17 @@ def list_checkpoints(run_id: str, order_by: str | None = None) -> list[Checkpoin
     return rows
 
 
+def find_checkpoint(model_id: str) -> Checkpoint:
+    """A checkpoint by the id of its LoggedModel; DataError if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = open_client().get_logged_model(model_id)
+    except MlflowException as error:
+        raise DataError(f"There is no logged model {model_id!r} in this store.") from error
+    return _checkpoint(model)
+
+
 def _checkpoint(model: Any) -> Checkpoint:
     reference = model.tags.get(_FOLDER_TAG)
     metrics = sorted(model.metrics or [], key=lambda metric: metric.timestamp)

@@ -67,15 +67,11 @@ def _check_mixing(config: RunConfig, settings: Mapping[str, Any]) -> None:
     own, mixing = config.ekipl, config.ekipl.sft.mixing()
     if not mixing.on:
         if "sft.mu" in own.schedules:
-            raise ConfigError(
-                "ekipl.schedules.sft.mu weighs no SFT term; set ekipl.sft.type."
-            )
+            raise ConfigError("ekipl.schedules.sft.mu weighs no SFT term; set ekipl.sft.type.")
         return
     name = f"sft.type {mixing.type!r}"
     if own.selection == "policy_only":
-        raise ConfigError(
-            f"ekipl.{name} imitates kept teacher rows, and policy_only keeps none."
-        )
+        raise ConfigError(f"ekipl.{name} imitates kept teacher rows, and policy_only keeps none.")
     if mixing.mu == 0 and "sft.mu" not in own.schedules:
         raise ConfigError(f"ekipl.{name} with mu 0 imitates nothing; set ekipl.sft.mu.")
     _check_fits(name, "adds a term per token", settings)

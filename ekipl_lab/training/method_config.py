@@ -99,9 +99,7 @@ class EKIPLSettings(BaseModel):
 def read_gates(path: Path) -> dict[str, dict[str, str]]:
     """The gates in a JSON file: teacher -> task, task/family or * -> gate."""
     if not path.is_file():
-        raise ConfigError(
-            f"ekipl.gates: {path} does not exist; `ekipl teach report` makes it."
-        )
+        raise ConfigError(f"ekipl.gates: {path} does not exist; `ekipl teach report` makes it.")
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
