@@ -181,7 +181,7 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    """Print a summary of runs and write their page."""
+    """Print a summary of runs and evaluations; write their page, Markdown, LaTeX and CSV."""
     from ekipl_lab.report import report_command
 
     return report_command(args.runs, args.out)
@@ -284,7 +284,9 @@ def build_parser() -> argparse.ArgumentParser:
     _compare_options(add(commands, "compare", compare))
     reporting = add(commands, "report", report)
     reporting.add_argument(
-        "runs", nargs="*", help="run ids; none: the latest finished run of each name"
+        "runs",
+        nargs="*",
+        help="run ids and folders of `ekipl eval`; none: the latest finished run of each name",
     )
     reporting.add_argument("--out", type=Path, default=Path("mlruns/report.html"))
     add(commands, "app", app).add_argument("--port", type=int, default=7860)

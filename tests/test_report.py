@@ -22,12 +22,14 @@ from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.report import (
     RunData,
+    breakdown,
     build_report,
     chains,
     figures,
     gather_runs,
     origin,
     print_summary,
+    reference,
     report_command,
     tables,
     training,
@@ -72,7 +74,9 @@ def test_headline_counts_pairs_and_differences() -> None:
     # Wins 2 and 3, loses 0: mean 1/4, sd sqrt(11/12), t(3, .975) = 3.1824, McNemar 2 P(X <= 1) = 1.
     half = 3.18245 * (11 / 12) ** 0.5 / 2
     limits = f"[{tables.points(0.25 - half)}, {tables.points(0.25 + half)}]"
-    assert row[-1].small == f"{limits}; p = 1; 2 won, 1 lost"
+    assert row[-1].small == f"{limits}; p = 1"
+    won, lost = (change.anchor for change in chains.changes([BASE, ARM])[:2])
+    assert row[-1].links == (("2 won", won), ("1 lost", lost))
     assert row[2].small == "[4.6, 69.9]"  # Wilson, 1 of 4
 
 
@@ -102,14 +106,14 @@ def test_what_could_not_be_scored_is_left_out_and_counted() -> None:
     end = [record(0, [None]), *(record(i, [True]) for i in range(1, 4))]
     table = tables.headline([BASE, run_of("x", s0=START, s10=end)])
     assert [cell.text for cell in table.rows[1]][4:] == ["100.0", "+66.7"]  # 1, 2, 3: 1/3 -> 1
-    rows = {row[0].text: row for row in tables.quality([BASE, run_of("x", s10=end)]).rows}
+    rows = {row[0].text: row for row in breakdown.quality([BASE, run_of("x", s10=end)]).rows}
     assert rows["could not be scored"][-1].text == "25.0"
     assert rows["tokens per completion"][-1].text == "3.0"
     assert not any("reasoning" in name for name in rows)  # nothing can check these chains
 
 
 def test_slices_by_family() -> None:
-    table = tables.slices([BASE, ARM], ("family",), "by family")
+    table = breakdown.slices([BASE, ARM], ("family",), "by family")
     cells = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows[1:]}
     assert cells == {"even": ["2", "50.0", "50.0", "50.0"], "odd": ["2", "0.0", "50.0", "100.0"]}
 
@@ -151,22 +155,28 @@ def test_cost_is_read_at_the_step_of_the_evaluation() -> None:
     ]
 
 
-def test_why_groups_taught_nothing_and_what_was_refused() -> None:
-    history = {
-        "groups/zero_starved": [(1, 0.5), (2, 0.0)],
-        "groups/zero_all_wrong": [(1, 0.0), (2, 0.0)],
-        "teacher/oracle/refused/too_long": [(1, 3.0), (4, 2.0)],
-    }
+def test_what_was_refused() -> None:
+    history = {"teacher/oracle/refused/too_long": [(1, 3.0), (4, 2.0)]}
     run = replace(ARM, history=history)
-    (row,) = training.zero_causes([BASE, run]).rows
-    assert row[0].text.startswith("starved") and [cell.text for cell in row[1:]] == ["–", "25.0"]
     assert training._refused(run, "oracle") == tables.Cell("5", "5 too long")
     assert training._refused(run, "policy") == tables.Cell("–")
 
 
+def test_p_values_of_several_sets_are_adjusted_together() -> None:
+    """McNemar 6 won, 0 lost: p = 1/32 on both sets; Holm over two: 2/32."""
+    base = [record(i, [False]) for i in range(8)]
+    arm = [record(i, [i < 6]) for i in range(8)]
+    two = {"test": {10: base}, "test_ood": {10: base}}
+    first = replace(BASE, evaluations=two)
+    second = replace(ARM, evaluations={"test": {10: arm}, "test_ood": {10: arm}})
+    rows = [row for row in tables.headline([first, second]).rows if len(row) > 1]
+    assert [row[-1].small.split("; ")[1:] for row in rows] == [["p = 0.031", "Holm p = 0.062"]] * 2
+
+
 def test_equal_arms_have_no_interval() -> None:
     row = tables.headline([BASE, replace(BASE, label="again")]).rows[1]
-    assert (row[-1].text, row[-1].small) == ("+0.0", "the same on every item; p = 1; 0 won, 0 lost")
+    assert (row[-1].text, row[-1].small) == ("+0.0", "the same on every item; p = 1")
+    assert row[-1].links == (("0 won", ""), ("0 lost", ""))
 
 
 def test_config_difference_lists_only_what_differs() -> None:
@@ -271,6 +281,33 @@ def test_the_sources_of_training_are_told_apart(store: dict[str, str]) -> None:
     assert float(rows["policy"][3]) + float(rows["oracle"][3]) == pytest.approx(100.0)
 
 
+def test_the_group_doctor_speaks(store: dict[str, str]) -> None:
+    """The words and the advice are the group doctor's own, over all 16 groups."""
+    (run,) = gather_runs([store["ekipl"]])
+    examination = training.examined(run)
+    assert examination is not None and examination.groups == 16 and examination.findings
+    table = training.zero_causes([run])
+    head, *rows = table.rows
+    assert head[0].text.startswith(f"ekipl: {examination.mute} of 16 groups taught nothing")
+    assert [row[0].text for row in rows] == [finding.words for finding in examination.findings]
+    assert [row[1].text for row in rows] == [finding.advice for finding in examination.findings]
+
+
+def test_the_ceiling_counts_groups(store: dict[str, str]) -> None:
+    (run,) = gather_runs([store["ekipl"]])
+    table = reference.ceiling([run])
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows[1:]}
+    assert rows["oracle"][0] == rows["any teacher"][0] == rows["anyone"][0] == "100.0"
+    assert rows["hostile"] == ["0.0", "0.0"] and rows["policy"][1] == "0.0"
+    left = 100 - float(rows["policy"][0])
+    assert float(rows["oracle"][1]) == pytest.approx(left, abs=0.11)
+
+
+def test_contamination_of_a_run_is_looked_for(store: dict[str, str]) -> None:
+    (row,) = reference.overlaps(gather_runs([store["grpo"]])).rows
+    assert [cell.text for cell in row[1:-1]] == ["1,000 samples of train", "48", "0", "0", "0"]
+
+
 def test_the_page_tells_what_it_must(page: str, store: dict[str, str]) -> None:
     seen = Page(page)
     for words in (
@@ -331,7 +368,8 @@ def test_the_terminal_shows_the_same_headline(store: dict[str, str]) -> None:
 def test_the_command_writes_the_page(store: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "new" / "report.html"
     assert report_command([store["grpo"]], out) == 0
-    assert [path.name for path in out.parent.iterdir()] == ["report.html"]
+    names = sorted(path.name for path in out.parent.iterdir())
+    assert names == ["report.csv", "report.html", "report.md", "report.tex"]
     assert "end − start" in Page(out.read_text(encoding="utf-8")).text
     with pytest.raises(DataError, match="'nope'"):
         report_command(["nope"], out)

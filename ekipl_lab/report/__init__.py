@@ -1,11 +1,12 @@
-"""Reports: a table on the terminal and one self-contained HTML page about one or several runs.
+"""Reports about runs and evaluations: terminal, a self-contained page, Markdown, LaTeX, CSV.
 
     runs = gather_runs([run_id, other_id])        # the run without teachers comes first
     print_summary(runs)
     Path("report.html").write_text(build_report(runs))
 
-``gather`` what is read; ``tables``, ``figures``, ``chains``, ``origin`` what is shown; ``page`` and
-``terminal`` how.
+``gather`` what is read, ``arms`` runs of several seeds; ``overseeds``, ``tables``, ``breakdown``,
+``reference``, ``figures``, ``chains``, ``training``, ``origin`` what is shown; ``page``,
+``terminal``, ``export`` how.
 """
 
 from __future__ import annotations
@@ -14,26 +15,48 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ekipl_lab.report.export import as_csv, as_latex, as_markdown
 from ekipl_lab.report.gather import RunData, gather_runs
-from ekipl_lab.report.page import build_report
+from ekipl_lab.report.origin import seeds_note, warnings
+from ekipl_lab.report.page import all_tables, build_report, page_title
 from ekipl_lab.report.terminal import print_summary
 
 
-def report_command(run_ids: Sequence[str], out: str | Path) -> int:
-    """Print the summary, write the page, say where it is: ``ekipl report``."""
-    runs = gather_runs(run_ids)
+def report_command(names: Sequence[str], out: str | Path) -> int:
+    """Print the summary; write page, Markdown, LaTeX and CSV; say where: ``ekipl report``.
+
+    ``names`` are run ids and folders of ``ekipl eval``; ``out`` is the page, the rest lie beside.
+    """
+    runs = gather_runs(names)
     print_summary(runs)
     path = write_report(runs, out)
-    print(f"Report: {path} ({path.stat().st_size / 1e6:.1f} MB, complete in itself)")
+    beside = ", ".join(other.name for other in write_beside(runs, path))
+    size = path.stat().st_size / 1e6
+    print(f"Report: {path} ({size:.1f} MB, complete in itself); beside it {beside}")
     return 0
 
 
 def write_report(runs: Sequence[RunData], out: str | Path) -> Path:
     """Write the page of these runs, whole or not at all."""
-    path = Path(out)
+    return _write(Path(out), build_report(runs))
+
+
+def write_beside(runs: Sequence[RunData], out: str | Path) -> list[Path]:
+    """Write all tables as Markdown and LaTeX, and all numbers as CSV, beside the page ``out``."""
+    title, found = page_title(runs), all_tables(runs)
+    notes = [seeds_note(runs), *warnings(runs)]
+    texts = {
+        ".md": as_markdown(title, notes, found),
+        ".tex": as_latex(title, notes, found),
+        ".csv": as_csv(runs),
+    }
+    return [_write(Path(out).with_suffix(suffix), text) for suffix, text in texts.items()]
+
+
+def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    part.write_text(build_report(runs), encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
     return path
 
@@ -44,5 +67,6 @@ __all__ = [
     "gather_runs",
     "print_summary",
     "report_command",
+    "write_beside",
     "write_report",
 ]

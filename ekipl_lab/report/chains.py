@@ -11,7 +11,7 @@ from functools import lru_cache
 from ekipl_lab import records as group_records
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.gather import RunData, rebuild, sets_of
-from ekipl_lab.report.tables import MINUS
+from ekipl_lab.report.tables import MINUS, anchor, beats, learned, lost
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown, Sample
 
 #: Examples shown of each kind of change; the ids of all are listed.
@@ -56,6 +56,11 @@ class Change:
     ids: Sequence[str]
     items: Sequence[Item]
 
+    @property
+    def anchor(self) -> str:
+        """Its place on the page."""
+        return anchor(self.title)
+
 
 def changes(runs: Sequence[RunData]) -> list[Change]:
     """Between arms, then between start and end of each arm; greedy completions, every set."""
@@ -64,13 +69,12 @@ def changes(runs: Sequence[RunData]) -> list[Change]:
         starts = [_outcomes(run, name, 0) for run in runs]
         ends = [_outcomes(run, name, 1) for run in runs]
         shown = _columns(runs, starts, ends)
-        base = runs[0].label
         for run, end in zip(runs[1:], ends[1:], strict=True):
-            found.append(_change(f"{name}: {run.label} right, {base} wrong", ends[0], end, shown))
-            found.append(_change(f"{name}: {base} right, {run.label} wrong", end, ends[0], shown))
+            found.append(_change(beats(name, run, runs[0]), ends[0], end, shown))
+            found.append(_change(beats(name, runs[0], run), end, ends[0], shown))
         for run, start, end in zip(runs, starts, ends, strict=True):
-            found.append(_change(f"{name}: {run.label} learned it", start, end, shown))
-            found.append(_change(f"{name}: {run.label} lost it", end, start, shown))
+            found.append(_change(learned(name, run.label), start, end, shown))
+            found.append(_change(lost(name, run.label), end, start, shown))
     return [change for change in found if change.ids]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,22 @@ from ekipl_lab.types import EvalRecord, Sample
 
 #: Metrics a report draws; all others stay in MLflow.
 SHOWN = re.compile(
-    r"(policy|kept|teacher/.+)/reward|teacher/.+/refused/\w+|share/.+/kept|groups/zero_\w+"
+    r"(policy|kept|teacher/.+)/reward|teacher/.+/(actions|refused/\w+)|share/.+/kept|groups/zero_\w+"
     r"|cost/\w+|seconds/step"
 )
+#: What makes a folder one of `ekipl eval`.
+EVALUATION = "evaluation.json"
 _STEP = re.compile(r"step-(\d+)\.parquet")
 _WORDS = {"test": "in-domain", "test_ood": "out-of-domain"}
 
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """One arm of a report; ``evaluations`` maps set -> step -> records, steps rising."""
+    """One run of a report; ``evaluations`` maps set -> step -> records, steps rising.
+
+    For a folder of `ekipl eval` step 0 is the start (``--against``) and step 1 what was evaluated;
+    ``controls`` are its blind controls, ``about`` its ``evaluation.json``.
+    """
 
     info: RunInfo
     label: str
@@ -34,6 +41,13 @@ class RunData:
     history: Mapping[str, Sequence[tuple[int, float]]]
     evaluations: Mapping[str, Mapping[int, Sequence[EvalRecord]]]
     groups: Path | None
+    controls: Mapping[str, Sequence[EvalRecord]] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether this is a folder of `ekipl eval`, not a training run."""
+        return bool(self.about)
 
     @property
     def teachers(self) -> list[str]:
@@ -61,15 +75,62 @@ class RunData:
 def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
     """The runs, those without teachers first; without ids, the latest finished of each name.
 
-    Ids may be cut short as long as they are unique. Raises DataError for unknown runs.
+    Ids may be cut short as long as they are unique; the path of a folder that `ekipl eval` wrote
+    stands for that evaluation. Raises DataError for unknown runs.
     """
-    infos = [tracking.find_run(run_id) for run_id in run_ids] or latest_runs()
+    folders = [Path(name) for name in run_ids if (Path(name) / EVALUATION).is_file()]
+    ids = [name for name in run_ids if Path(name) not in folders]
+    infos = [tracking.find_run(run_id) for run_id in ids]
+    infos = infos if infos or folders else latest_runs()
     names = [info.name for info in infos]
     runs = [
         _gather(info, info.name if names.count(info.name) == 1 else _numbered(info))
         for info in infos
     ]
-    return sorted(runs, key=lambda run: bool(run.teachers))
+    ordered = sorted(runs, key=lambda run: bool(run.teachers))
+    return [*ordered, *_told_apart([_from_folder(folder) for folder in folders])]
+
+
+def _from_folder(folder: Path) -> RunData:
+    """An evaluation as an arm."""
+    about = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+    job, source = about["job"], about["source"]
+    found: dict[str, dict[int, list[EvalRecord]]] = {}
+    for step, name in enumerate(("start.parquet", "records.parquet")):
+        if (folder / name).is_file():
+            for record in read_records(folder / name):
+                label = f"{record.task}/{record.split}" if len(job["tasks"]) > 1 else record.split
+                found.setdefault(label, {}).setdefault(step, []).append(record)
+    written = (folder / EVALUATION).stat().st_mtime
+    data = {key: job[key] for key in ("benchmark", "families", "limit", "seed", "image_size")}
+    config = {
+        "seed": job["seed"],
+        "source": {key: source[key] for key in ("kind", "name", "key")},
+        "data": {**data, "task": ", ".join(job["tasks"]), "split": ", ".join(job["splits"])},
+        "reward": {"scorer": job["scorer"]},
+        "generation": {**job["params"], "num_samples": job["num_samples"]},
+        "evaluation": {"ks": job["ks"]},
+    }
+    tags = {f"ekipl.data.{label}": part["hash"] for label, part in about["data"].items()}
+    tags |= {"ekipl.prompts": about["prompts"], "ekipl.config_hash": about["id"]}
+    tags |= {"ekipl.git_revision": about.get("revision") or ""}
+    begun = written - float(about.get("seconds", 0))
+    info = RunInfo(
+        str(folder), source["name"], "evaluation", "FINISHED", begun, written, {}, tags, {}, ""
+    )
+    names = {path.stem.removeprefix("control-"): path for path in folder.glob("control-*.parquet")}
+    controls = {name: read_records(path) for name, path in sorted(names.items())}
+    return RunData(info, source["name"], config, {}, found, None, controls, about)
+
+
+def _told_apart(runs: Sequence[RunData]) -> list[RunData]:
+    labels = [run.label for run in runs]
+    return [
+        run
+        if labels.count(run.label) == 1
+        else replace(run, label=f"{run.label} ({run.info.run_id})")
+        for run in runs
+    ]
 
 
 def latest_runs() -> list[RunInfo]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.figures import cost_by_step
 from ekipl_lab.report.gather import RunData
 from ekipl_lab.report.tables import DASH, Cell, Table
@@ -22,7 +23,7 @@ _COSTS = {
     "seconds": "training time (s), evaluation left out",
 }
 #: What arms must share to be compared, by dotted config key.
-_MUST_SHARE = ("seed", "policy", "data", "reward", "evaluation")
+_MUST_SHARE = ("policy", "data", "reward", "evaluation")
 
 
 def costs(runs: Sequence[RunData]) -> Table:
@@ -33,12 +34,31 @@ def costs(runs: Sequence[RunData]) -> Table:
         if any(total != [0.0] for total in totals if total):
             cells = [Cell(_amount(axis, total[0]) if total else DASH) for total in totals]
             rows.append([Cell(title, number=False), *cells])
+    rows += _evaluation_costs(runs)
     return Table(
         "What it cost",
         ["over the whole training", *(run.label for run in runs)],
         rows,
         "Arms share their policy completions; teacher actions come on top.",
     )
+
+
+def _evaluation_costs(runs: Sequence[RunData]) -> list[list[Cell]]:
+    """What evaluations took that are folders of `ekipl eval`."""
+    titles = {
+        "actions": "actions evaluated",
+        "completion_tokens": "tokens written in the evaluation",
+        "usd": "money paid in the evaluation (USD)",
+    }
+    rows = []
+    for key, title in titles.items():
+        amounts = [run.about.get("cost", {}).get(key) for run in runs]
+        if any(amounts):
+            shown = [
+                DASH if a is None else f"{a:,.2f}" if key == "usd" else f"{a:,}" for a in amounts
+            ]
+            rows.append([Cell(title, number=False), *map(Cell, shown)])
+    return rows
 
 
 def _amount(axis: str, value: float) -> str:
@@ -120,14 +140,24 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
         for run in runs
         if run.info.status != "FINISHED"
     ]
+    trained = [run for run in runs if not run.is_evaluation]
+    arms = arms_of(trained)
+    seeds = {tuple(arm.runs) for arm in arms}
+    if len(seeds) > 1:
+        lists = "; ".join(f"{arm.label}: {', '.join(map(str, arm.runs))}" for arm in arms)
+        found.append(f"The arms differ in seed ({lists}): only seeds that both have are compared.")
     for key in _MUST_SHARE:
-        if len({json.dumps(run.config.get(key), sort_keys=True) for run in runs}) > 1:
+        if len({json.dumps(run.config.get(key), sort_keys=True) for run in trained}) > 1:
             found.append(f"The arms differ in {key}: they cannot be compared as they stand.")
-    tags = {name for run in runs for name in run.info.tags if name.startswith("ekipl.data.")}
+    scorers = {str(run.config.get("reward", {}).get("scorer", "ekipl/auto")) for run in runs}
+    if len(scorers) > 1:
+        found.append(f"The arms were judged by different scorers: {', '.join(sorted(scorers))}.")
+    tags = {name for run in trained for name in run.info.tags if name.startswith("ekipl.data.")}
     for name in (*sorted(tags), "ekipl.prompts", "ekipl.git_revision"):
-        if len({run.info.tags.get(name) for run in runs}) > 1:
+        if len({run.info.tags.get(name) for run in trained}) > 1:
             found.append(f"The arms differ in {name.removeprefix('ekipl.').replace('_', ' ')}.")
-    if any(_start(run) != _start(runs[0]) for run in runs[1:]):
+    found += _missing(runs)
+    if any(_start(run) != _start(trained[0]) for run in trained[1:]):
         found.append("The arms did not answer alike at the start: they began from other policies.")
     completions = {
         run.history["cost/policy_completions"][-1][1]
@@ -149,14 +179,43 @@ def _start(run: RunData) -> list[tuple[str, str]] | None:
     return None
 
 
+def _missing(runs: Sequence[RunData]) -> list[str]:
+    """Actions that a source did not give, by run."""
+    found = []
+    for run in runs:
+        cost = run.about.get("cost", {})
+        if cost.get("missing"):
+            found.append(
+                f"{run.label}: {cost['missing']} of {cost['actions']} actions were not given by "
+                "the source; its accuracy is over those that were."
+            )
+    return found
+
+
 def seeds_note(runs: Sequence[RunData]) -> str:
     """How many seeds there are, and what that allows to say."""
-    seeds = sorted({str(run.config.get("seed", "?")) for run in runs})
+    trained = [run for run in runs if not run.is_evaluation]
+    arms = arms_of(trained)
+    if not trained:
+        return (
+            "Evaluations of given models, nothing was trained here. The intervals are over test "
+            "items and say nothing of how far a model trained with another seed would land."
+        )
+    if several_seeds(arms):
+        count = "; ".join(f"{arm.label}: seeds {', '.join(map(str, arm.runs))}" for arm in arms)
+        return (
+            f"Several training runs per arm ({count}). The first table is the comparison: paired "
+            "by seed, with t intervals over seeds. Everything below it shows single runs, with "
+            "intervals over test items, which say nothing of how far another seed would land."
+        )
+    seeds = sorted({str(run.config.get("seed", "?")) for run in trained})
     if len(seeds) > 1:
         count = f"The runs have different seeds ({', '.join(seeds)}) and are shown one by one."
     else:
         count = f"One training run per arm (seed {seeds[0]}; number of seeds: 1)."
     return (
         f"{count} The intervals are over test items and say nothing of how far another seed would "
-        "land. This page tells what happened in these runs; it makes no claim about the method."
+        "land. The spread over seeds is not known from one, and so neither is how many seeds a "
+        "comparison needs. This page tells what happened in these runs; it makes no claim about "
+        "the method."
     )

@@ -14,7 +14,17 @@ from plotly.offline import get_plotlyjs
 
 from ekipl_lab import __version__, plots, tracking
 from ekipl_lab.errors import DataError
-from ekipl_lab.report import chains, figures, origin, tables, training
+from ekipl_lab.report import (
+    breakdown,
+    chains,
+    figures,
+    origin,
+    overseeds,
+    reference,
+    tables,
+    training,
+)
+from ekipl_lab.report.arms import arms_of, representatives, several_seeds
 from ekipl_lab.report.gather import RunData, check_arms
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -23,40 +33,47 @@ _TEMPLATE = Path(__file__).with_name("page.html.j2")
 def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
     """The whole page as HTML; ``gather_runs`` gives ``runs``, the first is the one compared with.
 
+    Arms of several seeds are compared over seeds; below that, one run of each arm is shown.
     Everything that a model wrote is escaped, and a content policy forbids the page to load
     anything. Raises ConfigError if nothing was evaluated.
     """
     check_arms(runs)
-    labels = [run.label for run in runs]
-    changes = chains.changes(runs)
+    arms = arms_of(runs)
+    shown = representatives(arms) if several_seeds(arms) else list(runs)
+    changes = chains.changes(shown)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     html = template.render(
-        title=title or " against ".join(labels),
+        title=title or page_title(runs),
         lead=_lead(runs),
         seeds=origin.seeds_note(runs),
         warnings=origin.warnings(runs),
         colours=plots.source_colours(
-            {"policy", *(teacher for run in runs for teacher in run.teachers)}
+            {"policy", *(teacher for run in shown for teacher in run.teachers)}
         ),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
-        headline=tables.headline(runs),
-        quality=tables.quality(runs),
-        slices=[
-            tables.slices(runs, ("family",), "Greedy accuracy by family"),
-            tables.slices(runs, ("difficulty",), "Greedy accuracy by difficulty"),
-        ],
-        sources=training.sources(runs),
-        zero_causes=training.zero_causes(runs),
+        over_seeds=overseeds.over_seeds(arms) if several_seeds(arms) else None,
+        power=overseeds.power(arms) if several_seeds(arms) else None,
+        headline=tables.headline(shown),
+        one_run=several_seeds(arms) and shown[0].config.get("seed"),
+        all_runs=tables.headline(runs) if len(shown) < len(runs) else None,
+        quality=breakdown.quality(shown),
+        controls=reference.controls(shown),
+        published=reference.published(runs),
+        slices=_slices(shown),
+        sources=training.sources(shown),
+        ceiling=reference.ceiling(shown),
+        zero_causes=training.zero_causes(shown),
         costs=origin.costs(runs),
-        difference_figures=_drawn(figures.difference_figures(runs)),
-        accuracy_figures=_drawn(figures.accuracy_figures(runs)),
-        training_figures=_drawn(figures.training_figures(runs)),
-        cost_figures=_drawn(figures.cost_figures(runs)),
+        difference_figures=_drawn(figures.difference_figures(shown)),
+        accuracy_figures=_drawn(figures.accuracy_figures(shown)),
+        training_figures=_drawn(figures.training_figures(shown)),
+        cost_figures=_drawn(figures.cost_figures(shown)),
         changes=changes,
         examples=chains.EXAMPLES,
         pictured=any(item.images for change in changes for item in change.items),
-        training_groups=[(run.label, chains.training_groups(run)) for run in _taught(runs)],
+        training_groups=[(run.label, chains.training_groups(run)) for run in _taught(shown)],
+        overlaps=reference.overlaps(runs),
         fingerprints=origin.fingerprints(runs),
         config_difference=origin.config_difference(runs),
         configs=[(run.label, origin.whole_config(run)) for run in runs],
@@ -65,6 +82,40 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
     return html.lstrip()
+
+
+def all_tables(runs: Sequence[RunData]) -> list[tables.Table]:
+    """The tables of the page in its order, those that hold something: for Markdown and LaTeX."""
+    check_arms(runs)
+    arms = arms_of(runs)
+    many = several_seeds(arms)
+    shown = representatives(arms) if many else list(runs)
+    found = [
+        *([overseeds.over_seeds(arms), overseeds.power(arms)] if many else []),
+        tables.headline(runs),
+        breakdown.quality(shown),
+        reference.controls(shown),
+        reference.published(runs),
+        *_slices(shown),
+        training.sources(shown),
+        reference.ceiling(shown),
+        training.zero_causes(shown),
+        origin.costs(runs),
+        reference.overlaps(runs),
+        origin.fingerprints(runs),
+        origin.config_difference(runs),
+    ]
+    return [table for table in found if table.rows]
+
+
+def page_title(runs: Sequence[RunData]) -> str:
+    """The arms, one against the other."""
+    return " against ".join(arm.label for arm in arms_of(runs))
+
+
+def _slices(runs: Sequence[RunData]) -> list[tables.Table]:
+    names = ("family", "stratum", "difficulty")
+    return [breakdown.slices(runs, (name,), f"Accuracy by {name}") for name in names]
 
 
 def _lead(runs: Sequence[RunData]) -> str:
@@ -95,6 +146,10 @@ def _drawn(shown: Sequence[figures.Shown]) -> list[dict[str, Any]]:
 
 
 def _packages(run: RunData) -> list[tuple[str, str]]:
+    if run.is_evaluation:
+        about = dict(run.about.get("environment", {}))
+        packages = about.pop("packages", {})
+        return [(name, str(value)) for name, value in (*about.items(), *packages.items())]
     try:
         text = tracking.run_artifact(run.info.run_id, "environment.json").read_text("utf-8")
     except DataError:

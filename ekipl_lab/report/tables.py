@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ekipl_lab.evaluation import check_chains, compare, summarize
-from ekipl_lab.evaluation.chains import ChainCheck
+from ekipl_lab.evaluation import compare, summarize
 from ekipl_lab.evaluation.summary import MetricRow, success_counts
-from ekipl_lab.report.gather import RunData, rebuild, set_title, sets_of
-from ekipl_lab.statistics import paired_t, pass_at_k
+from ekipl_lab.report.gather import RunData, set_title, sets_of
+from ekipl_lab.statistics import holm, paired_t, pass_at_k
 from ekipl_lab.types import EvalRecord
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -17,11 +17,15 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value and, smaller, what belongs to it: intervals, counts, parted by ``; ``."""
+    """A value and, smaller, what belongs to it: intervals, counts, parted by ``; ``.
+
+    ``links`` are (text, anchor on the page), shown last.
+    """
 
     text: str
     small: str = ""
     number: bool = True
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def metrics_of(runs: Sequence[RunData]) -> list[Metric]:
     """Greedy accuracy, then pass@k for every k that some run asked for."""
     ks = sorted({k for run in runs for k in run.sampled_k})
     greedy = Metric("accuracy_greedy", "greedy accuracy", "greedy", _share)
-    return [greedy, *(Metric(f"pass_at_{k}", f"pass@{k}", "sampled", _pass(k)) for k in ks)]
+    return [greedy, *(Metric(f"pass_at_{k}", f"pass@{k}", "sampled", pass_metric(k)) for k in ks)]
 
 
 def headline(runs: Sequence[RunData]) -> Table:
@@ -63,10 +67,11 @@ def headline(runs: Sequence[RunData]) -> Table:
     if not others:
         columns.append(f"end {MINUS} start")
     rows: list[list[Cell]] = []
+    holm_of = _holm(runs)
     for name in sets_of(runs):
-        rows.append([Cell(set_title(_holder(runs, name), name), number=False)])
+        rows.append([Cell(set_title(holder(runs, name), name), number=False)])
         for metric in metrics_of(runs):
-            row = _headline_row(runs, name, metric)
+            row = _headline_row(runs, name, metric, holm_of)
             if row:
                 rows.append(row)
     return Table(
@@ -74,11 +79,14 @@ def headline(runs: Sequence[RunData]) -> Table:
         columns,
         rows,
         "Percent with 95 % intervals over items; differences in points, paired by item "
-        "(t interval). p: McNemar's exact test, one pair of runs. Start is the warm start.",
+        "(t interval). p: McNemar's exact test, one pair of runs; Holm p: adjusted over the sets "
+        "and arms of this table. Start is the warm start.",
     )
 
 
-def _headline_row(runs: Sequence[RunData], name: str, metric: Metric) -> list[Cell] | None:
+def _headline_row(
+    runs: Sequence[RunData], name: str, metric: Metric, holm_of: Mapping[tuple[str, str], float]
+) -> list[Cell] | None:
     ends = [run.ends(name, metric.mode) for run in runs]
     if not any(ends):
         return None
@@ -90,16 +98,77 @@ def _headline_row(runs: Sequence[RunData], name: str, metric: Metric) -> list[Ce
     ]
     if not starts:  # a k above the number of samples
         return None
-    row = [Cell(metric.title, number=False), Cell(str(starts[0].n)), _value(starts[0])]
+    begun = any(has_start(run, name, metric.mode) for run in runs)
+    start = value_cell(starts[0]) if begun else Cell(DASH)
+    row = [Cell(metric.title, number=False), Cell(str(starts[0].n)), start]
     last = [run.records(name, s[1], metric.mode) if s else [] for run, s in zip(runs, ends)]  # noqa: B905
-    row += [_value(next(iter(_rows(records, metric)), None)) for records in last]
+    row += [value_cell(next(iter(_rows(records, metric)), None)) for records in last]
+    first = runs[0]
     if len(runs) == 1 and ends[0]:
-        row.append(difference(last[0], runs[0].records(name, ends[0][0], metric.mode), metric))
-    return row + [difference(records, last[0], metric) for records in last[1:]]
+        before = first.records(name, ends[0][0], metric.mode)
+        titles = (learned(name, first.label), lost(name, first.label))
+        row.append(difference(last[0], before, metric, titles))
+    return row + [
+        difference(
+            records,
+            last[0],
+            metric,
+            (beats(name, run, first), beats(name, first, run)),
+            holm_of.get((name, run.label)) if metric.mode == "greedy" else None,
+        )
+        for run, records in zip(runs[1:], last[1:], strict=True)
+    ]
 
 
-def difference(records: Sequence[EvalRecord], base: Sequence[EvalRecord], metric: Metric) -> Cell:
-    """``records`` minus ``base``, paired over the items that both have."""
+def _holm(runs: Sequence[RunData]) -> dict[tuple[str, str], float]:
+    """(set, arm) -> McNemar's p against the first arm, adjusted over all sets and arms."""
+    found: dict[tuple[str, str], float] = {}
+    for name in sets_of(runs):
+        ends = [run.ends(name, "greedy") for run in runs]
+        for run, end in zip(runs[1:], ends[1:], strict=True):
+            if end is None or ends[0] is None:
+                continue
+            both = _common(
+                run.records(name, end[1], "greedy"), runs[0].records(name, ends[0][1], "greedy")
+            )
+            if len(both[0]) > 1:
+                p = compare(*both).p_value
+                assert p is not None
+                found[name, run.label] = p
+    return dict(zip(found, holm(list(found.values())), strict=True)) if len(found) > 1 else {}
+
+
+def beats(name: str, winner: RunData, loser: RunData) -> str:
+    """Title of the items of a set that one arm gets right and the other wrong."""
+    return f"{name}: {winner.label} right, {loser.label} wrong"
+
+
+def learned(name: str, label: str) -> str:
+    """Title of the items that are right at the end and were wrong at the start."""
+    return f"{name}: {label} learned it"
+
+
+def lost(name: str, label: str) -> str:
+    """Title of the items that are wrong at the end and were right at the start."""
+    return f"{name}: {label} lost it"
+
+
+def anchor(title: str) -> str:
+    """The place of a list of items on the page."""
+    return "items-" + hashlib.sha256(title.encode()).hexdigest()[:12]
+
+
+def difference(
+    records: Sequence[EvalRecord],
+    base: Sequence[EvalRecord],
+    metric: Metric,
+    titles: tuple[str, str] = ("", ""),
+    p_holm: float | None = None,
+) -> Cell:
+    """``records`` minus ``base``, paired over the items that both have.
+
+    ``titles`` are those of the lists of items won and lost, which greedy counts link to.
+    """
     pair = paired(records, base, metric)
     if pair is None:
         return Cell(DASH)
@@ -108,7 +177,13 @@ def difference(records: Sequence[EvalRecord], base: Sequence[EvalRecord], metric
     if metric.mode == "greedy":
         result = compare(*_common(records, base))
         small += f"; p = {result.p_value:.2g}" if result.p_value is not None else ""
-        small += f"; {len(result.wins)} won, {len(result.losses)} lost"
+        small += f"; Holm p = {p_holm:.2g}" if p_holm is not None else ""
+        counts = ((len(result.wins), "won"), (len(result.losses), "lost"))
+        links = tuple(
+            (f"{count} {word}", anchor(title) if count and title else "")
+            for (count, word), title in zip(counts, titles, strict=True)
+        )
+        return Cell(points(value), small, links=links)
     return Cell(points(value), small)
 
 
@@ -129,83 +204,10 @@ def paired(
     return interval.value, interval.low, interval.high, len(differences)
 
 
-def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
-    """Greedy accuracy by family or difficulty: start and the end of each arm."""
-    greedy = metrics_of(runs)[0]
-    rows: list[list[Cell]] = []
-    for name in sets_of(runs):
-        columns = [_by_group(runs[0], name, 0, by, greedy)]
-        columns += [_by_group(run, name, 1, by, greedy) for run in runs]
-        keys = list(dict.fromkeys(key for column in columns for key in column))
-        if not keys:
-            continue
-        rows.append([Cell(set_title(_holder(runs, name), name), number=False)])
-        for key in keys:
-            count = next(column[key].n for column in columns if key in column)
-            label = " / ".join(str(part) for part in key)
-            cells = [_value(column.get(key)) for column in columns]
-            rows.append([Cell(label, number=False), Cell(str(count)), *cells])
-    ends = [f"{run.label}, end" for run in runs]
-    return Table(title, [" / ".join(by), "items", "start", *ends], rows)
-
-
-def _by_group(
-    run: RunData, name: str, end: int, by: Sequence[str], metric: Metric
-) -> dict[tuple[str | int, ...], MetricRow]:
-    steps = run.ends(name, metric.mode)
-    if steps is None:
-        return {}
-    rows = summarize(run.records(name, steps[end], metric.mode), by=by, ks=())
-    return {tuple(row.group.values()): row for row in rows if row.metric == metric.name}
-
-
-_QUALITY = {
-    "format_failure_greedy": "not in the asked form",
-    "truncated_greedy": "cut off by the token limit",
-    "unscorable_greedy": "could not be scored",
-    "chain_sound_greedy": "reasoning true throughout, leads to the answer",
-    "chain_steps_true_greedy": "true steps",
-    "right_but_unsound_greedy": "right answer behind unsound reasoning",
-    "length_greedy": "tokens per completion",
-}
-
-
-def quality(runs: Sequence[RunData]) -> Table:
-    """Failures, length, and whether the reasoning is true, on greedy completions."""
-    rows: list[list[Cell]] = []
-    for name in sets_of(runs):
-        columns = [_quality_of(runs[0], name, 0), *(_quality_of(run, name, 1) for run in runs)]
-        if not any(columns):
-            continue
-        rows.append([Cell(set_title(_holder(runs, name), name), number=False)])
-        for metric, title in _QUALITY.items():
-            cells = [column.get(metric) for column in columns]
-            if any(cells):
-                show = _plain if metric.startswith("length") else _value
-                rows.append([Cell(title, number=False), *(show(cell) for cell in cells)])
-    ends = [f"{run.label}, end" for run in runs]
-    return Table("How the answers came about", ["greedy completions", "start", *ends], rows)
-
-
-def _quality_of(run: RunData, name: str, end: int) -> dict[str, MetricRow]:
-    steps = run.ends(name, "greedy")
-    if steps is None:
-        return {}
-    records = run.records(name, steps[end], "greedy")
-    return {row.metric: row for row in summarize(records, ks=(), chains=chain_checks(records))}
-
-
-def chain_checks(
-    records: Sequence[EvalRecord],
-) -> dict[tuple[str, str, str], tuple[ChainCheck, ...]]:
-    """Reasoning checked against the scene, where the benchmark knows it; else nothing."""
-    from ekipl_lab.benchmarks.chains import CHECKERS, check_chain
-
-    samples = [rebuild(record.sample_id) for record in records]
-    known = [sample for sample in samples if sample is not None and sample.task in CHECKERS]
-    if not records or len(known) < len(records):
-        return {}
-    return check_chains(records, known, check_chain)
+def has_start(run: RunData, name: str, mode: str) -> bool:
+    """Whether a run measured the set before its end: at the start of training, or ``--against``."""
+    ends = run.ends(name, mode)
+    return ends is not None and (ends[0] == 0 or ends[0] < ends[1])
 
 
 def percent(value: float) -> str:
@@ -218,13 +220,15 @@ def points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", MINUS)
 
 
-def _value(row: MetricRow | None) -> Cell:
+def value_cell(row: MetricRow | None) -> Cell:
+    """A share in percent with its interval."""
     if row is None:
         return Cell(DASH)
     return Cell(percent(row.value), f"[{percent(row.low)}, {percent(row.high)}]")
 
 
-def _plain(row: MetricRow | None) -> Cell:
+def plain_cell(row: MetricRow | None) -> Cell:
+    """A value that is not a share."""
     return Cell(DASH) if row is None else Cell(f"{row.value:.1f}")
 
 
@@ -242,7 +246,8 @@ def _common(
     return [r for r in a if r.sample_id in both], [r for r in b if r.sample_id in both]
 
 
-def _holder(runs: Sequence[RunData], name: str) -> RunData:
+def holder(runs: Sequence[RunData], name: str) -> RunData:
+    """The first run that was measured on a set."""
     return next(run for run in runs if name in run.evaluations)
 
 
@@ -251,7 +256,9 @@ def _share(record: EvalRecord) -> float | None:
     return right / known if known else None
 
 
-def _pass(k: int) -> ItemValue:
+def pass_metric(k: int) -> ItemValue:
+    """pass@k of one item."""
+
     def value(record: EvalRecord) -> float | None:
         known, right = success_counts(record)
         return pass_at_k(known, right, k) if known >= k else None

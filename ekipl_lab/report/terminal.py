@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from ekipl_lab.report import origin, tables
+from ekipl_lab.report import origin, overseeds, tables
+from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.gather import RunData, check_arms
 
 
@@ -16,7 +17,9 @@ def print_summary(runs: Sequence[RunData], console: Console | None = None) -> No
     """Headline, cost and warnings. Raises ConfigError if nothing was evaluated."""
     check_arms(runs)
     console = console or Console()
-    for table in (tables.headline(runs), origin.costs(runs)):
+    arms = arms_of(runs)
+    main = overseeds.over_seeds(arms) if several_seeds(arms) else tables.headline(runs)
+    for table in (main, origin.costs(runs)):
         for heading, rows in _parts(table):
             console.print(_rich(heading, table.columns, rows))
             console.print()
@@ -51,4 +54,4 @@ def _cell(cell: tables.Cell) -> str:
 
 
 def _small(cell: tables.Cell) -> list[str]:
-    return cell.small.split("; ") if cell.small else []
+    return [*(cell.small.split("; ") if cell.small else []), *(text for text, _ in cell.links)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ekipl_lab import records as group_records
 from ekipl_lab.errors import DataError
+from ekipl_lab.group_doctor import Examination, examine
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.chains import check_one
 from ekipl_lab.report.gather import RunData, rebuild
@@ -15,14 +16,8 @@ from ekipl_lab.types import POLICY
 #: Groups whose chains are checked for the table of sources, spread over the whole run.
 CHECKED_GROUPS = 200
 
-_CAUSES = {
-    "starved": "starved: the policy's own rewards differed, selection kept equal ones",
-    "all_right": "all kept actions right",
-    "all_wrong": "all kept actions wrong",
-    "truncated": "all kept actions cut off",
-    "unparseable": "no kept action has a readable answer",
-    "other": "other",
-}
+#: Groups that the group doctor looks at, spread over the whole run.
+EXAMINED_GROUPS = 1000
 
 
 def sources(runs: Sequence[RunData]) -> Table:
@@ -99,24 +94,48 @@ def _refused(run: RunData, source: str) -> Cell:
 
 
 def zero_causes(runs: Sequence[RunData]) -> Table:
-    """Share of groups whose kept rewards were all equal, by cause, over the whole training."""
-    rows = []
-    for cause, title in _CAUSES.items():
-        means = [_mean(run, f"groups/zero_{cause}") for run in runs]
-        if any(means):
-            cells = [Cell(DASH if mean is None else percent(mean)) for mean in means]
-            rows.append([Cell(title, number=False), *cells])
+    """Why groups taught nothing and what to try, in the words of the group doctor."""
+    found = [(run, examined(run)) for run in runs]
+    found = [(run, examination) for run, examination in found if examination is not None]
+    rows: list[list[Cell]] = []
+    for run, examination in found:
+        assert examination is not None
+        share = percent(examination.mute / examination.groups)
+        head = f"{run.label}: {examination.mute} of {examination.groups} groups taught nothing"
+        rows.append([Cell(f"{head} ({share} %)", number=False)])
+        rows += [
+            [
+                Cell(finding.words, number=False),
+                Cell(finding.advice, number=False),
+                Cell("; ".join(finding.settings) or DASH, number=False),
+            ]
+            for finding in examination.findings
+        ]
     return Table(
         "Why groups taught nothing",
-        ["share of all groups", *(run.label for run in runs)],
+        ["what the group doctor found", "advice", "settings to try"],
         rows,
-        "Percent of all groups of the training; in the rest the kept rewards differed.",
+        f"Over up to {EXAMINED_GROUPS:,} groups, spread over the whole training. A group whose "
+        "kept rewards are all equal has no advantage.",
     )
 
 
-def _mean(run: RunData, name: str) -> float | None:
-    values = [value for _, value in run.history.get(name, ())]
-    return sum(values) / len(values) if values else None
+def examined(run: RunData) -> Examination | None:
+    """The group doctor's findings on a run's groups; None where no group was recorded."""
+    if run.groups is None:
+        return None
+    groups = list(_spread_groups(run, EXAMINED_GROUPS))
+    return examine(groups, _refusal_metrics(run)) if groups else None
+
+
+def _refusal_metrics(run: RunData) -> list[dict[str, float]]:
+    """Per step, what the trainer counted of actions and refusals of teachers."""
+    steps: dict[int, dict[str, float]] = {}
+    for name, history in run.history.items():
+        if name.startswith("teacher/") and (name.endswith("/actions") or "/refused/" in name):
+            for step, value in history:
+                steps.setdefault(step, {})[name] = value
+    return [steps[step] for step in sorted(steps)]
 
 
 def _unsound(run: RunData) -> dict[str, tuple[int, int]]:
@@ -133,15 +152,17 @@ def _unsound(run: RunData) -> dict[str, tuple[int, int]]:
 
 
 def _some_groups(run: RunData) -> Iterable[RecordedGroup]:
+    return _spread_groups(run, CHECKED_GROUPS)
+
+
+def _spread_groups(run: RunData, most: int) -> Iterable[RecordedGroup]:
+    """Up to ``most`` groups of up to 50 steps, spread over the run."""
     assert run.groups is not None
     steps = group_records.list_steps(run.groups)
-    left = CHECKED_GROUPS
-    for step in steps[:: max(1, len(steps) // 40)]:
+    chosen = steps[:: -(-len(steps) // 50)] if steps else []
+    each = max(1, most // max(1, len(chosen)))
+    for step in chosen:
         try:
-            groups = group_records.load_groups(run.groups, step, limit=max(1, left // 4))
+            yield from group_records.load_groups(run.groups, step, limit=each)
         except DataError:  # cut back by a resume since the steps were listed
             continue
-        yield from groups[:left]
-        left -= len(groups)
-        if left <= 0:
-            return

@@ -1,0 +1,166 @@
+"""The primary comparison where two arms were run with several seeds: paired t over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.evaluation import SeedComparison, compare_seeds
+from ekipl_lab.report.arms import Arm, common_seeds
+from ekipl_lab.report.gather import RunData, set_title, sets_of
+from ekipl_lab.report.tables import DASH, Cell, Metric, Table, metrics_of, percent, points
+from ekipl_lab.statistics import holm, seeds_needed
+from ekipl_lab.types import EvalRecord
+
+#: Differences (share) for which the number of seeds needed is told.
+TARGETS = (0.01, 0.02, 0.05, 0.10)
+POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class SeedRow:
+    """One metric of one set, an arm against the first; ``result`` None says ``why`` there is none.
+
+    ``p_holm`` is adjusted over the greedy accuracies of all sets and arms, None for other metrics.
+    """
+
+    set: str
+    title: str
+    metric: Metric
+    arm: str
+    base: str
+    result: SeedComparison | None
+    p_holm: float | None = None
+    why: str = ""
+
+
+def compare_arms(arms: Sequence[Arm]) -> list[SeedRow]:
+    """Every arm against the first, on every set and metric, over the seeds that both have."""
+    runs = [run for arm in arms for run in arm.runs.values()]
+    rows = []
+    for name in sets_of(runs):
+        title = set_title(next(run for run in runs if name in run.evaluations), name)
+        for metric in metrics_of(runs):
+            for arm in arms[1:]:
+                row = _compare(arms[0], arm, name, title, metric)
+                if row is not None:
+                    rows.append(row)
+    tested = [i for i, row in enumerate(rows) if _tested(row)]
+    adjusted = holm([_p(rows[i]) for i in tested])
+    by_index = dict(zip(tested, adjusted, strict=True))
+    return [
+        SeedRow(r.set, r.title, r.metric, r.arm, r.base, r.result, by_index.get(i), r.why)
+        for i, r in enumerate(rows)
+    ]
+
+
+def _tested(row: SeedRow) -> bool:
+    return (
+        row.metric.name == "accuracy_greedy"
+        and row.result is not None
+        and row.result.p_value is not None
+    )
+
+
+def _p(row: SeedRow) -> float:
+    assert row.result is not None and row.result.p_value is not None
+    return row.result.p_value
+
+
+def _compare(base: Arm, arm: Arm, name: str, title: str, metric: Metric) -> SeedRow | None:
+    seeds = [
+        seed
+        for seed in common_seeds(base, arm)
+        if all(one.runs[seed].ends(name, metric.mode) for one in (base, arm))
+    ]
+    if len(seeds) < 2:
+        return None
+    ks = [int(metric.name.rsplit("_", 1)[1])] if metric.mode == "sampled" else []
+    first, second = (
+        {s: _end(one.runs[s], name, metric.mode) for s in seeds} for one in (arm, base)
+    )
+    try:
+        (result,) = compare_seeds(first, second, [metric.name], ks=ks)
+    except DataError as error:
+        if "No run has the metric" in str(error):  # a k above the number of samples
+            return None
+        return SeedRow(name, title, metric, arm.label, base.label, None, why=str(error))
+    return SeedRow(name, title, metric, arm.label, base.label, result)
+
+
+def _end(run: RunData, name: str, mode: str) -> list[EvalRecord]:
+    ends = run.ends(name, mode)
+    return run.records(name, ends[1], mode) if ends else []
+
+
+def over_seeds(arms: Sequence[Arm]) -> Table:
+    """Mean over seeds of both arms and the paired difference, its t interval over seeds."""
+    rows: list[list[Cell]] = []
+    last = ""
+    for row in compare_arms(arms):
+        if row.title != last:
+            rows.append([Cell(row.title, number=False)])
+            last = row.title
+        head = [Cell(row.metric.title, number=False), Cell(row.arm, number=False)]
+        if row.result is None:
+            rows.append([*head, *[Cell(DASH)] * 4, Cell(row.why, number=False)])
+            continue
+        rows.append([*head, *_cells(row.result, row.p_holm)])
+    columns = ["metric", "arm", "seeds", arms[0].label, "arm", "difference", "each seed"]
+    return Table(
+        f"Over seeds: every arm against {arms[0].label}",
+        columns,
+        rows,
+        "Percent at the end, means over seeds; differences in points, paired by seed. The interval "
+        "is Student's t over the per-seed differences (95 %): it says how far other seeds would "
+        "land, which intervals over items do not. p: paired t test; Holm: adjusted over the greedy "
+        "accuracies of all sets and arms on this page.",
+    )
+
+
+def _cells(result: SeedComparison, p_holm: float | None) -> list[Cell]:
+    small = f"[{points(result.low)}, {points(result.high)}]"
+    if result.p_value is not None:
+        small += f"; p = {result.p_value:.2g}"
+    if p_holm is not None:
+        small += f"; Holm p = {p_holm:.2g}"
+    return [
+        Cell(str(len(result.seeds)), ", ".join(map(str, result.seeds))),
+        Cell(percent(result.value_b)),
+        Cell(percent(result.value_a)),
+        Cell(points(result.difference), small),
+        Cell(" ".join(map(points, result.differences)), number=False),
+    ]
+
+
+def power(arms: Sequence[Arm]) -> Table:
+    """Seeds a paired t test needs to find a difference with 80 % power, at the spread seen."""
+    rows = []
+    for row in compare_arms(arms):
+        if row.metric.name != "accuracy_greedy" or row.result is None:
+            continue
+        spread = float(np.std(row.result.differences, ddof=1))
+        cells = [Cell(_needed(target, spread)) for target in TARGETS]
+        head = [Cell(f"{row.title}; {row.arm}", number=False), Cell(percent(spread))]
+        rows.append([*head, *cells])
+    return Table(
+        "Seeds needed",
+        ["greedy accuracy", "spread", *(f"{100 * t:.0f} points" for t in TARGETS)],
+        rows,
+        "Pairs of runs that a two-sided paired t test at 5 % needs to find a true difference of "
+        "so many points with 80 % power, if the standard deviation of the per-seed differences is "
+        "the one seen here (points). A spread from few seeds is itself uncertain.",
+    )
+
+
+def _needed(target: float, spread: float) -> str:
+    if spread <= 0 or math.isnan(spread):
+        return DASH
+    try:
+        return str(seeds_needed(target, spread, POWER))
+    except ConfigError:
+        return "over 10,000"
