@@ -24,6 +24,7 @@ TIERS = [
     },
     {"groups", "sources"},
     {"evaluation", "plots", "group_doctor"},
+    {"source_figures"},
     {"training"},
     {"report", "studies", "live", "biaslab"},
     {"console", "doctor", "commands", "data_check", "eval_command", "teach"},

@@ -132,6 +132,10 @@ def test_round_metrics_by_hand():
         "teacher/a/accuracy": 1.0,
         "teacher/a/actions": 2.0,
         "teacher/a/refused/too_long": 1.0,
+        "teacher/a/tokens": 57.0,
+        "teacher/a/usd": 0.5,
+        "teacher/a/cached": 0.0,
+        "teacher/b/latency": 0.0,
         "teacher/b/actions": 1.0,
         "teacher/b/refused/missing": 1.0,
         "share/policy/candidates": 4 / 6,
@@ -173,7 +177,8 @@ def test_causes_of_zero_spread():
         "all_right": ([policy_said(), policy_said()], [scored(1), scored(1)]),
         "truncated": ([cut, cut], [scored(0, 0), scored(0, 0)]),
         "unparseable": ([policy_said()] * 2, [scored(0, answer=None), scored(0, answer=None)]),
-        "all_wrong": ([policy_said()] * 2, [scored(0), scored(0)]),
+        "format_only": ([policy_said()] * 2, [scored(0), scored(0)]),
+        "all_wrong": ([policy_said()] * 2, [scored(0, 0.0), scored(0, 0.0)]),
         "other": ([policy_said()] * 2, [scored(1, 0.0), scored(0.0, 2.0)]),
     }
     for cause, (actions, rewards) in pairs.items():

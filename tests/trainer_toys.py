@@ -87,6 +87,7 @@ def nano():
 
 def ekipl_trainer(args, *, teachers=(), scorer=even_scorer, samples=None, model=None, **options):
     records = options.pop("records", None)
+    norms = options.pop("gradient_norms_every", 0)
     callbacks = options.pop("callbacks", None)
     policy, processor = model or nano()
     samples = toy_samples() if samples is None else samples
@@ -99,6 +100,7 @@ def ekipl_trainer(args, *, teachers=(), scorer=even_scorer, samples=None, model=
         teachers=teachers,
         options=EKIPLOptions(**options),
         records=records,
+        gradient_norms_every=norms,
         callbacks=callbacks,
     )
 

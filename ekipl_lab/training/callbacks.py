@@ -12,9 +12,11 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from ekipl_lab.policies.load import save_policy
+from ekipl_lab.source_figures import history_of, source_page
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.tracking.checkpoints import COPY_LIMIT
 from ekipl_lab.training import resume
+from ekipl_lab.training.checkup import Checkup
 from ekipl_lab.training.config import RunConfig
 from ekipl_lab.training.measure import Measurer
 from ekipl_lab.training.plan import Plan
@@ -52,6 +54,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.config, self.plan, self.folder = config, plan, folder
         self.measurer, self.log, self.emit, self.stop = measurer, log, emit, stop
+        every = config.diagnostics.doctor_every
+        self.checkup = Checkup(every, plan.steps, log, self._tell) if log is not None else None
         self.trainer: Any = None
         self.last_saved: Path | None = None
 
@@ -81,6 +85,15 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             self.log.log_metrics(metrics, state.global_step)
         headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
         self._say("training", state.global_step, headlines)
+        stepped = "loss" in metrics  # and not the run's closing line
+        if stepped and self.checkup is not None and self.checkup.due(state.global_step):
+            self.checkup.run(state.global_step, state.log_history)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The figures of all sources over the whole run, as one page in MLflow."""
+        if self.log is not None and state.global_step >= self.plan.steps:
+            page = source_page(history_of(state.log_history), self.config.name)
+            self.log.log_text(page, "figures/sources.html")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The checkpoint is whole: say so, measure what is due, forget old ones."""
@@ -131,6 +144,11 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
     def _agreed_to_stop(self, args: Any) -> bool:
         """Whether any process was asked to stop; all do the same then."""
         return any(gather_object([self.stop()])) if args.world_size > 1 else self.stop()
+
+    def _tell(self, step: int, text: str) -> None:
+        """Words for whoever watches, beside the progress."""
+        place = {"phase": "training", "step": step, "total": self.plan.steps, "metrics": {}}
+        self.emit({"event": "message", "text": text, **place})
 
     def _say(self, phase: str, step: int, metrics: Event, total: int | None = None) -> None:
         run_id = self.log.run_id if self.log is not None else None

@@ -187,6 +187,17 @@ class TrackingSettings(_Model):
     tags: dict[str, str] = Field(default_factory=dict)
 
 
+class DiagnosticsSettings(_Model):
+    """What is looked at besides every step's metrics, every so many steps; 0: never.
+
+    ``gradient_norms_every``: one backward pass per action source; ``doctor_every``: why groups
+    taught nothing (docs/group_doctor.md).
+    """
+
+    gradient_norms_every: int = Field(default=50, ge=0)
+    doctor_every: int = Field(default=50, ge=0)
+
+
 class RunConfig(_Model):
     """One training run. ``name`` names its folder and its MLflow run."""
 
@@ -200,6 +211,7 @@ class RunConfig(_Model):
     grpo: dict[str, Any] = Field(default_factory=dict)
     evaluation: EvaluationSettings = EvaluationSettings()
     tracking: TrackingSettings = TrackingSettings()
+    diagnostics: DiagnosticsSettings = DiagnosticsSettings()
 
     @field_validator("teachers", mode="before")
     @classmethod

@@ -3,6 +3,7 @@
     policy/reward  policy/accuracy  policy/truncated      the policy's own G actions, always apart
     kept/reward    kept/accuracy                          what is trained on
     teacher/<id>/reward, /accuracy, /actions, /refused/<reason>, /not_asked/<reason>
+    teacher/<id>/tokens, /usd, /cached, /latency          of all it gave: sums, share, mean seconds
     share/<source>/candidates  share/<source>/kept
     advantage/<source>/abs_sum                            sum of |A| over kept actions
     length/<source>                                       mean tokens of candidates, EOS included
@@ -20,10 +21,18 @@ from dataclasses import dataclass
 
 from ekipl_lab.groups import reward_totals
 from ekipl_lab.training.pooling import MISSING, Pool, Round
-from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown
+from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown, Usage
 
 #: Why a kept group can have no spread, in the order the causes are looked for.
-CAUSES = ("starved", "all_right", "truncated", "unparseable", "all_wrong", "other")
+CAUSES = (
+    "starved",
+    "all_right",
+    "truncated",
+    "unparseable",
+    "format_only",
+    "all_wrong",
+    "other",
+)
 
 
 def round_metrics(done: Round, teachers: Sequence[str]) -> dict[str, float]:
@@ -97,7 +106,10 @@ def zero_spread_cause(group: ActionGroup) -> str | None:
         return "truncated"
     if all(reward.extracted_answer is None for _, reward in kept):
         return "unparseable"
-    return "all_wrong" if not any(reward.success for _, reward in kept) else "other"
+    if any(reward.success for _, reward in kept):
+        return "other"
+    scored = [totals[i] for i in group.kept if not math.isnan(totals[i])]
+    return "format_only" if scored and min(scored) > 0 else "all_wrong"
 
 
 def _rows(group: ActionGroup) -> list[_Row]:
@@ -134,7 +146,23 @@ def _given(pools: Sequence[Pool]) -> dict[str, float | None]:
     for teacher, reason in (pair for pool in pools for pair in pool.gated):
         name = f"teacher/{teacher}/not_asked/{reason}"
         counts[name] = (counts.get(name) or 0.0) + 1
-    return counts
+    return counts | _teacher_costs(pools)
+
+
+def _teacher_costs(pools: Sequence[Pool]) -> dict[str, float | None]:
+    """What each teacher's actions of this generation cost, refused ones too."""
+    by_teacher: dict[str, list[Usage]] = {}
+    for given in (given for pool in pools for given in pool.given if given.refused != MISSING):
+        by_teacher.setdefault(given.teacher, []).append(given.usage)
+    costs: dict[str, float | None] = {}
+    for teacher, usages in by_teacher.items():
+        costs |= {
+            f"teacher/{teacher}/tokens": float(sum(u.completion_tokens for u in usages)),
+            f"teacher/{teacher}/usd": sum(u.cost for u in usages),
+            f"teacher/{teacher}/cached": _mean(u.cached for u in usages),
+            f"teacher/{teacher}/latency": _mean(u.latency for u in usages),
+        }
+    return costs
 
 
 def _spread(groups: Sequence[ActionGroup]) -> dict[str, float | None]:

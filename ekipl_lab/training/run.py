@@ -166,6 +166,7 @@ def _trainer(
         teachers=parts.teachers,
         options=config.ekipl.options(config.seed),
         records=records,
+        gradient_norms_every=config.diagnostics.gradient_norms_every,
         callbacks=[callback],
         peft_config=run_adapter(config, parts.policy),
     )

@@ -43,6 +43,7 @@ from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
 from ekipl_lab.training.mixing import shares
 from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
 from ekipl_lab.training.pooling import Pool, Pooling, Round, Row, Scorer
+from ekipl_lab.training.source_gradients import SourceGradients
 from ekipl_lab.training.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.tokenization import ActionEncoder
 from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
@@ -66,7 +67,8 @@ class EKIPLTrainer(GRPOTrainer):
     """GRPO whose groups also hold teacher actions; without ``teachers`` it is GRPO.
 
     ``samples`` are the training prompts in dataset order; ``scorer(sample, action)`` gives a
-    RewardBreakdown; ``records.write(step, groups)`` is called once per generation.
+    RewardBreakdown; ``records.write(step, groups)`` is called once per generation;
+    ``gradient_norms_every`` n steps the gradient norm of each source is measured (0: never).
     """
 
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]
@@ -82,6 +84,7 @@ class EKIPLTrainer(GRPOTrainer):
         teachers: Sequence[Teacher] = (),
         options: EKIPLOptions | None = None,
         records: GroupRecords | None = None,
+        gradient_norms_every: int = 0,
         **trainer_arguments: Any,
     ) -> None:
         policy = as_policy(model, processing_class)
@@ -113,11 +116,15 @@ class EKIPLTrainer(GRPOTrainer):
         self._token_weights = TokenWeights(
             self.options, self._teacher_ids, self.accelerator, self._clip_range()
         )
+        self._gradients = SourceGradients(
+            gradient_norms_every, (POLICY, *self._teacher_ids), self.accelerator
+        )
         self._inputs: list[dict[str, Any]] = []
         self._round: Round | None = None
         self._row_totals: list[float] = []
         self._row_sources: list[int] = []
         self._loss_inputs: dict[str, Any] | None = None
+        self._loss_logps: Any = None
 
     def _send_telemetry(self) -> None:
         """A run is nobody else's business."""
@@ -170,15 +177,20 @@ class EKIPLTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         self._loss_inputs = dict(inputs)
         try:
-            return super()._compute_loss(model, self._loss_inputs)
+            loss = super()._compute_loss(model, self._loss_inputs)
+            if self._loss_logps is not None and self._gradients.due(self.state.global_step):
+                source = inputs["action_source"]
+                self._log(self._gradients.add(loss, self._loss_logps, source, self.model))
+            return loss
         finally:
-            self._loss_inputs = None
+            self._loss_inputs = self._loss_logps = None
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if self._loss_inputs is not None and "action_source" in self._loss_inputs:
             step = self.state.global_step
             self._log(self._token_weights.apply(self._loss_inputs, logps, entropies, step))
+            self._loss_logps = logps
         return logps, entropies, aux_loss
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
