@@ -82,9 +82,12 @@ def prefetch(
         tempfile.TemporaryDirectory() as folder,
         api_gateway(url, Path(folder), in_flight=32, timeout=60.0) as gateway,
     ):
-        with Prefetch(gateway, batches, num_actions=1, params=PARAMS) as ahead:
-            timed(ahead, batches[0], step)  # the first has nobody before it
-            cold = [timed(ahead, batch, step) for batch in batches[1:]]
+        cold = []
+        with Prefetch(gateway) as ahead:
+            for n, batch in enumerate(batches):
+                ahead.expect({m: (batches[m], 1, PARAMS) for m in range(n, min(n + 2, steps))})
+                cold.append(timed(gateway, batch, step))
+        cold = cold[1:]  # the first has nobody before it
         warm = [timed(gateway, batch, step) for batch in batches[1:]]
     ratio = statistics.median(cold) / statistics.median(warm)
     spread = [min(cold) / max(warm), max(cold) / min(warm)]

@@ -14,7 +14,8 @@ action buy it once. Interrupted, it lets the requests in flight end and keeps wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,22 +124,38 @@ class Gateway:
         return grid
 
     def prefetch(
-        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
-    ) -> int:
+        self,
+        samples: Sequence[Sample],
+        num_actions: int,
+        params: GenerationParams,
+        stop: threading.Event | None = None,
+    ) -> list[str]:
         """Buy what is missing for these samples; failures are left for ``propose`` to meet.
 
-        Returns how many actions were bought. Raises BudgetExceeded when the budget is used up.
+        Returns the keys of what was bought; ``stop`` set, nothing more is sent. Raises
+        BudgetExceeded when the budget is used up.
         """
         slots = self._slots(samples, num_actions, params)
         wanted = {slot.key: slot.call for slot in slots}
         missing = wanted.keys() - self.cache.get_many(wanted).keys()
         if self.spec.offline or not missing:
-            return 0
-        got = self._buyer.buy({key: wanted[key] for key in missing}, stop_on=_is_budget)
+            return []
+        asked = {key: call for key, call in wanted.items() if key in missing}
+        got: dict[str, Outcome] = {}
+        bought: list[str] = []
+        try:
+            got = self._buyer.buy(asked, stop_on=_is_budget, stop=stop, ahead=self.stats.fetch)
+            bought = [key for key, each in got.items() if not isinstance(each, Exception)]
+        finally:
+            self.stats.fetched(asked, bought)
         for outcome in got.values():
             if isinstance(outcome, BudgetExceeded):
                 raise outcome
-        return sum(not isinstance(outcome, Exception) for outcome in got.values())
+        return bought
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """What was prefetched under these keys and not asked for since is counted as wasted."""
+        self.stats.waste(keys)
 
     def missing(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
@@ -210,6 +227,7 @@ class Gateway:
         got = self._buyer.buy(missing, stop_on=self._ends_the_run) if missing else {}
         for key, outcome in _with_cause(got).items():
             found[key] = outcome if isinstance(outcome, Exception) else (outcome, False)
+        self.stats.use(key for key, each in found.items() if not isinstance(each, Exception))
         return found
 
     def _offline(self, slots: list[_Slot]) -> dict[str, tuple[Value, bool] | Exception]:

@@ -57,16 +57,26 @@ class Buyer:
         self._pid = 0
 
     def buy(
-        self, calls: Mapping[str, Call], *, stop_on: Callable[[Exception], bool]
+        self,
+        calls: Mapping[str, Call],
+        *,
+        stop_on: Callable[[Exception], bool],
+        stop: threading.Event | None = None,
+        ahead: Callable[[list[str]], None] | None = None,
     ) -> dict[str, Outcome]:
         """The answer, or why there is none, for every key.
 
         After an error for which ``stop_on`` is true nothing more is sent for this batch; what was
-        not sent gets that error's fate: a CallError of the kind ``stopped``.
+        not sent gets that error's fate: a CallError of the kind ``stopped``. So it is when somebody
+        else sets ``stop``. With ``ahead`` only what nobody else is buying is bought, and ``ahead``
+        is told these keys before anybody can have their answers.
         """
         self._start()
         own, others = self._promise(calls)
-        batch = _Batch({key: calls[key] for key in own}, stop_on)
+        if ahead is not None:
+            others = {}
+            ahead(own)
+        batch = _Batch({key: calls[key] for key in own}, stop_on, stop=stop or threading.Event())
         try:
             self._run(batch)
         finally:

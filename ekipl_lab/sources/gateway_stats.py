@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ekipl_lab.sources.ledger import Spent
@@ -16,6 +17,8 @@ class GatewayStats:
 
     An *error* is a request that failed, and was perhaps tried again; a *failure* is an action that
     could not be had in the end. ``waited`` is the seconds that threads spent waiting for a turn.
+    ``prefetched`` actions were bought before anybody asked for them; ``prefetch_used`` of them were
+    then asked for, ``prefetch_wasted`` were not while that was expected.
     """
 
     hits: int = 0
@@ -29,8 +32,12 @@ class GatewayStats:
     nano_usd: int = 0
     latency: float = 0.0
     waited: float = 0.0
+    prefetched: int = 0
+    prefetch_used: int = 0
+    prefetch_wasted: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    _ahead: set[str] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def answered(self, spent: Spent, choices: int) -> None:
@@ -57,6 +64,33 @@ class GatewayStats:
             self.reasked += reasked
             self.waited += waited
 
+    def fetch(self, keys: Iterable[str]) -> None:
+        """These keys are being bought ahead."""
+        with self._lock:
+            self._ahead |= set(keys)
+
+    def fetched(self, keys: Iterable[str], bought: Iterable[str]) -> None:
+        """Of these keys, those were bought."""
+        with self._lock:
+            got = set(bought)
+            self._ahead -= set(keys) - got
+            self.prefetched += len(got)
+
+    def use(self, keys: Iterable[str]) -> None:
+        """The answers of these keys are used."""
+        with self._lock:
+            if self._ahead:
+                used = self._ahead & set(keys)
+                self._ahead -= used
+                self.prefetch_used += len(used)
+
+    def waste(self, keys: Iterable[str]) -> None:
+        """What was bought ahead of these keys will not be used."""
+        with self._lock:
+            wasted = self._ahead & set(keys)
+            self._ahead -= wasted
+            self.prefetch_wasted += len(wasted)
+
     def failure(self, kind: str) -> None:
         """One action could not be had."""
         with self._lock:
@@ -79,6 +113,9 @@ class GatewayStats:
                 "waited_s": self.waited,
                 "errors": self.errors.total(),
                 "failures": self.failures.total(),
+                "prefetched": self.prefetched,
+                "prefetch_used": self.prefetch_used,
+                "prefetch_wasted": self.prefetch_wasted,
             }
             flat |= {f"failures_{kind}": count for kind, count in self.failures.items()}
         return {name: float(value) for name, value in flat.items()}

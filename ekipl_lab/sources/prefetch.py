@@ -1,115 +1,65 @@
-"""Asking teachers about the coming prompts while the current step still runs.
+"""Asking a teacher about the coming prompts while the current step still runs.
 
 ::
 
-    ahead = Prefetch(gateway, upcoming=batches, num_actions=1, params=params, batches_ahead=2)
-    for batch in batches:
-        rows = ahead.propose(batch, 1, params)   # mostly from the cache by now
+    with Prefetch(gateway) as ahead:
+        for n, batch in enumerate(batches):
+            ahead.expect({m: (batches[m], 1, params) for m in range(n, min(n + 2, len(batches)))})
+            rows = gateway.propose(batch, 1, params)   # mostly from the cache by now
 
-A thread walks through ``upcoming`` and has the gateway buy what is missing, never more than
-``batches_ahead`` batches before the step: bounded in memory, and what it may waste is bounded too.
-It reserves from the gateway's own budget. What was fetched and then not asked for is *waste*, and
-is counted. With a gate that decides by the policy's own result whether a teacher is asked at all
-(``on_failure``), prefetching buys actions that may never be used: it is refused unless
-``accept_waste`` is set.
+A thread has the gateway buy what is missing of the expected batches, in their order, and nothing
+else: what the caller expects bounds memory, and what can be bought for nothing. It reserves from
+the gateway's own budget. What was bought ahead and not asked for by the time its batch is no
+longer expected is *waste*; ``gateway.stats`` counts what was fetched, used, and wasted.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 
-from ekipl_lab.errors import BudgetExceeded, ConfigError, EKIPLError
+from ekipl_lab.errors import BudgetExceeded
 from ekipl_lab.sources.gateway import Gateway
-from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
+from ekipl_lab.types import GenerationParams, Sample
 
 log = logging.getLogger("ekipl_lab.prefetch")
 
-#: Gates that need the policy's result first.
-GATES_AFTER_POLICY = ("on_failure",)
-
-
-@dataclass(frozen=True, slots=True)
-class PrefetchReport:
-    """Samples fetched ahead, those then asked for, and actions bought for nothing so far."""
-
-    fetched: int
-    used: int
-    wasted_actions: int
-    stopped: str
+#: The samples of a batch, and the number of actions and the parameters they will be asked with.
+Batch = tuple[Sequence[Sample], int, GenerationParams]
 
 
 class Prefetch:
-    """An ActionSource around a gateway; see the module's docstring.
+    """Fetches ahead for one gateway; see the module's docstring.
 
-    ``upcoming`` yields the batches that will be proposed for, in order. ``close`` (or leaving the
-    context) ends the thread after the batch it is buying.
+    ``close`` (or leaving the context) sends nothing more, and waits for the requests in flight:
+    they are paid for. ``stopped`` says why fetching ended early, if it did; the step will meet the
+    same trouble itself, and decide.
     """
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        upcoming: Iterable[Sequence[Sample]],
-        *,
-        num_actions: int,
-        params: GenerationParams,
-        batches_ahead: int = 1,
-        gate: str = "",
-        accept_waste: bool = False,
-    ) -> None:
-        if batches_ahead < 1:
-            raise ConfigError(f"batches_ahead must be at least 1, not {batches_ahead}.")
-        if gate in GATES_AFTER_POLICY and not accept_waste:
-            raise ConfigError(
-                f"Prefetch with the gate {gate!r} buys actions that may not be used; turn it off, "
-                "or set accept_waste to have the waste counted."
-            )
-        self.gateway = gateway
-        self._upcoming: Iterator[Sequence[Sample]] = iter(upcoming)
-        self._num_actions, self._params = num_actions, params
-        self._room = threading.Semaphore(batches_ahead)
-        self._lock = threading.Lock()
-        self._waiting: dict[str, int] = {}  # fetched and not asked for yet: actions bought
-        self._fetched = self._used = self._steps = 0
-        self._stopped = ""
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway, self.stopped = gateway, ""
+        self._expected: dict[Hashable, Batch] = {}
+        self._begun: dict[Hashable, list[str]] = {}  # batch -> keys that were bought for it
+        self._changed = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
         self._thread.start()
 
-    @property
-    def id(self) -> str:
-        """The teacher's id."""
-        return self.gateway.id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Those of the gateway."""
-        return self.gateway.capabilities
-
-    def propose(
-        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
-    ) -> list[list[Action]]:
-        """As the gateway; what was fetched ahead comes from the cache."""
-        with self._lock:
-            self._steps += 1
-            asked = [self._waiting.pop(sample.id, None) for sample in samples]
-            self._used += sum(fetched is not None for fetched in asked)
-        self._room.release()
-        return self.gateway.propose(samples, num_actions, params)
-
-    def report(self) -> PrefetchReport:
-        """Counts so far; ``stopped`` says why fetching ended early, if it did."""
-        with self._lock:
-            wasted = sum(self._waiting.values())
-            return PrefetchReport(self._fetched, self._used, wasted, self._stopped)
+    def expect(self, batches: Mapping[Hashable, Batch]) -> None:
+        """These batches come next, in this order; one that is missing now is over."""
+        with self._changed:
+            over = [number for number in self._begun if number not in batches]
+            for number in over:
+                self.gateway.forget(self._begun.pop(number))
+            self._expected = dict(batches)
+            self._changed.notify()
 
     def close(self) -> None:
         """End the thread and wait for it."""
-        self._closing.set()
-        self._room.release()
+        with self._changed:
+            self._closing.set()
+            self._changed.notify()
         self._thread.join()
 
     def __enter__(self) -> Prefetch:
@@ -120,25 +70,35 @@ class Prefetch:
         """Close it."""
         self.close()
 
+    def _next(self) -> Hashable | None:
+        """The first expected batch that was not begun, once there is one; None when closing."""
+        with self._changed:
+            while not self._closing.is_set():
+                for number in self._expected:
+                    if number not in self._begun:
+                        self._begun[number] = []
+                        return number
+                self._changed.wait()
+        return None
+
     def _work(self) -> None:
-        for number, batch in enumerate(self._upcoming):
-            self._room.acquire()
-            if self._closing.is_set():
-                return
+        while (number := self._next()) is not None:
             try:
-                self._fetch(number, batch)
-            except BudgetExceeded as error:
-                self._stopped = f"budget: {error}"
-                return
-            except EKIPLError as error:  # the step itself will meet it, and decide
-                self._stopped = str(error)
-                log.warning("prefetch of %s stopped: %s", self.id, error)
+                self._fetch(number)
+            except Exception as error:  # a thread must not die unseen
+                kind = "budget" if isinstance(error, BudgetExceeded) else type(error).__name__
+                self.stopped = f"{kind}: {error}"
+                log.warning("prefetch of %s stopped: %s", self.gateway.id, self.stopped)
                 return
 
-    def _fetch(self, number: int, batch: Sequence[Sample]) -> None:
-        missing = self.gateway.missing(batch, self._num_actions, self._params)
-        with self._lock:  # before buying: the step may ask for them while they are in flight
-            if number >= self._steps:
-                self._waiting |= Counter(call.sample_id for call in missing)
-                self._fetched += len({call.sample_id for call in missing})
-        self.gateway.prefetch(batch, self._num_actions, self._params)
+    def _fetch(self, number: Hashable) -> None:
+        with self._changed:
+            batch = self._expected.get(number)
+        if batch is None:  # over before it was begun
+            return
+        keys = self.gateway.prefetch(*batch, stop=self._closing)
+        with self._changed:
+            if number in self._begun:
+                self._begun[number] = keys
+            else:
+                self.gateway.forget(keys)

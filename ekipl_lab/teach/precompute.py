@@ -19,7 +19,7 @@ from ekipl_lab.sources.gateway import Gateway
 from ekipl_lab.sources.gateway_estimate import Estimate, estimate
 from ekipl_lab.sources.limits import NANO
 from ekipl_lab.sources.pricing import load_prices
-from ekipl_lab.sources.teachers.ensemble import EnsembleTeacher
+from ekipl_lab.sources.teachers.ensemble import gateways
 from ekipl_lab.training.config import RunConfig, load_config
 from ekipl_lab.training.options import Teacher
 from ekipl_lab.training.parts import build_run_teachers, load_training_samples
@@ -38,7 +38,8 @@ def teach_precompute_command(args: Namespace) -> int:
     samples = load_training_samples(config)[: args.limit]
     params = run_params(config)
     console = Console()
-    wanted = [pair for teacher in build_run_teachers(config, samples) for pair in gateways(teacher)]
+    teachers = build_run_teachers(config, samples)
+    wanted = [pair for each in teachers for pair in gateways(each.source, each.actions)]
     if not wanted:
         raise ConfigError(f"Run {config.name!r} has no teacher behind a gateway; nothing to fill.")
     for gateway, actions in wanted:
@@ -60,17 +61,6 @@ def run_params(config: RunConfig) -> GenerationParams:
     """The parameters with which the trainer asks teachers, on the first pass over the data."""
     length = int(config.grpo_settings["max_completion_length"])
     return GenerationParams(max_new_tokens=length, seed=0)
-
-
-def gateways(teacher: Teacher) -> list[tuple[Gateway, int]]:
-    """The gateways of a teacher (an ensemble has several) and the actions asked of each."""
-    if isinstance(teacher.source, Gateway):
-        return [(teacher.source, teacher.actions)]
-    if isinstance(teacher.source, EnsembleTeacher):
-        members = teacher.source.members
-        each = teacher.actions // len(members)
-        return [(member, each) for member in members if isinstance(member, Gateway)]
-    return []
 
 
 def describe(gateway: Gateway, found: Estimate) -> str:

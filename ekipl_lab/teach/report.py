@@ -14,8 +14,9 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.chains import ChainCheck, check_chains
 from ekipl_lab.evaluation.usefulness import Usefulness, measure, usefulness
 from ekipl_lab.sources.gateway_estimate import estimate
+from ekipl_lab.sources.teachers.ensemble import gateways
 from ekipl_lab.teach.page import page
-from ekipl_lab.teach.precompute import check_budget, describe, gateways, run_params
+from ekipl_lab.teach.precompute import check_budget, describe, run_params
 from ekipl_lab.training.config import RunConfig, load_config
 from ekipl_lab.training.parts import build_run_teachers, load_training_samples
 from ekipl_lab.types import POLICY, EvalRecord, Sample
@@ -62,7 +63,7 @@ def report(
     scorer = get_scorer(config.reward.scorer, config.reward.weights)
     params = run_params(config)
     teachers = build_run_teachers(config, samples)
-    for gateway, actions in (pair for teacher in teachers for pair in gateways(teacher)):
+    for gateway, actions in [p for each in teachers for p in gateways(each.source, each.actions)]:
         found = estimate(gateway, samples, actions, params)
         say(describe(gateway, found))
         check_budget(gateway, found, yes)

@@ -28,6 +28,7 @@ from pydantic import (
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.sources.teachers.build import TeacherSpec, teacher_spec
+from ekipl_lab.training.gates import is_after_policy
 from ekipl_lab.training.method_config import EKIPLSettings
 
 #: Our defaults for ``grpo`` where TRL's differ: the paper's preset (docs/method.md), and a
@@ -143,6 +144,17 @@ class RewardSettings(_Model):
     weights: dict[str, float] | None = None
 
 
+class PrefetchSettings(_Model):
+    """Asking paid teachers about coming prompts (docs/gateway.md).
+
+    ``generations``: how many beyond the present one, 0 for none. ``accept_waste``: also with a gate
+    that needs the policy's result first; what was bought for nothing is counted.
+    """
+
+    generations: int = Field(default=0, ge=0, le=64)
+    accept_waste: bool = False
+
+
 class EvaluationSet(_Model):
     """One set to measure on; ``task`` and ``families`` default to those of the training data."""
 
@@ -208,6 +220,7 @@ class RunConfig(_Model):
     reward: RewardSettings = RewardSettings()
     teachers: tuple[TeacherSpec, ...] = ()
     ekipl: EKIPLSettings = EKIPLSettings()
+    prefetch: PrefetchSettings = PrefetchSettings()
     grpo: dict[str, Any] = Field(default_factory=dict)
     evaluation: EvaluationSettings = EvaluationSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -235,6 +248,16 @@ class RunConfig(_Model):
         labels = [chosen.label for chosen in self.evaluation.sets]
         if len(set(labels)) < len(labels):
             raise ConfigError(f"Two evaluation sets are called alike: {labels}; give them names.")
+        return self
+
+    @model_validator(mode="after")
+    def _no_hidden_waste(self) -> Self:
+        ahead = self.prefetch
+        if ahead.generations and is_after_policy(self.ekipl.gates) and not ahead.accept_waste:
+            raise ConfigError(
+                "prefetch.generations with a gate on_failure buys actions that may not be used; "
+                "leave it at 0, or set prefetch.accept_waste to have the waste counted."
+            )
         return self
 
     @property

@@ -69,3 +69,18 @@ class EpochSampler(RepeatSampler):  # type: ignore[misc]
             self.generator.manual_seed(self.seed)
             for _ in range(epoch):
                 torch.randperm(self.num_samples, generator=self.generator)
+
+
+def prompt_order(
+    count: int, per_generation: int, *, epoch: int, seed: int | None, shuffle: bool = True
+) -> list[list[int]]:
+    """The prompts (sample indices) of every generation of one pass over ``count`` samples.
+
+    The same that an `EpochSampler` of these sizes gives to the trainer in that epoch.
+    """
+    sampler = EpochSampler(
+        range(count), mini_repeat_count=1, batch_size=per_generation, shuffle=shuffle, seed=seed
+    )
+    sampler.set_epoch(epoch)
+    order = list(sampler)
+    return [order[start : start + per_generation] for start in range(0, len(order), per_generation)]

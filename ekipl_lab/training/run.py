@@ -26,6 +26,7 @@ from ekipl_lab.training.parts import Parts, build_parts, fingerprint, run_adapte
 from ekipl_lab.training.plan import grpo_arguments
 
 if TYPE_CHECKING:
+    from ekipl_lab.training.ahead import Ahead
     from ekipl_lab.training.callbacks import RunCallback
     from ekipl_lab.training.measure import Measurer
     from ekipl_lab.training.trainer import EKIPLTrainer
@@ -134,6 +135,7 @@ def _train(
         callback.trainer = trainer
         if start is not None:
             trainer.costs = GroupCosts(**start.extra["costs"])
+        trainer.ahead = _ahead(config, args, parts, trainer)
         try:
             if start is not None and start.step >= plan.steps:
                 trainer.load_weights(start.folder)
@@ -144,6 +146,9 @@ def _train(
                 step = int(trainer.state.global_step)
         except Stopped:
             return _End(int(trainer.state.global_step), False, {})
+        finally:
+            if trainer.ahead is not None:
+                trainer.ahead.close()
     finished = step >= plan.steps
     if finished and log is not None:
         _save_final(config, folder, trainer)
@@ -172,6 +177,15 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _ahead(config: RunConfig, args: Any, parts: Parts, trainer: EKIPLTrainer) -> Ahead | None:
+    from ekipl_lab.training.ahead import Ahead, Schedule
+
+    if config.prefetch.generations == 0:
+        return None
+    schedule = Schedule(args, len(parts.samples), parts.plan.steps)
+    return Ahead(trainer.pooling, schedule, generations=config.prefetch.generations)
 
 
 def _measurer(

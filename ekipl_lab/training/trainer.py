@@ -37,6 +37,7 @@ from trl import GRPOConfig, GRPOTrainer
 from ekipl_lab.groups import placement
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import eos_token_ids, suppressed_token_ids
+from ekipl_lab.training.ahead import Ahead
 from ekipl_lab.training.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
@@ -112,6 +113,7 @@ class EKIPLTrainer(GRPOTrainer):
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
         )  # fmt: skip
         self._teacher_ids = [teacher.source.id for teacher in teachers]
+        self.ahead: Ahead | None = None
         self._policy_id, self._tokenizer_id = policy.id, policy.tokenizer_id
         self._token_weights = TokenWeights(
             self.options, self._teacher_ids, self.accelerator, self._clip_range()
@@ -146,6 +148,9 @@ class EKIPLTrainer(GRPOTrainer):
         return output
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        now = Moment(self.state.global_step, int(self.state.epoch or 0), asdict(self.costs))
+        if self.ahead is not None and self.model.training:
+            self.ahead.begin(self._inputs[0]["sample_index"], now.draw, now.spent)
         prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
         rows = self._rows(ids)
         if not self.model.training:
@@ -156,7 +161,7 @@ class EKIPLTrainer(GRPOTrainer):
             rows,
             rank=self.accelerator.process_index,
             gather=gather_object,
-            moment=Moment(self.state.global_step, int(self.state.epoch or 0), asdict(self.costs)),
+            moment=now,
         )
         self._row_totals, self._row_sources = [], []
         for row, (group, pool, chosen) in enumerate(self._local_rows(self._round, len(rows))):

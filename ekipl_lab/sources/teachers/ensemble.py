@@ -73,3 +73,13 @@ class EnsembleTeacher:
 
     def _renamed(self, action: Action, member: str) -> Action:
         return replace(action, source=self._id, model_id=f"{member}/{action.model_id}")
+
+
+def gateways(source: ActionSource, actions: int) -> list[tuple[Gateway, int]]:
+    """The gateways behind a teacher of ``actions`` per sample, and the actions asked of each."""
+    if isinstance(source, Gateway):
+        return [(source, actions)]
+    if isinstance(source, EnsembleTeacher):
+        each = actions // len(source.members)
+        return [(member, each) for member in source.members if isinstance(member, Gateway)]
+    return []
