@@ -208,6 +208,13 @@ def teach_precompute(args: argparse.Namespace) -> int:
     return teach_precompute_command(args)
 
 
+def teach_record(args: argparse.Namespace) -> int:
+    """Write down what a config's teachers say, and a config that repeats it offline."""
+    from ekipl_lab.teach import teach_record_command
+
+    return teach_record_command(args)
+
+
 def app(args: argparse.Namespace) -> int:
     """Serve the Gradio page on 127.0.0.1."""
     try:
@@ -265,7 +272,9 @@ def build_parser() -> argparse.ArgumentParser:
     filling = _config_options(add(teach, "precompute", teach_precompute))
     filling.add_argument("--limit", type=int, default=None, help="samples; default: all")
     filling.add_argument("--dry-run", action="store_true", help="print the estimate and stop")
-    for command in (useful, filling):
+    recording = _config_options(add(teach, "record", teach_record))
+    recording.add_argument("--out", type=Path, required=True, help="folder of the recording")
+    for command in (useful, filling, recording):
         command.add_argument("--yes", action="store_true", help="pay without a budget in USD")
     add(commands, "sft", sft).add_argument("--config", type=Path, required=True, help="YAML file")
     measuring = add(commands, "gates", gates)

@@ -1,11 +1,12 @@
-"""A teacher API on 127.0.0.1 that misbehaves on request, in the shape of three providers' APIs.
+"""A teacher API on 127.0.0.1 that misbehaves on request, in the shape of several providers' APIs.
 
 It answers ``Question <n>?`` with ``<n>``, and with the number painted into every image, so that
 an answer that reached another sample shows. What goes wrong is a function of (seed, question,
 how often it was asked): the order of requests does not matter. It counts what it received and
 what it would bill, and stops answering after ``max_requests``.
 
-    python tests/fault_server.py --seed 3 --rate 0.3     # serves until its standard input closes
+    python tests/fault_server.py --seed 3 --rate 0.3     # prints address and seed; serves
+                                                         # until its standard input closes
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ def read_prompt(body: Mapping[str, Any]) -> tuple[int, list[int]]:
     text, pngs = "", []
     for turn in body.get("messages") or body.get("contents") or []:
         parts = turn.get("content") or turn.get("parts")
+        pngs += turn.get("images", [])
         for part in [{"text": parts}] if isinstance(parts, str) else parts:
             if "text" in part:
                 text += part["text"]
@@ -234,7 +236,19 @@ def gemini_shape(texts: list[str], reasoning: str, finish: str, body: Mapping[st
     }
 
 
+def ollama_shape(texts: list[str], reasoning: str, finish: str, body: Mapping[str, Any]) -> Any:
+    return {
+        "model": body["model"] + "-served",
+        "message": {"role": "assistant", "content": texts[0], "thinking": reasoning},
+        "done_reason": "length" if finish == "length" else "stop",
+        "prompt_eval_count": PROMPT_TOKENS,
+        "eval_count": COMPLETION_TOKENS,
+    }
+
+
 def _shape_of(path: str) -> Any:
+    if path == "/api/chat":
+        return ollama_shape
     if path == "/v1/chat/completions":
         return openai_shape
     if path == "/v1/messages":
@@ -348,6 +362,7 @@ def main() -> None:
     args = parser.parse_args()
     with FaultServer(seed=args.seed, rate=args.rate, latency=args.latency) as server:
         print(server.url, flush=True)
+        print(json.dumps({"seed": args.seed, "rate": args.rate}), flush=True)
         sys.stdin.read()
         print(json.dumps(vars(server.tally), default=dict), flush=True)
 

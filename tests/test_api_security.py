@@ -71,6 +71,44 @@ def test_a_search_for_the_key_through_everything_written_finds_nothing(
     assert "[key]" in "".join(said)  # what the server echoed was blotted out
 
 
+@pytest.mark.usefixtures("key")
+def test_the_key_is_in_nothing_that_a_training_run_and_its_report_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    import yaml
+
+    from ekipl_lab.cli import main
+
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    (tmp_path / "mlruns").mkdir()
+    with FaultServer(script={-1: ["401_echo", "ok_echo", "500"]}) as server:
+        block = {"cache": str(tmp_path / "store.sqlite3"), "on_failure": "skip", "backoff": 0.0}
+        teacher = {"type": "openai", "id": "api", "model": "m", "base_url": server.url + "/v1"}
+        config = {
+            "name": "secret",
+            "policy": {"build": "nano"},
+            "data": {"limit": 8},
+            "teachers": [teacher | {"api_key_env": KEY_ENV, "gateway": block}],
+            "grpo": {"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2}
+            | {"max_completion_length": 40},
+            "evaluation": {"sets": [{"limit": 2}], "num_samples": 1, "ks": [1]},
+            "prefetch": {"generations": 1},
+        }
+        (tmp_path / "secret.yaml").write_text(yaml.safe_dump(config))
+        out = tmp_path / "report.html"
+        assert main(["train", "--config", str(tmp_path / "secret.yaml")]) == 0
+        assert main(["report", "--out", str(out)]) == 0
+        sent = [{k.lower(): v for k, v in headers.items()} for headers in server.headers]
+    assert {headers["authorization"] for headers in sent} == {f"Bearer {KEY}"}
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    kinds = {file.suffix for file in files}
+    assert {".sqlite3", ".db", ".parquet", ".html", ".json", ".safetensors"} <= kinds
+    for file in files:
+        assert KEY.encode() not in file.read_bytes(), file
+    assert KEY not in "".join([caplog.text, *capfd.readouterr()])
+
+
 def everything_about(error: BaseException) -> str:
     """The traceback with the values of all local variables, of the error and all behind it."""
     assert error.__traceback__ is not None

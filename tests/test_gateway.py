@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from api_kit import PARAMS, api_gateway, numbered
+from api_kit import PARAMS, api_gateway, evidence, numbered
 from fault_server import FaultServer
 
 from ekipl_lab.errors import BudgetExceeded, ConfigError, TeacherError
@@ -133,7 +133,6 @@ def check_books(gateway: Any, server: FaultServer) -> None:
 @pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini"])
 def test_thirty_percent_faults(tmp_path: Path, count: int, kind: str) -> None:
     seed = 20261122
-    print(f"fault seed {seed}")
     samples = [numbered(i) for i in range(count)]
     with (
         FaultServer(seed=seed, rate=0.3, hold=4.0) as server,
@@ -153,6 +152,13 @@ def test_thirty_percent_faults(tmp_path: Path, count: int, kind: str) -> None:
         assert len(had) <= sum(isinstance(row[0], Action) for row in again)
         assert server.tally.billed - billed <= 20 * (count - len(had))
         check_books(gateway, server)
+        summary, tally = gateway.ledger.summary(), server.tally
+        evidence(
+            "30 % faults",
+            shape=kind, samples=count, seed=seed, answered=len(had), requests=tally.received,
+            faults=tally.faults.total() - tally.faults["ok"], committed=summary.committed,
+            billed=tally.billed, unresolved=summary.unresolved,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-from api_kit import PARAMS, api_gateway, numbered
+from api_kit import PARAMS, api_gateway, evidence, numbered
 from fault_server import FaultServer
 
 from ekipl_lab.sources.cache import ActionCache
@@ -47,6 +47,7 @@ def test_two_processes_share_one_cache_without_a_doubled_call(tmp_path: Path, co
         assert server.tally.received == count
         assert set(server.tally.asked.values()) == {1}
     assert len(ActionCache(Store(tmp_path / "store.sqlite3"))) == count
+    evidence("two processes", entries=count, requests=server.tally.received)
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
@@ -71,6 +72,11 @@ def test_after_kill_9_nothing_committed_is_asked_again(tmp_path: Path, kills: in
         assert 1 <= unresolved <= 16 * kills
         assert server.tally.faults["401_echo"] == 0
         assert sum(server.tally.asked.values()) - count <= unresolved
+        evidence(
+            "kill -9",
+            kills=kills, samples=count, requests=server.tally.received,
+            billed=server.tally.billed, committed=count, unresolved=unresolved,
+        )  # fmt: skip
 
 
 def committed_numbers(folder: Path) -> list[int]:

@@ -1,5 +1,6 @@
 """`ekipl teach report` and `ekipl teach precompute` as a user starts them."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,6 +86,29 @@ def test_precompute_estimates_fills_and_has_nothing_left_to_do(
     assert setting.server.tally.received == 18
 
 
+def test_a_local_teacher_is_precomputed_and_found_offline(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(setting.config.read_text())
+    block = {"cache": str(setting.folder / "local.sqlite3")}
+    big = {"type": "local", "id": "big", "path": str(setting.folder / "nano"), "actions": 2}
+    content["teachers"] = [big | {"gateway": block}]
+    setting.config.write_text(yaml.safe_dump(content))
+    assert setting.run("precompute", "--limit", "2") == 0
+    assert setting.run("precompute") == 0
+    said = flat(capsys.readouterr().out)
+    assert "big: 4 actions, 0 in the cache, 4 to generate on this machine" in said
+    assert "big: 12 actions, 4 in the cache, 8 to generate on this machine" in said
+    assert "big: generated for 4 samples, 2 from the cache" in said
+    content["teachers"] = [big | {"gateway": block | {"offline": True}}]
+    setting.config.write_text(yaml.safe_dump(content))
+    config = load_config(setting.config, [])
+    samples = load_training_samples(config)
+    (teacher,) = build_run_teachers(config, samples)
+    rows = teacher.source.propose(samples, teacher.actions, run_params(config))
+    assert [len(row) for row in rows] == [2] * 6
+
+
 def test_the_trainer_finds_what_was_precomputed_with_the_network_off(setting: Setting) -> None:
     assert setting.run("precompute") == 0
     setting.write(offline=True)
@@ -148,6 +172,10 @@ def test_report_prints_gates_and_writes_a_page(
     said = flat(capsys.readouterr().out)
     assert "counting knows 1.00 6 of 6" in said and "always" in said
     assert "api 0.00 0 of 6" in said and "more_samples" in said
+    gates = out.with_suffix(".gates.json")
+    assert json.loads(gates.read_text()) == {"knows": {"counting": "always"}}
+    gated = load_config(setting.config, [f"ekipl.gates={gates}"])
+    assert gated.ekipl.gates == {"knows": {"counting": "always"}}
     text = out.read_text()
     assert "<h1>Teachers of small</h1>" in text and "Plotly.newPlot" in text
     assert "Overlap of the teachers" in text

@@ -21,8 +21,8 @@ from ekipl_lab.policies import build_tiny_policy, save_policy
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.sources.seeding import stable_int
 from ekipl_lab.sources.teachers.build import build_teachers, teacher_spec
+from ekipl_lab.sources.teachers.local import LocalSpec, LocalTeacher
 from ekipl_lab.sources.teachers.oracle import OracleTeacher
-from ekipl_lab.sources.teachers.policy_teacher import PolicyTeacher
 from ekipl_lab.sources.teachers.random import RandomTeacher, pool_of
 from ekipl_lab.sources.teachers.replay import CotTeacher, ReplayTeacher
 from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample
@@ -212,14 +212,18 @@ class Recorder:
         return [[Action(text, "inner", "m")] * num_actions for _ in samples]
 
 
-def test_policy_teacher_samples_with_its_own_seed() -> None:
-    teacher = PolicyTeacher(Recorder(), temperature=0.5, seed=1)
+def local(seed: int) -> LocalTeacher:
+    return LocalTeacher(Recorder(), LocalSpec(id="inner", path="x", temperature=0.5, seed=seed))
+
+
+def test_a_local_teacher_samples_with_its_own_seed() -> None:
+    teacher = local(1)
     assert (teacher.id, teacher.capabilities.logprobs) == ("inner", True)
     first = texts(teacher, SAMPLES[:2], 1)
     assert first[0][0].startswith("0.5 ") and first[0][0].endswith(" 64")
     assert texts(teacher, SAMPLES[:2], 1) == first
     assert texts(teacher, SAMPLES[:2], 1, seed=1) != first
-    assert texts(PolicyTeacher(Recorder(), temperature=0.5, seed=2), SAMPLES[:2], 1) != first
+    assert texts(local(2), SAMPLES[:2], 1) != first
 
 
 def test_teachers_are_built_from_their_config(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ekipl_lab.policies.load import as_policy, load_policy, save_policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.records import GroupRecordWriter, load_groups
-from ekipl_lab.sources.teachers.policy_teacher import PolicyTeacher
+from ekipl_lab.sources.teachers.local import LocalSpec, LocalTeacher
 from ekipl_lab.training.options import Teacher
 from ekipl_lab.types import Action, Capabilities
 
@@ -229,7 +229,8 @@ def local_teacher(seed):
         lambda module, inputs, logits: logits + 6.0 * (torch.arange(logits.shape[-1]) == stop)
     )
     source = PolicySource(as_policy(model, processor, "other"), id="other")
-    return Teacher(PolicyTeacher(source, temperature=1.0, seed=1), 2)
+    spec = LocalSpec(id="other", path="in memory", temperature=1.0, seed=1)
+    return Teacher(LocalTeacher(source, spec), 2)
 
 
 @pytest.mark.parametrize("weighting", ["proposal_ratio", "decoupled", "proposal_ratio_sequence"])

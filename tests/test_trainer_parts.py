@@ -166,6 +166,7 @@ def test_round_metrics_by_hand():
     assert costs == GroupCosts(
         policy_completions=8, policy_tokens=32, trained_tokens=2 * (3 + 8 + 4 + 4),
         teacher_actions=6, teacher_tokens=2 * 57, teacher_usd=1.0,
+        teacher_paid_usd=1.0,
     )  # fmt: skip
 
 

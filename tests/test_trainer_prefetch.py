@@ -122,6 +122,10 @@ def test_a_budget_is_never_passed(store: Path, on_budget: str) -> None:
         else:
             assert run(store, "short", server.url, 3, **limits).status == "finished"
         assert server.tally.received == calls
+        if on_budget == "abort":  # raised, the same run goes on, and buys nothing again
+            whole = run(store, "short", server.url, 1, budget={"calls": 1000})
+            assert whole.status == "finished"
+            assert server.tally.received == STEPS * PROMPTS * ACTIONS
 
 
 def test_gates_are_heeded_and_what_they_waste_is_counted(store: Path) -> None:

@@ -37,6 +37,8 @@ MIN_GAIN = 0.02
 OFTEN_RIGHT = 0.5
 #: From this share of right answers with a wrong chain on, a row is flagged.
 MANY_WRONG_CHAINS = 0.2
+#: The recommendation where the interval does not decide.
+MORE_SAMPLES = "more_samples"
 SLICES: tuple[tuple[str, ...], ...] = (("task",), ("task", "difficulty"), ("task", "family"))
 
 Slice = tuple[tuple[str, str | int], ...]
@@ -180,7 +182,7 @@ def recommend(newly: Interval, policy_accuracy: float | None) -> tuple[str, str]
     if newly.high < MIN_GAIN:
         return "off", f"{share}: below {MIN_GAIN:.0%}"
     if newly.low < MIN_GAIN:
-        return "more_samples", f"{share}: not clear of {MIN_GAIN:.0%}; measure more samples"
+        return MORE_SAMPLES, f"{share}: not clear of {MIN_GAIN:.0%}; measure more samples"
     if policy_accuracy is not None and policy_accuracy >= OFTEN_RIGHT:
         return "on_failure", f"{share}; the policy is right {policy_accuracy:.0%} of the time"
     return "always", f"{share}; the policy is mostly wrong"

@@ -19,7 +19,8 @@ _COSTS = {
     "trained_tokens": "tokens trained on",
     "teacher_actions": "teacher actions asked for",
     "teacher_tokens": "tokens written by teachers",
-    "teacher_usd": "money paid to teachers (USD)",
+    "teacher_paid_usd": "money paid to teachers (USD)",
+    "teacher_usd": "price of the teacher actions used, cached or not (USD)",
     "seconds": "training time (s), evaluation left out",
 }
 #: What arms must share to be compared, by dotted config key.
@@ -62,7 +63,7 @@ def _evaluation_costs(runs: Sequence[RunData]) -> list[list[Cell]]:
 
 
 def _amount(axis: str, value: float) -> str:
-    return f"{value:,.2f}" if axis == "teacher_usd" else f"{value:,.0f}"
+    return f"{value:,.2f}" if axis.endswith("_usd") else f"{value:,.0f}"
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:

@@ -35,11 +35,14 @@ class Claims:
     busy: list[str] = field(default_factory=list)
 
 
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: one text for one value. NaN is refused."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _encode(value)
 
 
 def cache_key(parts: Mapping[str, Any]) -> str:

@@ -78,6 +78,14 @@ class CachedSource:
             for key in keys
         ]
 
+    def missing(
+        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
+    ) -> list[Sample]:
+        """The samples whose actions the cache does not hold."""
+        keys = [self._key(sample, num_actions, params) for sample in samples]
+        held = self.cache.get_many(keys)
+        return [sample for sample, key in zip(samples, keys, strict=True) if key not in held]
+
     def _generate(
         self,
         todo: list[str],

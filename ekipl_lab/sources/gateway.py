@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ekipl_lab.errors import BudgetExceeded, ConfigError, TeacherError
@@ -45,10 +45,10 @@ class _Slot:
     call: Call
     parts: dict[str, Any]
     attempt: int = 0
+    key: str = field(init=False)
 
-    @property
-    def key(self) -> str:
-        return action_key(self.parts, self.index, self.attempt)
+    def __post_init__(self) -> None:
+        self.key = action_key(self.parts, self.index, self.attempt)
 
     @property
     def skip_key(self) -> str:

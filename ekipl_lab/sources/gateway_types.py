@@ -64,7 +64,7 @@ class Call:
 
 def image_digest(image: Image) -> str:
     """SHA-256 of size and RGB pixels: the same on every machine, whatever encodes the file."""
-    rgb = image.convert("RGB")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
     return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
 
 

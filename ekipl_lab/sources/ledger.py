@@ -198,6 +198,16 @@ class Ledger:
             unresolved_usd=sum(by.get(state, none)[4] for state in open_calls) / NANO,
         )
 
+    def paid_by(self, owners: Sequence[str]) -> float:
+        """USD of the answers that these owners (`Store.owner`) have committed."""
+        with self.store.read() as db:
+            rows: list[tuple[str, int]] = db.execute(
+                "SELECT owner, sum(nano_usd) FROM calls WHERE account = ? AND state = ? "
+                "GROUP BY owner",
+                (self.account, COMMITTED),
+            ).fetchall()
+        return sum(spent for owner, spent in rows if owner in owners) / NANO
+
     def unresolved(self) -> list[dict[str, Any]]:
         """Every request that was possibly billed without an answer, oldest first."""
         names = ("id", "sample_id", "attempt", "state", "sent", "tokens", "nano_usd", "error")

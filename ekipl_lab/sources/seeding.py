@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable, Sequence
+
+from ekipl_lab.types import Action, Sample
 
 
 def stable_int(*parts: object) -> int:
@@ -19,3 +22,21 @@ def stable_random(seed: int, sample_id: str, index: int, draw: int | None) -> ra
     (``GenerationParams.seed``); None counts as 0.
     """
     return random.Random(stable_int(seed, sample_id, index, draw or 0))
+
+
+def draw_actions(
+    act: Callable[[Sample, random.Random], Action],
+    samples: Sequence[Sample],
+    num_actions: int,
+    *,
+    seed: int,
+    draw: int | None,
+) -> list[list[Action]]:
+    """``num_actions`` actions for every sample, each from random numbers of its own.
+
+    They depend on the teacher's seed, the sample's id, the index of the action, and the draw.
+    """
+    return [
+        [act(sample, stable_random(seed, sample.id, index, draw)) for index in range(num_actions)]
+        for sample in samples
+    ]

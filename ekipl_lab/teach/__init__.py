@@ -1,6 +1,7 @@
-"""`ekipl teach report` and `ekipl teach precompute`: look at teachers, fill their cache."""
+"""`ekipl teach report, precompute, record`: look at teachers, buy or write down what they say."""
 
 from ekipl_lab.teach.precompute import teach_precompute_command
+from ekipl_lab.teach.record import teach_record_command
 from ekipl_lab.teach.report import teach_report_command
 
-__all__ = ["teach_precompute_command", "teach_report_command"]
+__all__ = ["teach_precompute_command", "teach_record_command", "teach_report_command"]

@@ -12,16 +12,23 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from ekipl_lab.errors import BudgetExceeded, ConfigError
+from ekipl_lab.sources.cached_source import CachedSource
 from ekipl_lab.sources.gateway import Gateway
 from ekipl_lab.sources.gateway_estimate import Estimate, estimate
 from ekipl_lab.sources.limits import NANO
 from ekipl_lab.sources.pricing import load_prices
-from ekipl_lab.sources.teachers.ensemble import gateways
+from ekipl_lab.sources.teachers.ensemble import gateways, members_of
 from ekipl_lab.training.config import RunConfig, load_config
-from ekipl_lab.training.options import Teacher
 from ekipl_lab.training.parts import build_run_teachers, load_training_samples
 from ekipl_lab.types import GenerationParams, Sample
 
@@ -40,7 +47,13 @@ def teach_precompute_command(args: Namespace) -> int:
     console = Console()
     teachers = build_run_teachers(config, samples)
     wanted = [pair for each in teachers for pair in gateways(each.source, each.actions)]
-    if not wanted:
+    local = [
+        (source, actions)
+        for each in teachers
+        for source, actions in members_of(each.source, each.actions)
+        if isinstance(source, CachedSource)
+    ]
+    if not wanted and not local:
         raise ConfigError(f"Run {config.name!r} has no teacher behind a gateway; nothing to fill.")
     for gateway, actions in wanted:
         found = estimate(gateway, samples, actions, params)
@@ -49,9 +62,19 @@ def teach_precompute_command(args: Namespace) -> int:
             console.print(line, highlight=False, markup=False)
         if not args.dry_run:
             check_budget(gateway, found, args.yes)
+    for source, actions in local:
+        missing = len(source.missing(samples, actions, params)) * actions
+        total = len(samples) * actions
+        console.print(
+            f"{source.id}: {total} actions, {total - missing} in the cache, {missing} to generate "
+            "on this machine",
+            highlight=False,
+        )
     if not args.dry_run:
         for gateway, actions in wanted:
             fill(gateway, samples, actions, params, console)
+        for source, actions in local:
+            generate(source, samples, actions, params, console)
     for gateway, _ in wanted:
         gateway.close()
     return 0
@@ -98,6 +121,26 @@ def check_budget(gateway: Gateway, found: Estimate, yes: bool) -> None:
         )
 
 
+def generate(
+    source: CachedSource,
+    samples: Sequence[Sample],
+    actions: int,
+    params: GenerationParams,
+    console: Console,
+) -> None:
+    """Have a local model generate what is missing, batch by batch, each kept at once."""
+    with Progress(*_columns(), console=console) as progress:
+        bar = progress.add_task(source.id, total=len(samples))
+        for start in range(0, len(samples), BATCH):
+            batch = samples[start : start + BATCH]
+            source.propose(batch, actions, params)
+            progress.advance(bar, len(batch))
+    console.print(
+        f"{source.id}: generated for {source.generated} samples, {source.hits} from the cache",
+        highlight=False,
+    )
+
+
 def fill(
     gateway: Gateway,
     samples: Sequence[Sample],
@@ -106,8 +149,7 @@ def fill(
     console: Console,
 ) -> None:
     """Buy what is missing, with progress; a used-up budget ends it with what was bought so far."""
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with Progress(*_columns(), console=console) as progress:
         bar = progress.add_task(gateway.id, total=len(samples))
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
@@ -127,3 +169,12 @@ def fill(
         f"{summary.unresolved} requests possibly billed ({summary.unresolved_usd:.4f} USD at most)",
         highlight=False,
     )
+
+
+def _columns() -> list[ProgressColumn]:
+    return [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.chains import ChainCheck, check_chains
-from ekipl_lab.evaluation.usefulness import Usefulness, measure, usefulness
+from ekipl_lab.evaluation.usefulness import MORE_SAMPLES, Usefulness, measure, usefulness
 from ekipl_lab.sources.gateway_estimate import estimate
 from ekipl_lab.sources.teachers.ensemble import gateways
 from ekipl_lab.teach.page import page
@@ -41,7 +42,9 @@ def teach_report_command(args: Namespace) -> int:
     )
     console.print(gain_table(result))
     write_text(args.out, page(result, f"Teachers of {config.name}"))
-    console.print(f"Page: {args.out}", highlight=False)
+    gates = args.out.with_suffix(".gates.json")
+    write_text(gates, json.dumps(gate_file(result), indent=1) + "\n")
+    console.print(f"Page: {args.out}; for a config: `ekipl: {{gates: {gates}}}`", highlight=False)
     return 0
 
 
@@ -105,6 +108,18 @@ def gain_table(result: Usefulness) -> Table:
             row.reason,
         )
     return table
+
+
+def gate_file(result: Usefulness) -> dict[str, dict[str, str]]:
+    """Teacher -> task -> recommended gate, as ``ekipl.gates`` reads it.
+
+    Where more samples are needed there is no entry: the teacher is asked.
+    """
+    gates: dict[str, dict[str, str]] = {}
+    for row in result.gains:
+        if len(row.where) == 1 and row.gate != MORE_SAMPLES:
+            gates.setdefault(row.teacher, {})[str(row.where[0][1])] = row.gate
+    return gates
 
 
 def write_text(path: Path, text: str) -> None:

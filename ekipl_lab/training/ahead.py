@@ -126,7 +126,8 @@ class Ahead:
             asked = {place: self._asked(teacher, place, spent) for place in coming}
             batches: dict[int, dict[Hashable, Batch]] = {}
             for place, (samples, count) in asked.items():
-                params = GenerationParams(self._pooling.max_new_tokens, seed=place[0])
+                limit = self._pooling.max_new_tokens
+                params = GenerationParams(max_new_tokens=limit, seed=place[0])
                 for gateway, each in gateways(teacher.source, count) if samples else ():
                     batches.setdefault(id(gateway), {})[place] = samples, each, params
             for gateway, _ in gateways(teacher.source, teacher.actions):

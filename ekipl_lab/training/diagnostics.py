@@ -4,6 +4,7 @@
     kept/reward    kept/accuracy                          what is trained on
     teacher/<id>/reward, /accuracy, /actions, /refused/<reason>, /not_asked/<reason>
     teacher/<id>/tokens, /usd, /cached, /latency          of all it gave: sums, share, mean seconds
+    teacher/<id>/calls, /cache_hits, /cost_usd, ...      its gateway's counts of this generation
     share/<source>/candidates  share/<source>/kept
     advantage/<source>/abs_sum                            sum of |A| over kept actions
     length/<source>                                       mean tokens of candidates, EOS included
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 
 from ekipl_lab.groups import reward_totals
 from ekipl_lab.training.pooling import MISSING, Pool, Round
+from ekipl_lab.training.spending import as_metrics
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown, Usage
 
 #: Why a kept group can have no spread, in the order the causes are looked for.
@@ -52,6 +54,7 @@ def round_metrics(done: Round, teachers: Sequence[str]) -> dict[str, float]:
     policy = [row.action for row in rows if row.source == POLICY]
     metrics["policy/truncated"] = _mean(action.finish_reason == "length" for action in policy)
     metrics |= _lengths(done.pools) | _given(done.pools) | _spread(done.groups)
+    metrics |= as_metrics(done.spent)
     metrics |= {f"seconds/{name}": value for name, value in done.seconds.items()}
     return {name: value for name, value in metrics.items() if value is not None}
 
@@ -74,9 +77,15 @@ class GroupCosts:
     teacher_actions: float = 0.0
     teacher_tokens: float = 0.0
     teacher_usd: float = 0.0
+    teacher_paid_usd: float = 0.0
 
     def add(self, done: Round) -> None:
-        """Count one generation: teacher tokens are all that the teacher wrote, refused too."""
+        """Count one generation: teacher tokens are all that the teacher wrote, refused too.
+
+        ``teacher_usd`` is what the actions cost when they were bought, again each time one is
+        used; ``teacher_paid_usd`` is what was paid now.
+        """
+        self.teacher_paid_usd += sum(counts["cost_usd"] for counts in done.spent.values())
         for pool, group in zip(done.pools, done.groups, strict=True):
             lengths = [len(ids) for ids in pool.token_ids]
             policy = [n for n, a in zip(lengths, pool.actions, strict=True) if a.source == POLICY]
@@ -86,6 +95,11 @@ class GroupCosts:
             self.teacher_actions += sum(given.refused != MISSING for given in pool.given)
             self.teacher_tokens += sum(given.usage.completion_tokens for given in pool.given)
             self.teacher_usd += sum(given.usage.cost for given in pool.given)
+            self.teacher_paid_usd += sum(
+                given.usage.cost
+                for given in pool.given
+                if given.teacher not in done.spent and not given.usage.cached
+            )
 
 
 def zero_spread_cause(group: ActionGroup) -> str | None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.groups import build_group
 from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
 from ekipl_lab.training.random_state import preserved
+from ekipl_lab.training.spending import Counts, Spending, of_all_ranks
 from ekipl_lab.training.tokenization import ActionEncoder
 from ekipl_lab.types import (
     POLICY,
@@ -76,12 +77,14 @@ class Pool:
 class Round:
     """Everything of one generation: global, and the same on every rank.
 
-    ``groups`` and ``pools`` (n,) in the order of the global batch; ``seconds`` of this rank.
+    ``groups`` and ``pools`` (n,) in the order of the global batch; ``seconds`` of this rank;
+    ``spent``: what the gateway of a teacher counted since the round before.
     """
 
     groups: tuple[ActionGroup, ...]
     pools: tuple[Pool, ...]
     seconds: Mapping[str, float]
+    spent: Mapping[str, Counts] = field(default_factory=dict)
 
 
 class Pooling:
@@ -101,6 +104,7 @@ class Pooling:
         self.samples, self.scorer, self.teachers = samples, scorer, teachers
         self.options, self.encoder, self.gatekeeper = options, encoder, options.gatekeeper()
         self.group_size, self.max_new_tokens = group_size, max_new_tokens
+        self.spending = Spending(teacher.source for teacher in teachers)
         ids = [teacher.source.id for teacher in teachers]
         if POLICY in ids or len(set(ids)) < len(ids):
             raise ConfigError(f"Teacher ids must differ and none may be {POLICY!r}: {ids}.")
@@ -131,8 +135,10 @@ class Pooling:
         if failures:
             raise TeacherError(f"Rank {failures[0][0]} failed: {failures[0][1]}")
         everything = tuple(gather(pools))
+        spent = of_all_ranks(gather([self.spending.since()])) if self.spending else {}
         params = self.options.params_at(moment.step)
-        return Round(tuple(self._group(p, params) for p in everything), everything, seconds)
+        groups_of_all = tuple(self._group(pool, params) for pool in everything)
+        return Round(groups_of_all, everything, seconds, spent)
 
     def score(self, rows: Sequence[Row]) -> list[RewardBreakdown]:
         """Rewards of the policy's own actions."""

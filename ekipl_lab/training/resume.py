@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ from typing import Any
 from ekipl_lab.errors import ConfigError
 
 MARKER = "complete.json"
+#: Settings that decide when and at what cost an action is bought, not which it is.
+PURCHASE = re.compile(
+    r"prefetch\.|teachers\.\d+\.(members\.\d+\.)?gateway\."
+    r"(budget|in_flight|requests_per_minute|tokens_per_minute|timeout|retries|backoff|max_wait"
+    r"|offline|account|price)(\.|$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,14 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def check_same_config(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> None:
-    """ConfigError that names what changed, if a run would go on with another config."""
-    before, after = _flat(old), _flat(new)
+    """ConfigError that names what changed, if a run would go on with another config.
+
+    How actions are bought may change (`PURCHASE`): a used-up budget is raised, and the run goes on.
+    """
+    before, after = (
+        {key: value for key, value in _flat(config).items() if not PURCHASE.match(key)}
+        for config in (old, new)
+    )
     changed = [
         f"{key} {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())

@@ -122,6 +122,8 @@ def _train(
     stop: Callable[[], bool],
 ) -> _End:
     """Train from the last checkpoint to the end or the wish to stop."""
+    from accelerate.utils import gather_object
+
     from ekipl_lab.training.callbacks import RunCallback, Stopped
     from ekipl_lab.training.diagnostics import GroupCosts
 
@@ -135,6 +137,8 @@ def _train(
         callback.trainer = trainer
         if start is not None:
             trainer.costs = GroupCosts(**start.extra["costs"])
+        paid = trainer.pooling.spending.resume(folder, gather_object, log is not None)
+        trainer.costs.teacher_paid_usd = max(trainer.costs.teacher_paid_usd, paid)
         trainer.ahead = _ahead(config, args, parts, trainer)
         try:
             if start is not None and start.step >= plan.steps:

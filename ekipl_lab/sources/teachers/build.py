@@ -28,7 +28,6 @@ from ekipl_lab.sources.teachers.gemini import GeminiSpec
 from ekipl_lab.sources.teachers.local import LocalSpec, build_local_teacher
 from ekipl_lab.sources.teachers.openai_compatible import OpenAISpec
 from ekipl_lab.sources.teachers.oracle import ANY_STYLE, ChainWriter, FaultMode, OracleTeacher
-from ekipl_lab.sources.teachers.policy_teacher import load_policy_teacher
 from ekipl_lab.sources.teachers.random import AnswerPool, RandomTeacher
 from ekipl_lab.sources.teachers.replay import CotTeacher, ReplayTeacher
 from ekipl_lab.sources.teachers.spec import TeacherSpecBase as _Spec
@@ -66,7 +65,7 @@ class ReplaySpec(_Spec):
 
 
 class PolicySpec(_Spec):
-    """A local vision-language model: a checkpoint folder."""
+    """The short form of ``local``: a checkpoint at temperature 1, not cached."""
 
     type: Literal["policy"] = "policy"
     path: str
@@ -209,6 +208,4 @@ def _build(
         return build_local_teacher(spec)
     if isinstance(spec, OpenAISpec | AnthropicSpec | GeminiSpec):
         return build_api_teacher(spec)
-    return load_policy_teacher(
-        spec.path, id=spec.id, temperature=spec.temperature, seed=seed, device=spec.device
-    )
+    return build_local_teacher(LocalSpec(**{**spec.model_dump(), "type": "local"}))

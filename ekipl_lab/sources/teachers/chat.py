@@ -1,7 +1,7 @@
 """What all chat APIs share: the prompt of a teacher, its images, and the way to an action.
 
 A new adapter is one file: subclass ``ChatAdapter``, say where to post (``path``), what
-(``body``), and how to read the answer (``read``). ``docs/gateway.md`` grows one step by step.
+(``body``), and how to read the answer (``read``). ``docs/teachers.md`` grows one step by step.
 
 The ground truth never enters a prompt, but in the mode named ``hint``.
 """

@@ -75,11 +75,14 @@ class EnsembleTeacher:
         return replace(action, source=self._id, model_id=f"{member}/{action.model_id}")
 
 
-def gateways(source: ActionSource, actions: int) -> list[tuple[Gateway, int]]:
-    """The gateways behind a teacher of ``actions`` per sample, and the actions asked of each."""
-    if isinstance(source, Gateway):
+def members_of(source: ActionSource, actions: int) -> list[tuple[ActionSource, int]]:
+    """The teachers behind a teacher of ``actions`` per sample, and the actions asked of each."""
+    if not isinstance(source, EnsembleTeacher):
         return [(source, actions)]
-    if isinstance(source, EnsembleTeacher):
-        each = actions // len(source.members)
-        return [(member, each) for member in source.members if isinstance(member, Gateway)]
-    return []
+    return [(member, actions // len(source.members)) for member in source.members]
+
+
+def gateways(source: ActionSource, actions: int) -> list[tuple[Gateway, int]]:
+    """The gateways among them."""
+    found = members_of(source, actions)
+    return [(member, each) for member, each in found if isinstance(member, Gateway)]

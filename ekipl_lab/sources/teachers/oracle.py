@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from ekipl_lab.errors import ConfigError, TeacherError, unknown_name
-from ekipl_lab.sources.seeding import stable_random
+from ekipl_lab.sources.seeding import draw_actions
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
 
 FaultMode = Literal["wrong_answer", "wrong_chain"]
@@ -75,13 +75,9 @@ class OracleTeacher:
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
     ) -> list[list[Action]]:
         """``num_actions`` chains for every sample; TeacherError where the writer cannot."""
-        return [
-            [self._act(sample, index, params.seed) for index in range(num_actions)]
-            for sample in samples
-        ]
+        return draw_actions(self._act, samples, num_actions, seed=self._seed, draw=params.seed)
 
-    def _act(self, sample: Sample, index: int, draw: int | None) -> Action:
-        rng = stable_random(self._seed, sample.id, index, draw)
+    def _act(self, sample: Sample, rng: random.Random) -> Action:
         fault = "none" if rng.random() < self._accuracy else self._fault_mode
         style = self._styles[rng.randrange(len(self._styles))]
         try:

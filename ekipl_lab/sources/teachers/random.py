@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 
 from ekipl_lab.errors import TeacherError
-from ekipl_lab.sources.seeding import stable_random
+from ekipl_lab.sources.seeding import draw_actions
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
 
 AnswerPool = Callable[[Sample], Sequence[str]]
@@ -45,13 +45,9 @@ class RandomTeacher:
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
     ) -> list[list[Action]]:
         """``num_actions`` guesses for every sample; TeacherError where there is nothing to draw."""
-        return [
-            [self._act(sample, index, params.seed) for index in range(num_actions)]
-            for sample in samples
-        ]
+        return draw_actions(self._act, samples, num_actions, seed=self._seed, draw=params.seed)
 
-    def _act(self, sample: Sample, index: int, draw: int | None) -> Action:
-        rng = stable_random(self._seed, sample.id, index, draw)
+    def _act(self, sample: Sample, rng: random.Random) -> Action:
         answer = self._answer(sample, rng)
         text = f"<think>I guess {answer}.</think><answer>{answer}</answer>"
         return Action(text, source=self._id, model_id="random")
