@@ -91,9 +91,11 @@ def train(args: argparse.Namespace) -> int:
 
     config = load_config(args.config, args.overrides)
     if args.dry_run:
+        from ekipl_lab.training.foretell import describe_memory
         from ekipl_lab.training.plan import describe_plan
 
         print(describe_plan(config))
+        print(describe_memory(config))
         return 0
     from ekipl_lab.training.run import train as run_training
 

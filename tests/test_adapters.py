@@ -24,6 +24,7 @@ from ekipl_lab.policies.adapters import (
 )
 from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.training.config import load_config, parse_config
+from ekipl_lab.training.parts import build_parts
 from ekipl_lab.training.run import train
 
 torch.set_num_threads(1)
@@ -211,6 +212,12 @@ def test_quantising_without_a_gpu_and_unknown_targets_are_refused(tmp_path, monk
         load_policy(folder, quantize="4bit")
     with pytest.raises(ConfigError, match="it has down_proj, gate_proj"):
         lora_config(toys.nano()[0], targets=("q_prj",))
+
+
+def test_measuring_a_sharded_model_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match=r"evaluation.at_start=false .* `ekipl eval` afterwards"):
+        build_parts(parse_config(SETTINGS | {"name": "x"}), None, None)
 
 
 def gradients(checkpointing, samples):

@@ -176,6 +176,7 @@ class EvaluationSettings(_Model):
 
     Greedy at the start, every ``every`` steps (0: never) and at the end; ``num_samples`` actions
     per item for pass@k at the start and the end (``sampled: ends``), always or never.
+    ``max_rows`` bounds the completions generated at once: memory, not results.
     """
 
     sets: tuple[EvaluationSet, ...] = (EvaluationSet(),)
@@ -186,6 +187,7 @@ class EvaluationSettings(_Model):
     num_samples: int = Field(default=32, ge=1)
     ks: tuple[int, ...] = (1, 4, 8, 16)
     temperature: float = Field(default=1.0, gt=0.0)
+    max_rows: int = Field(default=256, ge=1)
     seed: int = 0
     check_chains: bool = True
 
@@ -210,6 +212,22 @@ class DiagnosticsSettings(_Model):
     doctor_every: int = Field(default=50, ge=0)
 
 
+class HardwareSettings(_Model):
+    """What a run is planned for; only ``--dry-run`` reads it.
+
+    ``gpu_memory_gib`` of each of ``gpus`` (None: what this machine has); how weights are shared
+    among them; what a prompt holds where the data are not at hand: ``text_tokens``, ``images`` of
+    ``image_side`` pixels square (None: data.image_size, else 56 for mini and 448 for others).
+    """
+
+    gpu_memory_gib: float | None = Field(default=None, gt=0.0)
+    gpus: int = Field(default=1, ge=1)
+    sharding: Literal["none", "fsdp2", "zero3"] = "none"
+    text_tokens: int = Field(default=256, ge=1)
+    images: int = Field(default=1, ge=0)
+    image_side: int | None = Field(default=None, ge=28)
+
+
 class RunConfig(_Model):
     """One training run. ``name`` names its folder and its MLflow run."""
 
@@ -225,6 +243,7 @@ class RunConfig(_Model):
     evaluation: EvaluationSettings = EvaluationSettings()
     tracking: TrackingSettings = TrackingSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
+    hardware: HardwareSettings = HardwareSettings()
 
     @field_validator("teachers", mode="before")
     @classmethod

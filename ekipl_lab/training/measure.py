@@ -97,7 +97,8 @@ class Measurer:
     def _records(
         self, label: str, samples: Sequence[Sample], step: int, progress: Progress
     ) -> list[EvalRecord]:
-        source, own = PolicySource(self.policy), self.config.evaluation
+        own = self.config.evaluation
+        source = PolicySource(self.policy, max_rows=own.max_rows)
         records: list[EvalRecord] = []
         for mode in ("greedy", "sampled") if self._sampled(step) else ("greedy",):
             records += evaluate(

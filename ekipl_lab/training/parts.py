@@ -34,9 +34,17 @@ class Parts:
 
 def build_parts(config: RunConfig, folder: Path, args: Any) -> Parts:
     """Load and check everything, cheapest first, so that wrong use costs no time."""
+    from ekipl_lab.policies.load import sharded_loading
     from ekipl_lab.rewards import check_ground_truths, get_scorer
     from ekipl_lab.training.token_weights import check_scored
 
+    own = config.evaluation
+    if sharded_loading() and own.sets and (own.at_start or own.every or own.at_end):
+        raise ConfigError(
+            "With FSDP or DeepSpeed no process holds the whole model, so it cannot be measured "
+            "during the run; set evaluation.at_start=false evaluation.every=0 "
+            "evaluation.at_end=false and use `ekipl eval` afterwards."
+        )
     scorer = get_scorer(config.reward.scorer, config.reward.weights)
     samples = load_training_samples(config)
     plan = plan_run(config, len(samples))

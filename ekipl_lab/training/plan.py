@@ -50,13 +50,19 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def plan_run(config: RunConfig, available: int | None = None) -> Plan:
+def processes(config: RunConfig) -> int:
+    """Processes that a run is planned for: those of the launcher, or one for each GPU to come."""
+    return max(world_size(), config.hardware.gpus)
+
+
+def plan_run(config: RunConfig, available: int | None = None, processes: int | None = None) -> Plan:
     """The sizes of a run over ``available`` training samples (None: as many as data.limit).
 
-    Raises ConfigError for sizes that do not fit together.
+    ``processes``: how many there will be (None: as many as the launcher says). Raises ConfigError
+    for sizes that do not fit together.
     """
     limit = config.data.limit if available is None else available
-    s = _sizes(config)
+    s = _sizes(config, processes or world_size())
     group, per_generation = s["num_generations"], s["generation_batch_size"]
     prompts = per_generation // group
     if limit < prompts:
@@ -119,7 +125,7 @@ def grpo_arguments(config: RunConfig, output_dir: str | Path) -> GRPOConfig:
 
 def describe_plan(config: RunConfig) -> str:
     """The resolved config and what it comes to, as text."""
-    plan = plan_run(config)
+    plan = plan_run(config, processes=processes(config))
     grpo_arguments(config, "unused")
     resolved = config.model_dump(mode="json") | {"grpo": config.grpo_settings}
     teachers = ", ".join(f"{name} {count}" for name, count in plan.teacher_actions.items())
@@ -179,7 +185,7 @@ def _compared(config: RunConfig) -> list[Any]:
     return [*shared, *sampling, plan_run(config).policy_completions]
 
 
-def _sizes(config: RunConfig) -> dict[str, int]:
+def _sizes(config: RunConfig, processes: int) -> dict[str, int]:
     """The batch arithmetic of GRPOConfig, with errors in terms of our keys."""
     given = config.grpo_settings
     s = {
@@ -195,7 +201,7 @@ def _sizes(config: RunConfig) -> dict[str, int]:
             f"grpo.num_generations is {s['num_generations']}; a group needs at least 2 actions to "
             "compare."
         )
-    per_update = s["per_device"] * world_size()
+    per_update = s["per_device"] * processes
     steps = int(given.get("steps_per_generation") or s["gradient_accumulation_steps"])
     batch = int(given.get("generation_batch_size") or per_update * steps)
     if batch % per_update:

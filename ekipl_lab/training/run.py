@@ -124,6 +124,7 @@ def _train(
     """Train from the last checkpoint to the end or the wish to stop."""
     from accelerate.utils import gather_object
 
+    from ekipl_lab.policies.load import sharded_loading
     from ekipl_lab.training.callbacks import RunCallback, Stopped
     from ekipl_lab.training.diagnostics import GroupCosts
 
@@ -154,7 +155,9 @@ def _train(
             if trainer.ahead is not None:
                 trainer.ahead.close()
     finished = step >= plan.steps
-    if finished and log is not None:
+    if finished and sharded_loading():
+        trainer.save_model(str(folder / "policy"))  # all processes bring their shards
+    elif finished and log is not None:
         _save_final(config, folder, trainer)
     return _End(step, finished, measurer.metrics(step) if measurer.done(step) else {})
 

@@ -206,7 +206,7 @@ class EKIPLTrainer(GRPOTrainer):
         a warning is all there is, and training goes on from the start's weights.
         """
         model = model or self.model
-        if is_peft_model(model):
+        if is_peft_model(model) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         loaded = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
