@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.cli import build_parser, main
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.eval_command.options import job_of
-from ekipl_lab.evaluation import compare, evaluate, read_records, summarize
+from ekipl_lab.evaluation import compare, read_records, summarize
 from ekipl_lab.evaluation.contamination import contamination
+from ekipl_lab.evaluation.job import Job, check_job
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION
 from ekipl_lab.evaluation.slices import changes_since, strata_of
 from ekipl_lab.policies import build_tiny_policy, save_policy
@@ -314,8 +316,16 @@ def test_ground_truths_are_checked_before_anything_is_loaded(
 
 
 def test_job_needs_a_mode() -> None:
-    from ekipl_lab.evaluation.job import Job, check_job
-
     with pytest.raises(ConfigError, match="Give a mode"):
         check_job(Job(source="x", modes=()))
-    assert evaluate  # the library's own call stays public
+
+
+def test_every_command_of_the_page_is_understood() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in page.split("```bash\n")[1:]]
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("ekipl ")]
+    assert len(lines) >= 3
+    for line in lines:
+        args = build_parser().parse_args(shlex.split(line)[1:])
+        if line.startswith("ekipl eval"):
+            check_job(job_of(args))

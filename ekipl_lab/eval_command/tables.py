@@ -73,6 +73,11 @@ def heading(found: Measured, job: Job) -> list[str]:
         + (f", {cost['usd']:.4f} USD" if cost["usd"] else "")
         + f"; {found.summary['seconds']} s in this process"
     )
+    overlap = found.summary.get("contamination", {}).get("overlap")
+    if overlap and not (overlap["ids"] or overlap["items"] or overlap["images"]):
+        lines.append(
+            f"none of these samples or images is in {found.summary['contamination']['train']}"
+        )
     return lines
 
 

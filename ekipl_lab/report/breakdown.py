@@ -26,13 +26,15 @@ from ekipl_lab.types import EvalRecord
 def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
     """Accuracy by family, stratum or difficulty: start and the end of each arm.
 
-    Greedy where a set was measured so, else pass@1. Strata are by the success of each family at the
-    start of the first run that has one; without a start there are none.
+    Greedy where every run measured a set so, else pass@1. Strata are by the success of each family
+    at the start of the first run that has one; without a start there are none.
     """
     labels = _strata(runs) if "stratum" in by else {}
     rows: list[list[Cell]] = []
     for name in sets_of(runs) if labels or "stratum" not in by else []:
-        greedy = any(run.ends(name, "greedy") for run in runs)
+        measured = [run for run in runs if name in run.evaluations]
+        all_sampled = all(run.ends(name, "sampled") for run in measured)
+        greedy = all(run.ends(name, "greedy") for run in measured) or not all_sampled
         metric = (
             metrics_of(runs)[0] if greedy else Metric("pass_at_1", "", "sampled", pass_metric(1))
         )
@@ -105,7 +107,8 @@ def quality(runs: Sequence[RunData]) -> Table:
         "How the answers came about",
         ["completions", "start", *ends],
         rows,
-        "Of greedy completions; of sampled ones where a run has no others.",
+        "Of greedy completions; of sampled ones where a run has no others. Lengths are characters "
+        "where a source has no tokens (an oracle).",
     )
 
 

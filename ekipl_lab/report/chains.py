@@ -63,11 +63,15 @@ class Change:
 
 
 def changes(runs: Sequence[RunData]) -> list[Change]:
-    """Between arms, then between start and end of each arm; greedy completions, every set."""
+    """Between arms, then between start and end of each arm; every set, greedy completions.
+
+    Where no run has greedy ones, single sampled completions (published settings) are compared.
+    """
     found = []
     for name in sets_of(runs):
-        starts = [_outcomes(run, name, 0) for run in runs]
-        ends = [_outcomes(run, name, 1) for run in runs]
+        mode = "greedy" if any(run.ends(name, "greedy") for run in runs) else "sampled"
+        starts = [_outcomes(run, name, 0, mode) for run in runs]
+        ends = [_outcomes(run, name, 1, mode) for run in runs]
         shown = _columns(runs, starts, ends)
         for run, end in zip(runs[1:], ends[1:], strict=True):
             found.append(_change(beats(name, run, runs[0]), ends[0], end, shown))
@@ -81,11 +85,12 @@ def changes(runs: Sequence[RunData]) -> list[Change]:
 Outcomes = Mapping[str, EvalRecord]
 
 
-def _outcomes(run: RunData, name: str, end: int) -> Outcomes:
-    steps = run.ends(name, "greedy")
+def _outcomes(run: RunData, name: str, end: int, mode: str) -> Outcomes:
+    steps = run.ends(name, mode)
     if steps is None or (end == 0 and steps[0] == steps[1]):
         return {}
-    return {record.sample_id: record for record in run.records(name, steps[end], "greedy")}
+    records = run.records(name, steps[end], mode)
+    return {record.sample_id: record for record in records if len(record.actions) == 1}
 
 
 def _columns(

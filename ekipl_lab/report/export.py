@@ -145,7 +145,9 @@ def _plain(cell: object) -> object:
 
 def _whole(cell: Cell) -> str:
     small = "; ".join([*filter(None, [cell.small]), *(text for text, _ in cell.links)])
-    return f"{cell.text} ({small})" if small else cell.text
+    if not small:
+        return cell.text
+    return f"{cell.text} {small}" if small.startswith("[") else f"{cell.text} ({small})"
 
 
 def _is_number(table: Table, column: int) -> bool:

@@ -36,11 +36,12 @@ def costs(runs: Sequence[RunData]) -> Table:
             cells = [Cell(_amount(axis, total[0]) if total else DASH) for total in totals]
             rows.append([Cell(title, number=False), *cells])
     rows += _evaluation_costs(runs)
+    all_given = all(run.is_evaluation for run in runs)
     return Table(
         "What it cost",
-        ["over the whole training", *(run.label for run in runs)],
+        ["over the whole training or evaluation", *(run.label for run in runs)],
         rows,
-        "Arms share their policy completions; teacher actions come on top.",
+        "" if all_given else "Arms share their policy completions; teacher actions come on top.",
     )
 
 

@@ -66,6 +66,7 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
         zero_causes=training.zero_causes(shown),
         costs=origin.costs(runs),
         difference_figures=_drawn(figures.difference_figures(shown)),
+        trained=any(not run.is_evaluation for run in shown),
         accuracy_figures=_drawn(figures.accuracy_figures(shown)),
         training_figures=_drawn(figures.training_figures(shown)),
         cost_figures=_drawn(figures.cost_figures(shown)),
@@ -122,9 +123,11 @@ def _lead(runs: Sequence[RunData]) -> str:
     first = runs[0]
     data = first.config.get("data", {})
     what = f"{data.get('benchmark', 'benchmark')}/{data.get('task', 'task')}"
+    day = datetime.fromtimestamp(max(run.info.start for run in runs), UTC)
+    if all(run.is_evaluation for run in runs):
+        return f"{what} · evaluations · {day:%d %B %Y}"
     teachers = sorted({teacher for run in runs for teacher in run.teachers})
     taught = f"teachers: {', '.join(teachers)}" if teachers else "no teachers"
-    day = datetime.fromtimestamp(max(run.info.start for run in runs), UTC)
     return f"{what} · {taught} · experiment {first.info.experiment} · {day:%d %B %Y}"
 
 

@@ -41,10 +41,11 @@ def controls(runs: Sequence[RunData]) -> Table:
                 small = f"[{points(one.low)}, {points(one.high)}]"
                 if one.p_value is not None:
                     small += f"; p = {one.p_value:.2g}"
-                cells = [run.label, " ".join(map(str, change.group.values())), name]
+                where = " ".join(map(str, change.group.values()))
+                cells = [run.label, where, name.replace("_", " ")]
                 rows.append(
                     [
-                        *(Cell(text.replace("_", " "), number=False) for text in cells),
+                        *(Cell(text, number=False) for text in cells),
                         Cell(percent(one.value_b)),
                         Cell(percent(one.value_a)),
                         Cell(points(one.difference), small),
@@ -90,9 +91,9 @@ def ceiling(runs: Sequence[RunData]) -> Table:
         "The teachers' ceiling",
         ["source", "groups with a right action", "and the policy had none"],
         rows,
-        "Percent of the training groups, over the whole training. No policy can learn from its "
-        "teachers more than “anyone” had right; for the ceiling on test items evaluate a teacher "
-        "there (`ekipl eval teacher:CONFIG#ID`) and give its folder to `ekipl report`.",
+        "Percent of the training groups, over the whole training. Where nobody had a right action "
+        "the group could show none. For the ceiling on test items evaluate a teacher there "
+        "(`ekipl eval teacher:CONFIG#ID`) and give its folder to `ekipl report`.",
     )
 
 
