@@ -9,6 +9,7 @@ from ekipl_lab.group_doctor import CAUSES, TEACHER_CAUSES, cause_of, examine
 from ekipl_lab.group_doctor.advice import advise
 from ekipl_lab.groups import build_group
 from ekipl_lab.records import GroupRecordWriter, load_groups
+from ekipl_lab.training.pooling import MISSING
 from ekipl_lab.training.tokenization import REFUSALS
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 
@@ -144,9 +145,15 @@ def test_refusals_come_from_the_metrics():
     assert "too_long 2, empty 2" in finding.words
     few = [{"teacher/t/actions": 100.0, "teacher/t/refused/empty": 19.0}]
     assert not examine([group(RIGHT, *[WRONG] * 3)], few).findings
+    skipped = [{"teacher/t/refused/missing": 6.0}, {"teacher/t/actions": 2.0}]
+    (finding,) = examine([group(RIGHT, *[WRONG] * 3)], skipped).findings
+    assert (finding.count, finding.out_of) == (6, 8)
+    assert finding.settings == ("teachers.0.gateway.retries=10",)
 
 
-@pytest.mark.parametrize("reason", [*CAUSES, *REFUSALS, "teacher_never_better", "teacher_unused"])
+@pytest.mark.parametrize(
+    "reason", [*CAUSES, *REFUSALS, MISSING, "teacher_never_better", "teacher_unused"]
+)
 def test_there_is_advice_for_everything(reason):
     found = advise(reason, rule="top_g", teachers=("t",), longest=0)
     assert len(found.text) > 20

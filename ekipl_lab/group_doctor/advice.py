@@ -60,6 +60,11 @@ _FIXED = {
         "choose one that does not, or a local teacher with the policy's tokenizer.",
         ("ekipl.weighting=policy_ratio",),
     ),
+    "missing": Advice(
+        "Its gateway left calls out: errors that did not pass, or a used-up budget; the metrics "
+        "`teacher/<id>/failures_...` say which. Raise the budget, or have it try more often.",
+        ("teachers.0.gateway.retries=10",),
+    ),
     "not_round_trip": Advice(
         "The policy's tokenizer cannot write its text; use a tokenizer that can (byte level)."
     ),

@@ -207,12 +207,12 @@ def _refusals(metrics: Iterable[Mapping[str, float]]) -> list[Finding]:
                 refused.setdefault(teacher, Counter())[reason] += round(value)
     findings = []
     for teacher, reasons in refused.items():
-        count = reasons.total()
-        if given[teacher] and count / given[teacher] >= REFUSED_SHARE:
+        count, asked = reasons.total(), given[teacher] + reasons["missing"]
+        if asked and count / asked >= REFUSED_SHARE:
             told = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
-            words = f"{teacher}: {count} of {given[teacher]} ({told}): "
+            words = f"{teacher}: {count} of {asked} ({told}): "
             found = advise(reasons.most_common(1)[0][0], rule="", teachers=(teacher,), longest=0)
-            findings.append(_about(teacher, "teacher_refused", count, given[teacher], words, found))
+            findings.append(_about(teacher, "teacher_refused", count, asked, words, found))
     return findings
 
 
