@@ -16,9 +16,10 @@ from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.cli import build_parser, main
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.eval_command.options import job_of
+from ekipl_lab.eval_command.tables import minds
 from ekipl_lab.evaluation import compare, read_records, summarize
 from ekipl_lab.evaluation.contamination import contamination
-from ekipl_lab.evaluation.job import Job, check_job
+from ekipl_lab.evaluation.job import Job, Measured, check_job
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION
 from ekipl_lab.evaluation.slices import changes_since, strata_of
 from ekipl_lab.policies import build_tiny_policy, save_policy
@@ -329,3 +330,17 @@ def test_every_command_of_the_page_is_understood() -> None:
         args = build_parser().parse_args(shlex.split(line)[1:])
         if line.startswith("ekipl eval"):
             check_job(job_of(args))
+
+
+def test_a_choice_on_the_test_split_is_said() -> None:
+    def lines(asked: str, missing: int = 0) -> list[str]:
+        summary = {
+            "cost": {"missing": missing, "actions": 9},
+            "source": {"facts": {"asked": asked}},
+            "job": {"splits": ["test"]},
+        }
+        return minds(Measured([], {}, [], [], summary))
+
+    assert "chosen by eval/test/pass_at_1" in lines("mlflow:r@best:eval/test/pass_at_1")[0]
+    assert lines("mlflow:r@best:eval/validation/pass_at_1") == lines("mlflow:r@20") == []
+    assert lines("models:/m", missing=2)[0].startswith("2 of 9 actions were not given")

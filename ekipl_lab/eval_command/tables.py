@@ -203,6 +203,13 @@ def minds(found: Measured) -> list[str]:
             f"{cost['missing']} of {cost['actions']} actions were not given by the source; every "
             "accuracy is over those that were. The same command asks for the missing ones again."
         )
+    asked = str(found.summary["source"]["facts"].get("asked", ""))
+    metric = asked.partition("@best:")[2]
+    if set(metric.split("/")[1:2]) & set(found.summary["job"]["splits"]):
+        lines.append(
+            f"This checkpoint was chosen by {metric}, on a split that it is measured on here: its "
+            "accuracy there is too high by the choice. Choose on validation."
+        )
     seen = found.summary.get("contamination")
     if seen is not None:
         lines += _overlap_lines(seen)
