@@ -10,7 +10,8 @@ What changes against GRPO, and nothing else:
    (`_calculate_rewards`).
 3. Advantages come from `ekipl_lab.groups.build_group`. Over the kept group they are TRL's own, and
    that is asserted; other baselines replace them (`_generate_and_score_completions`).
-4. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
+4. An image is preprocessed once per generation, not twice for each row (`image_once`).
+5. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
    loss as advantages and a denominator of those rows (`_compute_loss`; `token_weights`).
 
 Departures from the paper (arXiv 2506.06856), all by config: std over the kept group with ddof 1
@@ -41,6 +42,7 @@ from ekipl_lab.training.ahead import Ahead
 from ekipl_lab.training.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
+from ekipl_lab.training.image_once import preprocessed_once
 from ekipl_lab.training.mixing import shares
 from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
 from ekipl_lab.training.pooling import Pool, Pooling, Round, Row, Scorer
@@ -136,7 +138,8 @@ class EKIPLTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._inputs = inputs
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        with preprocessed_once(self.processing_class):
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if self._round is not None:
             self._use_advantages(output)
             output["action_source"] = torch.tensor(
