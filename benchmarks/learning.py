@@ -91,9 +91,10 @@ def oracle(name: str, accuracy: float, actions: int) -> Any:
 
 def scored(trained: Any) -> Any:
     """The policy that the first run has made, as a teacher that gives its log-probabilities."""
+    from ekipl_lab.sources.teachers.policy_teacher import PolicyTeacher
+
     from ekipl_lab.policies.load import as_policy
     from ekipl_lab.policies.source import PolicySource
-    from ekipl_lab.sources.teachers.policy_teacher import PolicyTeacher
     from ekipl_lab.training.options import Teacher
 
     source = PolicySource(as_policy(*trained, "trained"), id="scored")
