@@ -1,0 +1,1 @@
+"""Speed and memory of an EKIPL step beside a step of TRL's GRPOTrainer: ``python -m``."""
