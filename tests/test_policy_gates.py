@@ -83,6 +83,13 @@ def test_an_untrained_policy_fails_every_gate(tmp_path: Path) -> None:
     assert "| count_pair | 0.000 (0.000 to 0.658) |" in text
 
 
+def test_a_task_without_a_policy_fails_its_gates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure({"geometry": tmp_path / "none"}, items=1) is False
+    assert "geometry: there is no policy at" in capsys.readouterr().out
+
+
 def test_unknown_task() -> None:
     with pytest.raises(ConfigError, match="did you mean 'counting'"):
         headroom(as_policy(*build_tiny_policy("nano", 0)), task="couting")

@@ -29,4 +29,4 @@ def test_the_teachers_of_the_docs_are_valid() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     raw = [item for block in blocks for item in yaml.safe_load(block)["teachers"]]
     specs = [teacher_spec(item) for item in raw]
-    assert {"oracle", "random", "replay", "policy"} <= {spec.type for spec in specs}
+    assert {"oracle", "random", "replay", "local"} <= {spec.type for spec in specs}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ekipl_lab.benchmarks import load_samples
+from ekipl_lab.benchmarks.chains import CHAIN_STYLES
 from ekipl_lab.benchmarks.geometry.task import label_places
 from ekipl_lab.benchmarks.mini import iterate
 from ekipl_lab.errors import ConfigError, DataError
@@ -299,4 +300,4 @@ def test_wrong_keys_get_the_nearest_name(tmp_path: Path) -> None:
 def test_every_shipped_config_loads(path: Path) -> None:
     loaded = load_sft_config(path)
     for stage in loaded.stages:
-        assert parse_mixture(stage.mixture, loaded.task, STYLES)
+        assert parse_mixture(stage.mixture, loaded.task, CHAIN_STYLES)

@@ -231,12 +231,20 @@ def measure(
     items: int = 200,
     out: Path | None = None,
 ) -> bool:
-    """Measure a policy folder per task, print each table, write ``out``; whether all gates hold."""
-    results = {}
+    """Measure a policy folder per task, print each table, write ``out``; whether all gates hold.
+
+    A folder that is not there is said, and no gate of its task holds.
+    """
+    results, missing = {}, False
     for task, folder in policies.items():
+        if not folder.is_dir():
+            print(f"{task}: there is no policy at {folder.as_posix()}; its gates fail.", flush=True)
+            missing = True
+            continue
         policy = load_policy(folder)
         results[task] = headroom(policy, task=task, split=split, seed=seed, items=items)
         print(table(results[task]), flush=True)
     if out is not None:
         write_json(results, out)
-    return all(held for result in results.values() for held in result["gates"].values())
+    held = all(held for result in results.values() for held in result["gates"].values())
+    return held and not missing

@@ -23,14 +23,13 @@ pipeline_tag: image-text-to-text
 
 # {name}
 
-A Qwen2-VL with {parameters:,} parameters and a tokenizer of its own, trained from nothing on the
-built-in benchmark ({benchmark}) by
+A Qwen2-VL with {parameters:,} parameters and a tokenizer of its own, trained on the built-in
+benchmark ({benchmark}) by
 
     ekipl sft --config {config}
 
-It is the warm start of the project's reinforcement runs: it sees, and it answers some question
-families and not others. The tables below say which sub-skills it has and which gates fail. It
-knows nothing but that benchmark's images and words. `docs/policy.md` tells how it was made and
+{purpose}
+It knows nothing but that benchmark's images and words. `docs/policy.md` tells how it was made and
 what did not work.
 
 Load it with `load_policy("{folder}")` of `ekipl_lab.policies`, or with
@@ -57,7 +56,23 @@ Gates: {gates}.
 """
 
 
-def card(name: str, folder: Path, config: str, figures: dict[str, Any]) -> str:
+PURPOSES = {
+    "start": (
+        "It is the warm start of the project's reinforcement runs: it sees, and it answers some "
+        "question\nfamilies and not others. The tables below say which sub-skills it has and which "
+        "gates fail."
+    ),
+    "teacher": (
+        "It is a stronger policy to be a `local` teacher: the warm start, taught the families that "
+        "the\nwarm start was never shown. It was not kept in practice on the sub-skills, and the "
+        "gates, which are\nmeant for warm starts, need not hold."
+    ),
+}
+
+
+def card(
+    name: str, folder: Path, config: str, figures: dict[str, Any], purpose: str = "start"
+) -> str:
     """The card's text for a policy folder, a training config's path and headroom figures."""
     weights = folder / "model.safetensors"
     with safe_open(weights, framework="numpy") as tensors:
@@ -72,6 +87,7 @@ def card(name: str, folder: Path, config: str, figures: dict[str, Any]) -> str:
     verdicts = [f"{key} {'holds' if held else 'fails'}" for key, held in figures["gates"].items()]
     return _CARD.format(
         name=name,
+        purpose=PURPOSES[purpose],
         parameters=parameters,
         benchmark=figures["benchmark"],
         config=config,
@@ -106,9 +122,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True)
     parser.add_argument("--task", required=True)
     parser.add_argument("--figures", type=Path, required=True)
+    parser.add_argument("--purpose", choices=PURPOSES, default="start")
     options = parser.parse_args(arguments)
     figures = json.loads(options.figures.read_text(encoding="utf-8"))[options.task]
-    text = card(f"ekipl-tiny-{options.folder.name}", options.folder, options.config, figures)
+    text = card(
+        f"ekipl-tiny-{options.folder.name}",
+        options.folder,
+        options.config,
+        figures,
+        options.purpose,
+    )
     (options.folder / "README.md").write_text(text, encoding="utf-8")
 
 
