@@ -94,6 +94,8 @@ class FaultServer:
         self.latency, self.hold, self.wait = latency, hold, wait
         self.max_requests, self.several_choices = max_requests, several_choices
         self.text, self.reasoning = text, reasoning
+        #: Requests beyond this number are held like a time-out; None: all are answered.
+        self.answer_until: int | None = None
         self.tally, self.closing = Tally(), threading.Event()
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -125,6 +127,8 @@ class FaultServer:
             turn = self._times_asked[number]
             self._times_asked[number] += 1
             fault = "500" if tally.received > self.max_requests else self.fate(number, turn)
+            if self.answer_until is not None and tally.received > self.answer_until:
+                fault = "timeout"
             tally.faults[fault] += 1
             if fault not in NOT_BILLED:
                 tally.billed += 1
