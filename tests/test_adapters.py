@@ -11,7 +11,7 @@ import trainer_toys as toys
 import yaml
 from peft import PeftModel
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ekipl_lab import cli, tracking
 from ekipl_lab.errors import ConfigError
@@ -145,16 +145,18 @@ def test_merged_checkpoint_gives_the_same_logits_in_a_fresh_process(runs, tmp_pa
     with torch.no_grad():
         expected = applied(**inputs).logits[0, -1]
     code = (
-        "import sys, torch, ekipl_lab.policies\n"
+        "import sys, ekipl_lab.policies\n"
+        "from safetensors.torch import load_file, save_file\n"
         "from transformers import AutoModelForImageTextToText\n"
         "model = AutoModelForImageTextToText.from_pretrained(sys.argv[1])\n"
-        "inputs = torch.load(sys.argv[2])\n"
-        "torch.save(model(**inputs).logits[0, -1].detach(), sys.argv[3])\n"
+        "logits = model(**load_file(sys.argv[2])).logits[0, -1].detach()\n"
+        "save_file({'logits': logits.contiguous()}, sys.argv[3])\n"
     )
-    torch.save(dict(inputs), tmp_path / "inputs.pt")
-    command = [sys.executable, "-c", code, *(str(tmp_path / n) for n in ("merged", "inputs.pt"))]
-    subprocess.run([*command, str(tmp_path / "out.pt")], check=True)
-    assert torch.allclose(torch.load(tmp_path / "out.pt"), expected, atol=1e-5)
+    asked, told = tmp_path / "inputs.safetensors", tmp_path / "logits.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, asked)
+    command = [sys.executable, "-c", code, str(tmp_path / "merged"), str(asked), str(told)]
+    subprocess.run(command, check=True)
+    assert torch.allclose(load_file(told)["logits"], expected, atol=1e-5)
 
 
 def test_adapters_and_bases_that_do_not_fit_are_refused(runs, tmp_path):
