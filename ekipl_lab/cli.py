@@ -345,6 +345,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
+        return _handled(args)
+    finally:
+        if "torch" in sys.modules:
+            from ekipl_lab.training.guards import leave_processes
+
+            leave_processes()
+
+
+def _handled(args: argparse.Namespace) -> int:
+    try:
         return int(args.handler(args))
     except EKIPLError as error:
         print(f"ekipl: {error}", file=sys.stderr)

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 import trainer_toys as toys
 from api_kit import api_gateway
-from two_process_worker import arguments, digest
+from two_process_worker import arguments, digest, gloo_threads
 
 from ekipl_lab.training.ahead import Ahead, Schedule
+from ekipl_lab.training.guards import leave_processes
 from ekipl_lab.training.pooling import Teacher
 
 
@@ -39,9 +40,10 @@ def main(folder, url):
     path = folder / f"rank-{os.environ['RANK']}.json"
     path.write_text(json.dumps(result), encoding="utf-8")
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(Path(sys.argv[1]), sys.argv[2])
+    leave_processes()
+    assert not gloo_threads(), "threads of gloo outlive the run: its exit may abort"

@@ -13,6 +13,7 @@ import torch
 import trainer_toys as toys
 
 from ekipl_lab.errors import TeacherError
+from ekipl_lab.training.guards import leave_processes
 from ekipl_lab.training.options import Teacher
 from ekipl_lab.types import Action, Capabilities
 
@@ -82,6 +83,12 @@ def watched(trainer):
     return seen
 
 
+def gloo_threads():
+    """Names of gloo's threads in this process (Linux; nothing elsewhere)."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
+
+
 def main(folder):
     result = {}
     theirs = toys.grpo_trainer(arguments(folder / "trl"))
@@ -108,9 +115,10 @@ def main(folder):
         result["error"] = str(error)
     (folder / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(result), encoding="utf-8")
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(Path(sys.argv[1]))
+    leave_processes()
+    assert not gloo_threads(), "threads of gloo outlive the run: its exit may abort"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -63,3 +64,17 @@ def only_one(folder: Path, is_main: bool) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def leave_processes() -> None:
+    """Leave a distributed run before Python shuts down; nothing to do in a single process.
+
+    Trainers lie in reference cycles and hold the process group: where the interpreter's exit frees
+    them, threads of gloo may still run, and a run that went well ends in SIGABRT. Call it where no
+    trainer is referenced any more.
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()
+        distributed.destroy_process_group()
