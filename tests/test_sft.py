@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,13 @@ from ekipl_lab.policies import as_policy, build_tiny_policy, load_policy
 from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.training.sft import WarmStart, rate_factor, run_sft
 from ekipl_lab.training.sft_config import SFTConfig, Stage, load_sft_config, sft_config_from
-from ekipl_lab.training.sft_data import BatchEncoder, Example, ExampleStream, parse_mixture
+from ekipl_lab.training.sft_data import (
+    BatchEncoder,
+    Example,
+    ExampleStream,
+    parse_mixture,
+    parts_by_length,
+)
 from ekipl_lab.training.sft_labels import patch_labels, with_backdrop
 from ekipl_lab.training.sft_model import PatchHead, encode_images, forward, mrope_positions
 from ekipl_lab.types import Sample
@@ -60,20 +68,21 @@ def config(folder: Path, **changes: object) -> SFTConfig:
     return sft_config_from(data | changes, "test")
 
 
-def examples(count: int) -> list[Example]:
-    stream = iterate(task="counting", split="train", families=["count_pair", "where"])
+def examples(count: int, task: str = "counting", *families: str) -> list[Example]:
+    stream = iterate(task=task, split="train", families=families or ("count_pair", "where"))
     samples = [next(stream) for _ in range(count)]
     return [Example(s, f"<think> red </think><answer>{s.answer}</answer>") for s in samples]
 
 
-def test_the_batched_forward_is_the_models_own() -> None:
+@pytest.mark.parametrize(("task", "family"), [("counting", "where"), ("transformation", "find")])
+def test_the_batched_forward_is_the_models_own(task: str, family: str) -> None:
     policy = as_policy(*build_tiny_policy("nano", 0))
     encoder = BatchEncoder(policy.processor)
-    batch = encoder.encode(examples(3), {})
+    batch = encoder.encode(examples(3, task, family), {})
     output = forward(policy.model, batch, encoder.grid)
     loss, features = output.loss, output.features
     total, count = 0.0, 0
-    for example in examples(3):
+    for example in examples(3, task, family):
         inputs = dict(encode_prompts(policy, [example.sample]))
         ids = policy.processor.tokenizer(example.completion, return_tensors="pt").input_ids
         ids = torch.cat([ids, torch.tensor([[policy.processor.tokenizer.eos_token_id]])], 1)
@@ -85,7 +94,8 @@ def test_the_batched_forward_is_the_models_own() -> None:
         total -= logits.log_softmax(-1).gather(-1, ids[0][:, None]).sum().item()
         count += ids.shape[1]
     assert loss.item() == pytest.approx(total / count, abs=1e-4)
-    assert features is not None and features.shape == (3, 1, 16, 32)
+    images = len(example.sample.images)
+    assert features is not None and features.shape == (3, images, 16, 32)
 
 
 def test_batched_vision_is_the_models_own() -> None:
@@ -118,6 +128,56 @@ def test_positions_are_the_models_own(images: int) -> None:
         mm_token_type_ids=inputs["mm_token_type_ids"],
     )
     assert torch.equal(ours, expected[:, 0])
+
+
+def test_several_pictures_are_numbered_and_one_is_not() -> None:
+    policy = as_policy(*build_tiny_policy("nano", 0))
+    one, two = (
+        policy.processor.tokenizer.decode(encode_prompts(policy, [example.sample])["input_ids"][0])
+        for example in (examples(1)[0], examples(1, "transformation", "find")[0])
+    )
+    picture = "<|vision_start|>" + "<|image_pad|>" * 16 + "<|vision_end|>"
+    assert one.startswith(f"<|user|>{picture}How many")
+    assert two.startswith(f"<|user|>1{picture}2{picture}Where is")
+
+
+def test_focus_weighs_tokens_by_what_is_not_foretold() -> None:
+    policy = as_policy(*build_tiny_policy("nano", 0))
+    encoder = BatchEncoder(policy.processor)
+    batch = encoder.encode(examples(1), {})
+    losses = []
+    for at in range(batch.target_weights.shape[1]):
+        if batch.target_weights[0, at] > 0:
+            alone = torch.zeros_like(batch.target_weights)
+            alone[0, at] = 1.0
+            only = replace(batch, target_weights=alone)
+            losses.append(forward(policy.model, only, encoder.grid).loss.item())
+    weights = [(1 - math.exp(-loss)) ** 2 for loss in losses]
+    expected = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+    got = forward(policy.model, batch, encoder.grid, 2.0).loss.item()
+    assert got == pytest.approx(expected, rel=1e-4)
+    assert got > forward(policy.model, batch, encoder.grid).loss.item()
+
+
+def test_parts_of_like_length_give_the_same_gradient(tmp_path: Path) -> None:
+    lengths = [
+        [len(e.completion.split()) + len(e.sample.question.split()) for e in part]
+        for part in parts_by_length(examples(5), 2)
+    ]
+    assert [len(part) for part in lengths] == [2, 3]
+    assert max(lengths[0]) <= min(lengths[1])
+    stages = config(tmp_path).model_dump()["stages"][1:]
+    ends = []
+    for parts in (1, 3):
+        stages[0] |= {"length_parts": parts, "matrix_lr": 1.0, "patch_loss": 0.0}
+        run = WarmStart(config(tmp_path / str(parts), stages=stages))
+        idle = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+        run.optimizers = [torch.optim.SGD(run.parameters), idle]
+        start = [p.detach().clone() for p in run.parameters]
+        run.train_step()
+        moved = [(new - old).flatten() for new, old in zip(run.parameters, start, strict=True)]
+        ends.append(torch.cat(moved).detach())
+    assert torch.allclose(*ends, atol=1e-6) and ends[0].abs().max() > 1e-3
 
 
 def test_rows_are_the_prompt_then_the_completion_then_eos() -> None:

@@ -31,6 +31,7 @@ class PolicySize:
 SIZES: dict[str, PolicySize] = {
     "nano": PolicySize(32, 2, 2, 1, 64, 32, 1, 2),
     "demo": PolicySize(128, 3, 4, 2, 384, 96, 2, 4),
+    "deep": PolicySize(128, 5, 4, 2, 384, 96, 2, 4),
     "teacher": PolicySize(192, 6, 6, 3, 576, 128, 3, 4),
 }
 

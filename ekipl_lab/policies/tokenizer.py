@@ -32,13 +32,18 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 SIGNS = ".,;:?!()[]{}<>=+-*/'\"_|#%&"
 
 #: One turn is ``<|user|>`` images text; the answer is ``<|assistant|>`` completion ``<|im_end|>``.
+#: Where there are several images, each has its number before it: else nothing but its place tells
+#: a small model which picture a patch belongs to (Qwen2-VL's own template offers the same).
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
+    "{%- set seen = namespace(images=0) -%}"
     "{%- if message['role'] == 'assistant' -%}{{ '<|assistant|>' }}{%- else -%}{{ '<|user|>' }}"
     "{%- endif -%}"
     "{%- if message['content'] is string -%}{{ message['content'] }}"
     "{%- else -%}{%- for part in message['content'] -%}"
-    "{%- if part['type'] == 'image' -%}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- if part['type'] == 'image' -%}{%- set seen.images = seen.images + 1 -%}"
+    "{%- if message['content'] | selectattr('type', 'equalto', 'image') | list | length > 1 -%}"
+    "{{ seen.images }}{%- endif -%}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
     "{%- elif part['type'] == 'text' -%}{{ part['text'] }}{%- endif -%}"
     "{%- endfor -%}{%- endif -%}"
     "{%- if message['role'] == 'assistant' -%}{{ '<|im_end|>' }}{%- endif -%}"

@@ -28,6 +28,7 @@ from ekipl_lab.training.sft_data import (
     BatchEncoder,
     ExampleStream,
     parse_mixture,
+    parts_by_length,
 )
 from ekipl_lab.training.sft_labels import patch_classes
 from ekipl_lab.training.sft_model import Batch, PatchHead, encode_images, forward
@@ -123,11 +124,19 @@ class WarmStart:
     def train_step(self) -> dict[str, float]:
         """One optimiser step; the losses and, where the patches are labelled, what is seen."""
         stage = self.stage
-        batch = self.encoder.encode(
-            self.stream.batch(self.step, stage.batch_size), self.token_weights
-        )
-        loss, numbers = self._losses(batch)
-        torch.autograd.backward(loss)
+        examples = self.stream.batch(self.step, stage.batch_size)
+        batches = [
+            self.encoder.encode(part, self.token_weights)
+            for part in parts_by_length(examples, stage.length_parts)
+        ]
+        tokens = [batch.target_weights.sum().item() for batch in batches]
+        numbers = dict[str, float]()
+        for batch, count in zip(batches, tokens, strict=True):
+            share = count / sum(tokens)
+            loss, seen = self._losses(batch)
+            torch.autograd.backward(loss * share)
+            for name, value in seen.items():
+                numbers[name] = numbers.get(name, 0.0) + share * value
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         factor = rate_factor(self.step, stage)
         for optimizer, rate in zip(self.optimizers, (stage.matrix_lr, stage.rest_lr), strict=True):
@@ -148,7 +157,7 @@ class WarmStart:
                 self.model.model.visual, batch.patches.flatten(0, 1), self.encoder.grid
             )
         else:
-            output = forward(self.model, batch, self.encoder.grid)
+            output = forward(self.model, batch, self.encoder.grid, stage.focus)
             loss, features = output.loss, output.features
             weight = 0.0 if stage.freeze_vision else stage.patch_loss
             numbers["text_loss"] = loss.item()

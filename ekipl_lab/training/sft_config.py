@@ -24,7 +24,10 @@ class Stage(_Strict):
     convolution. The rate warms up over ``warmup`` steps and falls linearly to ``final`` of itself.
     ``patch_loss`` keeps the per-patch loss beside the completions; ``freeze_vision`` leaves the
     vision tower alone.
-    ``token_weights`` raises the loss weight of single tokens. ``mixture``: family or
+    ``token_weights`` raises the loss weight of single tokens; ``focus`` that of tokens which the
+    policy does not yet foretell (see ``sft_model.forward``). ``length_parts`` > 1 runs a batch in
+    that many parts of like length, which saves padding (and weighs their patch losses by their
+    tokens). ``mixture``: family or
     ``family:style`` -> share.
     """
 
@@ -38,6 +41,8 @@ class Stage(_Strict):
     final: float = Field(default=0.03, ge=0, le=1)
     patch_loss: float = Field(default=0.0, ge=0)
     freeze_vision: bool = False
+    focus: float = Field(default=0.0, ge=0)
+    length_parts: int = Field(default=1, gt=0)
     token_weights: dict[str, float] = Field(default_factory=dict)
     mixture: dict[str, float]
 

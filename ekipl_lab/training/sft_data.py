@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,17 @@ class ExampleStream:
         return examples
 
 
+def parts_by_length(examples: Sequence[Example], parts: int) -> list[list[Example]]:
+    """The examples in ``parts`` lists of nearly equal size, short ones first: less padding."""
+
+    def words(example: Example) -> int:
+        return len(example.sample.question.split()) + len(example.completion.split())
+
+    ordered = sorted(examples, key=words) if parts > 1 else list(examples)
+    edges = [len(ordered) * part // parts for part in range(parts + 1)]
+    return [ordered[low:high] for low, high in pairwise(edges) if low < high]
+
+
 class BatchEncoder:
     """Examples to tensors, with the same result as the policy's processor (a test compares)."""
 
@@ -128,14 +140,27 @@ class BatchEncoder:
         blocks = pixels.reshape(rows, self.patch, columns, self.patch, 3)
         return blocks.transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1)
 
+    def _pictures(self, images: int) -> list[int]:
+        """Placeholders of all images of a prompt, as the chat template writes them."""
+        one = [self._ids[IMAGE]] * (self.grid[0] * self.grid[1])
+        return [
+            token
+            for number in range(1, images + 1)
+            for token in (
+                *(self._tokenizer(str(number)).input_ids if images > 1 else ()),
+                self._ids[VISION_START],
+                *one,
+                self._ids[VISION_END],
+            )
+        ]
+
     def encode(self, examples: Sequence[Example], weights: Mapping[int, float]) -> Batch:
         """One batch; ``weights`` raises the loss weight of single tokens above 1."""
         images = len(examples[0].sample.images)
         prompts = self._tokenizer([example.sample.question for example in examples]).input_ids
         targets = self._tokenizer([example.completion for example in examples]).input_ids
-        one = [self._ids[IMAGE]] * (self.grid[0] * self.grid[1])
-        picture = [self._ids[VISION_START], *one, self._ids[VISION_END]] * images
-        rows = [[self._ids[USER], *picture, *ids, self._ids[ASSISTANT]] for ids in prompts]
+        pictures = self._pictures(images)
+        rows = [[self._ids[USER], *pictures, *ids, self._ids[ASSISTANT]] for ids in prompts]
         starts = [len(row) for row in rows]
         rows = [[*row, *ids, self._eos] for row, ids in zip(rows, targets, strict=True)]
         length = max(map(len, rows))

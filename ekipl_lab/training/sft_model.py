@@ -56,13 +56,23 @@ def _vision_attention(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) 
     return out
 
 
+def _lead(images: int) -> int:
+    """Tokens before the patches of one image: its number where there are several, and the start."""
+    return 2 if images > 1 else 1
+
+
 def mrope_positions(images: int, grid: tuple[int, int], length: int) -> Tensor:
-    """Positions (3, L) of a row ``user, (start, image, end) * images, text``."""
+    """Positions (3, L) of a row ``user, ([number], start, image, end) * images, text``.
+
+    The number stands where there are several images.
+    """
     rows, columns = grid
     positions = [torch.zeros(3, 1, dtype=torch.long)]
     at = 1
     for _ in range(images):
-        positions.append(torch.full((3, 1), at))
+        lead = _lead(images)
+        positions.append((torch.arange(lead) + at).expand(3, -1))
+        at += lead - 1
         time = torch.zeros(rows * columns, dtype=torch.long)
         row = torch.arange(rows).repeat_interleave(columns)
         column = torch.arange(columns).repeat(rows)
@@ -86,8 +96,12 @@ class Output:
     features: Tensor | None
 
 
-def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> Output:
-    """The completions' loss and what the throw-away heads need."""
+def forward(model: Any, batch: Batch, grid: tuple[int, int], focus: float = 0.0) -> Output:
+    """The completions' loss and what the throw-away heads need.
+
+    ``focus`` > 0 weighs each token by (1 - p)^focus, without a gradient through the weight (focal
+    loss, arXiv 1708.02002): what copying gets right no longer hides what must be seen.
+    """
     language = model.model.language_model
     embeddings = language.embed_tokens(batch.input_ids)
     features = None
@@ -99,7 +113,7 @@ def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> Output:
         features = flat.view(count, images, length, -1)
         pieces, at = [], 0
         for index in range(images):
-            start = 2 + index * (length + 2)
+            start = 1 + _lead(images) + index * (length + 1 + _lead(images))
             pieces += [embeddings[:, at:start], features[:, index]]
             at = start + length
         embeddings = torch.cat([*pieces, embeddings[:, at:]], 1)
@@ -116,6 +130,8 @@ def forward(model: Any, batch: Batch, grid: tuple[int, int]) -> Output:
     logits = model.lm_head(hidden[:, :-1][chosen])
     losses = functional.cross_entropy(logits, batch.input_ids[:, 1:][chosen], reduction="none")
     kept = weights[chosen]
+    if focus > 0:
+        kept = kept * (-torch.expm1(-losses.detach())).clamp_min(1e-4) ** focus
     loss = (losses * kept).sum() / kept.sum()
     return Output(loss, features)
 
