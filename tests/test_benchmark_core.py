@@ -127,6 +127,7 @@ def test_no_scene_in_two_splits(task: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("task", TASKS)
 def test_no_scene_in_two_splits_among_a_million(task: str) -> None:
     assert set(shared_scenes(task, 250_000, seed=1).values()) == {0}

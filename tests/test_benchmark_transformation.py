@@ -108,7 +108,9 @@ def test_ambiguous_pairs_are_told() -> None:
         ),
         (
             "walk",
-            "before : p2 0 , p7 1 . after : p2 0 , p8 1 . 0 : same . 1 : color green , right .",
+            "0 p2 p2 equal small small equal red red equal rubber rubber equal cube cube equal . "
+            "1 p7 p8 right large large equal blue green color glass glass equal "
+            "sphere sphere equal .",
         ),
         (
             "caption",
@@ -145,6 +147,20 @@ def test_chains_by_hand(style: str, think: str) -> None:
         (
             "before : p2 1 , p7 1 . after : p2 0 , p8 1 . 1 : color green , right .",
             ("before p2 1",),
+        ),
+        ("0 p3 p2 equal small small equal . 1 p7 p8 right blue green color .", ("before 0 p3",)),
+        ("0 p2 p2 equal . 1 p7 p4 right blue green color .", ("after 1 p4",)),
+        (
+            "0 p2 p2 equal small large size . 1 p7 p8 right blue green color .",
+            ("0 small large size",),
+        ),
+        (
+            "0 p2 p2 equal small small equal . 1 p7 p8 equal blue green color .",
+            ("1 p7 p8 equal", "changes complete"),
+        ),
+        (
+            "0 p2 p2 equal red red equal . 1 p7 p8 right blue green equal .",
+            ("1 blue green equal", "changes complete"),
         ),
     ],
 )
@@ -223,7 +239,7 @@ def test_sub_skills_by_hand() -> None:
             for style in CHAIN_STYLES:
                 right = check_chain(sample, write_chain(sample, style=style, rng=RNG))
                 assert right.answer_correct and right.answer_supported and not right.unread
-                assert right.sound is (style == "facts" and family != "caption")
+                assert right.sound is (style in ("facts", "walk") and family != "caption")
                 text = write_chain(sample, style=style, fault="wrong_answer", rng=RNG)
                 wrong = check_chain(sample, text)
                 assert not wrong.answer_correct and not wrong.sound

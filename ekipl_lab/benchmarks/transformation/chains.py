@@ -4,7 +4,7 @@ For a red cube that stays at p2 and a blue sphere that moves from p7 to p8 and t
 
 short    0 p2 p2 same . 1 p7 p8 color green , right .
 facts    0 : p2 small red rubber cube to p2 small red rubber cube , same . 1 : p7 ... to p8 ... .
-walk     before : p2 0 , p7 1 . after : p2 0 , p8 1 . 0 : same . 1 : color green , right .
+walk     0 p2 p2 equal small small equal ... . 1 p7 p8 right ... blue green color ... .
 caption  before : p2 small red rubber cube , p7 ... . after : p2 ... , p8 ... . 1 : color ... .
 wordy    object 0 stays at p2 . object 1 moves from p7 to p8 , its color turns from blue to ...
 
@@ -103,29 +103,26 @@ def _facts(belief: Belief, rng: random.Random) -> str:
     )
 
 
-def _listed(things: Sequence[Thing], numbers: bool) -> str:
-    ordered = sorted(enumerate(things), key=lambda item: item[1].cell)
-    return " , ".join(
-        f"p{thing.cell} {number if numbers else thing.words}" for number, thing in ordered
-    )
-
-
-def _pictures(belief: Belief, numbers: bool) -> list[str]:
-    return [
-        f"before : {_listed(belief.before, numbers)}",
-        f"after : {_listed(belief.after, numbers)}",
-    ]
-
-
 def _walk(belief: Belief, rng: random.Random) -> str:
-    verdicts = [f"{number} : {_verdict(belief, number)}" for number in range(len(belief.before))]
-    return _join([*_pictures(belief, numbers=True), *verdicts])
+    """Cells, then each kind: the word before, the word after, and whether they are equal."""
+    moves = {call.thing: call.value for call in belief.calls if call.function == "position"}
+    return _join(
+        [
+            f"{number} p{before.cell} p{after.cell} {moves.get(number, 'equal')} "
+            f"{skills.compared(before, after)}"
+            for number, (before, after) in enumerate(zip(belief.before, belief.after, strict=True))
+        ]
+    )
 
 
 def _caption(belief: Belief, rng: random.Random) -> str:
     changed = sorted({call.thing for call in belief.calls})
     verdicts = [f"{number} : {_verdict(belief, number)}" for number in changed]
-    return _join([*_pictures(belief, numbers=False), *verdicts])
+    pictures = [
+        f"{name} : {skills.describe(things)}"
+        for name, things in (("before", belief.before), ("after", belief.after))
+    ]
+    return _join([*pictures, *verdicts])
 
 
 def _wordy(belief: Belief, rng: random.Random) -> str:

@@ -5,10 +5,12 @@ Fillers are dropped, which leaves sentences of these forms, ended by " . ":
     before|after : <cell> <number|words> , ...    a picture listed
     <number> [:] <cell> [words] [to] <cell> [words] [,] <clauses>
     <number> [:] <clauses>
+    <number> [:] <cell> <cell> <verdict> (<word> <word> <verdict>)...    kind by kind
 
-Clauses are ``same``, a direction, ``color blue`` or ``color red to blue``. Steps are: every cell
-and description, every list being complete, every clause, and all changes having been named. The
-answer is supported if it is exactly the changes that the clauses claim.
+Verdicts are ``equal``, a direction, or the kind that differs. Clauses are ``same``, a direction,
+``color blue`` or ``color red to blue``. Steps are: every cell and description, every list being
+complete, every clause and verdict, and all changes having been named. The answer is supported if it
+is exactly the changes that clauses and verdicts claim.
 """
 
 from __future__ import annotations
@@ -149,6 +151,9 @@ def _read_thing(ledger: _Ledger, words: list[str]) -> None:
     lead, rest = words[: numbers[0]], words[numbers[0] + 1 :]
     if lead:
         ledger.note(_said_holds(lead, number, ledger.pair.before), f"{' '.join(lead)} {number}")
+    if len(rest) > 2 and rest[2] in ("equal", *STEPS) and "," not in rest:
+        _read_walk(ledger, number, rest)
+        return
     cells = [word for word in rest if _cell(word) is not None]
     if len(cells) not in (0, 2):
         raise _Unread
@@ -180,6 +185,37 @@ def _read_cells(ledger: _Ledger, number: int, parts: list[str]) -> list[str]:
         holds = holds and (not said or _said_holds(said, number, shown))
         ledger.note(holds, f"{name} {number} {' '.join(parts[start:end])}")
     return parts[stop:]
+
+
+def _read_walk(ledger: _Ledger, number: int, words: list[str]) -> None:
+    """``p2 p3 right small small equal red blue color ...`` of one thing."""
+    if len(words) % 3:
+        raise _Unread
+    before, after = ledger.pair.before[number], shown_after(ledger.pair)[number]
+    moved = any(c.function == "position" and c.thing == number for c in calls_of(ledger.pair))
+    first, second, step = words[:3]
+    ledger.note(_cell(first) == before.cell, f"before {number} {first}")
+    ledger.note(_cell(second) == after.cell, f"after {number} {second}")
+    if step == "equal":
+        ledger.note(not moved, f"{number} {first} {second} equal")
+    else:
+        _claim(ledger, Call(number, "position", step), f"{number} {step}")
+    for at in range(3, len(words), 3):
+        _read_kind(ledger, number, words[at : at + 3], (before, after))
+
+
+def _read_kind(ledger: _Ledger, number: int, words: list[str], things: tuple[Thing, Thing]) -> None:
+    """``red blue color`` or ``small small equal``."""
+    old, new, verdict = words
+    kind = KIND_OF.get(old)
+    if kind is None or KIND_OF.get(new) != kind or verdict not in ("equal", kind):
+        raise _Unread
+    text = f"{number} {' '.join(words)}"
+    seen = [getattr(thing, kind) for thing in things] == [old, new]
+    if verdict == "equal":
+        ledger.note(seen and old == new, text)
+    else:
+        _claim(ledger, Call(number, kind, new), text, seen)
 
 
 def _read_clause(ledger: _Ledger, number: int, parts: list[str]) -> None:

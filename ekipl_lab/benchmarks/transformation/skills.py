@@ -5,9 +5,14 @@ find          Where is small red rubber cube?           p2 p3 (in the first and 
 compare_text  <words>, <words>: what changed?           color blue , shape ball (or same)
 step_text     p6 to p7?                                 right (or same)
 
-Chains of style ``facts`` say what the other families say in that style: ``p2 small red rubber cube
-to p3 small red rubber cube .``, ``small red rubber cube to small blue rubber cube , color blue .``,
-``p6 to p7 , right .``; in the other styles, and for ``caption``, there is only ``look .``
+Chains of styles ``facts`` and ``walk`` say what the other families say in that style:
+
+facts  p2 small red rubber cube to p3 small red rubber cube .
+       small red rubber cube to small blue rubber cube , color blue .       p6 to p7 , right .
+walk   p2 small red rubber cube yes , p9 large blue glass sphere no . p2 p3 .
+       small small equal red blue color rubber rubber equal cube cube equal .       p6 p7 right .
+
+In the other styles, and for ``caption``, there is only ``look .``
 """
 
 from __future__ import annotations
@@ -73,6 +78,8 @@ def answer_of(pair: Pair, facts: Facts) -> str:
 def think(pair: Pair, facts: Facts, style: str, answer: str) -> str:
     """The chain that leads to a believed answer."""
     form = facts["form"]
+    if style == "walk" and form != "caption":
+        return f"{_walk(pair, facts, answer)} ."
     if style != "facts" or form == "caption":
         return "look ."
     if form == "step_text":
@@ -83,6 +90,34 @@ def think(pair: Pair, facts: Facts, style: str, answer: str) -> str:
         return f"{before.words} to {after.words} , {answer} ."
     cells = answer.split()
     return f"{cells[0]} {before.words} to {cells[1]} {after.words} ."
+
+
+def compared(before: Thing, after: Thing) -> str:
+    """Every kind of two things: ``small small equal red blue color ...``."""
+    words = []
+    for kind in KINDS:
+        old, new = getattr(before, kind), getattr(after, kind)
+        words += [old, new, "equal" if old == new else kind]
+    return " ".join(words)
+
+
+def _walk(pair: Pair, facts: Facts, answer: str) -> str:
+    form = facts["form"]
+    if form == "step_text":
+        return f"p{facts['start']} p{facts['end']} {answer}"
+    number = facts["thing"]
+    before = pair.before[number]
+    if form == "find":
+        items = [
+            f"p{thing.cell} {thing.words} {'yes' if thing is before else 'no'}"
+            for thing in sorted(pair.before, key=lambda thing: thing.cell)
+        ]
+        return f"{' , '.join(items)} . {answer}"
+    if answer in STEPS:  # a mistaken "same"
+        return compared(before, before).replace("equal", answer, 1)
+    claimed = [clause.split() for clause in answer.split(" , ") if clause != "same"]
+    looks = {kind: getattr(before, kind) for kind in KINDS} | dict(claimed)
+    return compared(before, Thing(before.cell, **looks))
 
 
 def mistaken(answer: str, rng: random.Random) -> str:
@@ -110,6 +145,8 @@ def check(pair: Pair, facts: Facts, text: str, answer: str) -> ChainReport:
     said = text.removesuffix(".").strip()
     if said == "look":
         return ChainReport((), (), (), answer, correct, correct)
+    if " to " not in said and facts["form"] != "caption":
+        return _check_walk(pair, facts, said, answer)
     left, to, right = said.partition(" to ")
     right, comma, verdict = right.partition(" , ")
     form = facts["form"]
@@ -136,3 +173,46 @@ def check(pair: Pair, facts: Facts, text: str, answer: str) -> ChainReport:
         led == answer,
         correct,
     )
+
+
+def _check_walk(pair: Pair, facts: Facts, said: str, answer: str) -> ChainReport:
+    form, truth = facts["form"], answer_of(pair, facts)
+    *listed, last = said.split(" . ")
+    words = last.split()
+    steps: list[tuple[str, bool]] = []
+    if form == "step_text" and len(words) == 3 and not listed:
+        ends = [f"p{facts['start']}", f"p{facts['end']}"]
+        steps, led = [(last, words == [*ends, truth])], words[2]
+    elif form == "find" and len(words) == 2 and len(listed) == 1:
+        steps, led = [*_listed_steps(pair, facts["thing"], listed[0]), (last, last == truth)], last
+    elif form == "compare_text" and len(words) == 3 * len(KINDS) and not listed:
+        number = facts["thing"]
+        right = compared(pair.before[number], pair.after[number]).split()
+        triples = [words[at : at + 3] for at in range(0, len(words), 3)]
+        steps = [
+            (" ".join(triple), triple == right[3 * place : 3 * place + 3])
+            for place, triple in enumerate(triples)
+        ]
+        clauses = [f"{verdict} {new}" for _, new, verdict in triples if verdict != "equal"]
+        led = " , ".join(clauses) or "same"
+    else:
+        return ChainReport((), (), (said,), answer, False, answer == truth)
+    return ChainReport(
+        tuple(step for step, holds in steps if holds),
+        tuple(step for step, holds in steps if not holds),
+        (),
+        answer,
+        led == answer,
+        answer == truth,
+    )
+
+
+def _listed_steps(pair: Pair, asked: int, text: str) -> list[tuple[str, bool]]:
+    """Each listed thing of the first picture with its flag, and the list being complete."""
+    true = [
+        f"p{thing.cell} {thing.words} {'yes' if number == asked else 'no'}"
+        for number, thing in enumerate(pair.before)
+    ]
+    items = text.split(" , ")
+    steps = [(item, item in true and item not in items[:place]) for place, item in enumerate(items)]
+    return [*steps, ("list complete", set(true) <= set(items))]
