@@ -13,7 +13,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,8 +30,8 @@ from ekipl_lab.training.sft_data import (
     parse_mixture,
     parts_by_length,
 )
-from ekipl_lab.training.sft_labels import patch_classes, patch_words
-from ekipl_lab.training.sft_model import Batch, PatchHead, encode_images, forward, word_loss
+from ekipl_lab.training.sft_labels import patch_classes
+from ekipl_lab.training.sft_model import Batch, PatchHead, encode_images, forward
 from ekipl_lab.training.sft_state import (
     Progress,
     load_state,
@@ -161,26 +161,11 @@ class WarmStart:
             loss, features = output.loss, output.features
             weight = 0.0 if stage.freeze_vision else stage.patch_loss
             numbers["text_loss"] = loss.item()
-        if stage.word_loss > 0 and features is not None and batch.patch_labels is not None:
-            far = word_loss(features, batch.patch_labels, *self._words())
-            loss = loss + stage.word_loss * far
-            numbers["word_loss"] = far.item()
         if features is not None and batch.patch_labels is not None and weight > 0:
             patch_loss, shares = self.patch_head.loss(features, batch.patch_labels)
             loss = loss + weight * patch_loss
             numbers |= {"patch_loss": patch_loss.item(), "patch_right": shares.min().item()}
         return loss, numbers
-
-    def _words(self) -> tuple[Tensor, list[Tensor]]:
-        """Embeddings, as they are now, of the cells' names and of each column's words."""
-        table = self.model.get_input_embeddings().weight.detach()
-
-        def rows(words: Sequence[str]) -> Tensor:
-            ids = [self.processor.tokenizer(f" {word}").input_ids for word in words]
-            return torch.stack([table[pieces].sum(0) for pieces in ids])
-
-        cells = [f"p{cell}" for cell in range(1, self.patch_head.places + 1)]
-        return rows(cells), [rows(words) for words in patch_words(self.config.task)]
 
     def next_stage(self) -> bool:
         """Move to the next stage; False after the last."""

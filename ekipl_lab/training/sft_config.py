@@ -22,9 +22,8 @@ class Stage(_Strict):
     thing in each patch; ``text`` trains everything on completions. ``matrix_lr`` is Muon's rate for
     two-dimensional weights, ``rest_lr`` AdamW's for embeddings, biases, norms and the patch
     convolution. The rate warms up over ``warmup`` steps and falls linearly to ``final`` of itself.
-    ``patch_loss`` keeps the per-patch loss beside the completions; ``word_loss`` draws each patch
-    to the sum of the embeddings of the words that describe it; ``freeze_vision`` leaves the vision
-    tower alone.
+    ``patch_loss`` keeps the per-patch loss beside the completions; ``freeze_vision`` leaves the
+    vision tower alone.
     ``token_weights`` raises the loss weight of single tokens; ``focus`` that of tokens which the
     policy does not yet foretell (see ``sft_model.forward``). ``length_parts`` > 1 runs a batch in
     that many parts of like length, which saves padding (and weighs their patch losses by their
@@ -41,7 +40,6 @@ class Stage(_Strict):
     warmup: int = Field(default=50, ge=0)
     final: float = Field(default=0.03, ge=0, le=1)
     patch_loss: float = Field(default=0.0, ge=0)
-    word_loss: float = Field(default=0.0, ge=0)
     freeze_vision: bool = False
     focus: float = Field(default=0.0, ge=0)
     length_parts: int = Field(default=1, gt=0)

@@ -30,9 +30,9 @@ _CHARACTERS = "0123456789x "
 
 @dataclass(frozen=True, slots=True)
 class _Labelling:
-    """The ``values`` of each column, and the (images, P, K) labels of a sample's metadata."""
+    """``classes`` per column, and the (images, P, K) labels of a sample's metadata."""
 
-    values: tuple[Sequence[str], ...]
+    classes: tuple[int, ...]
     label: Callable[[Mapping[str, Any], Grid], Labels]
 
 
@@ -54,20 +54,15 @@ def _geometry(metadata: Mapping[str, Any], grid: Grid) -> Labels:
 
 
 _TASKS = {
-    "counting": _Labelling(tuple(ATTRIBUTES.values()), _counting),
-    "geometry": _Labelling((_CHARACTERS,) * 3, _geometry),
-    "transformation": _Labelling(tuple(VALUES.values()), _transformation),
+    "counting": _Labelling(tuple(map(len, ATTRIBUTES.values())), _counting),
+    "geometry": _Labelling((len(_CHARACTERS),) * 3, _geometry),
+    "transformation": _Labelling(tuple(map(len, VALUES.values())), _transformation),
 }
 
 
 def patch_classes(task: str) -> tuple[int, ...]:
     """Classes per column of the labels of a task."""
-    return tuple(map(len, _TASKS[task].values))
-
-
-def patch_words(task: str) -> tuple[Sequence[str], ...]:
-    """The words of each column's classes, in the order of the labels."""
-    return _TASKS[task].values
+    return _TASKS[task].classes
 
 
 def patch_labels(samples: Sequence[Sample], grid: Grid) -> torch.Tensor:

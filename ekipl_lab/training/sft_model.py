@@ -162,21 +162,3 @@ class PatchHead(nn.Module):
             total = total + functional.cross_entropy(scores, target)
             right.append(scores.argmax(-1) == target)
         return total, torch.stack([flags.float().mean() for flags in right]).detach()
-
-
-def word_loss(features: Tensor, labels: Tensor, places: Tensor, words: list[Tensor]) -> Tensor:
-    """How far each patch is from the sum of the embeddings of the words that describe it.
-
-    ``features`` (..., P, H), ``labels`` (..., P, K) with -1 for no thing, ``places`` (P, H): the
-    embedding of each cell's name, ``words``: (classes, H) per column. The squared distance, in
-    units of the mean square of an embedding. The language model then finds in a patch what it
-    would find in the words, and can match and name it by what it knows of words.
-    """
-    labels = labels.reshape(-1, *labels.shape[-2:])
-    target = places.expand(len(labels), -1, -1).clone()
-    there = labels[..., 0] >= 0
-    for column, embeddings in enumerate(words):
-        target[there] += embeddings[labels[..., column][there]]
-    wrong = (features.reshape(target.shape) - target).square().mean()
-    unit = torch.cat(words).square().mean()
-    return wrong / unit
