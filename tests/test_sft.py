@@ -212,6 +212,12 @@ def test_patch_head_by_hand() -> None:
     loss, right = head.loss(torch.ones(1, 2, 1), labels)
     assert loss.item() == pytest.approx(3 * 0.6931472)
     assert right.tolist() == [0.5, 0.5, 0.0]
+    # No score is above 0, so that nothing is seen anywhere: right for the empty patch alone.
+    assert head.right(torch.ones(1, 2, 1), labels).tolist() == [True, False]
+    with torch.no_grad():
+        head.linear.bias[2] = 1.0  # presence
+    assert head.right(torch.ones(1, 2, 1), labels).tolist() == [False, False]
+    assert head.right(torch.ones(1, 2, 1), torch.tensor([[[0], [1]]])).tolist() == [True, False]
 
 
 def test_geometry_patches_are_labelled_with_what_is_written_there() -> None:

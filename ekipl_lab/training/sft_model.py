@@ -149,9 +149,8 @@ class PatchHead(nn.Module):
 
         ``features`` (..., P, hidden), ``labels`` (..., P, K) with -1 throughout for no thing.
         """
-        output = self.linear(features.reshape(-1, features.shape[-1]))
+        place, presence, values = self._said(features)
         labels = labels.reshape(-1, labels.shape[-1])
-        place, presence, values = output.split((self.places, 1, sum(self.classes)), -1)
         where = torch.arange(self.places).repeat(len(labels) // self.places)
         there = labels[:, 0] >= 0
         total = functional.cross_entropy(place, where)
@@ -162,3 +161,15 @@ class PatchHead(nn.Module):
             total = total + functional.cross_entropy(scores, target)
             right.append(scores.argmax(-1) == target)
         return total, torch.stack([flags.float().mean() for flags in right]).detach()
+
+    def right(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Whether everything is read right, patch by patch (patches,): thing or none, and what."""
+        _, presence, values = self._said(features)
+        labels = labels.reshape(-1, labels.shape[-1])
+        said = torch.stack([scores.argmax(-1) for scores in values.split(self.classes, -1)], -1)
+        there = labels[:, 0] >= 0
+        return ((presence[:, 0] > 0) == there) & (~there | (said == labels).all(-1))
+
+    def _said(self, features: Tensor) -> tuple[Tensor, ...]:
+        output = self.linear(features.reshape(-1, features.shape[-1]))
+        return output.split((self.places, 1, sum(self.classes)), -1)
