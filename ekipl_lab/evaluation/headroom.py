@@ -95,7 +95,7 @@ def headroom(
     split: str = "validation",
     seed: int = 0,
     items: int = 200,
-    max_new_tokens: int = 96,
+    max_new_tokens: int = 112,
 ) -> dict[str, Any]:
     """Measure every sub-skill (greedy) and family (greedy and one draw at temperature 1).
 
