@@ -16,6 +16,8 @@ from ekipl_lab.policies import PolicySource, load_policy
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.types import Action, EvalRecord, GenerationParams
 
+Told = list[tuple[int, list[Action]]]
+
 POLICY = "assets/policies/counting"
 OPTIONS = {"mode": "sampled", "num_samples": 3, "max_new_tokens": 60, "batch_size": 6}
 KILLED_AT = 8  # two samples into the second batch of six
@@ -86,9 +88,9 @@ def test_samples_are_told_of_while_others_still_run(monkeypatch: pytest.MonkeyPa
     source = PolicySource(load_policy(POLICY), max_rows=12)
     samples = load_samples("mini", task="counting", split="test", limit=6)
     for params, draws in ((GenerationParams(seed=1), 3), (GenerationParams(0.0, seed=1), 2)):
-        told: list[tuple[int, list[Action]]] = []
+        told: Told = []
 
-        def hear(index: int, actions: list[Action], told: list[tuple[int, list[Action]]] = told) -> None:
+        def hear(index: int, actions: list[Action], told: Told = told) -> None:
             told.append((index, actions))
 
         rows = source.propose_and_tell(samples, draws, params, hear)
