@@ -225,6 +225,27 @@ def test_answers_and_images_are_checked(fruit: Path, capsys: pytest.CaptureFixtu
     assert "train/bowl-2: Image" in out and "test/b: Image" in out and "3 problems" in out
 
 
+def test_doubled_and_overlapping_records_are_found(
+    fruit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = Image.effect_noise((32, 32), 90).convert("RGB").resize((64, 64))
+    noise.save(fruit / "pictures/3.png")
+    noise.resize((80, 80)).save(fruit / "pictures/4.png")
+    ask = "How many apples are there?"
+    rows = [("a", "1.png", ask), ("b", "1.png", "Red?"), ("c", "4.png", ask), ("d", "2.png", ask)]
+    lines = [f"{name},{picture},{text},4,1" for name, picture, text in rows]
+    (fruit / "test.csv").write_text("\n".join(["name,picture,text,count,level", *lines]))
+    more = '{"name": "x", "picture": "3.png", "text": "How?", "count": 3, "level": 1}\n'
+    twin = more.replace('"x"', '"y"')
+    (fruit / "train.jsonl").write_text((fruit / "train.jsonl").read_text() + more + twin)
+    assert main(["data", "check", "fruit/data.yaml"]) == 1
+    out = capsys.readouterr().out
+    assert "train: 1 records have the images and question of an earlier one" in out
+    # a: whole; a, b, d: their image is in a training record; c: the noise in another size
+    assert "test: of 4 records 1 are in train whole, 3 have their images there, 1 a nearly" in out
+    assert "2 problems" in out
+
+
 @pytest.mark.parametrize(
     ("body", "names"),
     [
