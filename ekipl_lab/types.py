@@ -18,7 +18,7 @@ Everything here is frozen and needs the standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -174,6 +174,25 @@ class ActionSource(Protocol):
 
         Raises TeacherError that names the sample if one cannot be had.
         """
+        ...
+
+
+#: Called with (index of a sample, its actions) as soon as the last of them is there.
+OnSample = Callable[[int, list[Action]], None]
+
+
+@runtime_checkable
+class TellingSource(ActionSource, Protocol):
+    """An ActionSource that tells of a sample's actions while others of the batch still run."""
+
+    def propose_and_tell(
+        self,
+        samples: Sequence[Sample],
+        num_actions: int,
+        params: GenerationParams,
+        on_sample: OnSample,
+    ) -> list[list[Action]]:
+        """As ``propose``; ``on_sample`` hears of every sample once, with the same actions."""
         ...
 
 

@@ -23,7 +23,7 @@ from ekipl_lab.evaluation.job import Job, Measured, check_job
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION
 from ekipl_lab.evaluation.slices import changes_since, strata_of
 from ekipl_lab.policies import build_tiny_policy, save_policy
-from ekipl_lab.types import Sample
+from ekipl_lab.types import Action, Sample
 
 TEACHER = "teacher:configs/demo_ekipl.yaml#careful"
 
@@ -81,28 +81,33 @@ def test_a_teacher_on_two_splits(store: Path, capsys: pytest.CaptureFixture[str]
 def test_the_same_command_continues_where_it_was(
     nano: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Interrupted after the third batch, then again: three batches are kept, and all agree."""
+    """Interrupted within the third batch, then again: what was there is kept, and all agree."""
     from ekipl_lab.policies import PolicySource
 
-    asked: list[str] = []
-    honest = PolicySource.propose
+    told: list[str] = []
+    honest = PolicySource.propose_and_tell
 
-    def propose(self, samples, num_actions, params):  # type: ignore[no-untyped-def]
-        if len(asked) >= 6 and stop:
-            raise KeyboardInterrupt
-        asked.extend(sample.id for sample in samples)
-        return honest(self, samples, num_actions, params)
+    def propose(self, samples, num_actions, params, on_sample):  # type: ignore[no-untyped-def]
+        def hear(index: int, actions: list[Action]) -> None:
+            if len(told) == 5 and stop:
+                raise KeyboardInterrupt
+            told.append(samples[index].id)
+            on_sample(index, actions)
+
+        return honest(self, samples, num_actions, params, hear)
 
     stop = True
-    monkeypatch.setattr(PolicySource, "propose", propose)
+    monkeypatch.setattr(PolicySource, "propose_and_tell", propose)
     command = ["eval", "--policy", nano, "--limit", "8", "--num-samples", "0"]
     command += ["--batch-size", "2", "--max-new-tokens", "6", "--out", str(tmp_path / "e")]
     assert main(command) == 130
     assert "the same command continues" in capsys.readouterr().err
     assert not (tmp_path / "e" / "evaluation.json").exists()
     stop = False
+    kept = (tmp_path / "e" / "cache" / "greedy" / "part-000000.jsonl").read_text()
+    assert [json.loads(line)["sample_id"] for line in kept.splitlines()] == told
     assert main(command) == 0
-    assert len(asked) == 8 and len(set(asked)) == 8
+    assert len(told) == 9 and len(set(told)) == 8  # the third batch ran again, as it was
     first = read_records(tmp_path / "e" / "records.parquet")
     assert main([*command[:-1], str(tmp_path / "whole")]) == 0
     assert read_records(tmp_path / "whole" / "records.parquet") == first

@@ -151,7 +151,7 @@ def test_a_cache_of_another_evaluation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another actions per sample, temperature"):
         evaluate(oracle(), SAMPLES, SCORE, cache=tmp_path, mode="sampled", model_key="a")
     part = next(tmp_path.glob("part-*.jsonl"))
-    part.write_text("{")
+    part.write_text("{\n")
     with pytest.raises(DataError, match="line 1: damaged"):
         evaluate(oracle(), SAMPLES, SCORE, cache=tmp_path, model_key="a")
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ekipl_lab import tracking
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.cli import main
 from ekipl_lab.errors import ConfigError, DataError, RewardError
@@ -17,6 +18,7 @@ from ekipl_lab.prompts import build_messages, prompt_text
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.rewards.audit import main as audit_main
 from ekipl_lab.sources.teachers.random import RandomTeacher
+from ekipl_lab.training.measure import metric_part
 from ekipl_lab.types import Action, Sample
 
 PAGE = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
@@ -96,6 +98,32 @@ def test_a_reward_of_ones_own_is_audited(fruit: Path, capsys: pytest.CaptureFixt
     )
     audit_main(["python:fruit/frail.py:score", "--right", "3", "--wrong", "8"])
     assert capsys.readouterr().out.splitlines()[2].endswith("| a huge number |")
+
+
+def test_training_on_it_works_as_the_page_says(
+    fruit: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two steps on data without families, whose metrics then have none in their names."""
+    root = Path(__file__).parent.parent
+    (fruit.parent / "assets").symlink_to(root / "assets")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{fruit.parent}/mlflow.db")
+    text = PAGE.split("### Training on it")[1]
+    found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    (fruit / "train.yaml").write_text(found[1])
+    for command in re.findall(r"^ekipl (train .*)$", text, re.MULTILINE):
+        assert main(command.split()) == 0
+    run = re.search(r"Run (\w+) finished", capsys.readouterr().out)
+    assert run is not None
+    metrics = tracking.find_run(run[1]).metrics
+    assert metrics["eval/test/accuracy_greedy"] == 0.0
+    assert [name for name in metrics if "//" in name] == []
+
+
+def test_a_family_is_a_metric_name_or_none() -> None:
+    assert [metric_part(name) for name in ("", "two rows", "a/b:c", "größe")] == [
+        "", "two rows", "a_b_c", "gr__e",
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("fruit")
@@ -195,6 +223,27 @@ def test_answers_and_images_are_checked(fruit: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "ground truth 'three' is not a number" in out
     assert "train/bowl-2: Image" in out and "test/b: Image" in out and "3 problems" in out
+
+
+def test_doubled_and_overlapping_records_are_found(
+    fruit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = Image.effect_noise((32, 32), 90).convert("RGB").resize((64, 64))
+    noise.save(fruit / "pictures/3.png")
+    noise.resize((80, 80)).save(fruit / "pictures/4.png")
+    ask = "How many apples are there?"
+    rows = [("a", "1.png", ask), ("b", "1.png", "Red?"), ("c", "4.png", ask), ("d", "2.png", ask)]
+    lines = [f"{name},{picture},{text},4,1" for name, picture, text in rows]
+    (fruit / "test.csv").write_text("\n".join(["name,picture,text,count,level", *lines]))
+    more = '{"name": "x", "picture": "3.png", "text": "How?", "count": 3, "level": 1}\n'
+    twin = more.replace('"x"', '"y"')
+    (fruit / "train.jsonl").write_text((fruit / "train.jsonl").read_text() + more + twin)
+    assert main(["data", "check", "fruit/data.yaml"]) == 1
+    out = capsys.readouterr().out
+    assert "train: 1 records have the images and question of an earlier one" in out
+    # a: whole; a, b, d: their image is in a training record; c: the noise in another size
+    assert "test: of 4 records 1 are in train whole, 3 have their images there, 1 a nearly" in out
+    assert "2 problems" in out
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from ekipl_lab.report import (
     RunData,
     breakdown,
     build_report,
+    cells,
     chains,
     figures,
     gather_runs,
@@ -73,7 +74,7 @@ def test_headline_counts_pairs_and_differences() -> None:
     assert [cell.text for cell in row] == ["greedy accuracy", "4", "25.0", "50.0", "75.0", "+25.0"]
     # Wins 2 and 3, loses 0: mean 1/4, sd sqrt(11/12), t(3, .975) = 3.1824, McNemar 2 P(X <= 1) = 1.
     half = 3.18245 * (11 / 12) ** 0.5 / 2
-    limits = f"[{tables.points(0.25 - half)}, {tables.points(0.25 + half)}]"
+    limits = f"[{cells.points(0.25 - half)}, {cells.points(0.25 + half)}]"
     assert row[-1].small == f"{limits}; p = 1"
     won, lost = (change.anchor for change in chains.changes([BASE, ARM])[:2])
     assert row[-1].links == (("2 won", won), ("1 lost", lost))
@@ -158,8 +159,8 @@ def test_cost_is_read_at_the_step_of_the_evaluation() -> None:
 def test_what_was_refused() -> None:
     history = {"teacher/oracle/refused/too_long": [(1, 3.0), (4, 2.0)]}
     run = replace(ARM, history=history)
-    assert training._refused(run, "oracle") == tables.Cell("5", "5 too long")
-    assert training._refused(run, "policy") == tables.Cell("–")
+    assert training._refused(run, "oracle") == cells.Cell("5", "5 too long")
+    assert training._refused(run, "policy") == cells.Cell("–")
 
 
 def test_p_values_of_several_sets_are_adjusted_together() -> None:

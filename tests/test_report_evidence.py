@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -18,10 +19,12 @@ from ekipl_lab.benchmarks.reason_rft.published import PUBLISHED
 from ekipl_lab.cli import main
 from ekipl_lab.evaluation import compare_seeds, write_records
 from ekipl_lab.report import RunData, arms, build_report, gather_runs, origin, reference
-from ekipl_lab.report.export import as_csv, as_latex, as_markdown
-from ekipl_lab.report.overseeds import compare_arms, over_seeds, power
+from ekipl_lab.report.cells import Cell, Table
+from ekipl_lab.report.export import as_csv, as_markdown
+from ekipl_lab.report.latex import PACKAGES, as_latex, escaped
+from ekipl_lab.report.overseeds import compare_arms, each_run, over_seeds, power
 from ekipl_lab.report.page import all_tables
-from ekipl_lab.report.tables import Cell, Table
+from ekipl_lab.report.seedslices import quality_over_seeds, slices_over_seeds
 from ekipl_lab.statistics import seeds_needed
 from ekipl_lab.types import EvalRecord
 
@@ -40,6 +43,7 @@ def seeded(label: str, right: dict[int, int], of: int = 10, **config: object) ->
 
 BASE = seeded("grpo", {0: 4, 1: 5, 2: 3})
 ARM = seeded("ekipl", {0: 6, 1: 6, 2: 6})
+PASSES = ["pass@1", "pass@2", "pass@4"]
 
 
 def test_runs_that_differ_in_their_seed_are_one_arm() -> None:
@@ -110,10 +114,59 @@ def test_the_page_of_several_seeds() -> None:
     assert "<title>grpo against ekipl</title>" in page
 
 
+def test_slices_over_seeds_by_hand() -> None:
+    """Even items of 5: base 2, 3, 2 right, arm 3, 3, 3; odd: base 2, 2, 1, arm 3, 3, 3."""
+    found = arms.arms_of([*BASE, *ARM])
+    head, even, odd = slices_over_seeds(found, "family").rows
+    assert head[0].text == "test: counting, in-domain"
+    assert [cell.text for cell in even] == ["even", "ekipl", "5", "0.0", "46.7", "60.0", "+13.3"]
+    assert [cell.text for cell in odd] == ["odd", "ekipl", "5", "0.0", "33.3", "60.0", "+26.7"]
+    # Over seeds 0.2, 0, 0.2: error 0.0667, t(2) = 4.3027. Over items: only item 4 differs, at two
+    # of three seeds: (0, 0, 2/3, 0, 0), error 0.1333, t(4) = 2.7764. p = 0.1835, odd 0.0572.
+    assert even[-1].small == (
+        "[−15.4, +42.0] over 3 seeds; [−23.7, +50.4] over 5 items; Holm p = 0.18"
+    )
+    assert odd[-1].small.endswith("over 5 items; Holm p = 0.11")
+    (stratum,) = slices_over_seeds(found, "stratum").rows[1:]
+    assert [cell.text for cell in stratum[:3]] == ["0-5 %", "ekipl", "10"]
+    equal = slices_over_seeds(arms.arms_of([*BASE, *seeded("same", {0: 4, 1: 5, 2: 3})]), "family")
+    assert {row[-1].small for row in equal.rows[1:]} == {"the same at all 3 seeds"}
+
+
+def test_slices_of_unlike_items_are_not_compared() -> None:
+    odd = seeded("ekipl", {0: 6, 1: 6, 2: 6}, of=9)
+    assert slices_over_seeds(arms.arms_of([*BASE, *odd]), "family").rows == []
+
+
+def test_failures_and_lengths_over_seeds() -> None:
+    rows = {r[0].text: r for r in quality_over_seeds(arms.arms_of([*BASE, *ARM])).rows[1:]}
+    assert [c.text for c in rows["tokens per completion"][1:]] == ["3.0", "3.0", "3.0"]
+    assert [c.small for c in rows["could not be scored"][1:]] == ["", "", ""]
+    unscored = [record(i, [None if i == 0 else True]) for i in range(10)]
+    worse = [*BASE[:2], replace(BASE[2], evaluations={"test": {10: unscored}})]
+    rows = {r[0].text: r for r in quality_over_seeds(arms.arms_of([*worse, *ARM])).rows[1:]}
+    cell = rows["could not be scored"][2]
+    assert (cell.text, cell.small) == ("3.3", "0.0 to 10.0")
+
+
+def test_every_run_by_itself_has_no_differences() -> None:
+    table = each_run([*BASE, *ARM])
+    assert table.columns == ["run, end", "seed", "items", "greedy accuracy", *PASSES]
+    assert [[c.text for c in row[:4]] for row in table.rows[1:3]] == [
+        ["grpo-s0", "0", "10", "40.0"],
+        ["grpo-s1", "1", "10", "50.0"],
+    ]
+
+
 def test_numbers_as_csv() -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv([*BASE, *ARM]))))
     seeds = [row for row in rows if row["kind"] == "difference over seeds"]
-    (row,) = seeds
+    (row,) = [row for row in seeds if not row["slice"]]
+    sliced = {row["slice"]: float(row["value"]) for row in seeds if row["slice"]}
+    assert sliced == {
+        "family=even": pytest.approx(0.4 / 3), "family=odd": pytest.approx(0.8 / 3),
+        "stratum=0-5 %": pytest.approx(0.2), "difficulty=1": pytest.approx(0.2),
+    }  # fmt: skip
     assert (row["arm"], row["against"], row["seed"]) == ("ekipl", "grpo", "0 1 2")
     assert float(row["value"]) == pytest.approx(0.2) and float(row["low"]) == pytest.approx(
         -0.0484, abs=1e-4
@@ -130,8 +183,11 @@ def test_numbers_as_csv() -> None:
     ]
     families = {row["slice"] for row in rows}
     assert {"", "family=even", "difficulty=1", "family=even difficulty=1"} <= families
+    assert "stratum=0-5 %" in families
     pair = [row for row in rows if row["kind"] == "difference over items"]
-    assert {row["against"] for row in pair} == {"grpo-s0"} and len(pair) == 5
+    whole = [(row["arm"], row["against"]) for row in pair if not row["slice"]]
+    assert whole == [(f"ekipl-s{s}", f"grpo-s{s}") for s in range(3)]  # never across seeds
+    assert {row["seed"] for row in pair if row["slice"]} == {"0 1 2"}
 
 
 def test_hostile_names_stay_text_in_every_form(tmp_path: Path) -> None:
@@ -152,19 +208,66 @@ def test_hostile_names_stay_text_in_every_form(tmp_path: Path) -> None:
     assert "<b>&_" not in page
 
 
-def test_latex_is_balanced_and_compiles_where_it_can(tmp_path: Path) -> None:
+def latex_tables(latex: str) -> list[tuple[list[str], list[list[str]]]]:
+    """Column types and rows of cells of every table, read as TeX reads them."""
+    found = []
+    for block in re.findall(r"\\begin\{table\}.*?\\end\{table\}", latex, re.S):
+        spec, body = re.fullmatch(
+            r".*?\\begin\{tabular\}\{(.*?)\}\n\\toprule\n(.*)\\bottomrule.*", block, re.S
+        ).groups()  # type: ignore[union-attr]
+        body = re.sub(r"\\begin\{tabular\}\[t\].*?\\end\{tabular\}", "stacked", body)
+        lines = body.replace("\\midrule\n", "").strip().splitlines()
+        assert all(line.endswith(" \\\\") for line in lines)
+        rows = [re.split(r"(?<!\\)&", line.removesuffix(" \\\\")) for line in lines]
+        found.append((re.findall(r"[rl]|p\{[^}]*\}", spec), rows))
+    return found
+
+
+def test_latex_has_its_structure() -> None:
     latex = as_latex("t", ["n"], all_tables([*BASE, *ARM]))
-    assert latex.count("\\begin{tabular}") == latex.count("\\end{tabular}") > 3
-    for block in latex.split("\\begin{tabular}{")[1:]:
-        columns = len(block.split("}")[0])
-        body = block.split("\\midrule")[1].split("\\bottomrule")[0]
-        lines = [line for line in body.strip().splitlines() if "multicolumn" not in line]
-        assert {line.replace("\\&", "").count("&") for line in lines} == {columns - 1}
-    if (compiler := shutil.which("pdflatex")) is not None:
-        head = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}"
-        (tmp_path / "x.tex").write_text(f"{head}\\begin{{document}}{latex}\\end{{document}}")
-        done = subprocess.run([compiler, "-interaction=batchmode", "x.tex"], cwd=tmp_path)
-        assert done.returncode == 0
+    plain = re.sub(r"\\[\\{}%&$#_]", "", latex)
+    depth = 0
+    for sign in plain:
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        assert depth >= 0
+    assert depth == 0
+    code = [line.removesuffix("{%") for line in plain.splitlines() if not line.startswith("%")]
+    assert not any(sign in line for line in code for sign in "%#_^~")  # all of them escaped
+    for name in ("table", "tabular"):
+        assert latex.count(f"\\begin{{{name}}}") == latex.count(f"\\end{{{name}}}") > 3
+    tables = latex_tables(latex)
+    assert len(tables) == len(all_tables([*BASE, *ARM]))
+    for columns, rows in tables:
+        assert len(rows) > 1
+        for row in rows:
+            part = re.match(r"\\multicolumn\{(\d+)\}\{l\}", row[0])
+            assert (int(part[1]) if part else len(row)) == len(columns)
+    assert "\\\\\\scriptsize [$-$4.8, +44.8]\\\\\\scriptsize p = 0.074" in latex
+
+
+def test_latex_escapes_what_it_must() -> None:
+    assert escaped("a_b 5 % & #1") == "a\\_b 5 \\% \\& \\#1"
+    assert escaped("\\x{y}~^$") == (
+        "\\textbackslash{}x\\{y\\}\\textasciitilde{}\\textasciicircum{}\\$"
+    )
+    assert escaped("é −1\n\x07中") == "é $-$1 [U+0007][U+4E2D]"
+
+
+def test_latex_compiles_where_it_can(tmp_path: Path) -> None:
+    """Also with names that attack it; no line is too wide."""
+    if (compiler := shutil.which("pdflatex")) is None:
+        return
+    bad = replace(BASE[0], label=HOSTILE + "中")
+    for number, runs in enumerate(([*BASE, *ARM], [bad, ARM[0]])):
+        latex = as_latex(HOSTILE, [HOSTILE], all_tables(runs))
+        head = f"\\documentclass{{article}}{PACKAGES}"
+        (tmp_path / f"x{number}.tex").write_text(
+            f"{head}\\begin{{document}}{latex}\\end{{document}}", encoding="utf-8"
+        )
+        command = [compiler, "-interaction=nonstopmode", f"x{number}.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert b"Overfull" not in done.stdout
 
 
 def test_markdown_of_a_table() -> None:

@@ -1,6 +1,8 @@
 """Hostile completions: bounded in time, in threads and processes, and not to be gamed."""
 
 import math
+import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ import pytest
 from ekipl_lab.errors import ConfigError, RewardError
 from ekipl_lab.rewards import SCORERS
 from ekipl_lab.rewards.audit import ATTACKS, CASES, audit, audit_table
+from ekipl_lab.rewards.mathematics import MathWorker
 
 MEGABYTE = 1_000_000
 
@@ -107,6 +110,24 @@ def test_a_forked_process_scores_with_a_worker_of_its_own() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "7"), done.stderr
+
+
+def test_a_worker_that_was_killed_from_outside_is_replaced() -> None:
+    """Dead when looked at, and dead only when written to (its pipe is closed, it still runs)."""
+    worker = MathWorker()
+    assert worker.ask({"gold": "$1/2$", "text": "$0.5$"}) is True
+    assert worker._process is not None and worker._process.stdin is not None
+    worker._process.kill()
+    worker._process.wait()
+    assert worker.ask({"gold": "$1/2$", "text": "$0.25$"}) is False
+    process, (reading, writing) = worker._process, os.pipe()
+    process.send_signal(signal.SIGSTOP)  # so that it is not seen to have ended
+    os.close(reading)
+    os.dup2(writing, process.stdin.fileno())  # type: ignore[union-attr]
+    os.close(writing)
+    assert worker.ask({"gold": "$1/2$", "text": "$0.5$"}) is True
+    assert worker._process is not process
+    worker.close()
 
 
 @pytest.mark.parametrize("name", [n for n in SCORERS if n.startswith("ekipl/")])

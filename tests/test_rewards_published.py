@@ -5,6 +5,7 @@ math-verify in the test's own process; the library uses linear searches and a wo
 """
 
 import math
+import random
 import re
 from fractions import Fraction
 
@@ -194,6 +195,44 @@ def test_numeric_form_follows_the_rule(answer: str, truth: str) -> None:
     name = "reason_rft/train/geometry_numeric"
     text = f"<think>x</think><answer>{answer}</answer>"
     assert same(SCORERS[name](text, truth), rule_numeric(text, truth))
+
+
+def invented(rng: random.Random) -> str:
+    """A completion of up to nine pieces, framed or not, with pieces that break a pattern inside."""
+
+    def call() -> str:
+        function, value = rng.choice(["change_size", "change_color", "move"]), rng.choice("abcd")
+        quote, gap = rng.choice(["", "", "'", '"']), rng.choice([", ", ",", " , ", ",\n", ",  "])
+        text = f"{function}({rng.randrange(3)}{gap}{quote}{value}{quote})"
+        return text if rng.random() < 0.9 else text.replace(*rng.choice(BREAKS))
+
+    pieces = [*TAGS, *WORDS, "\u2028", "\r\n", "; "]
+    text = "".join(
+        call() if rng.random() < 0.5 else rng.choice(pieces) for _ in range(rng.randrange(10))
+    )
+    think, gap = rng.choice(["", call(), "x\n"]), rng.choice(["", " ", "\n", "\u00a0", "."])
+    return text if rng.random() < 0.3 else f"<think>{think}</think>{gap}<answer>{text}</answer>"
+
+
+BREAKS = [("(", " ("), ("(", "( "), (")", " )"), (")", ""), ("(", "(obj"), ("_", "."), ("(", "((")]
+
+
+def test_twenty_thousand_invented_strings_follow_the_rules() -> None:
+    """What needs no mathematics; of the scores some are 0, some 1 and some between."""
+    rng = random.Random(20250606)
+    names = [name for name in RULES if "transformation" in name or "format" in name]
+    seen: dict[str, set[float]] = {name: set() for name in names}
+    for _ in range(20_000):
+        completion, name = invented(rng), rng.choice(names)
+        truth = ", ".join(
+            f"change_{rng.choice(['size', 'color'])}({rng.randrange(3)}, {rng.choice('abc')})"
+            for _ in range(rng.randrange(1, 4))
+        )
+        score = SCORERS[name](completion, truth)
+        assert same(score, RULES[name](completion, truth)), (name, completion, truth)
+        seen[name].add(round(score, 6))
+    assert all({0.0, 1.0} <= values for values in seen.values())
+    assert min(len(values) for name, values in seen.items() if "transf" in name) > 5
 
 
 # --- single values, by hand ---------------------------------------------------------------------

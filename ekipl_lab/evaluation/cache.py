@@ -1,14 +1,16 @@
 """What an evaluation has generated so far, so that a killed one continues where it was.
 
-One folder: ``key.json`` says what is being evaluated, ``part-XXXXXX.jsonl`` hold the actions of one
-batch each, one sample per line. Every file is written under another name and renamed, so that a
-file is there whole or not at all. Rewards are not cached: scoring is cheap, and the scorer may
-have changed.
+One folder: ``key.json`` says what is being evaluated, ``part-XXXXXX.jsonl`` hold the actions, one
+sample per line, appended as soon as the sample has all of its actions; each process that adds to
+the folder writes a part of its own. A last line without its end is what a killed process was
+writing, and is passed over. Rewards are not cached: scoring is cheap, and the scorer may have
+changed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -37,26 +39,37 @@ class ActionCache:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._check_key(json.loads(json.dumps(key)))
         self._actions: dict[tuple[str, str], list[Action]] = {}
-        self._parts = sorted(self._folder.glob("part-*.jsonl"))
-        for part in self._parts:
+        self._part: Path | None = None
+        for part in sorted(self._folder.glob("part-*.jsonl")):
             self._read(part)
 
     def get(self, sample: Sample) -> list[Action] | None:
         """The actions of a sample, None if there are none for exactly this question and image."""
         return self._actions.get((sample.id, sample_digest(sample)))
 
-    def put(self, samples: Sequence[Sample], actions: Sequence[Sequence[Action]]) -> None:
-        """Keep the actions of a batch; they are on disk when this returns."""
-        lines = []
-        for sample, row in zip(samples, actions, strict=True):
-            digest = sample_digest(sample)
-            self._actions[sample.id, digest] = list(row)
-            rows = [action_row(action) for action in row]
-            lines.append(json.dumps({"sample_id": sample.id, "digest": digest, "actions": rows}))
-        number = int(self._parts[-1].stem.removeprefix("part-")) + 1 if self._parts else 0
-        path = self._folder / f"part-{number:06d}.jsonl"
-        _write_text(path, "\n".join(lines) + "\n")
-        self._parts.append(path)
+    def put(self, sample: Sample, actions: Sequence[Action]) -> None:
+        """Keep all actions of a sample; they are on disk when this returns."""
+        digest = sample_digest(sample)
+        self._actions[sample.id, digest] = list(actions)
+        rows = [action_row(action) for action in actions]
+        line = json.dumps({"sample_id": sample.id, "digest": digest, "actions": rows})
+        self._part = self._part or self._new_part()
+        with self._part.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _new_part(self) -> Path:
+        """An empty part that no other process writes to."""
+        found = [int(part.stem.removeprefix("part-")) for part in self._folder.glob("part-*.jsonl")]
+        for number in itertools.count(max(found, default=-1) + 1):
+            path = self._folder / f"part-{number:06d}.jsonl"
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            break
+        return path
 
     def _check_key(self, key: dict[str, Any]) -> None:
         path = self._folder / "key.json"
@@ -72,7 +85,8 @@ class ActionCache:
             )
 
     def _read(self, part: Path) -> None:
-        for number, line in enumerate(part.read_text(encoding="utf-8").splitlines(), start=1):
+        *lines, _torn = part.read_text(encoding="utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
                 actions = [action_of(action) for action in row["actions"]]

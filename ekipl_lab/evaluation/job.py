@@ -7,7 +7,7 @@
 
 The folder (``ekipl eval --out``): ``evaluation.json`` (settings, origin, hashes, cost),
 ``records.parquet``, ``control-NAME.parquet``, ``start.parquet``, and ``cache/`` with what has been
-generated, batch by batch. ``evaluation.json`` is written last: with it, an evaluation is whole.
+generated, sample by sample. ``evaluation.json`` is written last: with it, an evaluation is whole.
 """
 
 from __future__ import annotations

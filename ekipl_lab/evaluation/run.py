@@ -25,6 +25,7 @@ from ekipl_lab.types import (
     GenerationParams,
     RewardBreakdown,
     Sample,
+    TellingSource,
 )
 
 Scorer = Callable[[Sample, Action], RewardBreakdown]
@@ -72,10 +73,11 @@ def evaluate(
     """One record per sample, in order: one action if greedy, ``num_samples`` if sampled.
 
     ``params`` replaces temperature, length and seed (for instance by ``REASON_RFT_GENERATION``).
-    ``batch_size`` counts samples. With a ``cache`` folder every finished batch is kept, and the
-    same call after an interruption continues and gives the same records; ``model_key`` (such as a
-    hash of the weights) says what is evaluated, so that another model does not read the cache of
-    this one. ``progress(done, total)`` is called after every batch.
+    ``batch_size`` counts samples. With a ``cache`` folder every sample is kept on disk as soon as
+    its last action is there, and the same call after an interruption continues and gives the same
+    records; ``model_key`` (such as a hash of the weights) says what is evaluated, so that another
+    model does not read the cache of this one. ``progress(done, total)`` is called after every
+    batch, and by a TellingSource after every sample.
 
     ``allow_missing``: a source may give fewer actions than asked (a gateway with ``on_failure:
     skip``). Each one that it did not give is an action with finish reason ``missing`` and no score
@@ -99,12 +101,17 @@ def evaluate(
     records: list[EvalRecord] = []
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
-        proposed = _propose(source, batch, actions_each, params, store, allow_missing)
+        told = _teller(progress, start, len(samples))
+        proposed = _propose(source, batch, actions_each, params, store, allow_missing, told)
         for sample, actions in zip(batch, proposed, strict=True):
             records.append(_record(sample, actions, scorer, mode, source.id))
         if progress is not None:
             progress(len(records), len(samples))
     return records
+
+
+def _teller(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total) if progress is not None else None
 
 
 def _propose(
@@ -114,39 +121,54 @@ def _propose(
     params: GenerationParams,
     store: ActionCache | None,
     allow_missing: bool,
+    told: Callable[[int], None],
 ) -> list[list[Action]]:
-    if store is None:
-        rows = _ask(source, batch, count, params, allow_missing)
-        return [_filled(row, count, source.id) for row in rows]
-    kept = [store.get(sample) for sample in batch]
-    wanted = [sample for sample, actions in zip(batch, kept, strict=True) if actions is None]
-    fresh: list[list[Action]] = []
-    if wanted:
-        fresh = _ask(source, wanted, count, params, allow_missing)
-        whole = [(s, row) for s, row in zip(wanted, fresh, strict=True) if len(row) == count]
-        if whole:
-            store.put([sample for sample, _ in whole], [row for _, row in whole])
-    new = iter(fresh)
-    rows = [next(new) if actions is None else actions for actions in kept]
-    return [_filled(row, count, source.id) for row in rows]
+    """The actions of a batch, those on disk first; ``told`` hears how many samples have theirs."""
+    found: dict[int, list[Action]] = {}
+    if store is not None:
+        kept = ((index, store.get(sample)) for index, sample in enumerate(batch))
+        found = {index: actions for index, actions in kept if actions is not None}
+
+    def keep(index: int, actions: list[Action]) -> None:
+        if index in found:
+            return
+        found[index] = actions
+        if store is not None and len(actions) == count:
+            store.put(batch[index], actions)
+
+    def keep_and_tell(index: int, actions: list[Action]) -> None:
+        keep(index, actions)
+        told(len(found))
+
+    wanted = [index for index in range(len(batch)) if index not in found]
+    if wanted and isinstance(source, TellingSource):
+        # The whole batch again: in a batch of another shape, numbers round in another way.
+        rows = source.propose_and_tell(batch, count, params, keep_and_tell)
+        _check_sizes(source, rows, len(batch), count, allow_missing)
+        for index in wanted:
+            keep(index, rows[index])
+    elif wanted:
+        rows = source.propose([batch[index] for index in wanted], count, params)
+        _check_sizes(source, rows, len(wanted), count, allow_missing)
+        for index, row in zip(wanted, rows, strict=True):
+            keep(index, row)
+    return [_filled(found[index], count, source.id) for index in range(len(batch))]
 
 
-def _ask(
+def _check_sizes(
     source: ActionSource,
-    batch: Sequence[Sample],
+    rows: Sequence[Sequence[Action]],
+    samples: int,
     count: int,
-    params: GenerationParams,
     allow_missing: bool,
-) -> list[list[Action]]:
-    actions = source.propose(batch, count, params)
-    sizes = [len(row) for row in actions]
-    short = allow_missing and len(sizes) == len(batch) and all(size <= count for size in sizes)
-    if sizes != [count] * len(batch) and not short:
+) -> None:
+    sizes = [len(row) for row in rows]
+    short = allow_missing and len(sizes) == samples and all(size <= count for size in sizes)
+    if sizes != [count] * samples and not short:
         raise DataError(
-            f"Source {source.id!r} gave {sizes} actions for {len(batch)} samples where {count} "
+            f"Source {source.id!r} gave {sizes} actions for {samples} samples where {count} "
             "each were asked for."
         )
-    return actions
 
 
 def _filled(actions: Sequence[Action], count: int, source_id: str) -> list[Action]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.evaluation.summary import DEFAULT_KS, summarize
+from ekipl_lab.evaluation.summary import DEFAULT_KS, Labels, summarize
 from ekipl_lab.statistics import holm, paired_t, paired_t_pvalue
 from ekipl_lab.types import EvalRecord
 
@@ -50,16 +50,20 @@ def compare_seeds(
     metrics: Sequence[str] = ("accuracy_greedy",),
     by: Sequence[str] = (),
     ks: Sequence[int] = DEFAULT_KS,
+    *,
+    labels: Labels | None = None,
 ) -> list[SeedComparison]:
     """Compare two methods, given as seed -> records, metric by metric and group by group.
+
+    ``by`` and ``labels`` are those of ``summarize``.
 
     Raises DataError if the seeds differ, if the samples of any two runs differ, or if a metric is
     missing in a run; ConfigError for fewer than 2 seeds.
     """
     seeds = _same_seeds(a, b)
     _same_samples([*a.values(), *b.values()])
-    values_a = [_values(a[seed], by, ks) for seed in seeds]
-    values_b = [_values(b[seed], by, ks) for seed in seeds]
+    values_a = [_values(a[seed], by, ks, labels) for seed in seeds]
+    values_b = [_values(b[seed], by, ks, labels) for seed in seeds]
     groups = sorted({key for values in values_a for key, _ in values})
     found = []
     for metric in metrics:
@@ -73,8 +77,10 @@ def compare_seeds(
 Values = Mapping[tuple[GroupKey, str], float]
 
 
-def _values(records: Iterable[EvalRecord], by: Sequence[str], ks: Sequence[int]) -> Values:
-    rows = summarize(records, by=by, ks=ks)
+def _values(
+    records: Iterable[EvalRecord], by: Sequence[str], ks: Sequence[int], labels: Labels | None
+) -> Values:
+    rows = summarize(records, by=by, ks=ks, labels=labels)
     return {(tuple(row.group.items()), row.metric): row.value for row in rows}
 
 

@@ -68,7 +68,7 @@ def summarize(
             raise unknown_name("slice", name, (*RECORD_FIELDS, *labels))
     groups: dict[tuple[str | int, ...], list[EvalRecord]] = {}
     for record in records:
-        key = tuple(_slice_value(record, name, labels) for name in by)
+        key = tuple(slice_value(record, name, labels) for name in by)
         groups.setdefault(key, []).append(record)
     rows: list[MetricRow] = []
     for key in sorted(groups, key=lambda values: [(isinstance(v, str), v) for v in values]):
@@ -88,7 +88,8 @@ def summarize(
     return rows
 
 
-def _slice_value(record: EvalRecord, name: str, labels: Labels) -> str | int:
+def slice_value(record: EvalRecord, name: str, labels: Labels) -> str | int:
+    """The value of a slice for a record: of ``labels`` where it is one, else the field."""
     if name in labels:
         return labels[name].get(record.sample_id, "")
     value: str | int = getattr(record, name)

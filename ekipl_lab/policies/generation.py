@@ -7,7 +7,7 @@ depends neither on its neighbours in the batch nor on any global random state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,10 @@ class Draws:
     logprobs: Tensor
     lengths: Tensor
     stopped: Tensor
+
+
+#: Called with (index of a prompt, its draws) as soon as the last of its draws has ended.
+OnPrompt = Callable[[int, Draws], None]
 
 
 def uniform_table(seed: int | None, key: str, draws: int, steps: int) -> Tensor:
@@ -79,11 +83,13 @@ def generate(
     eos: Sequence[int],
     pad: int,
     suppressed: Sequence[int],
+    on_prompt: OnPrompt | None = None,
 ) -> Draws:
     """``draws`` completions for each of P left-padded prompts.
 
     ``inputs`` is what the processor made of the P prompts; ``keys`` (P,) name them for the random
-    tables. ``suppressed`` token ids are never chosen.
+    tables. ``suppressed`` token ids are never chosen. ``on_prompt`` hears of every prompt once,
+    while others of the batch still run.
     """
     device = inputs["input_ids"].device
     greedy = params.temperature <= 0
@@ -102,6 +108,7 @@ def generate(
         cache.batch_repeat_interleave(width)
     offset = _rope_offset(model, mask, width)
 
+    tell = _Teller(on_prompt, width, ends, repeat=draws if greedy else 1)
     tokens, logprobs = [], []
     done = torch.zeros(len(mask), dtype=torch.bool, device=device)
     for step in range(params.max_new_tokens):
@@ -112,7 +119,9 @@ def generate(
         tokens.append(token.masked_fill(done, pad))
         logprobs.append(chosen.masked_fill(done, 0.0))
         done = done | torch.isin(token, ends)
-        if bool(done.all()) or step + 1 == params.max_new_tokens:
+        last = step + 1 == params.max_new_tokens
+        tell(tokens, logprobs, done | last)
+        if last or bool(done.all()):
             break
         position = mask.sum(-1, keepdim=True) + offset
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], -1)
@@ -151,6 +160,26 @@ def _rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
 def _shaped(position: Tensor, model: Any) -> Tensor:
     three = hasattr(getattr(model, "model", model), "rope_deltas")
     return position[None].expand(3, -1, -1) if three else position
+
+
+class _Teller:
+    """Tells of each prompt when all of its rows (``width`` neighbours) have ended."""
+
+    def __init__(self, on_prompt: OnPrompt | None, width: int, ends: Tensor, repeat: int) -> None:
+        self._on_prompt, self._width = on_prompt, width
+        self._ends, self._repeat = ends, repeat
+        self._told: set[int] = set()
+
+    def __call__(self, tokens: list[Tensor], logprobs: list[Tensor], done: Tensor) -> None:
+        if self._on_prompt is None:
+            return
+        ended = done.view(-1, self._width).all(-1).nonzero()[:, 0].tolist()
+        for prompt in ended:
+            if prompt not in self._told:
+                self._told.add(prompt)
+                rows = slice(prompt * self._width, (prompt + 1) * self._width)
+                own, values = ([step[rows] for step in steps] for steps in (tokens, logprobs))
+                self._on_prompt(prompt, _finish(own, values, self._ends, self._repeat))
 
 
 def _finish(tokens: list[Tensor], logprobs: list[Tensor], ends: Tensor, repeat: int) -> Draws:

@@ -13,7 +13,15 @@ from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.policies.generation import Draws, generate
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.prompts import build_messages
-from ekipl_lab.types import POLICY, Action, Capabilities, GenerationParams, Sample, Usage
+from ekipl_lab.types import (
+    POLICY,
+    Action,
+    Capabilities,
+    GenerationParams,
+    OnSample,
+    Sample,
+    Usage,
+)
 
 
 def eos_token_ids(policy: Policy) -> list[int]:
@@ -105,17 +113,42 @@ class PolicySource:
         suppressed tokens applied); at temperature 0, those at temperature 1. Raises TeacherError
         that names the sample if its prompt cannot be encoded.
         """
+        return self._propose(samples, num_actions, params, None)
+
+    def propose_and_tell(
+        self,
+        samples: Sequence[Sample],
+        num_actions: int,
+        params: GenerationParams,
+        on_sample: OnSample,
+    ) -> list[list[Action]]:
+        """As ``propose``; ``on_sample(index, actions)`` once a sample's last completion ended."""
+        return self._propose(samples, num_actions, params, on_sample)
+
+    def _propose(
+        self,
+        samples: Sequence[Sample],
+        num_actions: int,
+        params: GenerationParams,
+        on_sample: OnSample | None,
+    ) -> list[list[Action]]:
         if num_actions < 1:
             raise ConfigError(f"num_actions must be at least 1, not {num_actions}.")
         draws_in_memory = 1 if params.temperature <= 0 else num_actions
         chunk = max(1, self._max_rows // draws_in_memory)
         actions: list[list[Action]] = []
         for start in range(0, len(samples), chunk):
-            actions += self._propose_chunk(samples[start : start + chunk], num_actions, params)
+            part = samples[start : start + chunk]
+            told = None if on_sample is None else _shifted(on_sample, start)
+            actions += self._propose_chunk(part, num_actions, params, told)
         return actions
 
     def _propose_chunk(
-        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
+        self,
+        samples: Sequence[Sample],
+        num_actions: int,
+        params: GenerationParams,
+        on_sample: OnSample | None,
     ) -> list[list[Action]]:
         policy = self._policy
         try:
@@ -125,6 +158,12 @@ class PolicySource:
             raise TeacherError(
                 f"Source {self._id!r} cannot encode the prompt of sample(s) {names}: {error}"
             ) from error
+        prompt_lengths = inputs["attention_mask"].sum(-1).tolist()
+
+        def on_prompt(index: int, draws: Draws) -> None:
+            if on_sample is not None:
+                on_sample(index, self._actions(draws, [prompt_lengths[index]] * num_actions))
+
         was_training = policy.model.training
         policy.model.eval()
         try:
@@ -137,10 +176,10 @@ class PolicySource:
                 eos=eos_token_ids(policy),
                 pad=policy.processor.tokenizer.pad_token_id,
                 suppressed=suppressed_token_ids(policy),
+                on_prompt=on_prompt if on_sample is not None else None,
             )
         finally:
             policy.model.train(was_training)
-        prompt_lengths = inputs["attention_mask"].sum(-1).tolist()
         actions = self._actions(draws, [n for n in prompt_lengths for _ in range(num_actions)])
         return [actions[i : i + num_actions] for i in range(0, len(actions), num_actions)]
 
@@ -167,3 +206,7 @@ class PolicySource:
             )
             for i, row in enumerate(rows)
         ]
+
+
+def _shifted(on_sample: OnSample, start: int) -> OnSample:
+    return lambda index, actions: on_sample(start + index, actions)

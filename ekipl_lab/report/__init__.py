@@ -4,9 +4,9 @@
     print_summary(runs)
     Path("report.html").write_text(build_report(runs))
 
-``gather`` what is read, ``arms`` runs of several seeds; ``overseeds``, ``tables``, ``breakdown``,
-``reference``, ``figures``, ``chains``, ``training``, ``origin`` what is shown; ``page``,
-``terminal``, ``export`` how.
+``gather`` what is read, ``arms`` runs of several seeds; ``overseeds``, ``seedslices``, ``tables``,
+``breakdown``, ``reference``, ``figures``, ``chains``, ``training``, ``origin`` what is shown;
+``cells``, ``page``, ``terminal``, ``export``, ``latex`` how.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ekipl_lab.report.export import as_csv, as_latex, as_markdown
+from ekipl_lab.report.export import as_csv, as_markdown
 from ekipl_lab.report.gather import RunData, gather_runs
+from ekipl_lab.report.latex import as_latex
 from ekipl_lab.report.origin import seeds_note, warnings
 from ekipl_lab.report.page import all_tables, build_report, page_title
 from ekipl_lab.report.terminal import print_summary

@@ -7,19 +7,9 @@ from collections.abc import Sequence
 from ekipl_lab.evaluation import check_chains, summarize
 from ekipl_lab.evaluation.chains import ChainCheck
 from ekipl_lab.evaluation.summary import Labels, MetricRow
+from ekipl_lab.report.cells import DASH, Cell, Table, plain_cell, value_cell
 from ekipl_lab.report.gather import RunData, rebuild, set_title, sets_of
-from ekipl_lab.report.tables import (
-    DASH,
-    Cell,
-    Metric,
-    Table,
-    has_start,
-    holder,
-    metrics_of,
-    pass_metric,
-    plain_cell,
-    value_cell,
-)
+from ekipl_lab.report.tables import Metric, has_start, holder, metrics_of, pass_metric
 from ekipl_lab.types import EvalRecord
 
 
@@ -29,7 +19,7 @@ def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
     Greedy where every run measured a set so, else pass@1. Strata are by the success of each family
     at the start of the first run that has one; without a start there are none.
     """
-    labels = _strata(runs) if "stratum" in by else {}
+    labels = strata(runs) if "stratum" in by else {}
     rows: list[list[Cell]] = []
     for name in sets_of(runs) if labels or "stratum" not in by else []:
         measured = [run for run in runs if name in run.evaluations]
@@ -56,7 +46,8 @@ def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
     return Table(title, [" / ".join(by), "items", "start", *ends], rows)
 
 
-def _strata(runs: Sequence[RunData]) -> Labels:
+def strata(runs: Sequence[RunData]) -> Labels:
+    """Strata by the start of the first run that has one; empty where none has."""
     from ekipl_lab.evaluation.slices import strata_of
 
     for run in runs:
@@ -77,7 +68,8 @@ def _by_group(
     return {tuple(row.group.values()): row for row in rows if row.metric == metric.name}
 
 
-_QUALITY = {
+#: Metric without its mode -> how it is called on the page.
+QUALITY = {
     "format_failure": "not in the asked form",
     "truncated": "cut off by the token limit",
     "unscorable": "could not be scored",
@@ -97,7 +89,7 @@ def quality(runs: Sequence[RunData]) -> Table:
         if not any(columns):
             continue
         rows.append([Cell(set_title(holder(runs, name), name), number=False)])
-        for metric, title in _QUALITY.items():
+        for metric, title in QUALITY.items():
             cells = [column.get(metric) for column in columns]
             if any(cells) and (metric != "missing" or any(c and c.value for c in cells)):
                 show = plain_cell if metric == "length" else value_cell

@@ -10,8 +10,9 @@ from functools import lru_cache
 
 from ekipl_lab import records as group_records
 from ekipl_lab.records import RecordedGroup
+from ekipl_lab.report.cells import MINUS
 from ekipl_lab.report.gather import RunData, rebuild, sets_of
-from ekipl_lab.report.tables import MINUS, anchor, beats, learned, lost
+from ekipl_lab.report.tables import anchor, beats, learned, lost
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown, Sample
 
 #: Examples shown of each kind of change; the ids of all are listed.

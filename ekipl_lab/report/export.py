@@ -1,4 +1,4 @@
-"""The same tables as Markdown and LaTeX, and every number as CSV.
+"""The same tables as Markdown, and every number as CSV.
 
 Text that a user or a model chose (names, families, settings) is escaped for each form; a text cell
 of the CSV never begins with a sign that a spreadsheet takes for a formula.
@@ -11,23 +11,20 @@ import io
 from collections.abc import Iterable, Sequence
 
 from ekipl_lab.evaluation import summarize
-from ekipl_lab.report.arms import arms_of
+from ekipl_lab.report.arms import arms_of, common_seeds, several_seeds
+from ekipl_lab.report.breakdown import strata
+from ekipl_lab.report.cells import Cell, Table, is_number, small_parts
 from ekipl_lab.report.gather import RunData
 from ekipl_lab.report.overseeds import compare_arms
-from ekipl_lab.report.tables import Cell, Table, metrics_of, paired
+from ekipl_lab.report.seedslices import compare_slices
+from ekipl_lab.report.tables import metrics_of, paired
 
 CSV_COLUMNS = (
     "kind", "arm", "against", "seed", "set", "step", "slice", "metric",
     "value", "low", "high", "n", "method", "p", "p_holm",
 )  # fmt: skip
-#: Slices of the numbers.
+#: Slices of the numbers; by stratum too where a start was measured.
 SLICES: tuple[tuple[str, ...], ...] = ((), ("family",), ("difficulty",), ("family", "difficulty"))
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-    "−": r"$-$", "–": "--", "“": "``", "”": "''",
-}  # fmt: skip
 
 
 def as_markdown(title: str, notes: Sequence[str], tables: Iterable[Table]) -> str:
@@ -35,7 +32,7 @@ def as_markdown(title: str, notes: Sequence[str], tables: Iterable[Table]) -> st
     parts = [f"# {_markdown(title)}", *(_markdown(note) for note in notes)]
     for table in tables:
         head = "| " + " | ".join(_markdown(column) or " " for column in table.columns) + " |"
-        align = [":--" if not _is_number(table, i) else "--:" for i in range(len(table.columns))]
+        align = [":--" if not is_number(table, i) else "--:" for i in range(len(table.columns))]
         lines = [f"## {_markdown(table.title)}", "", head, "|" + "|".join(align) + "|"]
         for row in table.rows:
             cells = [_markdown(_whole(cell)) for cell in row]
@@ -48,39 +45,18 @@ def as_markdown(title: str, notes: Sequence[str], tables: Iterable[Table]) -> st
     return "\n\n".join(parts) + "\n"
 
 
-def as_latex(title: str, notes: Sequence[str], tables: Iterable[Table]) -> str:
-    """All tables for ``\\input`` into a paper that loads booktabs and the T1 encoding."""
-    parts = [f"% {_one_line(title)}", "% \\usepackage[T1]{fontenc} \\usepackage{booktabs}"]
-    parts += [f"% {_one_line(note)}" for note in notes]
-    for table in tables:
-        columns = "".join("r" if _is_number(table, i) else "l" for i in range(len(table.columns)))
-        lines = [
-            "\\begin{table}", "\\centering\\small", f"\\caption{{{_latex(table.title)}}}",
-            f"\\begin{{tabular}}{{{columns}}}", "\\toprule",
-            " & ".join(map(_latex, table.columns)) + " \\\\", "\\midrule",
-        ]  # fmt: skip
-        for row in table.rows:
-            if len(row) == 1:
-                text = f"\\emph{{{_latex(row[0].text)}}}"
-                lines.append(f"\\multicolumn{{{len(table.columns)}}}{{l}}{{{text}}} \\\\")
-            else:
-                lines.append(" & ".join(_latex(_whole(cell)) for cell in row) + " \\\\")
-        lines += ["\\bottomrule", "\\end{tabular}"]
-        lines += [f"\\par\\smallskip\\footnotesize {_latex(table.note)}"] if table.note else []
-        parts.append("\n".join([*lines, "\\end{table}"]))
-    return "\n\n".join(parts) + "\n"
-
-
 def as_csv(runs: Sequence[RunData]) -> str:
     """Every metric of every run, set, step and slice, then every difference, one line each.
 
-    ``kind``: ``metric``; ``difference over items`` (one pair of runs, against the first); or
-    ``difference over seeds`` (the primary one, where arms have several seeds). Values are shares.
+    ``kind``: ``metric``; ``difference over items`` (one pair of runs of one seed, against the first
+    arm; or, in slices, all seeds of an item averaged); or ``difference over seeds`` (the primary
+    one, where arms have several seeds). Values are shares.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for row in (*_metric_lines(runs), *_pair_lines(runs), *_seed_lines(runs)):
+    lines = (*_metric_lines(runs), *_pair_lines(runs), *_seed_lines(runs), *_slice_lines(runs))
+    for row in lines:
         writer.writerow([_plain(cell) for cell in row])
     return text.getvalue()
 
@@ -89,11 +65,13 @@ Line = tuple[object, ...]
 
 
 def _metric_lines(runs: Sequence[RunData]) -> Iterable[Line]:
+    labels = strata(runs)
+    slices = (*SLICES, ("stratum",)) if labels else SLICES
     for run in runs:
         for name, steps in run.evaluations.items():
             for step, records in steps.items():
-                for by in SLICES:
-                    for row in summarize(records, by=by, ks=run.sampled_k):
+                for by in slices:
+                    for row in summarize(records, by=by, ks=run.sampled_k, labels=labels):
                         where = " ".join(f"{key}={value}" for key, value in row.group.items())
                         yield (
                             "metric", run.label, "", run.config.get("seed", ""), name, step, where,
@@ -102,8 +80,7 @@ def _metric_lines(runs: Sequence[RunData]) -> Iterable[Line]:
 
 
 def _pair_lines(runs: Sequence[RunData]) -> Iterable[Line]:
-    base = runs[0]
-    for run in runs[1:]:
+    for base, run in _pairs(runs):
         for name in run.evaluations:
             for metric in metrics_of(runs):
                 mine, theirs = run.ends(name, metric.mode), base.ends(name, metric.mode)
@@ -123,17 +100,51 @@ def _pair_lines(runs: Sequence[RunData]) -> Iterable[Line]:
                     )  # fmt: skip
 
 
+def _pairs(runs: Sequence[RunData]) -> list[tuple[RunData, RunData]]:
+    """Each run and what it is compared with: of the first arm, the run of the same seed."""
+    first, *others = arms_of(runs)
+    if not several_seeds([first, *others]):
+        return [(runs[0], run) for run in runs[1:]]
+    return [
+        (first.runs[seed], arm.runs[seed]) for arm in others for seed in common_seeds(first, arm)
+    ]
+
+
 def _seed_lines(runs: Sequence[RunData]) -> Iterable[Line]:
     for row in compare_arms(arms_of(runs)):
         if row.result is not None:
             found = row.result
             seeds = " ".join(map(str, found.seeds))
-            p = "" if found.p_value is None else found.p_value
             yield (
                 "difference over seeds", row.arm, row.base, seeds, row.set, "", "",
                 row.metric.name, found.difference, found.low, found.high, len(found.seeds),
-                found.method, p, "" if row.p_holm is None else row.p_holm,
+                found.method, _or_empty(found.p_value), _or_empty(row.p_holm),
             )  # fmt: skip
+
+
+def _slice_lines(runs: Sequence[RunData]) -> Iterable[Line]:
+    """Differences within slices: over seeds, then over items averaged over the seeds."""
+    arms = arms_of(runs)
+    if not several_seeds(arms):
+        return
+    for by in ("family", "stratum", "difficulty"):
+        for row in compare_slices(arms, by):
+            found, items = row.result, row.over_items
+            head = (row.arm, row.base, " ".join(map(str, found.seeds)), row.set, "")
+            where = (f"{by}={found.group[by]}", row.metric)
+            yield (
+                "difference over seeds", *head, *where, found.difference, found.low, found.high,
+                len(found.seeds), found.method, _or_empty(found.p_value), _or_empty(found.p_holm),
+            )  # fmt: skip
+            if items is not None:
+                yield (
+                    "difference over items", *head, *where, items.value, items.low, items.high,
+                    row.items, "t over items, each the mean of its seeds", "", "",
+                )  # fmt: skip
+
+
+def _or_empty(value: float | None) -> float | str:
+    return "" if value is None else value
 
 
 def _plain(cell: object) -> object:
@@ -144,15 +155,10 @@ def _plain(cell: object) -> object:
 
 
 def _whole(cell: Cell) -> str:
-    small = "; ".join([*filter(None, [cell.small]), *(text for text, _ in cell.links)])
+    small = "; ".join(small_parts(cell))
     if not small:
         return cell.text
     return f"{cell.text} {small}" if small.startswith("[") else f"{cell.text} ({small})"
-
-
-def _is_number(table: Table, column: int) -> bool:
-    rows = [row for row in table.rows if len(row) > column and len(row) > 1]
-    return bool(rows) and rows[-1][column].number
 
 
 def _one_line(text: str) -> str:
@@ -163,7 +169,3 @@ def _markdown(text: str) -> str:
     """Text that stays text: no markup, no HTML, no new cell."""
     shown = _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{sign}" if sign in "\\`*_[]|#~!" else sign for sign in shown)
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in _one_line(text))

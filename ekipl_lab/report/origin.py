@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ekipl_lab.report.arms import arms_of, several_seeds
+from ekipl_lab.report.cells import DASH, Cell, Table
 from ekipl_lab.report.figures import cost_by_step
 from ekipl_lab.report.gather import RunData
-from ekipl_lab.report.tables import DASH, Cell, Table
 
 #: Costs by axis: title and how a value is written.
 _COSTS = {
@@ -207,8 +207,9 @@ def seeds_note(runs: Sequence[RunData]) -> str:
         count = "; ".join(f"{arm.label}: seeds {', '.join(map(str, arm.runs))}" for arm in arms)
         return (
             f"Several training runs per arm ({count}). The first table is the comparison: paired "
-            "by seed, with t intervals over seeds. Everything below it shows single runs, with "
-            "intervals over test items, which say nothing of how far another seed would land."
+            "by seed, with t intervals over seeds. Tables that begin with “Over seeds” tell of "
+            "all seeds; the others, the figures and the chains show single runs, with intervals "
+            "over test items, which say nothing of how far another seed would land."
         )
     seeds = sorted({str(run.config.get("seed", "?")) for run in trained})
     if len(seeds) > 1:

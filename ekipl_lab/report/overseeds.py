@@ -11,8 +11,9 @@ import numpy as np
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation import SeedComparison, compare_seeds
 from ekipl_lab.report.arms import Arm, common_seeds
+from ekipl_lab.report.cells import DASH, Cell, Table, limits, percent, points, value_cell
 from ekipl_lab.report.gather import RunData, set_title, sets_of
-from ekipl_lab.report.tables import DASH, Cell, Metric, Table, metrics_of, percent, points
+from ekipl_lab.report.tables import Metric, holder, metric_rows, metrics_of
 from ekipl_lab.statistics import holm, seeds_needed
 from ekipl_lab.types import EvalRecord
 
@@ -110,20 +111,23 @@ def over_seeds(arms: Sequence[Arm]) -> Table:
             rows.append([*head, *[Cell(DASH)] * 4, Cell(row.why, number=False)])
             continue
         rows.append([*head, *_cells(row.result, row.p_holm)])
-    columns = ["metric", "arm", "seeds", arms[0].label, "arm", "difference", "each seed"]
+    base = f"{arms[0].label}, mean"
+    columns = ["metric", "arm", "seeds", base, "arm, mean", "difference", "each seed"]
     return Table(
         f"Over seeds: every arm against {arms[0].label}",
         columns,
         rows,
         "Percent at the end, means over seeds; differences in points, paired by seed. The interval "
         "is Student's t over the per-seed differences (95 %): it says how far other seeds would "
-        "land, which intervals over items do not. p: paired t test; Holm: adjusted over the greedy "
-        "accuracies of all sets and arms on this page.",
+        "land on these items, which intervals over items do not; it says nothing of other items. "
+        "p: paired t test; Holm: adjusted over the greedy accuracies of all sets and arms on this "
+        "page.",
     )
 
 
 def _cells(result: SeedComparison, p_holm: float | None) -> list[Cell]:
-    small = f"[{points(result.low)}, {points(result.high)}]"
+    same = result.low == result.high
+    small = "the same at every seed" if same else limits(result.low, result.high)
     if result.p_value is not None:
         small += f"; p = {result.p_value:.2g}"
     if p_holm is not None:
@@ -135,6 +139,26 @@ def _cells(result: SeedComparison, p_holm: float | None) -> list[Cell]:
         Cell(points(result.difference), small),
         Cell(" ".join(map(points, result.differences)), number=False),
     ]
+
+
+def each_run(runs: Sequence[RunData]) -> Table:
+    """Every run by itself at its end: no differences, which belong between runs of one seed."""
+    metrics = metrics_of(runs)
+    rows: list[list[Cell]] = []
+    for name in sets_of(runs):
+        rows.append([Cell(set_title(holder(runs, name), name), number=False)])
+        for run in runs:
+            cells, items = [], 0
+            for metric in metrics:
+                ends = run.ends(name, metric.mode)
+                found = metric_rows(run.records(name, ends[1], metric.mode), metric) if ends else []
+                items = max([items, *(row.n for row in found)])
+                cells.append(value_cell(found[0] if found else None))
+            if items:
+                head = [Cell(run.label, number=False), Cell(str(run.config.get("seed", DASH)))]
+                rows.append([*head, Cell(str(items)), *cells])
+    columns = ["run, end", "seed", "items", *(metric.title for metric in metrics)]
+    return Table("Every run by itself", columns, rows, "Percent with 95 % intervals over items.")
 
 
 def power(arms: Sequence[Arm]) -> Table:

@@ -21,10 +21,12 @@ from ekipl_lab.report import (
     origin,
     overseeds,
     reference,
+    seedslices,
     tables,
     training,
 )
-from ekipl_lab.report.arms import arms_of, representatives, several_seeds
+from ekipl_lab.report.arms import Arm, arms_of, representatives, several_seeds
+from ekipl_lab.report.cells import Table
 from ekipl_lab.report.gather import RunData, check_arms
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -39,7 +41,8 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
     """
     check_arms(runs)
     arms = arms_of(runs)
-    shown = representatives(arms) if several_seeds(arms) else list(runs)
+    many = several_seeds(arms)
+    shown = representatives(arms) if many else list(runs)
     changes = chains.changes(shown)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
@@ -52,15 +55,15 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
             {"policy", *(teacher for run in shown for teacher in run.teachers)}
         ),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
-        over_seeds=overseeds.over_seeds(arms) if several_seeds(arms) else None,
-        power=overseeds.power(arms) if several_seeds(arms) else None,
+        over_seeds=overseeds.over_seeds(arms) if many else None,
+        power=overseeds.power(arms) if many else None,
         headline=tables.headline(shown),
-        one_run=several_seeds(arms) and shown[0].config.get("seed"),
-        all_runs=tables.headline(runs) if len(shown) < len(runs) else None,
-        quality=breakdown.quality(shown),
+        one_run=many and shown[0].config.get("seed"),
+        all_runs=overseeds.each_run(runs) if many else None,
+        quality=_quality(arms, shown),
         controls=reference.controls(shown),
         published=reference.published(runs),
-        slices=_slices(shown),
+        slices=_slices(arms, shown),
         sources=training.sources(shown),
         ceiling=reference.ceiling(shown),
         zero_causes=training.zero_causes(shown),
@@ -85,7 +88,7 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
     return html.lstrip()
 
 
-def all_tables(runs: Sequence[RunData]) -> list[tables.Table]:
+def all_tables(runs: Sequence[RunData]) -> list[Table]:
     """The tables of the page in its order, those that hold something: for Markdown and LaTeX."""
     check_arms(runs)
     arms = arms_of(runs)
@@ -93,11 +96,12 @@ def all_tables(runs: Sequence[RunData]) -> list[tables.Table]:
     shown = representatives(arms) if many else list(runs)
     found = [
         *([overseeds.over_seeds(arms), overseeds.power(arms)] if many else []),
-        tables.headline(runs),
-        breakdown.quality(shown),
+        tables.headline(shown),
+        *([overseeds.each_run(runs)] if many else []),
+        _quality(arms, shown),
         reference.controls(shown),
         reference.published(runs),
-        *_slices(shown),
+        *_slices(arms, shown),
         training.sources(shown),
         reference.ceiling(shown),
         training.zero_causes(shown),
@@ -114,9 +118,16 @@ def page_title(runs: Sequence[RunData]) -> str:
     return " against ".join(arm.label for arm in arms_of(runs))
 
 
-def _slices(runs: Sequence[RunData]) -> list[tables.Table]:
+def _slices(arms: Sequence[Arm], runs: Sequence[RunData]) -> list[Table]:
     names = ("family", "stratum", "difficulty")
+    if several_seeds(arms):
+        return [seedslices.slices_over_seeds(arms, name) for name in names]
     return [breakdown.slices(runs, (name,), f"Accuracy by {name}") for name in names]
+
+
+def _quality(arms: Sequence[Arm], runs: Sequence[RunData]) -> Table:
+    many = several_seeds(arms)
+    return seedslices.quality_over_seeds(arms) if many else breakdown.quality(runs)
 
 
 def _lead(runs: Sequence[RunData]) -> str:

@@ -15,8 +15,8 @@ from ekipl_lab.errors import EKIPLError
 from ekipl_lab.evaluation import summarize
 from ekipl_lab.evaluation.contamination import MOST, Contamination, contamination
 from ekipl_lab.evaluation.slices import changes_since
+from ekipl_lab.report.cells import DASH, Cell, Table, percent, points
 from ekipl_lab.report.gather import RunData, rebuild
-from ekipl_lab.report.tables import DASH, Cell, Table, percent, points
 from ekipl_lab.statistics import wilson
 from ekipl_lab.types import POLICY, EvalRecord, Sample
 

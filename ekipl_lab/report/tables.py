@@ -1,4 +1,4 @@
-"""Tables of a report: plain cells, made of EvalRecords, used by the page and the terminal."""
+"""The headline of a report, made of EvalRecords; used by the page and the terminal."""
 
 from __future__ import annotations
 
@@ -8,35 +8,10 @@ from dataclasses import dataclass, field
 
 from ekipl_lab.evaluation import compare, summarize
 from ekipl_lab.evaluation.summary import MetricRow, success_counts
+from ekipl_lab.report.cells import DASH, MINUS, Cell, Table, limits, points, value_cell
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.statistics import holm, paired_t, pass_at_k
 from ekipl_lab.types import EvalRecord
-
-MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A value and, smaller, what belongs to it: intervals, counts, parted by ``; ``.
-
-    ``links`` are (text, anchor on the page), shown last.
-    """
-
-    text: str
-    small: str = ""
-    number: bool = True
-    links: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Columns and rows of cells; a row of one cell is a heading within the table."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    note: str = ""
-
 
 #: Value of one item under a metric; None where it is undefined.
 ItemValue = Callable[[EvalRecord], float | None]
@@ -94,7 +69,7 @@ def _headline_row(
         row
         for run, steps in zip(runs, ends, strict=True)
         if steps
-        for row in _rows(run.records(name, steps[0], metric.mode), metric)
+        for row in metric_rows(run.records(name, steps[0], metric.mode), metric)
     ]
     if not starts:  # a k above the number of samples
         return None
@@ -102,7 +77,7 @@ def _headline_row(
     start = value_cell(starts[0]) if begun else Cell(DASH)
     row = [Cell(metric.title, number=False), Cell(str(starts[0].n)), start]
     last = [run.records(name, s[1], metric.mode) if s else [] for run, s in zip(runs, ends)]  # noqa: B905
-    row += [value_cell(next(iter(_rows(records, metric)), None)) for records in last]
+    row += [value_cell(next(iter(metric_rows(records, metric)), None)) for records in last]
     first = runs[0]
     if len(runs) == 1 and ends[0]:
         before = first.records(name, ends[0][0], metric.mode)
@@ -173,7 +148,7 @@ def difference(
     if pair is None:
         return Cell(DASH)
     value, low, high, _ = pair
-    small = f"[{points(low)}, {points(high)}]" if low < high else "the same on every item"
+    small = limits(low, high) if low < high else "the same on every item"
     if metric.mode == "greedy":
         result = compare(*_common(records, base))
         small += f"; p = {result.p_value:.2g}" if result.p_value is not None else ""
@@ -210,29 +185,8 @@ def has_start(run: RunData, name: str, mode: str) -> bool:
     return ends is not None and (ends[0] == 0 or ends[0] < ends[1])
 
 
-def percent(value: float) -> str:
-    """47.7 for 0.477."""
-    return f"{100 * value:.1f}"
-
-
-def points(value: float) -> str:
-    """A signed difference in percentage points."""
-    return f"{100 * value:+.1f}".replace("-", MINUS)
-
-
-def value_cell(row: MetricRow | None) -> Cell:
-    """A share in percent with its interval."""
-    if row is None:
-        return Cell(DASH)
-    return Cell(percent(row.value), f"[{percent(row.low)}, {percent(row.high)}]")
-
-
-def plain_cell(row: MetricRow | None) -> Cell:
-    """A value that is not a share."""
-    return Cell(DASH) if row is None else Cell(f"{row.value:.1f}")
-
-
-def _rows(records: Sequence[EvalRecord], metric: Metric) -> list[MetricRow]:
+def metric_rows(records: Sequence[EvalRecord], metric: Metric) -> list[MetricRow]:
+    """The metric of all these records with its interval; empty where it is undefined."""
     ks = [int(metric.name.rsplit("_", 1)[1])] if metric.mode == "sampled" else []
     return [row for row in summarize(records, ks=ks) if row.metric == metric.name]
 

@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 
 from ekipl_lab.report import origin, overseeds, tables
 from ekipl_lab.report.arms import arms_of, several_seeds
+from ekipl_lab.report.cells import Cell, Table, small_parts
 from ekipl_lab.report.gather import RunData, check_arms
 
 
@@ -28,9 +29,9 @@ def print_summary(runs: Sequence[RunData], console: Console | None = None) -> No
     console.print(origin.seeds_note(runs), markup=False)
 
 
-def _parts(table: tables.Table) -> list[tuple[str, list[Sequence[tables.Cell]]]]:
+def _parts(table: Table) -> list[tuple[str, list[Sequence[Cell]]]]:
     """A table cut at the headings within it."""
-    parts: list[tuple[str, list[Sequence[tables.Cell]]]] = []
+    parts: list[tuple[str, list[Sequence[Cell]]]] = []
     for row in table.rows:
         if len(row) == 1 or not parts:
             parts.append((row[0].text if len(row) == 1 else table.title, []))
@@ -39,7 +40,7 @@ def _parts(table: tables.Table) -> list[tuple[str, list[Sequence[tables.Cell]]]]
     return parts
 
 
-def _rich(heading: str, columns: Sequence[str], rows: Sequence[Sequence[tables.Cell]]) -> RichTable:
+def _rich(heading: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> RichTable:
     shown = RichTable(title=escape(heading), title_justify="left", title_style="bold", box=None)
     for index, column in enumerate(columns):
         shown.add_column(escape(column), justify="left" if index == 0 else "right")
@@ -48,10 +49,6 @@ def _rich(heading: str, columns: Sequence[str], rows: Sequence[Sequence[tables.C
     return shown
 
 
-def _cell(cell: tables.Cell) -> str:
-    lines = [escape(cell.text), *(f"[dim]{escape(part)}[/]" for part in _small(cell))]
+def _cell(cell: Cell) -> str:
+    lines = [escape(cell.text), *(f"[dim]{escape(part)}[/]" for part in small_parts(cell))]
     return "\n".join(lines)
-
-
-def _small(cell: tables.Cell) -> list[str]:
-    return [*(cell.small.split("; ") if cell.small else []), *(text for text, _ in cell.links)]

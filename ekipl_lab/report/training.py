@@ -8,9 +8,9 @@ from ekipl_lab import records as group_records
 from ekipl_lab.errors import DataError
 from ekipl_lab.group_doctor import Examination, examine
 from ekipl_lab.records import RecordedGroup
+from ekipl_lab.report.cells import DASH, Cell, Table, percent
 from ekipl_lab.report.chains import check_one
 from ekipl_lab.report.gather import RunData, rebuild
-from ekipl_lab.report.tables import DASH, Cell, Table, percent
 from ekipl_lab.types import POLICY
 
 #: Groups whose chains are checked for the table of sources, spread over the whole run.

@@ -38,10 +38,11 @@ class MathWorker:
     def ask(self, request: dict[str, str]) -> bool | None:
         """The worker's verdict, or None where it ran out of time or memory."""
         with self._lock:
-            process = self._running()
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
+            try:
+                self._send(request)
+            except OSError:  # it was ended from outside just now
+                self._stop()
+                self._send(request)
             reply = self._reply(WALL_SECONDS)
             if reply is None:
                 self._stop()
@@ -51,6 +52,12 @@ class MathWorker:
         """End the worker; the next question starts a new one."""
         with self._lock:
             self._stop()
+
+    def _send(self, request: dict[str, str]) -> None:
+        process = self._running()
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:

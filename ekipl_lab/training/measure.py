@@ -8,6 +8,7 @@ mode and the trainer's are as before.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -83,9 +84,9 @@ class Measurer:
                 self.log.log_artifact(path, f"evaluation/{label}")
         for row in rows:
             if row["family"] == "all":
-                metrics[f"eval/{row['set']}/{row['metric']}"] = row["value"]
-            elif row["metric"] in BY_FAMILY:
-                metrics[f"eval/{row['set']}/{row['family']}/{row['metric']}"] = row["value"]
+                metrics.setdefault(f"eval/{row['set']}/{row['metric']}", row["value"])
+            elif row["metric"] in BY_FAMILY and (family := metric_part(row["family"])):
+                metrics[f"eval/{row['set']}/{family}/{row['metric']}"] = row["value"]
         if self.log is not None:
             self.log.log_metrics(metrics, step)
             self.log.log_metrics({"seconds/evaluation": time.perf_counter() - began}, step)
@@ -147,3 +148,8 @@ class Measurer:
 
     def _partial(self, step: int) -> Path:
         return self.folder / "partial" / f"step-{step:06d}"
+
+
+def metric_part(family: str) -> str:
+    """A family as part of a metric's name in MLflow; empty where the data have no families."""
+    return re.sub(r"[^\w \-]", "_", family, flags=re.ASCII).strip()
