@@ -156,7 +156,7 @@ class PatchHead(nn.Module):
         total = functional.cross_entropy(place, where)
         total = total + functional.binary_cross_entropy_with_logits(presence[:, 0], there.float())
         right = [(place.argmax(-1) == where), (presence[:, 0] > 0) == there]
-        for column, scores in enumerate(values[there].split(self.classes, -1)):
+        for column, scores in enumerate(torch.split(values[there], list(self.classes), -1)):
             target = labels[there, column]
             total = total + functional.cross_entropy(scores, target)
             right.append(scores.argmax(-1) == target)
@@ -166,10 +166,13 @@ class PatchHead(nn.Module):
         """Whether everything is read right, patch by patch (patches,): thing or none, and what."""
         _, presence, values = self._said(features)
         labels = labels.reshape(-1, labels.shape[-1])
-        said = torch.stack([scores.argmax(-1) for scores in values.split(self.classes, -1)], -1)
+        said = torch.stack(
+            [scores.argmax(-1) for scores in torch.split(values, list(self.classes), -1)], -1
+        )
         there = labels[:, 0] >= 0
         return ((presence[:, 0] > 0) == there) & (~there | (said == labels).all(-1))
 
-    def _said(self, features: Tensor) -> tuple[Tensor, ...]:
+    def _said(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         output = self.linear(features.reshape(-1, features.shape[-1]))
-        return output.split((self.places, 1, sum(self.classes)), -1)
+        place, presence, values = output.split((self.places, 1, sum(self.classes)), -1)
+        return place, presence, values
