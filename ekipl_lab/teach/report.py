@@ -19,7 +19,11 @@ from ekipl_lab.sources.teachers.ensemble import gateways
 from ekipl_lab.teach.page import page
 from ekipl_lab.teach.precompute import check_budget, describe, run_params
 from ekipl_lab.training.config import RunConfig, load_config
-from ekipl_lab.training.parts import build_run_teachers, load_training_samples
+from ekipl_lab.training.parts import (
+    build_run_teachers,
+    load_run_policy,
+    load_training_samples,
+)
 from ekipl_lab.types import POLICY, EvalRecord, Sample
 
 Checks = dict[tuple[str, str, str], tuple[ChainCheck, ...]]
@@ -57,20 +61,21 @@ def report(
     say: Callable[[str], None] = print,
 ) -> Usefulness:
     """The comparison of a config's policy and teachers on its first ``limit`` training samples."""
-    from ekipl_lab.policies import PolicySource, load_policy
+    from ekipl_lab.policies import PolicySource
     from ekipl_lab.rewards import get_scorer
 
     if not config.teachers or config.policy.path is None:
         raise ConfigError(f"Run {config.name!r} needs teachers and a policy.path to compare.")
-    samples = load_training_samples(config)[:limit]
+    everything = load_training_samples(config)
+    samples = everything[:limit]
     scorer = get_scorer(config.reward.scorer, config.reward.weights)
     params = run_params(config)
-    teachers = build_run_teachers(config, samples)
+    teachers = build_run_teachers(config, everything)
     for gateway, actions in [p for each in teachers for p in gateways(each.source, each.actions)]:
         found = estimate(gateway, samples, actions, params)
         say(describe(gateway, found))
         check_budget(gateway, found, yes)
-    policy = PolicySource(load_policy(config.policy.path, dtype=config.policy.dtype), id=POLICY)
+    policy = PolicySource(load_run_policy(config, Path(config.name)), id=POLICY)
     asked = [(policy, num_samples), *((teacher.source, teacher.actions) for teacher in teachers)]
     records: dict[str, list[EvalRecord]] = {}
     with Progress(transient=True) as progress:

@@ -97,17 +97,29 @@ def _read_rows(path: Path) -> Iterable[Mapping[str, Any]]:
     if not path.is_file():
         raise ConfigError(f"Recording {path} does not exist; record it first or mend `path`.")
     if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        return list(pq.read_table(path).to_pylist())
+        return _read_parquet(path)
     if path.suffix == ".jsonl":
         return _read_jsonl(path)
     raise ConfigError(f"Recording {path} must end in .jsonl or .parquet.")
 
 
+def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_table(path).to_pylist())
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no Parquet file that can be read ({error}).") from error
+
+
 def _read_jsonl(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # nothing else ends a line of JSON
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error}).") from error
     rows: list[Mapping[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
