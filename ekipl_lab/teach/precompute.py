@@ -114,7 +114,10 @@ def possibly_billed(gateway: Gateway, most: int | None = 20) -> list[str]:
         for row in reversed(shown)
     ]
     more = len(rows) - len(lines)
-    return [*lines, *([f"  possibly billed: {more} earlier ones; --dry-run lists all"] if more else [])]
+    return [
+        *lines,
+        *([f"  possibly billed: {more} earlier ones; --dry-run lists all"] if more else []),
+    ]
 
 
 def check_budget(gateway: Gateway, found: Estimate, yes: bool) -> None:
