@@ -57,9 +57,9 @@ def teach_precompute_command(args: Namespace) -> int:
         raise ConfigError(f"Run {config.name!r} has no teacher behind a gateway; nothing to fill.")
     for gateway, actions in wanted:
         found = estimate(gateway, samples, actions, params)
-        console.print(describe(gateway, found), highlight=False)
-        for line in possibly_billed(gateway, most=None if args.dry_run else 20):
-            console.print(line, highlight=False, markup=False)
+        lines = possibly_billed(gateway, most=None if args.dry_run else 20)
+        for line in (describe(gateway, found), *lines):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         if not args.dry_run:
             check_budget(gateway, found, args.yes)
     for source, actions in local:
@@ -176,6 +176,7 @@ def fill(
         f"account {gateway.ledger.account!r} so far {summary.usd:.4f} USD committed, "
         f"{summary.unresolved} requests possibly billed ({summary.unresolved_usd:.4f} USD at most)",
         highlight=False,
+        soft_wrap=True,
     )
 
 

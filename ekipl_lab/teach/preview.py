@@ -36,7 +36,7 @@ def teach_preview_command(args: Namespace) -> int:
     teachers = build_run_teachers(config, everything)
     for gateway, actions in [p for each in teachers for p in gateways(each.source, each.actions)]:
         found = estimate(gateway, samples, actions, params)
-        console.print(describe(gateway, found), highlight=False)
+        console.print(describe(gateway, found), highlight=False, markup=False, soft_wrap=True)
         check_budget(gateway, found, args.yes)
     for teacher in teachers:
         rows = teacher.source.propose(samples, teacher.actions, params)
