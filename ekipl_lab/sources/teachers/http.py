@@ -2,7 +2,8 @@
 
 Keys come from the environment at the moment of sending, go into one header, and nowhere else:
 errors are raised outside the frames that see them, and a server that echoes a key has it blotted
-out. Redirects are not followed. A time limit holds for the whole answer, however slowly it drips.
+out. Redirects are not followed. The time limit holds for the whole body, however slowly it drips,
+and for each wait before it.
 """
 
 from __future__ import annotations
