@@ -343,7 +343,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and turn errors a user can mend into one sentence and exit code 2."""
     args = build_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         return int(args.handler(args))
     except EKIPLError as error:
@@ -352,6 +352,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ekipl: interrupted; the same command continues.", file=sys.stderr)
         return 130
+
+
+def _terminated(*_: object) -> None:
+    """SIGTERM does what Ctrl-C does, also where a shell in the background has Ctrl-C ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

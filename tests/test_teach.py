@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +89,27 @@ def test_precompute_estimates_fills_and_has_nothing_left_to_do(
     assert setting.server.tally.received == 18
     assert setting.run("precompute") == 0
     assert setting.server.tally.received == 18
+
+
+def test_precompute_started_in_the_background_ends_when_it_is_told_to(setting: Setting) -> None:
+    """A script's `ekipl ... &` has Ctrl-C ignored; what was in flight is taken in all the same."""
+    setting.server.latency = 1.0
+    setting.write(in_flight=2)
+    command = f"trap '' INT; exec {sys.executable} -m ekipl_lab teach precompute --config"
+    process = subprocess.Popen(
+        ["bash", "-c", f"{command} {setting.config}"], stderr=subprocess.PIPE, text=True
+    )
+    while setting.server.tally.in_flight < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert "interrupted; the same command continues" in process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    tally = setting.server.tally
+    with api_gateway(setting.server.url, setting.folder, spec={"id": "api"}) as gateway:
+        summary = gateway.ledger.summary()
+    assert (summary.committed, summary.unresolved) == (tally.billed, 0)
+    assert 2 <= tally.received < 12
 
 
 def test_a_local_teacher_is_precomputed_and_found_offline(
