@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from app import runs
 from app.state import START
 from ekipl_lab import tracking
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.types import Action, ActionGroup, GenerationParams, RewardBreakdown, Sample
 
@@ -62,13 +63,15 @@ class LiveGroup:
 def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGroup:
     """Sample, ask, score and select as the trainer does; the same ``draw`` gives the same group.
 
-    Raises ConfigError for an unknown run or checkpoint, TeacherError if a teacher fails.
+    Raises ConfigError for an unknown run or checkpoint, or where looking would cost money without
+    a ceiling; TeacherError if a teacher fails.
     """
     from ekipl_lab.training.options import Moment
     from ekipl_lab.training.pooling import Pooling, Row
 
     setup = setup_of(run, checkpoint)
     with _LOCK:
+        _require_ceiling(setup, sample, draw)
         policy = _load(setup.policy)
         actions = _sample(policy, setup, sample, draw)
         pooling = Pooling(
@@ -87,6 +90,22 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
     refused += [f"{teacher}: not asked ({reason})" for teacher, reason in pool.gated]
     note = f"Sampled now from {setup.name}, draw {draw}."
     return LiveGroup(done.groups[0], note + (f" Refused: {', '.join(refused)}." if refused else ""))
+
+
+def _require_ceiling(setup: Setup, sample: Sample, draw: int) -> None:
+    """A click does not spend what the config has set no limit to; what is cached is free."""
+    from ekipl_lab.sources.gateway_estimate import estimate
+    from ekipl_lab.sources.teachers.ensemble import gateways
+
+    params = GenerationParams(max_new_tokens=setup.generation.max_new_tokens, seed=draw)
+    for teacher in setup.teachers:
+        for gateway, actions in gateways(teacher.source, teacher.actions):
+            found = estimate(gateway, [sample], actions, params)
+            if found.usd_at_most > 0 and gateway.spec.budget.usd is None:
+                raise ConfigError(
+                    f"Teacher {gateway.id!r} costs money, has no ceiling in this run's config "
+                    "(`gateway: {budget: {usd: ..}}`), and has not answered this item before."
+                )
 
 
 def setup_of(run: str, checkpoint: str) -> Setup:

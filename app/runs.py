@@ -112,6 +112,13 @@ def count_groups(run: str, step: int) -> int:
     return max(table["group"].to_pylist(), default=-1) + 1
 
 
+def paid_by(run: str, step: int) -> float:
+    """USD that the run had truly paid its teachers when that step was done; cached is free."""
+    metric = "cost/teacher_paid_usd"
+    history = _remembered(("paid", run), lambda: tracking.metric_history(run, [metric]))
+    return max((value for at, value in history.get(metric, ()) if at <= step), default=0.0)
+
+
 def load_recorded(run: str, step: int, group: int) -> ActionGroup:
     """One group as training recorded it, with its sample rebuilt where that is possible."""
     require_run(run)

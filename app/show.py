@@ -53,6 +53,9 @@ def _recorded(selection: Selection) -> Iterator[str]:
         last = runs.list_checkpoints(selection.run)[-1]
         live_now = Selection(run=selection.run, checkpoint=last, item=group.sample.id)
         note = f"Recorded in step {selection.step}, group {selection.group}."
+        paid = runs.paid_by(selection.run, selection.step)
+        if paid:
+            note += f" So far the run had paid its teachers {view.dollars(paid)}."
         shown = view.describe_group(group)
         yield view.render_page(
             group.sample, large, shown, note=note, live_query=live_now.to_query() if large else ""

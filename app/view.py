@@ -20,7 +20,7 @@ from PIL.Image import Image, Resampling
 from app.chains import Check, read_chain
 from app.why import explain_candidate, explain_spread, pool_order
 from ekipl_lab import plots
-from ekipl_lab.types import POLICY, ActionGroup, Sample
+from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -29,6 +29,7 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_TEMPLATES.filters["dollars"] = lambda amount: dollars(amount)
 #: Longest completion shown as a card; the raw view says how much was cut.
 MAX_SHOWN = 8_000
 
@@ -65,19 +66,22 @@ class Candidate:
     advantage: float | None
     finish_reason: str
     num_tokens: int | None
+    price: float
+    is_cached: bool
     raw: str
     raw_length: int
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSummary:
-    """What one source gave: candidates, right ones, kept ones."""
+    """What one source gave: candidates, right ones, kept ones, their price in USD."""
 
     source: str
     color: str
     candidates: int
     right: int
     kept: int
+    price: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +153,24 @@ def _describe(group: ActionGroup, index: int, colours: Mapping[str, str]) -> Can
         place=pool_order(group).index(index) + 1,
         advantage=advantages.get(index),
         finish_reason=action.finish_reason,
-        num_tokens=len(action.token_ids) if action.token_ids is not None else None,
+        num_tokens=_num_tokens(action),
+        price=action.usage.cost if action.usage else 0.0,
+        is_cached=action.usage is not None and action.usage.cached,
         raw=action.completion[:MAX_SHOWN],
         raw_length=len(action.completion),
     )
+
+
+def _num_tokens(action: Action) -> int | None:
+    """Tokens written; by the server's own count where the tokens themselves are not known."""
+    if action.token_ids is not None:
+        return len(action.token_ids)
+    return (action.usage.completion_tokens or None) if action.usage else None
+
+
+def dollars(amount: float) -> str:
+    """``0.00045 USD``: no figure that a price needs is rounded away, and no exponent."""
+    return f"{amount:.6f}".rstrip("0").rstrip(".") + " USD"
 
 
 def _sources(candidates: Sequence[Candidate]) -> tuple[SourceSummary, ...]:
@@ -164,6 +182,7 @@ def _sources(candidates: Sequence[Candidate]) -> tuple[SourceSummary, ...]:
             len(own),
             sum(c.success is True for c in own),
             sum(c.kept for c in own),
+            sum(c.price for c in own),
         )
         for name in names
         for own in [[c for c in candidates if c.source == name]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab import __version__
-from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.errors import ConfigError, EKIPLError, printable
 from ekipl_lab.eval_command.options import add_evaluation_options
 
 Handler = Callable[[argparse.Namespace], int]
@@ -191,9 +191,9 @@ def report(args: argparse.Namespace) -> int:
 
 def teach_preview(args: argparse.Namespace) -> int:
     """Ask the teachers of a config for actions on a few samples, score and print them."""
-    from ekipl_lab.commands import preview_teachers
+    from ekipl_lab.teach import teach_preview_command
 
-    return preview_teachers(args)
+    return teach_preview_command(args)
 
 
 def teach_report(args: argparse.Namespace) -> int:
@@ -276,7 +276,7 @@ def build_parser() -> argparse.ArgumentParser:
     filling.add_argument("--dry-run", action="store_true", help="print the estimate and stop")
     recording = _config_options(add(teach, "record", teach_record))
     recording.add_argument("--out", type=Path, required=True, help="folder of the recording")
-    for command in (useful, filling, recording):
+    for command in (preview, useful, filling, recording):
         command.add_argument("--yes", action="store_true", help="pay without a budget in USD")
     add(commands, "sft", sft).add_argument("--config", type=Path, required=True, help="YAML file")
     measuring = add(commands, "gates", gates)
@@ -343,7 +343,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and turn errors a user can mend into one sentence and exit code 2."""
     args = build_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         return _handled(args)
     finally:
@@ -357,11 +357,18 @@ def _handled(args: argparse.Namespace) -> int:
     try:
         return int(args.handler(args))
     except EKIPLError as error:
-        print(f"ekipl: {error}", file=sys.stderr)
+        print(f"ekipl: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ekipl: interrupted; the same command continues.", file=sys.stderr)
         return 130
+
+
+def _terminated(*_: object) -> None:
+    """SIGTERM does what Ctrl-C does, also where a shell in the background has Ctrl-C ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,15 @@ class RewardError(EKIPLError):
     """A ground truth or completion cannot be scored."""
 
 
+def printable(text: str) -> str:
+    """``text`` with a blank for every character that could steer a terminal; new lines stay.
+
+    Some texts are not ours (a server's, a teacher's): an escape sequence in them moves the cursor,
+    changes titles, or hides what was said.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not in a registry: nearest names first, then all of them."""
     options = sorted(known)

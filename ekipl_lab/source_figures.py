@@ -43,7 +43,8 @@ LINES = {
     "kl": ("KL to the reference", "mean per token", "tokens/{source}/kl"),
     "length": ("Length", "mean tokens", "length/{source}"),
     "tokens": ("Tokens written by teachers", "tokens per step", "teacher/{source}/tokens"),
-    "usd": ("Cost of teachers", "USD per step", "teacher/{source}/usd"),
+    "usd": ("Price of the teacher actions used", "USD per step", "teacher/{source}/usd"),
+    "paid": ("Paid to teachers", "USD per step", "teacher/{source}/cost_usd"),
     "cached": ("Answers from the cache", "share of actions", "teacher/{source}/cached"),
     "latency": ("Latency of teachers", "mean seconds per action", "teacher/{source}/latency"),
 }

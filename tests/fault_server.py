@@ -24,6 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -43,7 +44,7 @@ FAULTS = (
     "slow",
 )
 #: A provider charges for an answer it wrote, whether or not it arrived.
-NOT_BILLED = ("429", "429_wait", "500", "401_echo", "quota", "redirect", "400")
+NOT_BILLED = ("429", "429_wait", "429_date", "500", "401_echo", "quota", "redirect", "400")
 PROMPT_TOKENS, COMPLETION_TOKENS, CACHED_TOKENS = 100, 20, 10
 
 
@@ -96,6 +97,8 @@ class FaultServer:
         self.text, self.reasoning = text, reasoning
         #: Requests beyond this number are held like a time-out; None: all are answered.
         self.answer_until: int | None = None
+        #: What the faults ``raw`` and ``redirect`` answer: a body, a location.
+        self.raw, self.location = b"", "http://127.0.0.1:9/steal"
         self.tally, self.closing = Tally(), threading.Event()
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -288,6 +291,11 @@ def _handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
             if fault in ("429", "429_wait"):
                 headers = {"retry-after": str(server.wait)} if fault == "429_wait" else {}
                 return self.reply(429, {"error": {"message": "slow down", "code": "rate"}}, headers)
+            if fault == "429_date":
+                date = formatdate(time.time() + server.wait, usegmt=True)
+                return self.reply(429, {"error": "slow down"}, {"retry-after": date})
+            if fault == "raw":
+                return self.reply(200, server.raw)
             if fault == "quota":
                 error = {"message": "no money left", "code": "insufficient_quota"}
                 return self.reply(429, {"error": error})
@@ -296,7 +304,7 @@ def _handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
             if fault == "400":
                 return self.reply(400, {"error": {"message": "image too large"}})
             if fault == "redirect":
-                return self.reply(302, b"", {"location": "http://127.0.0.1:9/steal"})
+                return self.reply(307, b"", {"location": server.location})
             if fault == "401_echo":
                 return self.reply(401, {"error": {"message": f"bad key {self.sent_key()}"}})
             if fault == "reset":

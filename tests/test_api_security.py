@@ -1,8 +1,10 @@
 """Keys: from the environment, into one header, and nowhere else."""
 
 import builtins
+import json
 import logging
 import sys
+import threading
 import time
 import traceback
 from email.utils import formatdate
@@ -187,13 +189,70 @@ def test_base_urls_that_are_taken() -> None:
 
 
 @pytest.mark.usefixtures("key")
-def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
-    with (
-        FaultServer(script={1: ["redirect"]}) as server,
-        api_gateway(server.url, tmp_path, spec={"api_key_env": KEY_ENV}) as gateway,
-        pytest.raises(TeacherError, match="redirects are not followed; mend base_url"),
-    ):
-        gateway.propose([numbered(1)], 1, PARAMS)
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_redirect_is_not_followed(tmp_path: Path, kind: str) -> None:
+    with FaultServer() as thief, FaultServer(script={1: ["redirect"]}) as server:
+        server.location = f"{thief.url}/v1/chat/completions"
+        spec = {"api_key_env": KEY_ENV}
+        with (
+            api_gateway(server.url, tmp_path, kind, spec=spec) as gateway,
+            pytest.raises(TeacherError, match="redirects are not followed; mend base_url"),
+        ):
+            gateway.propose([numbered(1)], 1, PARAMS)
+        assert (server.tally.received, thief.tally.received, thief.headers) == (1, 0, [])
+
+
+MISPLACED = {
+    "a key as the variable's name": ({"api_key_env": KEY}, "teachers.*api_key_env"),
+    "a password in the address": (
+        {"base_url": f"https://user:{KEY}@host/v1"},
+        "must not hold a user, password",
+    ),
+    "a key in the address": ({"base_url": f"https://host/v1?key={KEY}"}, "must not hold a user"),
+    "an address over two lines": ({"base_url": "https://host/v1\n"}, "must look like"),
+    "a mistyped address": ({"base_url": f"htp://user:{KEY}@host"}, "must look like"),
+}
+
+
+@pytest.mark.parametrize("place", list(MISPLACED))
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_misplaced_secret_is_refused_before_anything_is_printed_or_logged(
+    tmp_path: Path, capfd: Any, place: str, nested: bool
+) -> None:
+    import yaml
+
+    from ekipl_lab.cli import main
+    from ekipl_lab.training.config import load_config
+
+    wrong, words = MISPLACED[place]
+    teacher: dict[str, Any] = {"type": "openai", "id": "api", "model": "m", **wrong}
+    if nested:
+        teacher = {"type": "ensemble", "id": "panel", "members": [teacher]}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"policy": {"build": "nano"}, "teachers": [teacher]}))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert KEY not in "".join(traceback.format_exception(caught.value))  # as a notebook shows it
+    for command in (["train", "--dry-run"], ["train"], ["teach", "precompute"]):
+        assert main([*command, "--config", str(path)]) == 2
+    said = capfd.readouterr()
+    assert said.err.count(words.split(".*")[-1]) == 3
+    assert KEY not in said.out + said.err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_servers_words_cannot_steer_the_terminal(
+    tmp_path: Path, capfd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = {"message": "\x1b[2J\x1b]0;owned\x07wiped \u202egnp\r\x9b1A", "code": "\x1b[8m"}
+    with FaultServer(script={1: ["raw"] * 9}) as server:
+        server.raw = json.dumps({"error": error}).encode()
+        with api_gateway(server.url, tmp_path, on_failure="skip", retries=0) as gateway:
+            ((failure,),) = gateway.propose_each([numbered(1)], 1, PARAMS)
+            (row,) = gateway.ledger.unresolved()
+    for text in (failure.message, row["error"], caplog.text.strip()):
+        assert "wiped" in text and "[2J" in text  # what it said is there, as text
+        assert all(c.isprintable() for c in text), repr(text)
 
 
 def test_without_httpx_the_install_command_is_named(
@@ -245,6 +304,10 @@ def test_waiting_times_of_servers() -> None:
     gemini = b'{"error": {"details": [{"@type": "x"}, {"retryDelay": "13s"}]}}'
     assert retry_after({}, gemini) == 13.0
     assert retry_after({"retry-after": "soon"}) is None
+    assert retry_after({"retry-after": "9" * 400}) == threading.TIMEOUT_MAX
+    assert retry_after({"retry-after-ms": "inf"}) is None
+    assert retry_after({"retry-after-ms": "nan"}) is None
+    assert retry_after({"retry-after": "-3"}) is None
     assert retry_after({}, b"<html>") is None
 
 

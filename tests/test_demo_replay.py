@@ -53,7 +53,10 @@ def groups(result: TrainResult, step: int) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("steps", [2, pytest.param(120, marks=pytest.mark.slow)])
+LONG = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+@pytest.mark.parametrize("steps", [2, pytest.param(120, marks=LONG)])
 @pytest.mark.usefixtures("no_network")
 def test_the_demo_is_replayed_to_the_bit(store: Path, steps: int) -> None:
     quick = ["evaluation.at_start=false", "evaluation.at_end=false", "evaluation.every=0"]

@@ -90,6 +90,29 @@ def test_whatever_decides_the_answer_is_in_the_key(tmp_path: Path) -> None:
         assert server.tally.received == len(variants) + 2
 
 
+def test_every_part_of_a_call_is_in_its_key(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    with api_gateway("http://127.0.0.1:9", tmp_path) as gateway:
+        call = gateway.adapter.call(numbered(1), PARAMS)
+    same = action_key(call.parts(), 0)
+    assert action_key(replace(call, sample_id="test/twin").parts(), 0) == same
+    changes: list[dict[str, Any]] = [
+        {"provider": "gemini"},
+        {"model": "m2"},
+        {"base_url": "http://127.0.0.1:10/v1"},
+        {"messages": [*call.messages, *call.messages]},
+        {"images": numbered(2).images},
+        {"images": (*call.images, *call.images)},
+        {"parameters": {**call.parameters, "top_p": 0.5}},
+        {"prompt_version": "next"},
+        {"max_tokens": 31},
+    ]
+    keys = [action_key(replace(call, **change).parts(), 0) for change in changes]
+    keys += [same, action_key(call.parts(), 1), action_key(call.parts(), 0, attempt=1)]
+    assert len(set(keys)) == len(changes) + 3
+
+
 @pytest.mark.parametrize("several", [True, False])
 def test_several_choices_of_one_request(tmp_path: Path, several: bool) -> None:
     with (

@@ -105,7 +105,12 @@ def test_faults_and_a_kill_together(tmp_path: Path) -> None:
             time.sleep(0.002)
         os.kill(worker.pid, signal.SIGKILL)
         worker.communicate()
+        committed = committed_numbers(tmp_path)
+        assert 0 < len(committed) < count
+        check_inequality(server, tmp_path)
+        server.script |= {number: ["401_echo"] * 99 for number in committed}  # not to be asked
         finish(start(server, tmp_path, count, seed=3), count)
         check_inequality(server, tmp_path)
+        assert server.tally.faults["401_echo"] == 0
         with api_gateway(server.url, tmp_path, offline=True) as gateway:
             assert len(gateway.propose([numbered(i) for i in range(count)], 1, PARAMS)) == count

@@ -282,3 +282,22 @@ def test_a_reward_may_say_that_it_cannot_judge(fruit: Path) -> None:
 def test_a_reward_that_is_not_there_is_named(name: str, names: str) -> None:
     with pytest.raises(ConfigError, match=names):
         get_scorer(name)
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(fruit: Path) -> None:
+    outside = fruit.parent / "private.png"
+    Image.new("RGB", (20, 20), "blue").save(outside)
+    (fruit / "pictures" / "1.png").unlink()
+    (fruit / "pictures" / "1.png").symlink_to(outside)
+    with pytest.raises(DataError, match=r"'1\.png' leads out of"):
+        load()
+
+
+def test_only_a_new_line_ends_a_line_of_json(fruit: Path) -> None:
+    path = fruit / "train.jsonl"
+    first, *rest = path.read_text().splitlines()
+    row = json.loads(first)
+    named = next(key for key, value in row.items() if "?" in str(value))
+    odd = json.dumps({**row, named: "How\u2028many\x85apples?"}, ensure_ascii=False)
+    path.write_text("\n".join([odd, *rest]) + "\n", encoding="utf-8")
+    assert load()[0].question == "How\u2028many\x85apples?"

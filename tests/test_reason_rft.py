@@ -16,10 +16,13 @@ from ekipl_lab.benchmarks.reason_rft.checking import check_folder, check_lines, 
 from ekipl_lab.benchmarks.reason_rft.layout import FILES
 from ekipl_lab.benchmarks.reason_rft.loading import data_folder, is_validation
 from ekipl_lab.cli import main
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, DataError, TeacherError
+from ekipl_lab.parsing import parse_completion
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.rewards import check_ground_truth, get_scorer
-from ekipl_lab.types import Action, Sample
+from ekipl_lab.training.config import parse_config
+from ekipl_lab.training.parts import build_run_teachers, load_training_samples
+from ekipl_lab.types import Action, GenerationParams, Sample
 
 COUNT = {"train": 60, "test": 4, "test_ood": 4}
 COUNTING = FILES[0].path
@@ -89,6 +92,45 @@ def test_every_file_is_loaded(folder: Path) -> None:
             check_ground_truth(sample)
             assert len(sample.images) == (2 if task == "transformation" else 1)
             assert build_messages(sample)[0]["content"][-1]["type"] == "text"
+
+
+def test_chains_of_the_records_are_replayed_by_a_teacher(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a run with `teachers: [{type: replay, cot: true}]` asks; some records bring the tags."""
+    monkeypatch.setenv("EKIPL_REASON_RFT", str(folder))
+
+    def tag(rows: list[Any]) -> None:
+        for row in rows[::2]:
+            row["cot"] = f"<think>{row['cot']}</think>\n<answer>{row['answer']}</answer>"
+
+    for file in FILES:
+        if file.split == "train":
+            change(folder, file.path, tag)
+    chains = {"type": "replay", "id": "chains", "cot": True}
+    for task in reason_rft.TASKS:
+        data = {"benchmark": "reason_rft", "task": task}
+        raw = {"name": "r", "policy": {"build": "nano"}, "data": data, "teachers": [chains]}
+        config = parse_config(raw)
+        samples = load_training_samples(config)
+        (teacher,) = build_run_teachers(config, samples)
+        rows = teacher.source.propose(samples, teacher.actions, GenerationParams())
+        for sample, (action,) in zip(samples, rows, strict=True):
+            assert sample.cot is not None and action.completion.count("Chain ") == 1
+            assert parse_completion(action.completion).format_ok
+            assert get_scorer("ekipl/auto")(sample, action).success
+        with pytest.raises(TeacherError, match=rf"reason_rft/{task}/test/.* has no reasoning"):
+            teacher.source.propose(load(folder, task, "test")[:1], 1, GenerationParams())
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(folder: Path) -> None:
+    rows = json.loads((folder / COUNTING).read_text())
+    path = folder / FILES[0].images / rows[0]["image"]
+    outside = folder.parent / f"{folder.name}-private.png"
+    path.replace(outside)
+    path.symlink_to(outside)
+    with pytest.raises(DataError, match="leads out of the data set's folder"):
+        load(folder, "counting", "train")
 
 
 def test_samples_carry_what_the_records_say(folder: Path) -> None:

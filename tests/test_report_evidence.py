@@ -398,3 +398,11 @@ def test_what_a_source_did_not_give_is_said_first(tmp_path: Path) -> None:
     assert any("3 of 10 actions were not given" in text for text in origin.warnings(runs))
     (row,) = reference.overlaps(runs).rows
     assert [cell.text for cell in row] == ["api", "all", "4", "2", "0", "2", "1"]
+
+
+def test_small_costs_are_not_rounded_to_nothing() -> None:
+    amounts = (0.0, 0.00006, 0.0081, 0.5, 1.0, 1234.567)
+    assert [origin._amount("teacher_paid_usd", amount) for amount in amounts] == [
+        "0.00", "0.0001", "0.0081", "0.5000", "1.00", "1,234.57"
+    ]  # fmt: skip
+    assert origin._amount("teacher_tokens", 1234.0) == "1,234"

@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +13,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from api_kit import api_gateway
 from fault_server import FaultServer
 
 from ekipl_lab.cli import main
-from ekipl_lab.policies import build_tiny_policy, save_policy
+from ekipl_lab.policies import build_tiny_policy, load_policy, save_policy
 from ekipl_lab.sources.gateway import Gateway
+from ekipl_lab.sources.ledger import Intent
 from ekipl_lab.teach.page import figures, page
-from ekipl_lab.teach.precompute import run_params
+from ekipl_lab.teach.precompute import possibly_billed, run_params
 from ekipl_lab.teach.report import report
 from ekipl_lab.training.config import load_config
 from ekipl_lab.training.parts import build_run_teachers, load_training_samples
@@ -86,6 +91,27 @@ def test_precompute_estimates_fills_and_has_nothing_left_to_do(
     assert setting.server.tally.received == 18
 
 
+def test_precompute_started_in_the_background_ends_when_it_is_told_to(setting: Setting) -> None:
+    """A script's `ekipl ... &` has Ctrl-C ignored; what was in flight is taken in all the same."""
+    setting.server.latency = 1.0
+    setting.write(in_flight=2)
+    command = f"trap '' INT; exec {sys.executable} -m ekipl_lab teach precompute --config"
+    process = subprocess.Popen(
+        ["bash", "-c", f"{command} {setting.config}"], stderr=subprocess.PIPE, text=True
+    )
+    while setting.server.tally.in_flight < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert "interrupted; the same command continues" in process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    tally = setting.server.tally
+    with api_gateway(setting.server.url, setting.folder, spec={"id": "api"}) as gateway:
+        summary = gateway.ledger.summary()
+    assert (summary.committed, summary.unresolved) == (tally.billed, 0)
+    assert 2 <= tally.received < 12
+
+
 def test_a_local_teacher_is_precomputed_and_found_offline(
     setting: Setting, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +176,46 @@ def test_what_was_possibly_billed_is_listed(
     assert said.count("possibly billed: ") == 2
     assert "at most 0.000000 USD: cut_off: the answer is not a JSON object" in said
     assert "USD: server: HTTP 500" in said
+    with api_gateway(setting.server.url, setting.folder, spec={"id": "api"}) as gateway:
+        gateway.ledger.open(Intent("api", "m", "s/1", ("k",), attempt=1, tokens=1, nano_usd=7000))
+        assert possibly_billed(gateway)[0].endswith(
+            "at most 0.000007 USD: no answer so far, or its process ended"
+        )
+        newest, rest = possibly_billed(gateway, most=1)
+        assert "sample s/1, attempt 1" in newest
+        assert rest == "  possibly billed: 2 earlier ones; --dry-run lists all"
+        assert len(possibly_billed(gateway, most=None)) == 3
+
+
+def test_preview_asks_as_the_run_does_and_prints_texts_as_they_are(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting.server.text = "<think>[bold]\x1b[31mred[/bold]</think><answer>\x9b2J</answer>"
+    setting.write(price={"input": 1.0, "output": 1.0})
+    assert setting.run("preview") == 2
+    assert "has no ceiling; set `gateway: {budget: {usd: ..}}`" in flat(capsys.readouterr().err)
+    assert setting.run("preview", "--yes", "--limit", "4", "--show", "1") == 0
+    said = capsys.readouterr().out
+    assert said.count("api: <think>[bold] [31mred[/bold]</think><answer> 2J</answer> -> 1.0") == 2
+    assert said.count("panel: <think>") == said.count("knows: <think>") == 1
+    assert "knows: 4 of 4 actions right" in said
+    assert "api: 0 of 8 actions right" in said and "panel: 0 of 4 actions right" in said
+    assert "\x1b" not in said and "\x9b" not in said
+    assert setting.server.tally.received == 12
+    assert setting.run("precompute", "--yes") == 0
+    assert setting.server.tally.received == 18  # what was looked at is not bought again
+
+
+def test_preview_says_what_was_not_had(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting.server.script[-1] = ["400", "400"]
+    setting.write(on_failure="skip", in_flight=1)
+    assert setting.run("preview", "--limit", "4", "--show", "0") == 0
+    assert "api: 0 of 6 actions right, 2 not had" in capsys.readouterr().out
+    setting.config.write_text("name: alone\npolicy: {build: nano}\n")
+    assert setting.run("preview") == 2
+    assert "'alone' has no teachers" in capsys.readouterr().err
 
 
 def test_a_run_without_a_gateway_has_nothing_to_fill(
@@ -179,6 +245,9 @@ def test_report_prints_gates_and_writes_a_page(
     text = out.read_text()
     assert "<h1>Teachers of small</h1>" in text and "Plotly.newPlot" in text
     assert "Overlap of the teachers" in text
+    for heading in ("newly solved", "USD per new", "format failures", "wrong chains"):
+        assert f"<th>{heading}</th>" in text
+    assert "default-src 'none'" in text.split("<script")[0]
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=.http", text)
 
 
@@ -194,4 +263,12 @@ def test_a_notebook_gets_figures_and_names_are_escaped(setting: Setting) -> None
     oracle = next(row for row in result.sources if row.source == "knows")
     assert oracle.accuracy is not None and oracle.accuracy.value == 1.0
     assert oracle.wrong_chains is not None and oracle.wrong_chains.value == 0.0
+    # Lengths of all sources are in tokens of the policy: an oracle's words would be four times that
+    rows = build_run_teachers(config, load_training_samples(config))[0].source.propose(
+        load_training_samples(config)[:4], 1, run_params(config)
+    )
+    policy = load_policy(setting.folder / "nano")
+    texts = [row[0].completion for row in rows]
+    ids = policy.processor.tokenizer(texts, add_special_tokens=False).input_ids
+    assert oracle.length == sum(map(len, ids)) / 4 < sum(map(len, texts)) / 8
     assert isinstance(build_run_teachers(config, [])[1].source, Gateway)

@@ -181,9 +181,29 @@ def test_replay_names_what_is_broken(tmp_path: Path) -> None:
         broken.write_text('{"sample_id": "a", "completion": "b"}\n' + line)
         with pytest.raises(DataError, match=names):
             ReplayTeacher("r", broken)
+    table = tmp_path / "x.parquet"
+    table.write_bytes(b"PAR1 is not enough")
+    with pytest.raises(DataError, match=r"x\.parquet is no Parquet file"):
+        ReplayTeacher("r", table)
+    pq.write_table(pa.table({"sample_id": [1], "completion": ["a"]}), table)
+    with pytest.raises(DataError, match=r"record 1: field 'sample_id'"):
+        ReplayTeacher("r", table)
+    broken.write_bytes(b'{"sample_id": "\xff"}')
+    with pytest.raises(DataError, match=r"x\.jsonl: not UTF-8"):
+        ReplayTeacher("r", broken)
     broken.write_text('{"sample_id": "a", "completion": ""}\n')
     with pytest.raises(DataError, match=r"record 1: field 'completion'"):
         ReplayTeacher("r", broken)
+
+
+def test_a_recording_keeps_every_text(tmp_path: Path) -> None:
+    """What `teach record` writes (no ASCII escapes) and this teacher reads: every odd character."""
+    texts_in = ["a\u2028b\u2029c\x85d", "e\n\r\t\x0b\x0c\x1cf", "漢 \U0001f600 \0 <|im_end|>"]
+    path = tmp_path / "odd.jsonl"
+    lines = [json.dumps({"sample_id": "own/1", "completion": t}, ensure_ascii=False) + "\n"
+             for t in texts_in]  # fmt: skip
+    path.write_text("".join(lines), encoding="utf-8")
+    assert texts(ReplayTeacher("r", path), [make_sample(1)], 3) == [texts_in]
 
 
 def test_chains_of_the_data_are_replayed() -> None:

@@ -14,6 +14,7 @@ import torch
 from fault_server import FaultServer
 from safetensors.torch import load_file
 
+from ekipl_lab import tracking
 from ekipl_lab.errors import BudgetExceeded, ConfigError
 from ekipl_lab.training.ahead import Schedule
 from ekipl_lab.training.config import parse_config
@@ -38,6 +39,8 @@ def run(
     generations: int,
     stop_after: int = 0,
     ekipl: dict[str, Any] | None = None,
+    policy: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
     **gateway: Any,
 ) -> TrainResult:
     """Five generations of four prompts out of twelve: the second pass begins in the fourth."""
@@ -45,11 +48,11 @@ def run(
     teacher = {"type": "openai", "id": "api", "model": "m", "base_url": url + "/v1"}
     config = {
         "name": name,
-        "policy": {"build": "nano"},
+        "policy": policy or {"build": "nano"},
         "teachers": [teacher | {"actions": ACTIONS, "gateway": block}],
         "prefetch": {"generations": generations, "accept_waste": True},
         "ekipl": ekipl or {},
-        "data": {"limit": 12},
+        "data": {"limit": 12, **(data or {})},
         "grpo": {
             "num_generations": 4,
             "per_device_train_batch_size": 4 * PROMPTS,
@@ -128,7 +131,28 @@ def test_a_budget_is_never_passed(store: Path, on_budget: str) -> None:
             assert server.tally.received == STEPS * PROMPTS * ACTIONS
 
 
-def test_gates_are_heeded_and_what_they_waste_is_counted(store: Path) -> None:
+def test_what_a_gate_closes_after_it_was_bought_is_counted_as_waste(store: Path) -> None:
+    """The shipped policy solves some of these prompts by itself, and then nobody else is asked."""
+    solved = {"policy": {"path": "assets/policies/counting"}, "data": {"families": ["compare"]}}
+    gated = {"gates": {"api": {"*": "on_failure"}}}
+    metrics = {}
+    with FaultServer() as server:
+        for name, generations in (("gated", 0), ("gated_ahead", 1)):
+            before = server.tally.received
+            done = run(store, name, server.url, generations, ekipl=gated, **solved)
+            history = tracking.metric_history(done.run_id)
+            metrics[name] = {"bought": server.tally.received - before} | {
+                count: sum(value for _, value in history.get(f"teacher/api/{count}", []))
+                for count in ("prefetched", "prefetch_used", "prefetch_wasted")
+            }
+    plain, ahead = metrics["gated"], metrics["gated_ahead"]
+    assert plain["bought"] < STEPS * PROMPTS * ACTIONS == ahead["bought"]
+    assert plain["prefetched"] == plain["prefetch_wasted"] == 0
+    assert ahead["prefetched"] == ahead["prefetch_used"] + ahead["prefetch_wasted"]
+    assert ahead["prefetch_wasted"] == ahead["bought"] - plain["bought"] > 0
+
+
+def test_gates_known_beforehand_waste_nothing(store: Path) -> None:
     shares = {"schedules": {"teacher_share": [[0, 0.5]]}}  # known beforehand: no waste
     with FaultServer() as server:
         plain = run(store, "half", server.url, 0, ekipl=shares)

@@ -182,7 +182,7 @@ def _read_json(path: Path) -> list[Row]:
 
 
 def _read_jsonl(path: Path) -> list[Row]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")  # nothing else ends a line of JSON
     return [json.loads(line) for line in lines if line.strip()]
 
 

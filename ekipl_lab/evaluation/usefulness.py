@@ -47,8 +47,8 @@ Slice = tuple[tuple[str, str | int], ...]
 @dataclass(frozen=True, slots=True)
 class SourceRow:
     """One source on one slice. ``wrong_chains`` is the share of right answers whose chain is not
-    sound, None where chains cannot be checked; ``length`` in tokens; ``cost`` in USD, of all
-    actions; ``unanswered`` samples have no scorable action."""
+    sound, None where chains cannot be checked; ``length`` as the caller counts it; ``cost`` in USD,
+    of all actions; ``unanswered`` samples have no scorable action."""
 
     source: str
     where: Slice
@@ -152,8 +152,12 @@ def usefulness(
     ks: Sequence[int] = (1, 4, 8, 16),
     chains: ChainChecks | None = None,
     policy_id: str = "policy",
+    length: Callable[[Action], int] = action_length,
 ) -> Usefulness:
-    """The whole comparison; DataError if the sources were not measured on the same samples."""
+    """The whole comparison; DataError if the sources were not measured on the same samples.
+
+    ``length`` of an action: one that counts all sources alike, such as by the policy's tokenizer.
+    """
     by_source = {policy_id: list(policy), **{name: list(r) for name, r in teachers.items()}}
     _same_samples(by_source)
     solved = {name: _solved(records) for name, records in by_source.items()}
@@ -162,7 +166,8 @@ def usefulness(
         for where, ids in _slices(policy, by).items():
             parts = {name: _within(records, ids) for name, records in by_source.items()}
             rows = {
-                name: _source_row(name, where, part, ks, chains) for name, part in parts.items()
+                name: _source_row(name, where, part, ks, chains, length)
+                for name, part in parts.items()
             }
             sources += list(rows.values())
             gains += [
@@ -223,6 +228,7 @@ def _source_row(
     records: Sequence[EvalRecord],
     ks: Sequence[int],
     chains: ChainChecks | None,
+    length: Callable[[Action], int],
 ) -> SourceRow:
     counts = [success_counts(record) for record in records]
     known = [(n, c) for n, c in counts if n > 0]
@@ -248,7 +254,7 @@ def _source_row(
         },
         format_failure=_mean([float(value < 1.0) for value in formats]),
         truncated=_mean([float(action.finish_reason == "length") for action in actions]),
-        length=_mean([float(action_length(action)) for action in actions]),
+        length=_mean([float(length(action)) for action in actions]),
         wrong_chains=_wrong_chains(records, chains),
         cost=sum(usage.cost for usage in usages),
     )

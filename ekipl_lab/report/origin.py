@@ -56,15 +56,18 @@ def _evaluation_costs(runs: Sequence[RunData]) -> list[list[Cell]]:
     for key, title in titles.items():
         amounts = [run.about.get("cost", {}).get(key) for run in runs]
         if any(amounts):
-            shown = [
-                DASH if a is None else f"{a:,.2f}" if key == "usd" else f"{a:,}" for a in amounts
-            ]
+            shown = [DASH if a is None else _usd(a) if key == "usd" else f"{a:,}" for a in amounts]
             rows.append([Cell(title, number=False), *map(Cell, shown)])
     return rows
 
 
 def _amount(axis: str, value: float) -> str:
-    return f"{value:,.2f}" if axis.endswith("_usd") else f"{value:,.0f}"
+    return _usd(value) if axis.endswith("_usd") else f"{value:,.0f}"
+
+
+def _usd(value: float) -> str:
+    """Cents, and below a dollar their hundredths: a tiny run costs less than one."""
+    return f"{value:,.2f}" if value == 0 or value >= 1 else f"{value:.4f}"
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:

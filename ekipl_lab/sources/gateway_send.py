@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ekipl_lab.sources.cache import ActionCache, Value
 from ekipl_lab.sources.gateway_spec import GatewaySpec
@@ -18,6 +19,8 @@ from ekipl_lab.sources.teachers.chat import to_value
 
 #: An own pause (the server named none) is never longer than this.
 MAX_BACKOFF_SECONDS = 60.0
+#: No call reads or writes so many.
+MOST_TOKENS = 10**9
 
 
 def next_pause(
@@ -85,7 +88,8 @@ class Sender:
     def _attempt(
         self, call: Call, keys: Sequence[str], attempt: int, stop: threading.Event
     ) -> dict[str, Value]:
-        number = self._reserve(call, keys, attempt, stop)
+        most = self._most(call, len(keys))
+        number = self._reserve(call, keys, attempt, stop, most)
         started = time.monotonic()
         try:
             reply = self._adapter.send(call, len(keys), self._spec.timeout)
@@ -97,25 +101,37 @@ class Sender:
                 latency=time.monotonic() - started,
             )
             raise
+        reply = replace(reply, usage=believable(reply.usage, most))
         spent = self._spent(reply, time.monotonic() - started)
         values = self._values(keys, reply, spent)
         self._ledger.commit(number, spent, values, self._cache)
         self._stats.answered(spent, len(values))
         return values
 
-    def _reserve(self, call: Call, keys: Sequence[str], attempt: int, stop: threading.Event) -> int:
-        """The number of a written intent, once rates and pauses allow it."""
+    def _most(self, call: Call, choices: int) -> TokenUsage:
+        """The most that a call can use."""
         prompt, completion = tokens_at_most(
-            call.text, len(call.images), call.max_tokens, len(keys), self._price
+            call.text, len(call.images), call.max_tokens, choices, self._price
         )
+        return TokenUsage(prompt, 0, completion)
+
+    def _reserve(
+        self,
+        call: Call,
+        keys: Sequence[str],
+        attempt: int,
+        stop: threading.Event,
+        most: TokenUsage,
+    ) -> int:
+        """The number of a written intent, once rates and pauses allow it."""
         intent = Intent(
             teacher=self._adapter.id,
             model=call.model,
             sample_id=call.sample_id,
             keys=tuple(keys),
             attempt=attempt,
-            tokens=prompt + completion,
-            nano_usd=self._price.nano_usd(prompt, 0, completion),
+            tokens=most.prompt + most.completion,
+            nano_usd=self._price.nano_usd(most.prompt, 0, most.completion),
         )
         while True:
             if stop.is_set():
@@ -154,6 +170,18 @@ class Sender:
             cost = self._price.nano_usd(share.prompt, share.cached, share.completion) / NANO
             values[key] = to_value(choice, share, reply.model, cost, spent.latency)
         return values
+
+
+def believable(usage: TokenUsage, most: TokenUsage) -> TokenUsage:
+    """What a server says a call used; ``most`` if it says nothing, or what cannot be.
+
+    A server that leaves its usage out, or counts below zero, must not make a call free.
+    """
+    counts = (usage.prompt, usage.cached, usage.completion)
+    possible = 0 <= usage.cached <= usage.prompt and usage.completion >= 0
+    if possible and usage.prompt + usage.completion > 0 and max(counts) < MOST_TOKENS:
+        return usage
+    return most
 
 
 def split_usage(usage: TokenUsage, parts: int) -> list[TokenUsage]:

@@ -56,11 +56,14 @@ class Prefetch:
             self._changed.notify()
 
     def close(self) -> None:
-        """End the thread and wait for it."""
+        """End the thread and wait for it; what was bought and not asked for by now is waste."""
         with self._changed:
             self._closing.set()
             self._changed.notify()
         self._thread.join()
+        for keys in self._begun.values():
+            self.gateway.forget(keys)
+        self._begun = {}
 
     def __enter__(self) -> Prefetch:
         """Itself."""

@@ -1,7 +1,13 @@
-"""`ekipl teach report, precompute, record`: look at teachers, buy or write down what they say."""
+"""`ekipl teach preview, report, precompute, record`: look at teachers, buy or write down words."""
 
 from ekipl_lab.teach.precompute import teach_precompute_command
+from ekipl_lab.teach.preview import teach_preview_command
 from ekipl_lab.teach.record import teach_record_command
 from ekipl_lab.teach.report import teach_report_command
 
-__all__ = ["teach_precompute_command", "teach_record_command", "teach_report_command"]
+__all__ = [
+    "teach_precompute_command",
+    "teach_preview_command",
+    "teach_record_command",
+    "teach_report_command",
+]

@@ -12,13 +12,23 @@ from ekipl_lab.plots import source_colours
 from ekipl_lab.statistics import Interval
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem;
   color: #202124; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: .3rem .8rem; border-bottom: 1px solid #e6e8eb; }
-th { font-weight: 600; } td.n { font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #e6e8eb;
+  vertical-align: top; }
+th { font-weight: 600; vertical-align: bottom; }
+td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td:last-child { white-space: normal; }
+td small { display: block; color: #5f6368; }
 p.note { color: #5f6368; }
 """
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+)
+
+#: What a cell says, and what stands small below it.
+Cell = str | tuple[str, str]
 
 
 def figures(result: Usefulness) -> list[go.Figure]:
@@ -45,14 +55,14 @@ def newly_by_difficulty(result: Usefulness) -> go.Figure:
 
 
 def accuracy_against_cost(result: Usefulness) -> go.Figure:
-    """One point per source: accuracy over all its samples against USD per action."""
+    """One point per source and task: accuracy against USD per 1,000 actions."""
     rows = [row for row in result.sources if len(row.where) == 1 and row.accuracy is not None]
     colours = source_colours({row.source for row in rows})
-    figure = _figure("Accuracy against cost", "USD per action", "accuracy")
+    figure = _figure("Accuracy against cost", "USD per 1,000 actions", "accuracy")
     for row in rows:
         assert row.accuracy is not None
         figure.add_scatter(
-            x=[row.cost / max(row.actions, 1)],
+            x=[1000 * row.cost / max(row.actions, 1)],
             y=[row.accuracy.value],
             error_y=_error([row.accuracy]),
             mode="markers",
@@ -63,27 +73,33 @@ def accuracy_against_cost(result: Usefulness) -> go.Figure:
 
 
 def page(result: Usefulness, title: str) -> str:
-    """The whole page; needs nothing else. Names are escaped."""
+    """The whole page; it needs nothing else, and may load nothing. Names are escaped."""
     drawn = [
         figure.to_html(full_html=False, include_plotlyjs=(number == 0))
         for number, figure in enumerate(figures(result))
     ]
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
-        f"</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body><h1>{escape(title)}</h1>"
         f"<h2>Recommended gates</h2>{_gains([g for g in result.gains if len(g.where) == 1])}"
-        '<p class="note">Measured on a sample of the training split, 95 % intervals. '
-        "A sample counts as newly solved if an action of the teacher is right and none of the "
-        "policy's is.</p>"
+        '<p class="note">Measured on a sample of the training split; below a share its 95 % '
+        "interval. A sample counts as newly solved if an action of the teacher is right and none "
+        "of the policy's is.</p>"
+        f"{''.join(drawn)}"
         f"<h2>Sources</h2>{_sources(result.sources)}"
+        '<p class="note">Accuracy is that of one action (pass@1). Length in tokens of the policy. '
+        "Wrong chains: share of the right answers whose reasoning is not sound, where that can be "
+        "checked. USD: price of all actions of the row.</p>"
         f"<h2>Teachers beside the policy, by slice</h2>{_gains(result.gains)}"
-        f"{_overlaps(result)}{''.join(drawn)}</body></html>"
+        f"{_overlaps(result)}</body></html>"
     )
 
 
 def _gains(rows: Sequence[GainRow]) -> str:
     headings = ["slice", "teacher", "samples", "policy fails", "newly solved", "only policy"]
-    cells = [
+    cells: list[list[Cell]] = [
         [
             _where(row.where),
             row.teacher,
@@ -101,11 +117,11 @@ def _gains(rows: Sequence[GainRow]) -> str:
 
 
 def _sources(rows: Sequence[SourceRow]) -> str:
-    ks = sorted({k for row in rows for k in row.pass_at})
-    headings = ["slice", "source", "samples", "without answer", "accuracy"]
+    ks = sorted({k for row in rows for k in row.pass_at} - {1})
+    headings = ["slice", "source", "samples", "no answer", "accuracy"]
     headings += [f"pass@{k}" for k in ks]
-    headings += ["format failures", "cut off", "length", "wrong chain behind right answer", "USD"]
-    cells = [
+    headings += ["format failures", "cut off", "length", "wrong chains", "USD"]
+    cells: list[list[Cell]] = [
         [
             _where(row.where),
             row.source,
@@ -127,7 +143,7 @@ def _sources(rows: Sequence[SourceRow]) -> str:
 def _overlaps(result: Usefulness) -> str:
     if not result.overlaps:
         return ""
-    cells = [
+    cells: list[list[Cell]] = [
         [
             row.first,
             row.second,
@@ -140,13 +156,18 @@ def _overlaps(result: Usefulness) -> str:
     return f"<h2>Overlap of the teachers</h2>{_table(headings, cells)}"
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join(
-        "<tr>" + "".join(f'<td class="n">{escape(cell)}</td>' for cell in row) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return escape(cell)
+    return f"{escape(cell[0])}<small>{escape(cell[1])}</small>"
 
 
 def _lines(
@@ -165,13 +186,14 @@ def _lines(
             line={"color": colours[name]},
             name=escape(name),
         )
+    figure.update_xaxes(dtick=1)
     return figure
 
 
 def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
-        title=title, template="plotly_white", height=380, yaxis={"range": [0, 1.02]}
+        title=title, template="plotly_white", height=380, yaxis={"range": [-0.02, 1.05]}
     )
     figure.update_xaxes(title=x_title)
     figure.update_yaxes(title=y_title)
@@ -193,11 +215,12 @@ def _names(where: Slice) -> tuple[str, ...]:
 
 
 def _where(where: Slice) -> str:
-    return ", ".join(f"{name} {value}" for name, value in where)
+    """The task's name, then what narrows it."""
+    return ", ".join(str(v) if name == "task" else f"{name} {v}" for name, v in where)
 
 
-def _interval(value: Interval | None) -> str:
-    return "-" if value is None else f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+def _interval(value: Interval | None) -> Cell:
+    return "-" if value is None else (f"{value.value:.3f}", f"{value.low:.3f} to {value.high:.3f}")
 
 
 def _share(value: float | None) -> str:

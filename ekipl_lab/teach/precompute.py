@@ -57,9 +57,9 @@ def teach_precompute_command(args: Namespace) -> int:
         raise ConfigError(f"Run {config.name!r} has no teacher behind a gateway; nothing to fill.")
     for gateway, actions in wanted:
         found = estimate(gateway, samples, actions, params)
-        console.print(describe(gateway, found), highlight=False)
-        for line in possibly_billed(gateway):
-            console.print(line, highlight=False, markup=False)
+        lines = possibly_billed(gateway, most=None if args.dry_run else 20)
+        for line in (describe(gateway, found), *lines):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         if not args.dry_run:
             check_budget(gateway, found, args.yes)
     for source, actions in local:
@@ -99,17 +99,25 @@ def describe(gateway: Gateway, found: Estimate) -> str:
     )
 
 
-def possibly_billed(gateway: Gateway, most: int = 20) -> list[str]:
-    """A line for each request of the account that was sent and never answered, newest first."""
+def possibly_billed(gateway: Gateway, most: int | None = 20) -> list[str]:
+    """A line for each request of the account that was sent and not answered, newest first.
+
+    ``most`` of them, then how many more there are; None: all.
+    """
     rows = gateway.ledger.unresolved()
+    shown = rows if most is None else rows[-most:]
     lines = [
         f"  possibly billed: {datetime.fromtimestamp(row['sent'], UTC):%Y-%m-%d %H:%M:%S} UTC, "
         f"sample {row['sample_id']}, attempt {row['attempt']}, at most "
-        f"{row['nano_usd'] / NANO:.6f} USD: {row['error'] or 'the process ended'}"
-        for row in reversed(rows[-most:])
+        f"{row['nano_usd'] / NANO:.6f} USD: "
+        f"{row['error'] or 'no answer so far, or its process ended'}"
+        for row in reversed(shown)
     ]
     more = len(rows) - len(lines)
-    return [*lines, *([f"  possibly billed: {more} earlier ones"] if more > 0 else [])]
+    return [
+        *lines,
+        *([f"  possibly billed: {more} earlier ones; --dry-run lists all"] if more else []),
+    ]
 
 
 def check_budget(gateway: Gateway, found: Estimate, yes: bool) -> None:
@@ -168,6 +176,7 @@ def fill(
         f"account {gateway.ledger.account!r} so far {summary.usd:.4f} USD committed, "
         f"{summary.unresolved} requests possibly billed ({summary.unresolved_usd:.4f} USD at most)",
         highlight=False,
+        soft_wrap=True,
     )
 
 

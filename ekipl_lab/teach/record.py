@@ -49,7 +49,7 @@ def teach_record_command(args: Namespace) -> int:
     for teacher in teachers:
         for gateway, actions in gateways(teacher.source, teacher.actions):
             found = estimate(gateway, passes[0][1], actions, run_params(config))
-            console.print(describe(gateway, found), highlight=False)
+            console.print(describe(gateway, found), highlight=False, markup=False, soft_wrap=True)
             check_budget(gateway, found, args.yes)
     with Progress(console=console, transient=True) as progress:
         for teacher in teachers:

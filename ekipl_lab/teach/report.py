@@ -19,8 +19,12 @@ from ekipl_lab.sources.teachers.ensemble import gateways
 from ekipl_lab.teach.page import page
 from ekipl_lab.teach.precompute import check_budget, describe, run_params
 from ekipl_lab.training.config import RunConfig, load_config
-from ekipl_lab.training.parts import build_run_teachers, load_training_samples
-from ekipl_lab.types import POLICY, EvalRecord, Sample
+from ekipl_lab.training.parts import (
+    build_run_teachers,
+    load_run_policy,
+    load_training_samples,
+)
+from ekipl_lab.types import POLICY, Action, EvalRecord, Sample
 
 Checks = dict[tuple[str, str, str], tuple[ChainCheck, ...]]
 
@@ -38,13 +42,18 @@ def teach_report_command(args: Namespace) -> int:
         limit=args.limit,
         num_samples=args.num_samples,
         yes=args.yes,
-        say=lambda line: console.print(line, highlight=False),
+        say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
     )
     console.print(gain_table(result))
+    for row in result.gains:
+        if len(row.where) == 1:
+            said = f"{row.where[0][1]}, {row.teacher}: {row.reason}"
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
     write_text(args.out, page(result, f"Teachers of {config.name}"))
     gates = args.out.with_suffix(".gates.json")
     write_text(gates, json.dumps(gate_file(result), indent=1) + "\n")
-    console.print(f"Page: {args.out}; for a config: `ekipl: {{gates: {gates}}}`", highlight=False)
+    said = f"Page: {args.out}; for a config: `ekipl: {{gates: {gates}}}`"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -57,20 +66,22 @@ def report(
     say: Callable[[str], None] = print,
 ) -> Usefulness:
     """The comparison of a config's policy and teachers on its first ``limit`` training samples."""
-    from ekipl_lab.policies import PolicySource, load_policy
+    from ekipl_lab.policies import PolicySource
     from ekipl_lab.rewards import get_scorer
 
     if not config.teachers or config.policy.path is None:
         raise ConfigError(f"Run {config.name!r} needs teachers and a policy.path to compare.")
-    samples = load_training_samples(config)[:limit]
+    everything = load_training_samples(config)
+    samples = everything[:limit]
     scorer = get_scorer(config.reward.scorer, config.reward.weights)
     params = run_params(config)
-    teachers = build_run_teachers(config, samples)
+    teachers = build_run_teachers(config, everything)
     for gateway, actions in [p for each in teachers for p in gateways(each.source, each.actions)]:
         found = estimate(gateway, samples, actions, params)
         say(describe(gateway, found))
         check_budget(gateway, found, yes)
-    policy = PolicySource(load_policy(config.policy.path, dtype=config.policy.dtype), id=POLICY)
+    loaded = load_run_policy(config, Path(config.name))
+    policy = PolicySource(loaded, id=POLICY)
     asked = [(policy, num_samples), *((teacher.source, teacher.actions) for teacher in teachers)]
     records: dict[str, list[EvalRecord]] = {}
     with Progress(transient=True) as progress:
@@ -85,13 +96,19 @@ def report(
                 progress=lambda done, _, bar=bar: progress.update(bar, completed=done),  # type: ignore[misc]
             )
     checks = _chains(config, [r for rows in records.values() for r in rows], samples)
-    return usefulness(records.pop(POLICY), records, chains=checks)
+
+    def length(action: Action) -> int:
+        return len(
+            loaded.processor.tokenizer(action.completion, add_special_tokens=False).input_ids
+        )
+
+    return usefulness(records.pop(POLICY), records, chains=checks, length=length)
 
 
 def gain_table(result: Usefulness) -> Table:
     """The recommendation per task and teacher, for a terminal."""
     table = Table(box=None)
-    for heading in ("task", "teacher", "accuracy", "newly solved", "USD per new", "gate", "why"):
+    for heading in ("task", "teacher", "accuracy", "newly solved", "USD per new", "gate"):
         table.add_column(heading, no_wrap=heading in ("teacher", "gate"))
     accuracy = {(row.source, row.where): row.accuracy for row in result.sources}
     for row in result.gains:
@@ -105,7 +122,6 @@ def gain_table(result: Usefulness) -> Table:
             f"{row.newly_solved} of {row.samples}",
             "-" if row.cost_per_new is None else f"{row.cost_per_new:.4f}",
             row.gate,
-            row.reason,
         )
     return table
 

@@ -112,6 +112,9 @@ class Ahead:
             raise ConfigError(
                 "prefetch.generations is set, and no teacher is behind a gateway; leave it at 0."
             )
+        self._now: Place = (0, 0)
+        self._coming: dict[int, dict[Hashable, Batch]] = {}
+        pooling.after_asking = self._end
 
     def begin(self, index: int, draw: int, spent: Mapping[str, float]) -> None:
         """A generation begins in pass ``draw``; ``index`` is the sample of one of its rows.
@@ -121,6 +124,7 @@ class Ahead:
         place = self._schedule.find(draw, index)
         if place is None:
             raise AssertionError(f"sample {index} is in no generation of pass {draw}")
+        self._now, self._coming = place, {}
         coming = list(itertools.islice(self._schedule.following(place), self._generations + 1))
         for teacher in self._pooling.teachers:
             asked = {place: self._asked(teacher, place, spent) for place in coming}
@@ -131,7 +135,18 @@ class Ahead:
                 for gateway, each in gateways(teacher.source, count) if samples else ():
                     batches.setdefault(id(gateway), {})[place] = samples, each, params
             for gateway, _ in gateways(teacher.source, teacher.actions):
-                self._fetchers[id(gateway)].expect(batches.get(id(gateway), {}))
+                self._coming[id(gateway)] = batches.get(id(gateway), {})
+        self._expect()
+
+    def _end(self) -> None:
+        """The teachers were asked about this generation: what it left over is waste."""
+        for batches in self._coming.values():
+            batches.pop(self._now, None)
+        self._expect()
+
+    def _expect(self) -> None:
+        for name, batches in self._coming.items():
+            self._fetchers[name].expect(batches)
 
     def close(self) -> None:
         """Send nothing more; requests in flight are waited for."""

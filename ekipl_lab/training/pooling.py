@@ -88,7 +88,11 @@ class Round:
 
 
 class Pooling:
-    """Turns rows into a `Round`. ``gather`` joins the lists of all ranks, in rank order."""
+    """Turns rows into a `Round`. ``gather`` joins the lists of all ranks, in rank order.
+
+    ``after_asking`` is called when the teachers were asked about all prompts of a round, and before
+    what they cost is counted.
+    """
 
     def __init__(
         self,
@@ -105,6 +109,7 @@ class Pooling:
         self.options, self.encoder, self.gatekeeper = options, encoder, options.gatekeeper()
         self.group_size, self.max_new_tokens = group_size, max_new_tokens
         self.spending = Spending(teacher.source for teacher in teachers)
+        self.after_asking: Callable[[], None] | None = None
         ids = [teacher.source.id for teacher in teachers]
         if POLICY in ids or len(set(ids)) < len(ids):
             raise ConfigError(f"Teacher ids must differ and none may be {POLICY!r}: {ids}.")
@@ -126,6 +131,8 @@ class Pooling:
         pools: list[Pool] = []
         try:
             pools = self._fill(mine, moment, seconds)
+            if self.after_asking is not None:
+                self.after_asking()
         except Exception as caught:
             error = caught
         report = (rank, None if error is None else f"{type(error).__name__}: {error}")

@@ -13,6 +13,12 @@ from ekipl_lab.sources.gateway_types import Call, Choice, Reply, TokenUsage
 from ekipl_lab.sources.teachers.chat import ApiSpec, ChatAdapter, fill_images, png_base64
 from ekipl_lab.sources.teachers.http import ApiKey
 
+_FINISH = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+
 
 class AnthropicSpec(ApiSpec):
     """Settings of a teacher behind Anthropic's API; it knows no temperature above 1: 1 is sent."""
@@ -66,7 +72,7 @@ class AnthropicAdapter(ChatAdapter):
         choice = Choice(
             text="".join(block["text"] for block in blocks if block["type"] == "text"),
             reasoning="\n".join(b["thinking"] for b in blocks if b["type"] == "thinking"),
-            finish_reason={"max_tokens": "length", "refusal": "refusal"}.get(reason, "stop"),
+            finish_reason=_FINISH.get(reason, "stop"),
             raw=dict(answer),
         )
         used = TokenUsage(fresh + cached + written, cached, int(usage.get("output_tokens") or 0))

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.sources.teachers.anthropic import AnthropicSpec
@@ -132,7 +132,9 @@ SPECS: dict[str, type[_Spec]] = {
     "ensemble": EnsembleSpec,
 }
 
-_ADAPTER: TypeAdapter[TeacherSpec] = TypeAdapter(TeacherSpec)
+_ADAPTER: TypeAdapter[TeacherSpec] = TypeAdapter(
+    TeacherSpec, config=ConfigDict(hide_input_in_errors=True)
+)
 
 
 def teacher_spec(raw: Mapping[str, Any]) -> TeacherSpec:

@@ -12,15 +12,21 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import PROMPT_VERSION, instructed_text
 from ekipl_lab.sources.gateway_spec import GatewaySpec
 from ekipl_lab.sources.gateway_types import Call, CallError, Choice, Reply, TokenUsage
-from ekipl_lab.sources.teachers.http import ApiKey, JsonClient, is_loopback
+from ekipl_lab.sources.teachers.http import (
+    ApiKey,
+    JsonClient,
+    check_base_url,
+    error_text,
+    is_loopback,
+)
 from ekipl_lab.sources.teachers.repair import repair, with_reasoning
 from ekipl_lab.sources.teachers.spec import TeacherSpecBase
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample, Usage
@@ -44,12 +50,13 @@ class ApiSpec(TeacherSpecBase):
 
     ``temperature``, ``top_p`` and ``max_tokens`` default to those the caller samples with.
     ``instruction`` is a system message of your own. ``prompt: hint`` shows the teacher the right
-    answer. ``api_key_env`` names the environment variable that holds the key.
+    answer. ``api_key_env`` names the environment variable that holds the key: capitals, digits and
+    underscores, so that a key put there by mistake is refused, and not logged as a setting.
     """
 
     model: str = Field(min_length=1)
     base_url: str | None = None
-    api_key_env: str | None = None
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Z_][A-Z0-9_]*$")
     temperature: float | None = Field(default=None, ge=0.0)
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -58,6 +65,13 @@ class ApiSpec(TeacherSpecBase):
     repair: bool = True
     extra_body: dict[str, Any] = Field(default_factory=dict)
     gateway: GatewaySpec = GatewaySpec()
+
+    @model_validator(mode="after")
+    def _safe_address(self) -> Self:
+        """Refuse an address that holds a secret before any setting is printed or logged."""
+        if self.base_url is not None:
+            check_base_url(self.base_url, self.id, has_key=self.api_key_env is not None)
+        return self
 
 
 def teacher_messages(
@@ -150,6 +164,9 @@ class ChatAdapter:
     def send(self, call: Call, choices: int, timeout: float) -> Reply:
         """One request; CallError if it fails."""
         answer = self._client.post(self.path(call), self.body(call, choices), timeout)
+        said, _ = error_text(answer.get("error"))
+        if said:  # routers say so with status 200
+            raise CallError("server", f"HTTP 200: {said}")
         try:
             reply = self.read(answer)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:

@@ -15,7 +15,8 @@ from ekipl_lab.sources.gateway_types import Call, Choice, Reply, TokenUsage
 from ekipl_lab.sources.teachers.chat import ApiSpec, ChatAdapter, fill_images, png_base64
 from ekipl_lab.sources.teachers.http import ApiKey
 
-_BLOCKED = ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY")
+#: Whatever else ended an answer (safety, recitation, a malformed call) did not let it end.
+_ENDED = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
 
 
 class GeminiSpec(ApiSpec):
@@ -78,14 +79,14 @@ class GeminiAdapter(ChatAdapter):
 def _choice(answer: Mapping[str, Any]) -> Choice:
     candidate = answer["candidates"][0]
     reason = str(candidate.get("finishReason") or "STOP")
-    if reason in _BLOCKED:
+    if reason not in _ENDED:
         return Choice("", refusal=f"answer blocked: {reason}", raw=dict(answer))
     parts = candidate["content"].get("parts") or []
     texts = [part for part in parts if "text" in part]
     return Choice(
         text="".join(part["text"] for part in texts if not part.get("thought")),
         reasoning="\n".join(part["text"] for part in texts if part.get("thought")),
-        finish_reason="length" if reason == "MAX_TOKENS" else "stop",
+        finish_reason=_ENDED[reason],
         raw=dict(answer),
     )
 

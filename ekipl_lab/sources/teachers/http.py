@@ -2,14 +2,17 @@
 
 Keys come from the environment at the moment of sending, go into one header, and nowhere else:
 errors are raised outside the frames that see them, and a server that echoes a key has it blotted
-out. Redirects are not followed. A time limit holds for the whole answer, however slowly it drips.
+out. Redirects are not followed. The time limit holds for the whole body, however slowly it drips,
+and for each wait before it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, printable
 from ekipl_lab.sources.gateway_types import CallError
 
 if TYPE_CHECKING:
@@ -69,7 +72,8 @@ def check_base_url(url: str, teacher: str, *, has_key: bool) -> str:
         port = parts.port
     except ValueError as error:
         raise ConfigError(f"{where} is not a URL ({error}).") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    plain = url.isascii() and url.isprintable() and not set(url) & set(' \\"<>')
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not plain:
         raise ConfigError(f"{where} must look like https://host/v1.")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(
@@ -109,11 +113,8 @@ class JsonClient:
             content = content.replace(self._key.read(self._teacher).encode(), _BLOT)
         if status != 200:
             raise _status_error(status, headers, content)
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
+        answer = read_json(content)
+        if answer is None:
             raise CallError("cut_off", f"the answer is not a JSON object ({len(content)} bytes)")
         return answer
 
@@ -173,6 +174,29 @@ class JsonClient:
         raise problem
 
 
+def read_json(content: bytes) -> dict[str, Any] | None:
+    """The JSON object in an answer, None if it is none that can be kept.
+
+    NaN, infinities and bottomless nesting are no JSON; half of a surrogate pair, which no file can
+    hold, becomes a question mark.
+    """
+    try:
+        answer = json.loads(content, parse_constant=_finite, parse_float=_finite)
+        text = json.dumps(answer, ensure_ascii=False)
+        if not text.isascii():
+            answer = json.loads(text.encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
 def _read(response: httpx.Response, deadline: float) -> bytes:
     import httpx
 
@@ -206,29 +230,37 @@ def _status_error(status: int, headers: Mapping[str, str], content: bytes) -> Ca
 
 def _error_text(content: bytes) -> tuple[str, str]:
     """Message and code of an error body of any of the three APIs; empty where it has none."""
-    try:
-        error = json.loads(content)["error"]
-        if isinstance(error, str):
-            return error[:300], ""
-        return str(error.get("message", ""))[:300], str(error.get("code", ""))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    return error_text((read_json(content) or {}).get("error"))
+
+
+def error_text(error: Any) -> tuple[str, str]:
+    """Message and code of an API's ``error``, fit for a terminal: no control characters."""
+    if isinstance(error, str):
+        return printable(error[:300]), ""
+    if not isinstance(error, Mapping):
         return "", ""
+    return printable(str(error.get("message", ""))[:300]), printable(str(error.get("code", "")))
 
 
 def retry_after(headers: Mapping[str, str], content: bytes = b"") -> float | None:
     """Seconds the server asks to wait: ``retry-after-ms``, ``retry-after`` (seconds or a date),
     or Gemini's ``retryDelay`` in the body; None if it says nothing readable."""
     try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        stated = headers.get("retry-after", "")
-        if stated.replace(".", "", 1).isdigit():
-            return float(stated)
-        if stated:
-            return max(0.0, parsedate_to_datetime(stated).timestamp() - time.time())
-        for detail in json.loads(content)["error"]["details"]:
-            if "retryDelay" in detail:
-                return max(0.0, float(str(detail["retryDelay"]).removesuffix("s")))
-    except (ValueError, KeyError, TypeError):
+        seconds = _stated_wait(headers, content)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return None if seconds is None else min(max(0.0, seconds), threading.TIMEOUT_MAX)
+
+
+def _stated_wait(headers: Mapping[str, str], content: bytes) -> float | None:
+    if "retry-after-ms" in headers:
+        return _finite(headers["retry-after-ms"]) / 1000
+    stated = headers.get("retry-after", "")
+    if stated.replace(".", "", 1).isdigit():
+        return float(stated)
+    if stated:
+        return parsedate_to_datetime(stated).timestamp() - time.time()
+    for detail in json.loads(content)["error"]["details"]:
+        if "retryDelay" in detail:
+            return _finite(str(detail["retryDelay"]).removesuffix("s"))
     return None

@@ -116,6 +116,8 @@ def _choice(choice: Mapping[str, Any], envelope: Mapping[str, Any]) -> Choice:
     if content is not None and not isinstance(content, str):
         raise TypeError("content")
     reason = str(choice.get("finish_reason") or "stop")
+    if reason in ("error", "abort"):  # it broke off on the server
+        raise ValueError(reason)
     logprobs = (choice.get("logprobs") or {}).get("content")
     token_ids = choice.get("token_ids")
     return Choice(

@@ -16,7 +16,8 @@ from typing import Literal, Protocol
 
 from ekipl_lab.errors import ConfigError, TeacherError, unknown_name
 from ekipl_lab.sources.seeding import draw_actions
-from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
+from ekipl_lab.sources.teachers.text import TextTeacher
+from ekipl_lab.types import Action, GenerationParams, Sample
 
 FaultMode = Literal["wrong_answer", "wrong_chain"]
 FAULT_MODES: tuple[FaultMode, ...] = ("wrong_answer", "wrong_chain")
@@ -33,7 +34,7 @@ class ChainWriter(Protocol):
         ...
 
 
-class OracleTeacher:
+class OracleTeacher(TextTeacher):
     """See the module's docstring. ``styles`` are the styles that the writer knows."""
 
     def __init__(
@@ -57,19 +58,10 @@ class OracleTeacher:
             )
         if styles and style not in (*styles, ANY_STYLE):
             raise unknown_name(f"style of teacher {id!r}", style, (*styles, ANY_STYLE))
-        self._id, self._writer, self._seed = id, writer, seed
+        super().__init__(id)
+        self._writer, self._seed = writer, seed
         self._accuracy, self._fault_mode = accuracy, fault_mode
         self._styles = tuple(styles) if style == ANY_STYLE else (style,)
-
-    @property
-    def id(self) -> str:
-        """The teacher's id, ``Action.source`` of its actions."""
-        return self._id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Any number of images; no log-probabilities."""
-        return Capabilities()
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
@@ -86,4 +78,4 @@ class OracleTeacher:
             raise TeacherError(
                 f"Teacher {self._id!r}: no chain can be written for sample {sample.id} ({error!r})."
             ) from error
-        return Action(text, source=self._id, model_id=f"oracle:{style}:{fault}")
+        return self._action(text, f"oracle:{style}:{fault}")

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ekipl_lab.errors import TeacherError
 from ekipl_lab.sources.seeding import draw_actions
-from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
+from ekipl_lab.sources.teachers.text import TextTeacher
+from ekipl_lab.types import Action, GenerationParams, Sample
 
 AnswerPool = Callable[[Sample], Sequence[str]]
 
@@ -25,21 +26,12 @@ _CALL_VALUES = {
 }
 
 
-class RandomTeacher:
+class RandomTeacher(TextTeacher):
     """See the module's docstring. ``pool(sample)`` gives the answers to draw from, evenly."""
 
     def __init__(self, id: str, *, pool: AnswerPool | None = None, seed: int = 0) -> None:
-        self._id, self._pool, self._seed = id, pool, seed
-
-    @property
-    def id(self) -> str:
-        """The teacher's id, ``Action.source`` of its actions."""
-        return self._id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Any number of images (it looks at none); no log-probabilities."""
-        return Capabilities()
+        super().__init__(id)
+        self._pool, self._seed = pool, seed
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
@@ -50,7 +42,7 @@ class RandomTeacher:
     def _act(self, sample: Sample, rng: random.Random) -> Action:
         answer = self._answer(sample, rng)
         text = f"<think>I guess {answer}.</think><answer>{answer}</answer>"
-        return Action(text, source=self._id, model_id="random")
+        return self._action(text, "random")
 
     def _answer(self, sample: Sample, rng: random.Random) -> str:
         if self._pool is not None:

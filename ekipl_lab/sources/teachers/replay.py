@@ -14,29 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
-from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
+from ekipl_lab.sources.teachers.text import TextTeacher
+from ekipl_lab.types import Action, GenerationParams, Sample
 
 
-class ReplayTeacher:
+class ReplayTeacher(TextTeacher):
     """Repeats the actions of a recording; ``path`` is the file (see the module's docstring)."""
 
     def __init__(self, id: str, path: str | Path) -> None:
-        self._id = id
+        super().__init__(id)
         self._path = Path(path)
         self._actions: dict[str, list[Action]] = {}
         for number, row in enumerate(_read_rows(self._path), start=1):
-            sample_id, action = _action(row, id, f"{self._path}, record {number}")
-            self._actions.setdefault(sample_id, []).append(action)
-
-    @property
-    def id(self) -> str:
-        """The teacher's id, ``Action.source`` of its actions."""
-        return self._id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Any number of images; no log-probabilities."""
-        return Capabilities()
+            _check(row, f"{self._path}, record {number}")
+            action = self._action(
+                row["completion"],
+                str(row.get("model_id") or "replay"),
+                str(row.get("finish_reason") or "stop"),
+            )
+            self._actions.setdefault(row["sample_id"], []).append(action)
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
@@ -55,24 +51,11 @@ class ReplayTeacher:
         return [recorded[(start + index) % len(recorded)] for index in range(num_actions)]
 
 
-class CotTeacher:
+class CotTeacher(TextTeacher):
     """Gives the reasoning chain that the data bring along (``Sample.cot``), one per sample.
 
     A chain without tags is put into think tags and followed by the sample's answer.
     """
-
-    def __init__(self, id: str) -> None:
-        self._id = id
-
-    @property
-    def id(self) -> str:
-        """The teacher's id, ``Action.source`` of its actions."""
-        return self._id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Any number of images; no log-probabilities."""
-        return Capabilities()
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
@@ -90,24 +73,36 @@ class CotTeacher:
         text = sample.cot.strip()
         if "<think>" not in text and "<answer>" not in text:
             text = f"<think>{text}</think><answer>{sample.answer}</answer>"
-        return Action(text, source=self._id, model_id="cot")
+        return self._action(text, "cot")
 
 
 def _read_rows(path: Path) -> Iterable[Mapping[str, Any]]:
     if not path.is_file():
         raise ConfigError(f"Recording {path} does not exist; record it first or mend `path`.")
     if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        return list(pq.read_table(path).to_pylist())
+        return _read_parquet(path)
     if path.suffix == ".jsonl":
         return _read_jsonl(path)
     raise ConfigError(f"Recording {path} must end in .jsonl or .parquet.")
 
 
+def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_table(path).to_pylist())
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no Parquet file that can be read ({error}).") from error
+
+
 def _read_jsonl(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # nothing else ends a line of JSON
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error}).") from error
     rows: list[Mapping[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -120,14 +115,7 @@ def _read_jsonl(path: Path) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _action(row: Mapping[str, Any], teacher: str, where: str) -> tuple[str, Action]:
+def _check(row: Mapping[str, Any], where: str) -> None:
     for name in ("sample_id", "completion"):
         if not isinstance(row.get(name), str) or not row[name]:
             raise DataError(f"{where}: field {name!r} must be a text that is not empty.")
-    action = Action(
-        completion=row["completion"],
-        source=teacher,
-        model_id=str(row.get("model_id") or "replay"),
-        finish_reason=str(row.get("finish_reason") or "stop"),
-    )
-    return row["sample_id"], action

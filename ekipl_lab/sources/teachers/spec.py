@@ -10,7 +10,7 @@ from ekipl_lab.sources.seeding import stable_int
 class TeacherSpecBase(BaseModel):
     """An id, k actions per prompt, a seed (default: made from the id)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     actions: int = Field(default=1, ge=1)
