@@ -91,14 +91,14 @@ def oracle(name: str, accuracy: float, actions: int) -> Any:
 
 def scored(trained: Any) -> Any:
     """The policy that the first run has made, as a teacher that gives its log-probabilities."""
-    from ekipl_lab.sources.teachers.policy_teacher import PolicyTeacher
-
     from ekipl_lab.policies.load import as_policy
     from ekipl_lab.policies.source import PolicySource
+    from ekipl_lab.sources.teachers.local import LocalSpec, LocalTeacher
     from ekipl_lab.training.options import Teacher
 
     source = PolicySource(as_policy(*trained, "trained"), id="scored")
-    return Teacher(PolicyTeacher(source, temperature=1.0, seed=1), 2)
+    spec = LocalSpec(id="scored", path="the first run", temperature=1.0, seed=1)
+    return Teacher(LocalTeacher(source, spec), 2)
 
 
 def run(arm: dict[str, Any], steps: int, policy: Any, trained: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from accelerate.utils import gather_object, is_peft_model
+from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
 
 from ekipl_lab.groups import placement
@@ -215,9 +216,10 @@ class EKIPLTrainer(GRPOTrainer):
         loaded = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
         model.load_state_dict(loaded.state_dict(), strict=True)
 
-    def load_weights(self, folder: Path) -> None:
-        """Take the weights of a checkpoint without training on."""
+    def load_end(self, folder: Path) -> None:
+        """Take weights and history of the last step's checkpoint: nothing is left to train."""
         self._load_from_checkpoint(str(folder))
+        self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
 
     def _rows(self, token_ids: list[list[int]]) -> list[Row]:
         """The policy's completions of this rank as rows of a group."""
