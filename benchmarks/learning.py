@@ -5,8 +5,9 @@
 The toy: flat images, a nano policy with random weights, a reward for one exact text of 10 tokens
 that the policy never writes by itself; an oracle that writes it 80 % of the time (k = 2) and one
 that never does; G = 4, 2 prompts a step, learning rate 1e-2. GRPO alone cannot start. Weights over
-q need a teacher with log-probabilities: the policy that the first run has made. One seed. Curves go
-to results/learning/curves.json, the table into docs/method.md, the figure into docs/images/.
+q need a teacher with log-probabilities: the policy that the first run has made, alone. One seed.
+Curves go to results/learning/curves.json, the table into docs/method.md, the figure into
+docs/images/.
 A second start runs only what is missing.
 """
 
@@ -113,7 +114,7 @@ def run(arm: dict[str, Any], steps: int, policy: Any, trained: Any) -> dict[str,
     rate, who = settings.pop("learning_rate", 1e-2), settings.pop("teachers", "oracles")
     teachers = {
         "oracles": lambda: [oracle("oracle", 0.8, 2), oracle("weak", 0.0, 1)],
-        "scored": lambda: [scored(trained), oracle("weak", 0.0, 1)],
+        "scored": lambda: [scored(trained)],
         "none": list,
     }[who]()
     model, processor = policy
