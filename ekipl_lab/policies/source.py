@@ -12,6 +12,7 @@ from typing import Any
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.policies.generation import Draws, generate
 from ekipl_lab.policies.load import Policy
+from ekipl_lab.policies.room import check_fits, context_length
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.types import POLICY, Action, Capabilities, GenerationParams, Sample, Usage
 
@@ -103,7 +104,7 @@ class PolicySource:
 
         ``logprobs`` are those of the distribution that was sampled (temperature, top-k, top-p and
         suppressed tokens applied); at temperature 0, those at temperature 1. Raises TeacherError
-        that names the sample if its prompt cannot be encoded.
+        that names the sample if its prompt cannot be encoded, DataError if it does not fit.
         """
         if num_actions < 1:
             raise ConfigError(f"num_actions must be at least 1, not {num_actions}.")
@@ -125,6 +126,10 @@ class PolicySource:
             raise TeacherError(
                 f"Source {self._id!r} cannot encode the prompt of sample(s) {names}: {error}"
             ) from error
+        prompt_lengths = inputs["attention_mask"].sum(-1).tolist()
+        context = context_length(policy.model)
+        for sample, length in zip(samples, prompt_lengths, strict=True):
+            check_fits(sample, length, params.max_new_tokens, context)
         was_training = policy.model.training
         policy.model.eval()
         try:
@@ -140,7 +145,6 @@ class PolicySource:
             )
         finally:
             policy.model.train(was_training)
-        prompt_lengths = inputs["attention_mask"].sum(-1).tolist()
         actions = self._actions(draws, [n for n in prompt_lengths for _ in range(num_actions)])
         return [actions[i : i + num_actions] for i in range(0, len(actions), num_actions)]
 

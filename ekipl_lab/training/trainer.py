@@ -36,6 +36,7 @@ from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
 
 from ekipl_lab.policies.load import Policy, as_policy
+from ekipl_lab.policies.room import check_prompts_fit, context_length
 from ekipl_lab.policies.source import eos_token_ids, suppressed_token_ids
 from ekipl_lab.training.ahead import Ahead
 from ekipl_lab.training.combinations import RATIO_LOSSES
@@ -158,6 +159,7 @@ class EKIPLTrainer(GRPOTrainer):
         **trainer_arguments: Any,
     ) -> None:
         policy = as_policy(model, processing_class)
+        check_prompts_fit(policy, samples, args.max_completion_length or 0, room_of(model, args))
         args.generation_kwargs = generation_kwargs(args, suppressed_token_ids(policy))
         super().__init__(
             model=model,
@@ -261,6 +263,12 @@ class EKIPLTrainer(GRPOTrainer):
         """Take weights and history of the last step's checkpoint: nothing is left to train."""
         self._load_from_checkpoint(str(folder))
         self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+
+
+def room_of(model: Any, args: GRPOConfig) -> int | None:
+    """Tokens that prompt and completion may have together; None if nobody says."""
+    engine = args.vllm_max_model_length if args.use_vllm else None
+    return min((n for n in (context_length(model), engine) if n is not None), default=None)
 
 
 def generation_kwargs(args: GRPOConfig, suppressed: Sequence[int]) -> dict[str, Any]:
