@@ -270,7 +270,7 @@ def main() -> None:
             results[part] = growth(max(5, steps // 2))
         else:
             measured = {
-                name: compare(size, steps) if part == "speed" else memory_ratio(name, 3, 3)
+                name: compare(size, steps) if part == "speed" else memory_ratio(name, 2, 1)
                 for name, size in sizes.items()
             }
             results[part] = results.get(part, {}) | measured
