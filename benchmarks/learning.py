@@ -5,8 +5,9 @@
 The toy: flat images, a nano policy with random weights, a reward for one exact text of 10 tokens
 that the policy never writes by itself; an oracle that writes it 80 % of the time (k = 2) and one
 that never does; G = 4, 2 prompts a step, learning rate 1e-2. GRPO alone cannot start. Weights over
-q need a teacher with log-probabilities: the policy that the first run has made. One seed. Curves go
-to results/learning/curves.json, the table into docs/method.md, the figure into docs/images/.
+q need a teacher with log-probabilities: the policy that the first run has made, alone. One seed.
+Curves go to results/learning/curves.json, the table into docs/method.md, the figure into
+docs/images/.
 A second start runs only what is missing.
 """
 
@@ -54,6 +55,22 @@ ARMS: dict[str, dict[str, Any]] = {
     "gate on_failure": {**KEEP, "gates": {"*": {"*": "on_failure"}}},
 }  # fmt: skip
 
+FIRST = "policy_ratio, top_g(keep_failures=1)"
+#: Panel of the figure -> the options in it.
+PANELS = {
+    "Controls": [FIRST, "learning rate 0", "GRPO (no teacher)"],
+    "Selection": [FIRST, "top_g", "max_variance", "quota", "on_failure"],
+    "Weight of teacher tokens": [FIRST, "shaped", "mixture_ratio"],
+    "Weights over q, a teacher with log-probabilities": [
+        "policy_ratio, scored teacher", "proposal_ratio", "proposal_ratio_sequence", "decoupled",
+    ],
+    "Baseline and spread": [FIRST, "baseline pool", "baseline policy", "scale_rewards none"],
+    "SFT, schedule, gate": [
+        "sft chord_mu", "sft chord_phi", "sft on_failure", "teacher_share 1 to 0",
+        "gate on_failure",
+    ],
+}  # fmt: skip
+
 
 def samples() -> list[Any]:
     """Eight flat pictures."""
@@ -91,14 +108,14 @@ def oracle(name: str, accuracy: float, actions: int) -> Any:
 
 def scored(trained: Any) -> Any:
     """The policy that the first run has made, as a teacher that gives its log-probabilities."""
-    from ekipl_lab.sources.teachers.policy_teacher import PolicyTeacher
-
     from ekipl_lab.policies.load import as_policy
     from ekipl_lab.policies.source import PolicySource
+    from ekipl_lab.sources.teachers.local import LocalSpec, LocalTeacher
     from ekipl_lab.training.options import Teacher
 
     source = PolicySource(as_policy(*trained, "trained"), id="scored")
-    return Teacher(PolicyTeacher(source, temperature=1.0, seed=1), 2)
+    spec = LocalSpec(id="scored", path="the first run", temperature=1.0, seed=1)
+    return Teacher(LocalTeacher(source, spec), 2)
 
 
 def run(arm: dict[str, Any], steps: int, policy: Any, trained: Any) -> dict[str, Any]:
@@ -113,7 +130,7 @@ def run(arm: dict[str, Any], steps: int, policy: Any, trained: Any) -> dict[str,
     rate, who = settings.pop("learning_rate", 1e-2), settings.pop("teachers", "oracles")
     teachers = {
         "oracles": lambda: [oracle("oracle", 0.8, 2), oracle("weak", 0.0, 1)],
-        "scored": lambda: [scored(trained), oracle("weak", 0.0, 1)],
+        "scored": lambda: [scored(trained)],
         "none": list,
     }[who]()
     model, processor = policy
@@ -163,18 +180,41 @@ def table(curves: dict[str, Any]) -> str:
 
 
 def draw(curves: dict[str, Any]) -> None:
-    """One line per option; needs a browser."""
+    """One line per option, a panel per idea; needs a browser."""
+    from plotly.subplots import make_subplots
+
     from ekipl_lab.plots import Point, learning_curves, smooth, write_image
 
-    lines = {
-        name: smooth([Point(i + 1, y) for i, y in enumerate(found["accuracy"])], 5)[4::5]
-        for name, found in curves.items()
-    }
-    figure = learning_curves(
-        lines, title="Own accuracy in the toy, by option", y_title="right, mean of 5 steps"
+    figure = make_subplots(
+        rows=3, cols=2, subplot_titles=list(PANELS), vertical_spacing=0.09, horizontal_spacing=0.07
     )
-    figure.update_layout(height=760, margin={"b": 300})
-    write_image(figure, FIGURE, width=900, scale=1)
+    for number, names in enumerate(PANELS.values()):
+        lines = {}
+        for name in (n for n in names if n in curves):
+            accuracy = curves[name]["accuracy"]
+            shown = name if learned_at(accuracy) else f"{name} (never)"
+            points = [Point(i + 1, y) for i, y in enumerate(accuracy)]
+            lines[shown] = smooth(points, 5)[4::5]
+        panel, key = learning_curves(lines, title="", y_title=""), f"legend{number + 1}"
+        for trace in panel.data:
+            trace.legend = key
+            figure.add_trace(trace, row=number // 2 + 1, col=number % 2 + 1)
+        axis = "" if number == 0 else str(number + 1)
+        place = {
+            "x": figure.layout[f"xaxis{axis}"].domain[0], "xanchor": "left",
+            "y": figure.layout[f"yaxis{axis}"].domain[1], "yanchor": "top",
+        }  # fmt: skip
+        figure.update_layout({key: {**place, "font": {"size": 11}}})
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]  # above them is room for the panel's names
+    figure.update_yaxes(range=[-0.03, 1.75], tickvals=ticks, gridcolor="#e8e8e8")
+    figure.update_xaxes(gridcolor="#e8e8e8")
+    figure.update_xaxes(title="optimiser steps", row=3)
+    figure.update_yaxes(title="own accuracy", col=1)
+    figure.update_layout(
+        height=1300, template="plotly_white", margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        font={"size": 12, "family": "system-ui, sans-serif"},
+    )  # fmt: skip
+    write_image(figure, FIGURE, width=1000, scale=1)
 
 
 def main() -> int:

@@ -130,6 +130,22 @@ def test_queries_by_step_sample_source_and_page(tmp_path: Path) -> None:
         load_groups(tmp_path, 77)
 
 
+def test_steps_are_listed_from_footers_and_without_them(tmp_path: Path) -> None:
+    """Steps with gaps, in small, merged and cut parts, and in one that does not name its steps."""
+    with GroupRecordWriter(tmp_path, compact_every=3) as writer:
+        for step in (2, 5, 9, 10):
+            writer.write(step, [make_group()])
+        assert list_steps(tmp_path) == [2, 5, 9, 10]
+        writer.discard_after(7)
+        assert list_steps(tmp_path) == [2, 5]
+    (path,) = tmp_path.glob("*.parquet")
+    assert pq.read_metadata(path).metadata[b"ekipl.steps"] == b"2,5"
+    table = read_groups(tmp_path).replace_schema_metadata(SCHEMA.metadata)
+    pq.write_table(table, path)
+    assert b"ekipl.steps" not in pq.read_metadata(path).metadata
+    assert list_steps(tmp_path) == [2, 5]
+
+
 def test_sums_per_source(tmp_path: Path) -> None:
     with GroupRecordWriter(tmp_path) as writer:
         writer.write(5, [make_group(), make_group()])

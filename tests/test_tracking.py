@@ -84,7 +84,13 @@ def test_an_artifact_name_stays_inside_the_run(home: Path) -> None:
         tracking.run_artifact(run.run_id, "nothing.txt")
 
 
-def test_checkpoints_are_found_by_step_and_by_metric(home: Path, tmp_path: Path) -> None:
+def _killed(*_: object) -> None:
+    raise InterruptedError
+
+
+def test_checkpoints_are_found_by_step_and_by_metric(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "policy"
     folder.mkdir()
     with tracking.open_run("demo", "checkpoints") as run:
@@ -110,6 +116,15 @@ def test_checkpoints_are_found_by_step_and_by_metric(home: Path, tmp_path: Path)
     replaced = tracking.list_checkpoints(run.run_id, order_by="eval/accuracy")
     assert [c.step for c in replaced] == [20, 30, 10] and replaced[0].id != best[0].id
     assert len(tracking.client().get_metric_history(run.run_id, "eval/accuracy")) == 3
+    with tracking.open_run("demo", "checkpoints", run_id=run.run_id) as again:
+        with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+            patch.setattr(type(again._client), "finalize_logged_model", _killed)
+            again.log_checkpoint(folder, 20, {"eval/accuracy": 0.75})
+        assert [c.step for c in tracking.list_checkpoints(run.run_id)] == [10, 30]
+        again.log_checkpoint(folder, 20, {"eval/accuracy": 0.75})
+    assert [c.step for c in tracking.list_checkpoints(run.run_id)] == [10, 20, 30]
+    everything = tracking.client().search_logged_models([again.experiment_id], max_results=100)
+    assert len(everything) == 3, "what was killed half-way is gone"
     (folder / "weights").unlink()
     folder.rmdir()
     with pytest.raises(DataError, match="by reference"):

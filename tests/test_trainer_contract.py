@@ -1,6 +1,7 @@
 """What the trainer promises: TRL's bits where no teacher takes part, and the groups it records."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from ekipl_lab.prompts import build_messages
 from ekipl_lab.records import GroupRecordWriter, load_groups
 from ekipl_lab.sources.teachers.local import LocalSpec, LocalTeacher
 from ekipl_lab.training.options import Teacher
-from ekipl_lab.types import Action, Capabilities
+from ekipl_lab.types import Action, Capabilities, RewardBreakdown
 
 
 class Plays:
@@ -100,6 +101,34 @@ def test_the_same_with_a_reference_model(tmp_path):
     same_bits(ours, theirs)
     assert toys.history(ours, "kl") == toys.history(theirs, "kl")
     assert toys.history(ours, "kl")["kl"][-1] > 0
+
+
+def test_unscorable_actions_are_not_zero_in_training_either(tmp_path):
+    """A third of the policy's actions has no reward: no advantage, and no part in any mean."""
+
+    def scorer(sample, action):
+        if len(action.completion) % 3 == 0:
+            return RewardBreakdown({"accuracy": None}, {"accuracy": 1.0}, None)
+        return toys.even_scorer(sample, action)
+
+    theirs = toys.grpo_trainer(toys.config(tmp_path / "trl"), scorer=scorer)
+    theirs.train()
+    seen = []
+    ours = toys.ekipl_trainer(
+        toys.config(tmp_path / "ours"), scorer=scorer,
+        records=SimpleNamespace(write=lambda step, groups: seen.extend(groups)),
+    )  # fmt: skip
+    ours.train()
+    same_bits(ours, theirs)
+    mixed = 0
+    for group in seen:
+        totals = [reward.total for reward in group.rewards]
+        for total, advantage in zip(totals, group.advantages, strict=True):
+            assert advantage == 0 or total is not None
+        scored = [total for total in totals if total is not None]
+        mixed += len(set(scored)) > 1 and len(scored) < len(totals)
+        assert sum(group.advantages) == pytest.approx(0.0, abs=1e-5)
+    assert mixed > 0, "no group had both: the test shows nothing"
 
 
 def test_a_teacher_that_is_kept_changes_the_weights(tmp_path):

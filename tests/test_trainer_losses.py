@@ -210,9 +210,7 @@ def test_the_sft_term_has_its_gradient_in_every_ratio_loss(tmp_path, loss, kind,
     batch = Batch(tmp_path, loss, moved, sft=mixing, baseline="policy")
     logp = batch.logps()
     old = batch.inputs["old_per_token_logps"] if moved else logp.detach()
-    rows = batch.trainer._local_rows(batch.trainer._round, 8)
-    given = [dict(zip(g.kept, g.advantages, strict=True))[chosen] for g, _, chosen in rows]
-    in_grpo = torch.tensor(given)[:, None]
+    in_grpo = torch.tensor(batch.trainer._placed.advantages)[:, None]
     if kind != "reinforced":
         in_grpo = in_grpo * ~batch.teacher[:, None]
     rest, theirs = (0.0, mu) if kind == "on_failure" else (1 - mu, mu)

@@ -5,16 +5,18 @@ import random
 
 import numpy as np
 import pytest
+import test_group_doctor as faults
 import torch
 import trainer_toys as toys
 
 from ekipl_lab.errors import DataError, TeacherError
+from ekipl_lab.group_doctor import CAUSES, cause_of, examine, zero_spread_cause
 from ekipl_lab.groups import build_group
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
-from ekipl_lab.training.diagnostics import GroupCosts, round_metrics, zero_spread_cause
+from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
 from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
 from ekipl_lab.training.pooling import Given, Pool, Pooling, Round, Row
 from ekipl_lab.training.random_state import preserved
@@ -170,20 +172,23 @@ def test_round_metrics_by_hand():
     )  # fmt: skip
 
 
-def test_causes_of_zero_spread():
-    cut = policy_said(5, "length")
-    pairs = {
-        None: ([policy_said(), policy_said()], [scored(1), scored(0)]),
-        "starved": ([policy_said(), policy_said(), said("a")], [scored(1), scored(0), scored(1)]),
-        "all_right": ([policy_said(), policy_said()], [scored(1), scored(1)]),
-        "truncated": ([cut, cut], [scored(0, 0), scored(0, 0)]),
-        "unparseable": ([policy_said()] * 2, [scored(0, answer=None), scored(0, answer=None)]),
-        "format_only": ([policy_said()] * 2, [scored(0), scored(0)]),
-        "all_wrong": ([policy_said()] * 2, [scored(0, 0.0), scored(0, 0.0)]),
-        "other": ([policy_said()] * 2, [scored(1, 0.0), scored(0.0, 2.0)]),
-    }
-    for cause, (actions, rewards) in pairs.items():
-        assert zero_spread_cause(grouped(actions, rewards)) == cause
+def test_causes_of_zero_spread_are_the_doctors():
+    """One group of each fault, one that teaches, and one that teaches without spread."""
+    teaches = faults.group(faults.RIGHT, *[faults.WRONG] * 3)
+    # Three right of four and one right teacher: kept 1.5 each, against the policy's mean 1.25.
+    pairs = [*[faults.RIGHT] * 3, faults.WRONG, faults.TEACHER]
+    no_spread = faults.group(*pairs, baseline="policy")
+    groups = (*(make() for make in faults.MADE.values()), teaches, no_spread)
+    pools = [Pool(0, g.candidates, g.rewards, ((1,),) * len(g.candidates)) for g in groups]
+    metrics = round_metrics(Round(groups, tuple(pools), {}), ["t"])
+    shares = {name: metrics[f"groups/zero_{name}"] for name in CAUSES}
+    assert shares == {name: (2 if name == "starved" else 1) / 10 for name in CAUSES}
+    assert metrics["groups/zero_spread_after"] == pytest.approx(sum(shares.values()))
+    # Before selection: all but the starved, the teaching and the last group have none.
+    assert metrics["groups/zero_spread_before"] == 7 / 10
+    assert [zero_spread_cause(g) for g in (teaches, no_spread)] == [None, "starved"]
+    assert [cause_of(g) for g in (teaches, no_spread)] == [None, None]
+    assert examine(groups).mute == len(faults.MADE)
 
 
 class Fixed:

@@ -129,6 +129,27 @@ def test_killed_terminated_and_killed_again_and_continued(store):
     assert_same_run(result, whole)
 
 
+@pytest.mark.parametrize("step", [4, 8])
+def test_stopped_between_measuring_and_registering(store, monkeypatch, step):
+    """The policy of the step is registered by the next start, at the last step too."""
+    folder, whole = store
+    original = tracking.RunLog.log_checkpoint
+
+    def dies(log, path, at, metrics):
+        if at == step:
+            raise InterruptedError
+        return original(log, path, at, metrics)
+
+    name = f"unregistered-{step}"
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(tracking.RunLog, "log_checkpoint", dies)
+        train(config(folder, name))
+    result = train(config(folder, name))
+    assert_same_run(result, whole)
+    page = tracking.run_artifact(result.run_id, "figures/sources.html")
+    assert "Kept actions by source" in page.read_text(encoding="utf-8")
+
+
 def tracked(folder):
     return resume.complete_checkpoints(folder / "work" / "killed" / "checkpoints")
 

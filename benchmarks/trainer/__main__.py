@@ -8,7 +8,7 @@ train on the same number of kept tokens. Steps are interleaved: one of each, aga
 that what else the machine does falls on both alike. Ratios are of CPU seconds of pairs of
 neighbouring steps: median with quartiles, and the ratio of the fastest steps. ``own_share`` is the
 part of a step in which teachers are asked and candidates scored. Memory is the peak of a fresh
-process that trains one of the two.
+process that trains one of the two. ``--only memory`` measures that alone, in some minutes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import multiprocessing
 import os
-import resource
 import statistics
 import threading
 import time
@@ -32,6 +30,7 @@ from PIL import Image
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from benchmarks.trainer.peak import memory_ratio
 from ekipl_lab.policies import as_policy, build_tiny_policy, suppressed_token_ids
 from ekipl_lab.training.dataset import prompt_dataset
 from ekipl_lab.training.options import EKIPLOptions, Teacher
@@ -60,6 +59,10 @@ GROWTH = {
     "M=1": {"teachers": 1}, "M=4": {"teachers": 4}, "k=4": {"actions": 4},
     "G=4": {"group": 4}, "G=16": {"group": 16},
 }  # fmt: skip
+
+
+#: What is measured, in this order.
+PARTS = ("speed", "growth", "memory")
 
 
 class Recorded:
@@ -244,57 +247,44 @@ def growth(steps: int) -> dict[str, float]:
     return {name: value / medians["base"] for name, value in medians.items()}
 
 
-def peak(kind: str, size: Size, steps: int, answer: Any) -> None:
-    """The most memory (bytes) of a process that trains one of the two and nothing else."""
-    build(kind, size, steps).train()
-    answer.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
-def memory_ratio(size: Size, steps: int) -> dict[str, float]:
-    """Peaks of both, each in a fresh process; the libraries' own share is in both."""
-    peaks: dict[str, float] = {}
-    context = multiprocessing.get_context("spawn")
-    for kind in ("ekipl", "grpo"):
-        answer = context.Queue()
-        process = context.Process(target=peak, args=(kind, size, steps, answer))
-        process.start()
-        peaks[kind] = float(answer.get(timeout=600))
-        process.join()
-    return {f"peak_bytes_{k}": v for k, v in peaks.items()} | {
-        "ratio": peaks["ekipl"] / peaks["grpo"]
-    }
-
-
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("results/trainer_speed.json"))
     parser.add_argument("--steps", type=int, default=14)
     parser.add_argument("--quick", action="store_true", help="the small size, a few steps")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="the rest is kept")
     args = parser.parse_args()
     torch.set_num_threads(1)
     steps = 5 if args.quick else args.steps
     sizes = {"small": SIZES["small"]} if args.quick else SIZES
-    load = os.getloadavg()[0]
-    results: dict[str, Any] = {"sizes": {n: dataclasses.asdict(s) for n, s in SIZES.items()}}
-    results["speed"] = {}
-    for name, size in sizes.items():
-        results["speed"][name] = compare(size, steps)
-        write(args.out, results, load)
-    if not args.quick:
-        results["growth"] = growth(max(5, steps // 2))
-        write(args.out, results, load)
-        results["memory"] = memory_ratio(SIZES["large"], 2)
-    write(args.out, results, load)
+    results: dict[str, Any] = {}
+    if args.out.is_file() and set(args.only) < set(PARTS):
+        results = json.loads(args.out.read_text(encoding="utf-8"))
+    results["sizes"] = {n: dataclasses.asdict(s) for n, s in SIZES.items()}
+    for part in PARTS:
+        if part not in args.only or (part == "growth" and args.quick):
+            continue
+        load = os.getloadavg()[0]
+        if part == "growth":
+            results[part] = growth(max(5, steps // 2))
+        else:
+            measured = {
+                name: compare(size, steps) if part == "speed" else memory_ratio(name, 2, 1)
+                for name, size in sizes.items()
+            }
+            results[part] = results.get(part, {}) | measured
+        write(args.out, results, part, load)
     print(json.dumps(results, indent=1))
 
 
-def write(path: Path, results: dict[str, Any], load: float) -> None:
-    """What is measured so far, with the state of the machine."""
-    results["machine"] = {
+def write(path: Path, results: dict[str, Any], part: str, load: float) -> None:
+    """What is measured so far, with the state of the machine for each part."""
+    machine = {
         "cores": os.cpu_count(), "threads": 1, "torch": torch.__version__,
         "load_before_and_after": [load, os.getloadavg()[0]],
     }  # fmt: skip
+    results["machine"] = results.get("machine", {}) | {part: machine}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -1,17 +1,11 @@
 """Why groups taught nothing, in words, and which setting to try.
 
-``examine`` the diagnosis; ``advice`` the sentence and the settings for each.
+``causes`` why a group taught nothing; ``examine`` the diagnosis of a window of groups; ``advice``
+the sentence and the settings for each.
 """
 
-from ekipl_lab.group_doctor.examine import (
-    CAUSES,
-    TEACHER_CAUSES,
-    Examination,
-    Finding,
-    Group,
-    cause_of,
-    examine,
-)
+from ekipl_lab.group_doctor.causes import CAUSES, Group, cause_of, zero_spread_cause
+from ekipl_lab.group_doctor.examine import TEACHER_CAUSES, Examination, Finding, examine
 
 __all__ = [
     "CAUSES",
@@ -21,4 +15,5 @@ __all__ = [
     "Group",
     "cause_of",
     "examine",
+    "zero_spread_cause",
 ]

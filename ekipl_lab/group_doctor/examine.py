@@ -3,9 +3,8 @@
     examination = examine(groups, metrics)      # groups of a window of steps, as built or recorded
     print(examination.text())
 
-A group teaches nothing when its kept rewards are all equal and its advantages are 0. Each such
-*mute* group has one cause, looked for in the order of `CAUSES`; a teacher's own trouble is told
-beside it (`TEACHER_CAUSES`). Pure: works while training runs and afterwards, on
+Each group that taught nothing has one cause (`causes`); a teacher's own trouble is told beside it
+(`TEACHER_CAUSES`). Pure: works while training runs and afterwards, on
 ``ekipl_lab.records.load_groups`` as well as on fresh groups.
 """
 
@@ -15,24 +14,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.group_doctor.advice import Advice, advise
+from ekipl_lab.group_doctor.causes import CAUSES, Group, cause_of, policy_rows
 from ekipl_lab.groups import reward_totals
-from ekipl_lab.types import POLICY, Action, RewardBreakdown
+from ekipl_lab.types import POLICY
 
-#: Why a group is mute, in the order looked for.
-CAUSES = {
-    "unscorable": "fewer than two of the kept actions could be scored",
-    "starved": "the candidates differed, but selection kept only actions of equal reward",
-    "all_right": "the policy got every action right",
-    "truncated": "the policy's actions were wrong, and most of them were cut off",
-    "unparseable": "the policy's actions were wrong, and from most no answer could be read",
-    "format_only": "the policy's actions earned their form and nothing else: every answer wrong",
-    "all_wrong": "the policy got every action wrong",
-    "equal": "the kept actions earned the same although some are right and some wrong",
-}
 #: What keeps a teacher from helping; counted over the groups in which no policy action succeeded,
 #: refusals over all actions it gave.
 TEACHER_CAUSES = {
@@ -42,37 +30,6 @@ TEACHER_CAUSES = {
 }
 #: Above this share of refused actions a teacher is reported.
 REFUSED_SHARE = 0.2
-#: Below this, an advantage is the rounding of a mean of equal rewards, not a signal.
-NO_ADVANTAGE = 1e-2
-
-
-class Group(Protocol):
-    """What the doctor looks at: ``ActionGroup`` and ``RecordedGroup`` both have it."""
-
-    @property
-    def candidates(self) -> tuple[Action, ...]:
-        """(N,) policy first, then teachers."""
-        ...
-
-    @property
-    def rewards(self) -> tuple[RewardBreakdown, ...]:
-        """(N,)."""
-        ...
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """(G,) indices."""
-        ...
-
-    @property
-    def advantages(self) -> tuple[float, ...]:
-        """(G,)."""
-        ...
-
-    @property
-    def rule(self) -> str:
-        """Name of the selection rule."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,35 +97,6 @@ def examine(groups: Sequence[Group], metrics: Iterable[Mapping[str, float]] = ()
     return Examination(len(groups), len(mute), (*findings, *_teachers(groups), *_refusals(metrics)))
 
 
-def cause_of(group: Group) -> str | None:
-    """Why a group taught nothing (a key of `CAUSES`); None where it taught something."""
-    totals = reward_totals(group.rewards)
-    kept = [totals[i] for i in group.kept]
-    if _differ(kept) or any(abs(a) >= NO_ADVANTAGE for a in group.advantages):
-        return None
-    if sum(not math.isnan(total) for total in kept) < 2:
-        return "unscorable"
-    own = _policy_rows(group)
-    if _differ([totals[i] for i in own]) or (set(group.kept) - set(own) and _differ(totals)):
-        return "starved"
-    return _own_cause([group.candidates[i] for i in own], [group.rewards[i] for i in own])
-
-
-def _own_cause(actions: Sequence[Action], rewards: Sequence[RewardBreakdown]) -> str:
-    """The policy's own actions all earned the same; why?"""
-    if all(reward.success for reward in rewards):
-        return "all_right"
-    if any(reward.success for reward in rewards):
-        return "equal"
-    half = len(actions) / 2
-    if sum(action.finish_reason == "length" for action in actions) >= half:
-        return "truncated"
-    if sum(reward.extracted_answer is None for reward in rewards) >= half:
-        return "unparseable"
-    scored = [total for total in reward_totals(rewards) if not math.isnan(total)]
-    return "format_only" if scored and min(scored) > 0 else "all_wrong"
-
-
 def _finding(cause: str, count: int, groups: int, mute: Sequence[Group]) -> Finding:
     words = f"{count} of {groups} groups ({count / groups:.0%}): {CAUSES[cause]}."
     found = advise(cause, rule=mute[0].rule, teachers=_teacher_ids(mute), longest=_longest(mute))
@@ -177,7 +105,7 @@ def _finding(cause: str, count: int, groups: int, mute: Sequence[Group]) -> Find
 
 def _teachers(groups: Sequence[Group]) -> list[Finding]:
     """Teachers that could not help the groups in which no policy action succeeded."""
-    failed = [g for g in groups if not any(g.rewards[i].success for i in _policy_rows(g))]
+    failed = [g for g in groups if not any(g.rewards[i].success for i in policy_rows(g))]
     findings = []
     for teacher in _teacher_ids(failed):
         asked = [g for g in failed if any(a.source == teacher for a in g.candidates)]
@@ -221,10 +149,6 @@ def _about(teacher: str, cause: str, count: int, out_of: int, words: str, found:
     return Finding(cause, count, out_of, text, found.text, found.settings, teacher)
 
 
-def _policy_rows(group: Group) -> list[int]:
-    return [i for i, action in enumerate(group.candidates) if action.source == POLICY]
-
-
 def _teacher_ids(groups: Iterable[Group]) -> tuple[str, ...]:
     sources = (action.source for group in groups for action in group.candidates)
     return tuple(dict.fromkeys(source for source in sources if source != POLICY))
@@ -244,7 +168,3 @@ def _longest(groups: Iterable[Group]) -> int:
     actions = (action for group in groups for action in group.candidates)
     cut = [a for a in actions if a.finish_reason == "length"]
     return max((len(a.token_ids) for a in cut if a.token_ids), default=0)
-
-
-def _differ(totals: Sequence[float]) -> bool:
-    return len({total for total in totals if not math.isnan(total)}) > 1

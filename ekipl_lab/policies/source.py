@@ -12,6 +12,7 @@ from typing import Any
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.policies.generation import Draws, generate
 from ekipl_lab.policies.load import Policy
+from ekipl_lab.policies.room import check_fits, context_length
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.types import (
     POLICY,
@@ -111,7 +112,7 @@ class PolicySource:
 
         ``logprobs`` are those of the distribution that was sampled (temperature, top-k, top-p and
         suppressed tokens applied); at temperature 0, those at temperature 1. Raises TeacherError
-        that names the sample if its prompt cannot be encoded.
+        that names the sample if its prompt cannot be encoded, DataError if it does not fit.
         """
         return self._propose(samples, num_actions, params, None)
 
@@ -159,6 +160,9 @@ class PolicySource:
                 f"Source {self._id!r} cannot encode the prompt of sample(s) {names}: {error}"
             ) from error
         prompt_lengths = inputs["attention_mask"].sum(-1).tolist()
+        context = context_length(policy.model)
+        for sample, length in zip(samples, prompt_lengths, strict=True):
+            check_fits(sample, length, params.max_new_tokens, context)
 
         def on_prompt(index: int, draws: Draws) -> None:
             if on_sample is not None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.records.parts import Part, list_parts, read_steps
+from ekipl_lab.records.parts import Part, list_parts, read_steps, steps_of
 from ekipl_lab.records.schema import SCHEMA, RecordedGroup, from_rows
 
+_T = TypeVar("_T")
 #: Attempts at a consistent view while a writer merges parts under the reader.
 _ATTEMPTS = 10
 
 
 def list_steps(folder: str | Path) -> list[int]:
     """Steps that have records, rising; empty for a folder without any."""
-    table = _read(Path(folder), None, ["step"], {})
-    return sorted(pc.unique(table["step"]).to_pylist())
+    found = _consistently(Path(folder), lambda parts: [steps_of(part) for part in parts])
+    return sorted({step for steps in found for step in steps})
 
 
 def read_groups(
@@ -38,7 +40,6 @@ def read_groups(
     that can hold them are read. ``offset`` and ``limit`` cut a page of rows. An empty folder gives
     an empty table. Raises DataError for an unknown column or a broken file.
     """
-    wanted = [steps] if isinstance(steps, int) else (None if steps is None else list(steps))
     names = list(SCHEMA.names if columns is None else columns)
     unknown = sorted(set(names) - set(SCHEMA.names))
     if unknown:
@@ -46,7 +47,8 @@ def read_groups(
     given = {"sample_id": sample_id, "source": source}
     filters = {name: value for name, value in given.items() if value is not None}
     needed = [name for name in SCHEMA.names if name in {"step", *names, *filters}]
-    return _read(Path(folder), wanted, needed, filters).slice(offset, limit).select(names)
+    page = _read(Path(folder), _wanted(steps), needed, filters).slice(offset, limit)
+    return page.select(names).combine_chunks()
 
 
 def load_groups(
@@ -73,7 +75,7 @@ def sum_by_source(
     ``mean_total`` is over the candidates that could be scored; None if there are none.
     """
     names = ["step", "source", "kept", "success", "total", "advantage"]
-    table = read_groups(folder, steps=steps, columns=names)
+    table = _read(Path(folder), _wanted(steps), names, {})
     table = table.append_column("size", pc.abs(table["advantage"]))
     sums = table.group_by(["step", "source"], use_threads=False).aggregate(
         [
@@ -89,21 +91,35 @@ def sum_by_source(
     return sorted(rows, key=lambda row: (row["step"], row["source"]))
 
 
+def _wanted(steps: Sequence[int] | int | None) -> list[int] | None:
+    if steps is None:
+        return None
+    return [steps] if isinstance(steps, int) else list(steps)
+
+
 def _read(
     folder: Path, steps: list[int] | None, columns: list[str], filters: dict[str, str]
 ) -> pa.Table:
-    """One consistent view: read again if parts were merged or dropped meanwhile."""
     empty = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
+    tables = _consistently(
+        folder,
+        lambda parts: [
+            _read_part(part, steps, columns, filters) for part in parts if _holds(part, steps)
+        ],
+    )
+    return pa.concat_tables([empty, *tables])
+
+
+def _consistently(folder: Path, look: Callable[[list[Part]], list[_T]]) -> list[_T]:
+    """What ``look`` finds in the parts; it looks again if they were merged or dropped meanwhile."""
     for _ in range(_ATTEMPTS):
         parts = list_parts(folder)[0]
         try:
-            tables = [
-                _read_part(part, steps, columns, filters) for part in parts if _holds(part, steps)
-            ]
+            found = look(parts)
         except FileNotFoundError:
             continue
         if list_parts(folder)[0][: len(parts)] == parts:
-            return pa.concat_tables([empty, *tables]).combine_chunks()
+            return found
     raise DataError(f"The records in {folder} changed while they were read; try again.")
 
 
@@ -114,7 +130,10 @@ def _holds(part: Part, steps: list[int] | None) -> bool:
 def _read_part(
     part: Part, steps: list[int] | None, columns: list[str], filters: dict[str, str]
 ) -> pa.Table:
-    first, last = (min(steps), max(steps)) if steps else (part.first_step, part.last_step)
+    first, last = part.first_step, part.last_step
+    if steps is not None:
+        inside = [step for step in steps if first <= step <= last]
+        first, last = min(inside), max(inside)
     if filters and set(columns) > {"step", *filters}:  # a narrow look first: most parts lack it
         narrow = _read_part(part, steps, ["step", *filters], filters)
         if narrow.num_rows == 0:

@@ -64,9 +64,9 @@ def register(
     """
     if not folder.is_dir():
         raise DataError(f"Checkpoint folder {folder} does not exist.")
-    for old in list_checkpoints(log.run_id) if log.resumed else []:
-        if old.step == step:
-            retrying(client.delete_logged_model, old.id)
+    for old in _logged_models(client, log.run_id) if log.resumed else []:  # half-made ones too
+        if _checkpoint(old).step == step:
+            retrying(client.delete_logged_model, old.model_id)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     copied = size <= COPY_LIMIT if copy is None else copy
     model = retrying(
@@ -89,14 +89,7 @@ def register(
 
 def list_checkpoints(run_id: str, order_by: str | None = None) -> list[Checkpoint]:
     """Checkpoints of a run, by step; with ``order_by`` (a metric's name) the best first."""
-    client = open_client()
-    experiment = client.get_run(run_id).info.experiment_id
-    found = retrying(
-        client.search_logged_models,
-        [experiment],
-        filter_string=f"source_run_id = '{_plain(run_id)}'",
-        max_results=1000,
-    )
+    found = _logged_models(open_client(), run_id)
     rows = [_checkpoint(model) for model in found if str(model.status) == "READY"]
     rows.sort(key=lambda row: row.step)
     if order_by is not None:
@@ -114,6 +107,18 @@ def find_checkpoint(model_id: str) -> Checkpoint:
     except MlflowException as error:
         raise DataError(f"There is no logged model {model_id!r} in this store.") from error
     return _checkpoint(model)
+
+
+def _logged_models(client: MlflowClient, run_id: str) -> list[Any]:
+    """All of a run, whatever their status."""
+    experiment = client.get_run(run_id).info.experiment_id
+    found: list[Any] = retrying(
+        client.search_logged_models,
+        [experiment],
+        filter_string=f"source_run_id = '{_plain(run_id)}'",
+        max_results=1000,
+    )
+    return found
 
 
 def _checkpoint(model: Any) -> Checkpoint:

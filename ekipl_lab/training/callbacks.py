@@ -90,8 +90,13 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             self.checkup.run(state.global_step, state.log_history)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The figures of all sources over the whole run, as one page in MLflow."""
-        if self.log is not None and state.global_step >= self.plan.steps:
+        """The figures of all sources over the whole run."""
+        if state.global_step >= self.plan.steps:
+            self.draw(state)
+
+    def draw(self, state: Any) -> None:
+        """The figures of a run that has reached its last step, as one page in MLflow."""
+        if self.log is not None:
             page = source_page(history_of(state.log_history), self.config.name)
             self.log.log_text(page, "figures/sources.html")
 
@@ -115,22 +120,23 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         metrics: dict[str, float] = {}
         if self.trainer.is_world_process_zero():
             if not self.measurer.done(step):
-                self.measurer.run(step, lambda done, total: self._evaluating(done, total))
-                self._register(step)
+                found = self.measurer.run(step, lambda done, total: self._evaluating(done, total))
+                self._register(step, found)
+                self.measurer.finish(step, found)
             metrics = self.measurer.metrics(step)
             greedy = {k: v for k, v in metrics.items() if k.count("/") == 2 and "accuracy" in k}
             self._say("training", step, greedy)
         self.trainer.accelerator.wait_for_everyone()
         return metrics
 
-    def _register(self, step: int) -> None:
+    def _register(self, step: int, measured: Mapping[str, float]) -> None:
         """The policy of this step as a checkpoint in MLflow, in the precision it is trained in."""
         if self.log is None:
             return
         dtype, trainer = self.config.policy.dtype, self.trainer
         folder = self.folder / "policies" / f"step-{step:06d}"
         save_policy(trainer.model, trainer.processing_class, folder, dtype=dtype)
-        metrics = {k: v for k, v in self.measurer.metrics(step).items() if k.count("/") == 2}
+        metrics = {k: v for k, v in measured.items() if k.count("/") == 2}
         self.log.log_checkpoint(folder, step, metrics)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         if size <= COPY_LIMIT and step < self.plan.steps:

@@ -9,32 +9,22 @@
     advantage/<source>/abs_sum                            sum of |A| over kept actions
     length/<source>                                       mean tokens of candidates, EOS included
     groups/zero_spread_before                             the policy's own G rewards are all equal
-    groups/zero_spread_after, /zero_<cause>               the kept rewards are, and why
+    groups/zero_spread_after, /zero_<cause>               the kept rewards are, and why: a key
+                                                          of `group_doctor.causes.CAUSES`
 
 A mean over nothing is left out, never 0. `GroupCosts` adds up what the run has cost so far.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ekipl_lab.group_doctor.causes import CAUSES, have_spread, policy_rows, zero_spread_cause
 from ekipl_lab.groups import reward_totals
 from ekipl_lab.training.pooling import MISSING, Pool, Round
 from ekipl_lab.training.spending import as_metrics
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown, Usage
-
-#: Why a kept group can have no spread, in the order the causes are looked for.
-CAUSES = (
-    "starved",
-    "all_right",
-    "truncated",
-    "unparseable",
-    "format_only",
-    "all_wrong",
-    "other",
-)
 
 
 def round_metrics(done: Round, teachers: Sequence[str]) -> dict[str, float]:
@@ -102,30 +92,6 @@ class GroupCosts:
             )
 
 
-def zero_spread_cause(group: ActionGroup) -> str | None:
-    """Why the kept rewards are all equal (a name in `CAUSES`), or None where they are not.
-
-    ``starved``: the policy's own group had spread, selection took it away.
-    """
-    totals = reward_totals(group.rewards)
-    if _has_spread([totals[i] for i in group.kept]):
-        return None
-    own = [i for i, action in enumerate(group.candidates) if action.source == POLICY]
-    if _has_spread([totals[i] for i in own]):
-        return "starved"
-    kept = [(group.candidates[i], group.rewards[i]) for i in group.kept]
-    if all(reward.success for _, reward in kept):
-        return "all_right"
-    if all(action.finish_reason == "length" for action, _ in kept):
-        return "truncated"
-    if all(reward.extracted_answer is None for _, reward in kept):
-        return "unparseable"
-    if any(reward.success for _, reward in kept):
-        return "other"
-    scored = [totals[i] for i in group.kept if not math.isnan(totals[i])]
-    return "format_only" if scored and min(scored) > 0 else "all_wrong"
-
-
 def _rows(group: ActionGroup) -> list[_Row]:
     advantages = dict(zip(group.kept, group.advantages, strict=True))
     pairs = zip(group.candidates, group.rewards, strict=True)
@@ -182,8 +148,8 @@ def _teacher_costs(pools: Sequence[Pool]) -> dict[str, float | None]:
 def _spread(groups: Sequence[ActionGroup]) -> dict[str, float | None]:
     before = []
     for group in groups:
-        totals = zip(group.candidates, reward_totals(group.rewards), strict=True)
-        before.append(not _has_spread([t for action, t in totals if action.source == POLICY]))
+        totals = reward_totals(group.rewards)
+        before.append(not have_spread([totals[i] for i in policy_rows(group)]))
     causes = [zero_spread_cause(group) for group in groups]
     metrics: dict[str, float | None] = {
         f"groups/zero_{cause}": causes.count(cause) / len(groups) for cause in CAUSES
@@ -191,11 +157,6 @@ def _spread(groups: Sequence[ActionGroup]) -> dict[str, float | None]:
     metrics["groups/zero_spread_before"] = _mean(before)
     metrics["groups/zero_spread_after"] = _mean(cause is not None for cause in causes)
     return metrics
-
-
-def _has_spread(totals: Sequence[float]) -> bool:
-    """Whether at least two scorable rewards differ; unscorable actions teach nothing."""
-    return len({total for total in totals if not math.isnan(total)}) > 1
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -1,8 +1,9 @@
 """The policy measured during a run: at the start, at intervals, at the end; never twice.
 
-A finished evaluation lies in ``evaluation/<set>/step-000050.parquet`` of the run's folder (and
-among its artifacts); one that was killed continues from its cache. The policy's random state, its
-mode and the trainer's are as before.
+Its records lie in ``evaluation/<set>/step-000050.parquet`` of the run's folder (and among its
+artifacts); one that was killed continues from its cache. ``step-000050.json`` is written last, once
+the policy of the step is registered too (`finish`). The policy's random state, its mode and the
+trainer's are as before.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Measurer:
         return values
 
     def run(self, step: int, progress: Progress) -> dict[str, float]:
-        """Measure, keep the records, log; the metrics, ``eval/<set>/...``."""
+        """Measure, keep the records, log; the metrics, ``eval/<set>/...``. Then call `finish`."""
         began, rows = time.perf_counter(), []
         metrics: dict[str, float] = {}
         for label, samples in self.sets.items():
@@ -92,7 +93,6 @@ class Measurer:
             self.log.log_metrics({"seconds/evaluation": time.perf_counter() - began}, step)
             self.log.log_table(rows, f"evaluation_step_{step:06d}")
             self.log.flush()
-        self._finish(step, metrics)
         return metrics
 
     def _records(
@@ -135,8 +135,11 @@ class Measurer:
     def _sampled(self, step: int) -> bool:
         return is_sampled(self.config, step, self.steps)
 
-    def _finish(self, step: int, metrics: Mapping[str, float]) -> None:
-        """The summary comes last: an evaluation with one is finished, logged and all."""
+    def finish(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write the summary, last of all: what has one is logged and registered, and never redone.
+
+        A process killed before it measures again, out of the records that are there already.
+        """
         path = self._summary(step)
         temporary = path.with_name(f"{path.name}.tmp")
         temporary.write_text(json.dumps(metrics, indent=1), encoding="utf-8")

@@ -143,9 +143,10 @@ def _train(
         trainer.ahead = _ahead(config, args, parts, trainer)
         try:
             if start is not None and start.step >= plan.steps:
-                trainer.load_weights(start.folder)
+                trainer.load_end(start.folder)
                 step = start.step
                 callback.finish_step(step)
+                callback.draw(trainer.state)
             else:
                 trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
                 step = int(trainer.state.global_step)

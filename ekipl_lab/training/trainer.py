@@ -25,7 +25,6 @@ These hooks are private to TRL: its version is pinned, and no other file touches
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,23 +32,24 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from accelerate.utils import gather_object, is_peft_model
+from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
 
-from ekipl_lab.groups import placement
-from ekipl_lab.policies.load import as_policy
+from ekipl_lab.policies.load import Policy, as_policy
+from ekipl_lab.policies.room import check_prompts_fit, context_length
 from ekipl_lab.policies.source import eos_token_ids, suppressed_token_ids
 from ekipl_lab.training.ahead import Ahead
 from ekipl_lab.training.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
 from ekipl_lab.training.image_once import preprocessed_once
-from ekipl_lab.training.mixing import shares
 from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
-from ekipl_lab.training.pooling import Pool, Pooling, Round, Row, Scorer
+from ekipl_lab.training.pooling import Pooling, Row, Scorer
+from ekipl_lab.training.rank_rows import RankRows, policy_rows, total_or_nan
 from ekipl_lab.training.source_gradients import SourceGradients
 from ekipl_lab.training.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.tokenization import ActionEncoder
-from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
+from ekipl_lab.types import POLICY, ActionGroup, Sample
 from ekipl_lab.weighting import NEEDS_Q
 
 
@@ -75,6 +75,74 @@ class EKIPLTrainer(GRPOTrainer):
     """
 
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]
+    #: What is asked of paid teachers ahead of time, if anything; a run sets it.
+    ahead: Ahead | None = None
+    _inputs: list[dict[str, Any]]
+    _totals: list[float]
+    _placed: RankRows | None = None
+    _loss_inputs: dict[str, Any] | None = None
+    _loss_logps: Any = None
+
+    # ------------------------------------------------- what EKIPL changes in GRPO: three overrides
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        """The policy's completions, then teacher actions in the rows of dropped ones."""
+        now = Moment(self.state.global_step, int(self.state.epoch or 0), asdict(self.costs))
+        if self.ahead is not None and self.model.training:
+            self.ahead.begin(self._inputs[0]["sample_index"], now.draw, now.spent)
+        prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
+        own, rank = self._policy_rows(ids), self.accelerator.process_index
+        if self.model.training:
+            done = self.pooling.run(own, rank=rank, gather=gather_object, moment=now)
+            self._placed = RankRows(done, self._teacher_ids, rank=rank, count=len(own))
+            self._placed.place(ids, completions, logprobs)
+            self._totals = self._placed.totals
+        else:  # an evaluation measures the policy alone
+            self._placed, self._totals = None, [total_or_nan(r) for r in self.pooling.score(own)]
+        return prompt_ids, ids, tool_mask, completions, logprobs, *rest
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
+        """The rewards that selection has seen, as one column: nothing is scored twice."""
+        totals = torch.tensor(self._totals, dtype=torch.float32, device=self.accelerator.device)
+        return self.accelerator.gather(totals.unsqueeze(1))
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch with the advantages of the groups, and whose action each row holds."""
+        self._inputs = inputs
+        with preprocessed_once(self.processing_class):
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        if self._placed is not None:
+            device = output["advantages"].device
+            self._use_advantages(self._placed, output)
+            output["action_source"] = torch.tensor(self._placed.sources, device=device)
+            if self.options.weighting in NEEDS_Q:
+                output["teacher_logps"] = self._placed.teacher_logps(output["completion_ids"])
+            self._report(self._placed)
+        return output
+
+    # ------------------------------------ and the loss: weights of teacher tokens, imitated rows
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        self._loss_inputs = dict(inputs)
+        try:
+            loss = super()._compute_loss(model, self._loss_inputs)
+            if self._loss_logps is not None and self._gradients.due(self.state.global_step):
+                source = inputs["action_source"]
+                self._log(self._gradients.add(loss, self._loss_logps, source, self.model))
+            return loss
+        finally:
+            self._loss_inputs = self._loss_logps = None
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        """Within the loss this is the one place that sees log pi before TRL uses it."""
+        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self._loss_inputs is not None and "action_source" in self._loss_inputs:
+            step = self.state.global_step
+            self._log(self._token_weights.apply(self._loss_inputs, logps, entropies, step))
+            self._loss_logps = logps
+        return logps, entropies, aux_loss
+
+    # ---------------------------------------------------------------- what they stand on
 
     def __init__(
         self,
@@ -91,6 +159,7 @@ class EKIPLTrainer(GRPOTrainer):
         **trainer_arguments: Any,
     ) -> None:
         policy = as_policy(model, processing_class)
+        check_prompts_fit(policy, samples, args.max_completion_length or 0, room_of(model, args))
         args.generation_kwargs = generation_kwargs(args, suppressed_token_ids(policy))
         super().__init__(
             model=model,
@@ -101,7 +170,23 @@ class EKIPLTrainer(GRPOTrainer):
             **trainer_arguments,
         )
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
-        encoder = ActionEncoder(
+        check_scored(self.options.weighting, teachers, policy.tokenizer_id)
+        self.pooling = Pooling(
+            samples, scorer, teachers, self.options, self._encoder(policy),
+            group_size=self.num_generations, max_new_tokens=self.max_completion_length,
+        )  # fmt: skip
+        self._policy_ids = policy.id, policy.tokenizer_id
+        self._teacher_ids = [teacher.source.id for teacher in teachers]
+        self._token_weights = TokenWeights(
+            self.options, self._teacher_ids, self.accelerator, self._clip_range()
+        )
+        self._gradients = SourceGradients(
+            gradient_norms_every, (POLICY, *self._teacher_ids), self.accelerator
+        )
+
+    def _encoder(self, policy: Policy) -> ActionEncoder:
+        """Teacher text as tokens of the policy."""
+        return ActionEncoder(
             self._tokenizer,
             eos_id=self._tokenizer.eos_token_id,
             max_tokens=self.max_completion_length,
@@ -109,97 +194,56 @@ class EKIPLTrainer(GRPOTrainer):
             tokenizer_id=policy.tokenizer_id,
             need_logprobs=self.options.weighting in NEEDS_Q,
         )
-        check_scored(self.options.weighting, teachers, policy.tokenizer_id)
-        self.pooling = Pooling(
-            samples, scorer, teachers, self.options, encoder,
-            group_size=self.num_generations, max_new_tokens=self.max_completion_length,
-        )  # fmt: skip
-        self._teacher_ids = [teacher.source.id for teacher in teachers]
-        self.ahead: Ahead | None = None
-        self._policy_id, self._tokenizer_id = policy.id, policy.tokenizer_id
-        self._token_weights = TokenWeights(
-            self.options, self._teacher_ids, self.accelerator, self._clip_range()
+
+    def _policy_rows(self, token_ids: list[list[int]]) -> list[Row]:
+        """The policy's completions of this rank as rows of a group."""
+        texts = self._tokenizer.batch_decode(
+            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        self._gradients = SourceGradients(
-            gradient_norms_every, (POLICY, *self._teacher_ids), self.accelerator
-        )
-        self._inputs: list[dict[str, Any]] = []
-        self._round: Round | None = None
-        self._row_totals: list[float] = []
-        self._row_sources: list[int] = []
-        self._loss_inputs: dict[str, Any] | None = None
-        self._loss_logps: Any = None
+        ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+        indices = [given["sample_index"] for given in self._inputs]
+        return policy_rows(indices, texts, token_ids, ends, *self._policy_ids)
+
+    def _use_advantages(self, placed: RankRows, output: dict[str, Any]) -> None:
+        """The groups' advantages for this rank's rows; TRL's, where both are the same thing."""
+        device = output["advantages"].device
+        ours = torch.tensor(placed.advantages, device=device)
+        if self.options.baseline == "kept" and self.options.scale_rewards == self.scale_rewards:
+            if not torch.allclose(ours, output["advantages"], rtol=1e-5, atol=1e-5):
+                raise RuntimeError("The groups' advantages are not those TRL computed.")
+        else:
+            output["advantages"] = ours
+        if self.options.sft.on:
+            reinforce, imitate = placed.shares(self.options.sft, self.loss_type)
+            output["advantages"] = torch.tensor(reinforce, device=device)
+            output["imitate"] = torch.tensor(imitate, device=device)
+
+    def _clip_range(self) -> tuple[float, float] | None:
+        """TRL's clip of the ratio of a token; None where its loss has none."""
+        if self.loss_type not in RATIO_LOSSES or self.importance_sampling_level != "token":
+            return None
+        return self.epsilon_low, self.epsilon_high
+
+    def _report(self, placed: RankRows) -> None:
+        """Metrics on every rank (they are global); records on the main process."""
+        done = placed.done
+        self.costs.add(done)
+        self._log(round_metrics(done, self._teacher_ids))
+        self._log({f"cost/{axis}": value for axis, value in asdict(self.costs).items()})
+        if self.records is not None and self.accelerator.is_main_process:
+            self.records.write(self.state.global_step + 1, done.groups)
+
+    def _log(self, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self._metrics["train"][name].append(value)
+
+    # ---------------------------------------------------------- nothing of EKIPL: a run's needs
 
     def _send_telemetry(self) -> None:
         """A run is nobody else's business."""
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         return EpochSampler.like(super()._get_train_sampler(dataset))
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._inputs = inputs
-        with preprocessed_once(self.processing_class):
-            output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        if self._round is not None:
-            self._use_advantages(output)
-            output["action_source"] = torch.tensor(
-                self._row_sources, device=output["advantages"].device
-            )
-            if self.options.weighting in NEEDS_Q:
-                output["teacher_logps"] = self._teacher_logps(output["completion_ids"])
-            self._report(self._round)
-        return output
-
-    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
-        now = Moment(self.state.global_step, int(self.state.epoch or 0), asdict(self.costs))
-        if self.ahead is not None and self.model.training:
-            self.ahead.begin(self._inputs[0]["sample_index"], now.draw, now.spent)
-        prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
-        rows = self._rows(ids)
-        if not self.model.training:
-            self._round = None
-            self._row_totals = [_number(reward.total) for reward in self.pooling.score(rows)]
-            return prompt_ids, ids, tool_mask, completions, logprobs, *rest
-        self._round = self.pooling.run(
-            rows,
-            rank=self.accelerator.process_index,
-            gather=gather_object,
-            moment=now,
-        )
-        self._row_totals, self._row_sources = [], []
-        for row, (group, pool, chosen) in enumerate(self._local_rows(self._round, len(rows))):
-            action = group.candidates[chosen]
-            self._row_totals.append(_number(group.rewards[chosen].total))
-            self._row_sources.append(self._source_index(action))
-            if action.source != POLICY:
-                ids[row] = list(pool.token_ids[chosen])
-                completions[row] = [{"role": "assistant", "content": action.completion}]
-                if logprobs is not None:  # unknown under the policy's sampler: TRL's ratio is 1
-                    logprobs[row] = [None] * len(ids[row])
-        return prompt_ids, ids, tool_mask, completions, logprobs, *rest
-
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
-        totals = torch.tensor(self._row_totals, dtype=torch.float32, device=self.accelerator.device)
-        return self.accelerator.gather(totals.unsqueeze(1))
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
-        self._loss_inputs = dict(inputs)
-        try:
-            loss = super()._compute_loss(model, self._loss_inputs)
-            if self._loss_logps is not None and self._gradients.due(self.state.global_step):
-                source = inputs["action_source"]
-                self._log(self._gradients.add(loss, self._loss_logps, source, self.model))
-            return loss
-        finally:
-            self._loss_inputs = self._loss_logps = None
-
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self._loss_inputs is not None and "action_source" in self._loss_inputs:
-            step = self.state.global_step
-            self._log(self._token_weights.apply(self._loss_inputs, logps, entropies, step))
-            self._loss_logps = logps
-        return logps, entropies, aux_loss
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load what `save_pretrained` wrote, strictly.
@@ -215,102 +259,16 @@ class EKIPLTrainer(GRPOTrainer):
         loaded = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
         model.load_state_dict(loaded.state_dict(), strict=True)
 
-    def load_weights(self, folder: Path) -> None:
-        """Take the weights of a checkpoint without training on."""
+    def load_end(self, folder: Path) -> None:
+        """Take weights and history of the last step's checkpoint: nothing is left to train."""
         self._load_from_checkpoint(str(folder))
+        self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
 
-    def _rows(self, token_ids: list[list[int]]) -> list[Row]:
-        """The policy's completions of this rank as rows of a group."""
-        texts = self._tokenizer.batch_decode(
-            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        return [
-            Row(
-                given["sample_index"],
-                Action(
-                    completion=text,
-                    source=POLICY,
-                    model_id=self._policy_id,
-                    token_ids=tuple(ids),
-                    tokenizer_id=self._tokenizer_id,
-                    finish_reason="stop" if ids[-1] in ends else "length",
-                ),
-            )
-            for given, text, ids in zip(self._inputs, texts, token_ids, strict=True)
-        ]
 
-    def _local_rows(self, done: Round, count: int) -> list[tuple[ActionGroup, Pool, int]]:
-        """Group, pool and placed candidate of each row of this rank."""
-        everything = [
-            (group, pool, chosen)
-            for group, pool in zip(done.groups, done.pools, strict=True)
-            for chosen in placement(group)
-        ]
-        start = self.accelerator.process_index * count
-        return everything[start : start + count]
-
-    def _source_index(self, action: Action) -> int:
-        """0 for the policy, i + 1 for the i-th teacher."""
-        return 0 if action.source == POLICY else 1 + self._teacher_ids.index(action.source)
-
-    def _use_advantages(self, output: dict[str, Any]) -> None:
-        """The groups' advantages for this rank's rows; TRL's, where both are the same thing."""
-        assert self._round is not None
-        ours = torch.tensor(
-            [
-                dict(zip(group.kept, group.advantages, strict=True))[chosen]
-                for group, _, chosen in self._local_rows(self._round, len(self._inputs))
-            ],
-            device=output["advantages"].device,
-        )
-        if self.options.baseline == "kept" and self.options.scale_rewards == self.scale_rewards:
-            if not torch.allclose(ours, output["advantages"], rtol=1e-5, atol=1e-5):
-                raise RuntimeError("The groups' advantages are not those TRL computed.")
-        else:
-            output["advantages"] = ours
-        if self.options.sft.on:
-            self._share_with_imitation(output)
-
-    def _share_with_imitation(self, output: dict[str, Any]) -> None:
-        """What this rank's rows give to L_GRPO and to L_SFT (`mixing`)."""
-        assert self._round is not None
-        given = shares(self._round, self.options.sft, self.loss_type)
-        by_group = {id(g): share for g, share in zip(self._round.groups, given, strict=True)}
-        rows = self._local_rows(self._round, len(self._inputs))
-        mine = [by_group[id(group)][chosen] for group, _, chosen in rows]
-        device = output["advantages"].device
-        output["advantages"] = torch.tensor([row.advantage for row in mine], device=device)
-        output["imitate"] = torch.tensor([row.imitate for row in mine], device=device)
-
-    def _clip_range(self) -> tuple[float, float] | None:
-        """TRL's clip of the ratio of a token; None where its loss has none."""
-        if self.loss_type not in RATIO_LOSSES or self.importance_sampling_level != "token":
-            return None
-        return self.epsilon_low, self.epsilon_high
-
-    def _teacher_logps(self, completion_ids: torch.Tensor) -> torch.Tensor:
-        """The teachers' own log-probabilities (B, T) of the rows they hold, 0 elsewhere."""
-        assert self._round is not None
-        logps = torch.zeros(completion_ids.shape, device=completion_ids.device)
-        rows = self._local_rows(self._round, len(self._inputs))
-        for row, (_, pool, chosen) in enumerate(rows):
-            known = pool.logprobs[chosen]
-            if known is not None:
-                logps[row, : len(known)] = torch.tensor(known, device=logps.device)
-        return logps
-
-    def _report(self, done: Round) -> None:
-        """Metrics on every rank (they are global); records on the main process."""
-        self.costs.add(done)
-        self._log(round_metrics(done, self._teacher_ids))
-        self._log({f"cost/{axis}": value for axis, value in asdict(self.costs).items()})
-        if self.records is not None and self.accelerator.is_main_process:
-            self.records.write(self.state.global_step + 1, done.groups)
-
-    def _log(self, metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            self._metrics["train"][name].append(value)
+def room_of(model: Any, args: GRPOConfig) -> int | None:
+    """Tokens that prompt and completion may have together; None if nobody says."""
+    engine = args.vllm_max_model_length if args.use_vllm else None
+    return min((n for n in (context_length(model), engine) if n is not None), default=None)
 
 
 def generation_kwargs(args: GRPOConfig, suppressed: Sequence[int]) -> dict[str, Any]:
@@ -321,7 +279,3 @@ def generation_kwargs(args: GRPOConfig, suppressed: Sequence[int]) -> dict[str, 
     else:
         settings["suppress_tokens"] = sorted({*settings.get("suppress_tokens", ()), *suppressed})
     return settings
-
-
-def _number(total: float | None) -> float:
-    return math.nan if total is None else total

@@ -1,0 +1,88 @@
+"""The settings under ``grpo:``: fields of TRL's own GRPOConfig, with our defaults, each checked."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ekipl_lab.errors import ConfigError
+
+#: Our defaults for ``grpo`` where TRL's differ: the paper's preset (docs/method.md), and a
+#: schedule without decay, so that a run's length does not change its beginning.
+PRESET: dict[str, Any] = {
+    "loss_type": "grpo",
+    "num_generations": 8,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "max_completion_length": 64,
+    "temperature": 1.0,
+    "epsilon": 0.2,
+    "num_iterations": 1,
+    "beta": 0.0,
+    "learning_rate": 1e-6,
+    "lr_scheduler_type": "constant",
+    "activation_checkpointing": False,
+}
+
+#: Fields of GRPOConfig that a run sets itself, and where to say so instead.
+OWNED = {
+    "output_dir": "name",
+    "run_name": "name",
+    "seed": "seed",
+    "data_seed": "seed",
+    "scale_rewards": "ekipl.scale_rewards",
+    "reward_weights": "reward.weights",
+    "multi_objective_aggregation": "reward.weights (rewards are one total per action)",
+    "report_to": "tracking.experiment",
+    "logging_steps": "nothing: every step is logged",
+    "logging_strategy": "nothing: every step is logged",
+    "log_completions": "nothing: every group is recorded",
+    "save_strategy": "tracking.checkpoint_every",
+    "save_steps": "tracking.checkpoint_every",
+    "save_total_limit": "tracking.keep_checkpoints",
+    "save_only_model": "tracking.checkpoint_every",
+    "resume_from_checkpoint": "nothing: the same command continues",
+    "eval_strategy": "evaluation.every",
+    "eval_steps": "evaluation.every",
+    "eval_on_start": "evaluation.at_start",
+    "do_eval": "evaluation.every",
+    "do_train": "nothing",
+    "remove_unused_columns": "nothing",
+    "disable_tqdm": "nothing: progress comes as events",
+    "push_to_hub": "nothing: nothing is uploaded",
+    "model_init_kwargs": "policy.dtype",
+    "use_liger_kernel": "nothing",
+    "trust_remote_code": "nothing: remote code is never run",
+    "gradient_checkpointing": "grpo.activation_checkpointing",
+    "gradient_checkpointing_kwargs": "grpo.activation_checkpointing_kwargs",
+}
+
+
+@functools.cache
+def grpo_fields() -> dict[str, Any]:
+    """Name -> type of all fields of TRL's GRPOConfig (imports TRL)."""
+    import dataclasses
+    import typing
+
+    from trl import GRPOConfig
+
+    hints = typing.get_type_hints(GRPOConfig)
+    return {field.name: hints[field.name] for field in dataclasses.fields(GRPOConfig) if field.init}
+
+
+def grpo_value(key: str, value: Any) -> Any:
+    """The value as GRPOConfig has it; ConfigError for an unknown, owned or ill-typed one."""
+    if key in OWNED:
+        raise ConfigError(f"grpo.{key} is not set there; use {OWNED[key]}.")
+    if key not in grpo_fields():
+        near = difflib.get_close_matches(key, grpo_fields(), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "see its documentation."
+        raise ConfigError(f"Unknown key in grpo {key!r} (a field of TRL's GRPOConfig); {hint}")
+    try:
+        return TypeAdapter(grpo_fields()[key]).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ConfigError(f"grpo.{key} is {value!r}: {message}.") from error

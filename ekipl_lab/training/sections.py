@@ -1,0 +1,160 @@
+"""The sections of a run's config that are plain settings: policy, data, evaluation and the like.
+
+Teachers have theirs in `sources.teachers`, the method in `method_config`, TRL's in `grpo_config`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ekipl_lab.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class AdapterSettings(Section):
+    """A LoRA adapter in the language model: rank, alpha (its scale is alpha / rank), dropout.
+
+    ``targets``: last names of the linear layers that get one; none: all of them.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0.0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    targets: tuple[str, ...] = ()
+
+
+class PolicySettings(Section):
+    """``path``: a checkpoint folder or hub id; or ``build``: a fresh tiny policy of that size.
+
+    ``adapter`` trains LoRA adapters instead of the weights; ``quantize: 4bit`` with it is QLoRA.
+    ``freeze_vision`` keeps vision tower and projector as they are (with an adapter always).
+    """
+
+    path: str | None = None
+    build: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    adapter: AdapterSettings | None = None
+    quantize: Literal["none", "4bit"] = "none"
+    freeze_vision: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.path is None) == (self.build is None):
+            raise ConfigError("Give either policy.path (a checkpoint) or policy.build (a size).")
+        if self.quantize != "none" and self.adapter is None:
+            raise ConfigError(
+                "Weights in 4 bits cannot be trained; give policy.adapter (QLoRA), "
+                "or policy.quantize: none."
+            )
+        return self
+
+
+class DataSettings(Section):
+    """The training prompts: ``limit`` samples from position ``start`` of a split."""
+
+    benchmark: str = "mini"
+    task: str = "counting"
+    families: tuple[str, ...] | None = None
+    split: str = "train"
+    limit: int = Field(default=1000, ge=1)
+    start: int = Field(default=0, ge=0)
+    seed: int = 0
+    image_size: int | None = None
+
+
+class RewardSettings(Section):
+    """A scorer of `ekipl_lab.rewards` and the weights of its components."""
+
+    scorer: str = "ekipl/auto"
+    weights: dict[str, float] | None = None
+
+
+class PrefetchSettings(Section):
+    """Asking paid teachers about coming prompts (docs/gateway.md).
+
+    ``generations``: how many beyond the present one, 0 for none. ``accept_waste``: also with a gate
+    that needs the policy's result first; what was bought for nothing is counted.
+    """
+
+    generations: int = Field(default=0, ge=0, le=64)
+    accept_waste: bool = False
+
+
+class EvaluationSet(Section):
+    """One set to measure on; ``task`` and ``families`` default to those of the training data."""
+
+    split: str = "test"
+    name: str | None = None
+    task: str | None = None
+    families: tuple[str, ...] | None = None
+    limit: int = Field(default=128, ge=1)
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """What its metrics are called: ``eval/<label>/accuracy_greedy``."""
+        return self.name or self.split
+
+
+class EvaluationSettings(Section):
+    """When and on what the policy is measured.
+
+    Greedy at the start, every ``every`` steps (0: never) and at the end; ``num_samples`` actions
+    per item for pass@k at the start and the end (``sampled: ends``), always or never.
+    ``max_rows`` bounds the completions generated at once: memory, not results.
+    """
+
+    sets: tuple[EvaluationSet, ...] = (EvaluationSet(),)
+    every: int = Field(default=50, ge=0)
+    at_start: bool = True
+    at_end: bool = True
+    sampled: Literal["ends", "always", "never"] = "ends"
+    num_samples: int = Field(default=32, ge=1)
+    ks: tuple[int, ...] = (1, 4, 8, 16)
+    temperature: float = Field(default=1.0, gt=0.0)
+    max_rows: int = Field(default=256, ge=1)
+    seed: int = 0
+    check_chains: bool = True
+
+
+class TrackingSettings(Section):
+    """Where the run is logged and how often it can be continued from."""
+
+    experiment: str = "ekipl"
+    checkpoint_every: int = Field(default=50, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class DiagnosticsSettings(Section):
+    """What is looked at besides every step's metrics, every so many steps; 0: never.
+
+    ``gradient_norms_every``: one backward pass per action source; ``doctor_every``: why groups
+    taught nothing (docs/group_doctor.md).
+    """
+
+    gradient_norms_every: int = Field(default=50, ge=0)
+    doctor_every: int = Field(default=50, ge=0)
+
+
+class HardwareSettings(Section):
+    """What a run is planned for; only ``--dry-run`` reads it.
+
+    ``gpu_memory_gib`` of each of ``gpus`` (None: what this machine has); how weights are shared
+    among them; what a prompt holds where the data are not at hand: ``text_tokens``, ``images`` of
+    ``image_side`` pixels square (None: data.image_size, else 56 for mini and 448 for others).
+    """
+
+    gpu_memory_gib: float | None = Field(default=None, gt=0.0)
+    gpus: int = Field(default=1, ge=1)
+    sharding: Literal["none", "fsdp2", "zero3"] = "none"
+    text_tokens: int = Field(default=256, ge=1)
+    images: int = Field(default=1, ge=0)
+    image_side: int | None = Field(default=None, ge=28)
