@@ -1,7 +1,7 @@
 """The frozen state of the built-in benchmark and of the shipped warm starts.
 
     python -m ekipl_lab.benchmarks.freeze                              # does it still hold?
-    python -m ekipl_lab.benchmarks.freeze --version 2 --reason "..."   # a new version
+    python -m ekipl_lab.benchmarks.freeze --version 1.2 --reason "..."   # a new version
 
 ``assets/frozen.json`` lists every version with its date, its reason and its digests; the last one
 counts. A benchmark's digest covers samples of every split and family: question, answer, scene,
