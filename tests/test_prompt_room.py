@@ -31,8 +31,8 @@ def image_tokens(ids):
 def test_lengths_count_images():
     one = encoded_length(POLICY, sample())
     assert context_length(MODEL) == CONTEXT
-    # each further image: its tokens, and one that opens and one that closes it
-    assert encoded_length(POLICY, sample(images=3)) == one + 2 * (PER_IMAGE + 2)
+    # each further image: its tokens, one that opens and one that closes it; several are numbered
+    assert encoded_length(POLICY, sample(images=3)) == one + 2 * (PER_IMAGE + 2) + 3
     assert encoded_length(POLICY, sample(words=40)) == one + 40
 
 
