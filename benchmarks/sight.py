@@ -33,7 +33,6 @@ BEGIN, END = "<!-- sight: generated, do not edit -->", "<!-- sight: end -->"
 SIZES = {
     "counting-56": ("counting", "caption", 56, 14),
     "geometry-56": ("geometry", "read", 56, 14),
-    "geometry-56-fine": ("geometry", "read", 56, 7),
     "geometry-70": ("geometry", "read", 70, 14),
     "geometry-84": ("geometry", "read", 84, 14),
     "transformation-56": ("transformation", "caption", 56, 14),
