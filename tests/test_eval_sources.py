@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from ekipl_lab import tracking
 from ekipl_lab.benchmarks import load_samples
+from ekipl_lab.cli import build_parser
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.eval_command.options import job_of
 from ekipl_lab.evaluation import evaluate
 from ekipl_lab.evaluation.origins import Loading, open_origin
 from ekipl_lab.policies import build_tiny_policy, load_policy, save_policy
@@ -205,3 +207,21 @@ def test_a_teacher_of_a_config() -> None:
             open_origin(text, SAMPLES, scenes=True)
     with pytest.raises(ConfigError, match="no chain writer"):
         open_origin("teacher:configs/demo_ekipl.yaml#careful", SAMPLES)
+
+
+def test_a_run_is_measured_on_the_task_it_was_trained_on(
+    nano: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"benchmark": "mini", "task": "transformation"}
+    with tracking.open_run("sources", "arm", {}, {"data": data}) as run:
+        run.log_checkpoint(nano, 1, {})
+
+    def tasks(*line: str) -> tuple[str, ...]:
+        return job_of(build_parser().parse_args(["eval", *line])).tasks
+
+    assert tasks(f"mlflow:{run.run_id}") == tasks(f"mlflow:{run.run_id}@1") == ("transformation",)
+    assert tasks(f"mlflow:{run.run_id}", "--task", "geometry") == ("geometry",)
+    assert capsys.readouterr().out == ""
+    assert tasks(str(nano)) == ("counting",)
+    said = "No --task is given: counting. Others are geometry, transformation."
+    assert capsys.readouterr().out.strip() == said

@@ -21,10 +21,12 @@ from ekipl_lab.evaluation import compare_seeds, write_records
 from ekipl_lab.report import RunData, arms, build_report, gather_runs, origin, reference
 from ekipl_lab.report.cells import Cell, Table
 from ekipl_lab.report.export import as_csv, as_markdown
+from ekipl_lab.report.gather import sets_apart
 from ekipl_lab.report.latex import PACKAGES, as_latex, escaped
 from ekipl_lab.report.overseeds import compare_arms, each_run, over_seeds, power
 from ekipl_lab.report.page import all_tables
 from ekipl_lab.report.seedslices import quality_over_seeds, slices_over_seeds
+from ekipl_lab.report.tables import headline
 from ekipl_lab.statistics import seeds_needed
 from ekipl_lab.types import EvalRecord
 
@@ -406,3 +408,27 @@ def test_small_costs_are_not_rounded_to_nothing() -> None:
         "0.00", "0.0001", "0.0081", "0.5000", "1.00", "1,234.57"
     ]  # fmt: skip
     assert origin._amount("teacher_tokens", 1234.0) == "1,234"
+
+
+def test_what_was_measured_on_other_samples_stands_apart() -> None:
+    mine = run_of("mine", s0=[record(i, [False]) for i in range(4)])
+    same = run_of("same", s0=[record(i, [True]) for i in range(4)])
+    other = run_of("other", s0=[record(i, [True]) for i in range(2, 8)])
+    assert sets_apart([mine, same]) == [mine, same]
+    apart = sets_apart([mine, same, other])
+    names = [list(run.evaluations) for run in apart]
+    assert names == [["test of mine"], ["test of mine"], ["test of other"]]
+    table = headline(apart)
+    headings = [row[0].text for row in table.rows if len(row) == 1]
+    assert headings == [
+        "test of mine: counting, in-domain",
+        "test of other: counting, in-domain",
+    ]
+    rows = [[cell.text for cell in row] for row in table.rows if len(row) > 1]
+    assert [row[1] for row in rows] == ["4", "6"]  # items of each set
+    # Ends of mine, same, other, then differences: no run has a figure of a set that it did not see.
+    assert rows[0][3:6] == ["0.0", "100.0", "–"] and rows[1][3:6] == ["–", "–", "100.0"]
+    assert rows[0][7] == rows[1][6] == rows[1][7] == "–"
+    (notice, _) = [line for line in origin.warnings(apart) if line.startswith("Set ")]
+    assert notice.startswith("Set 'test of mine' was measured for mine, same only")
+    assert "test of other" in build_report(apart)

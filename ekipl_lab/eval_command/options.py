@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ekipl_lab.evaluation.job import Job
 
 
+#: Room for the longest reference chains of the built-in benchmark.
+MAX_NEW_TOKENS = 128
+
+
 def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     """All options of the command."""
     add = parser.add_argument
@@ -23,7 +27,8 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     add("--policy", help="the same, as an option")
     add("--benchmark", default="mini", help="name, YAML file of your own data, or folder of the "
         "published layout")  # fmt: skip
-    add("--task", nargs="+", default=None, help="default: counting for mini, else all tasks")
+    add("--task", nargs="+", default=None, help="default: the task that a run was trained on; "
+        "for other sources counting (mini), else all tasks")  # fmt: skip
     add("--split", nargs="+", default=["test"])
     add("--families", nargs="+", default=None)
     add("--limit", type=int, default=256, help="samples of each task and split; 0: all")
@@ -39,7 +44,7 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     add("--temperature", type=float, default=None)
     add("--top-p", type=float, default=None)
     add("--top-k", type=int, default=None)
-    add("--max-new-tokens", type=int, default=None, help="default 64")
+    add("--max-new-tokens", type=int, default=None, help=f"default {MAX_NEW_TOKENS}")
     add("--controls", nargs="*", choices=("question_only", "shuffled_image"), default=None,
         help="blind controls; without a name: both")  # fmt: skip
     add("--against", default=None, help="the start, as SOURCE: what was forgotten since")
@@ -67,9 +72,10 @@ def job_of(args: argparse.Namespace) -> Job:
         raise unknown_name("preset", args.preset, PRESETS)
     preset = PRESETS.get(args.preset or "")
     source = args.source or args.policy
-    tasks = args.task or _tasks(args.benchmark, find_benchmark(args.benchmark).tasks)
+    known = find_benchmark(args.benchmark).tasks
+    tasks = args.task or _tasks(source, args.benchmark, known)
     count = _first(args.num_samples, preset.num_samples if preset else None, 32)
-    base = preset.params if preset else GenerationParams()
+    base = preset.params if preset else GenerationParams(max_new_tokens=MAX_NEW_TOKENS)
     given = {
         "temperature": args.temperature,
         "top_p": args.top_p,
@@ -108,5 +114,14 @@ def _first(*values: int | None) -> int:
     return next(value for value in values if value is not None)
 
 
-def _tasks(benchmark: str, known: Sequence[str]) -> Sequence[str]:
-    return ("counting",) if benchmark == "mini" else known
+def _tasks(source: str, benchmark: str, known: Sequence[str]) -> Sequence[str]:
+    """The tasks where none are named; a guess is said."""
+    from ekipl_lab.evaluation.origins import trained_task
+
+    own = trained_task(source, benchmark)
+    if own is not None:
+        return (own,)
+    if benchmark != "mini":
+        return known
+    print(f"No --task is given: counting. Others are {', '.join(known[1:])}.", flush=True)
+    return ("counting",)

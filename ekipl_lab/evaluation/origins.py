@@ -152,6 +152,26 @@ def _logged_model(text: str, loading: Loading) -> Origin:
     return _from_folder(found.folder(), "mlflow", name, loading, facts)
 
 
+def trained_task(text: str, benchmark: str) -> str | None:
+    """The task that the run behind ``mlflow:`` or ``models:/`` was trained on; None if unknown.
+
+    Also None where it was trained on another benchmark. Raises what ``open_origin`` raises.
+    """
+    from ekipl_lab import tracking
+
+    if text.startswith(MODELS):
+        run_id = tracking.find_checkpoint(text.removeprefix(MODELS)).run_id
+    elif text.startswith(MLFLOW):
+        run_id = text.removeprefix(MLFLOW).partition("@")[0]
+    else:
+        return None
+    try:
+        data = tracking.read_config(tracking.find_run(run_id).run_id).get("data", {})
+    except DataError:
+        return None
+    return str(data["task"]) if data.get("benchmark") == benchmark and data.get("task") else None
+
+
 def _chosen(run_id: str, choice: str) -> Any:
     """A checkpoint of a run: the last, that of a step, or the best by a metric."""
     from ekipl_lab import tracking

@@ -88,7 +88,7 @@ def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
         for info in infos
     ]
     ordered = sorted(runs, key=lambda run: bool(run.teachers))
-    return [*ordered, *_told_apart([_from_folder(folder) for folder in folders])]
+    return sets_apart([*ordered, *_told_apart([_from_folder(folder) for folder in folders])])
 
 
 def _from_folder(folder: Path) -> RunData:
@@ -121,6 +121,34 @@ def _from_folder(folder: Path) -> RunData:
     names = {path.stem.removeprefix("control-"): path for path in folder.glob("control-*.parquet")}
     controls = {name: read_records(path) for name, path in sorted(names.items())}
     return RunData(info, source["name"], config, {}, found, None, controls, about)
+
+
+def sets_apart(runs: Sequence[RunData]) -> list[RunData]:
+    """The runs, with other names for sets of one name that hold other samples in other runs.
+
+    What was measured on other samples must not stand in one row. Runs that share their samples
+    keep a name in common: the first of them is named in it.
+    """
+    renamed = [dict(run.evaluations) for run in runs]
+    for name in sets_of(runs):
+        holders = [run for run in runs if name in run.evaluations]
+        firsts: dict[frozenset[str], str] = {}
+        for run in holders:
+            firsts.setdefault(_samples(run, name), run.label)
+        if len(firsts) < 2:
+            continue
+        for run, sets in zip(runs, renamed, strict=True):
+            if name in sets:
+                sets[f"{name} of {firsts[_samples(run, name)]}"] = sets.pop(name)
+    return [
+        replace(run, evaluations=sets) if sets.keys() != run.evaluations.keys() else run
+        for run, sets in zip(runs, renamed, strict=True)
+    ]
+
+
+def _samples(run: RunData, name: str) -> frozenset[str]:
+    steps = run.evaluations[name].values()
+    return frozenset(record.sample_id for records in steps for record in records)
 
 
 def _told_apart(runs: Sequence[RunData]) -> list[RunData]:

@@ -10,7 +10,7 @@ from typing import Any
 from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.cells import DASH, Cell, Table
 from ekipl_lab.report.figures import cost_by_step
-from ekipl_lab.report.gather import RunData
+from ekipl_lab.report.gather import RunData, sets_of
 
 #: Costs by axis: title and how a value is written.
 _COSTS = {
@@ -161,7 +161,7 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
     for name in (*sorted(tags), "ekipl.prompts", "ekipl.git_revision"):
         if len({run.info.tags.get(name) for run in trained}) > 1:
             found.append(f"The arms differ in {name.removeprefix('ekipl.').replace('_', ' ')}.")
-    found += _missing(runs)
+    found += [*_missing(runs), *_alone(runs)]
     if any(_start(run) != _start(trained[0]) for run in trained[1:]):
         found.append("The arms did not answer alike at the start: they began from other policies.")
     completions = {
@@ -182,6 +182,19 @@ def _start(run: RunData) -> list[tuple[str, str]] | None:
             records = run.records(name, 0, "greedy")
             return [(record.sample_id, record.actions[0].completion) for record in records]
     return None
+
+
+def _alone(runs: Sequence[RunData]) -> list[str]:
+    """Sets that not all arms were measured on: they stand apart, and nothing compares them."""
+    found = []
+    for name in sets_of(runs):
+        holders = [run.label for run in runs if name in run.evaluations]
+        if len(holders) < len(runs):
+            found.append(
+                f"Set {name!r} was measured for {', '.join(holders)} only: the others saw other "
+                "samples, or none."
+            )
+    return found
 
 
 def _missing(runs: Sequence[RunData]) -> list[str]:
