@@ -203,6 +203,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         ekipl = make_run("ekipl", gain=0.5, teachers=("oracle", "hostile"), work=work)
         old = make_run("grpo", gain=0.0, work=work, steps=2, items=4)
         grpo = make_run("grpo", gain=0.2, work=work)
+        with tracking.open_run("elsewhere", "nothing measured"):
+            pass  # newest of all, and nothing to report
         yield {"ekipl": ekipl, "grpo": grpo, "old": old}
 
 

@@ -162,11 +162,19 @@ def _told_apart(runs: Sequence[RunData]) -> list[RunData]:
 
 
 def latest_runs() -> list[RunInfo]:
-    """The latest finished run of each name in the experiment of the latest finished run."""
-    finished = tracking.list_runs(status="FINISHED")
+    """The latest finished run of each name in the experiment of the latest one.
+
+    Runs in which nothing was evaluated have nothing to report and are passed over.
+    """
+    finished = [
+        info
+        for info in tracking.list_runs(status="FINISHED")
+        if tracking.list_artifacts(info, "evaluation")
+    ]
     if not finished:
         raise DataError(
-            "There is no finished run to report; `make demo` or `ekipl train` makes one."
+            "There is no finished run with an evaluation to report; `make demo` or `ekipl train` "
+            "makes one."
         )
     latest: dict[str, RunInfo] = {}
     for info in finished:
