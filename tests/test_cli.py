@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ekipl_lab import studies
+from ekipl_lab import doctor, studies
 from ekipl_lab.cli import main
 from ekipl_lab.console import _Row, format_metrics
 from ekipl_lab.doctor import Finding, examine, print_findings
@@ -149,3 +149,26 @@ def test_doctor_tells_broken_from_notes(capsys):
     assert print_findings(findings) == 2
     assert print_findings([findings[0], findings[2]]) == 0
     assert "Package x is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kaleido", "browser", "missing"),
+    [
+        (False, True, ["pip install kaleido"]),
+        (True, False, ["apt-get install chromium"]),
+        (False, False, ["pip install kaleido", "apt-get install chromium"]),
+    ],
+)
+def test_static_figures_need_kaleido_and_a_browser(monkeypatch, kaleido, browser, missing):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name if kaleido else None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: name if browser else None)
+    with pytest.raises(LookupError) as noted:
+        doctor.check_figures()
+    commands = ("pip install kaleido", "apt-get install chromium")
+    assert [command for command in commands if command in str(noted.value)] == missing
+
+
+def test_static_figures_can_be_drawn_with_both(monkeypatch):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: name)
+    assert doctor.check_figures() == "kaleido and chromium found: static figures can be drawn"
