@@ -8,9 +8,12 @@ import pytest
 
 from ekipl_lab import doctor, studies
 from ekipl_lab.cli import main
+from ekipl_lab.commands import finished_line
 from ekipl_lab.console import _Row, format_metrics
 from ekipl_lab.doctor import Finding, examine, print_findings
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.training.config import parse_config
+from ekipl_lab.training.run import TrainResult
 
 
 def test_help_imports_no_framework():
@@ -172,3 +175,21 @@ def test_static_figures_can_be_drawn_with_both(monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: name)
     assert doctor.check_figures() == "kaleido and chromium found: static figures can be drawn"
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "reported"),
+    [
+        ({"sets": [{}]}, True),
+        ({"sets": [{}], "at_start": False, "at_end": False, "every": 4}, True),
+        ({"sets": []}, False),
+        ({"sets": [{}], "at_start": False, "at_end": False}, False),
+    ],
+)
+def test_a_report_is_promised_only_where_something_was_evaluated(evaluation, reported):
+    config = parse_config({"name": "x", "policy": {"build": "nano"}, "evaluation": evaluation})
+    result = TrainResult("x", "abc", "finished", 8, Path("x"), None, {})
+    line = finished_line(config, result)
+    assert line.startswith("Run abc finished; ")
+    assert ("`ekipl report abc`" in line) == reported
+    assert ("evaluation.sets" in line) != reported
