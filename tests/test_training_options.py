@@ -240,6 +240,34 @@ def test_what_makes_sense_is_taken(ekipl, loss):
     assert made(ekipl, {"loss_type": loss}).loss_type == loss
 
 
+SERVED = {"type": "openai", "id": "b", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+LOCAL = {"type": "local", "id": "b", "path": "assets/policies/counting", "temperature": 1.0}
+PANEL = {"type": "ensemble", "id": "b"}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "gives"),
+    [
+        ({"type": "oracle", "id": "b"}, False),
+        ({"type": "random", "id": "b"}, False),
+        (SERVED, False),
+        ({**SERVED, "logprobs": True, "tokenizer_id": "x"}, True),
+        (LOCAL, True),
+        ({**LOCAL, "type": "policy"}, True),
+        ({**PANEL, "members": [{**LOCAL, "id": "c"}]}, True),
+        ({**PANEL, "members": [{**LOCAL, "id": "c"}, {"type": "random", "id": "d"}]}, False),
+    ],
+)
+def test_a_teacher_that_cannot_give_q_is_refused_before_it_is_loaded(teacher, gives):
+    teachers = [LOCAL | {"id": "a"}, teacher]
+    assert made({}, {}, teachers)  # no other weighting asks for q
+    if gives:
+        assert made({"weighting": "proposal_ratio"}, {}, teachers)
+        return
+    with pytest.raises(ConfigError, match="own token probabilities, and teacher 'b' gives none"):
+        made({"weighting": "proposal_ratio"}, {}, teachers)
+
+
 def test_off_may_be_written_in_yaml_as_it_is():
     """YAML reads the bare word as false."""
     gates = yaml.safe_load("{a: {counting: off, geometry: on_failure}, '*': {'*': always}}")
