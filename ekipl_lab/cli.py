@@ -110,7 +110,9 @@ def train(args: argparse.Namespace) -> int:
             result = run_training(
                 config, on_event=lambda event: progress(name, event), fresh=args.fresh
             )
-        print(f"Run {result.run_id} finished; `ekipl report {result.run_id}` writes its page.")
+        from ekipl_lab.commands import finished_line
+
+        print(finished_line(config, result))
     return 0
 
 

@@ -1,15 +1,20 @@
-"""What `ekipl data list` and `ekipl merge` do; `cli` only parses."""
+"""What `ekipl data list` and `ekipl merge` do, and the end of `train`; `cli` only parses."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ekipl_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ekipl_lab.training.config import RunConfig
+    from ekipl_lab.training.run import TrainResult
 
 
 def list_benchmarks() -> None:
@@ -38,6 +43,18 @@ def merge_command(args: Namespace) -> int:
     folder = merge_adapter(args.adapter, args.out, base=args.base, dtype=args.dtype)
     print(f"Merged policy saved in {folder}")
     return 0
+
+
+def finished_line(config: RunConfig, result: TrainResult) -> str:
+    """What `ekipl train` says at the end; a report needs something that was evaluated."""
+    from ekipl_lab.training.plan import evaluation_steps
+
+    if config.evaluation.sets and evaluation_steps(config, result.step):
+        return f"Run {result.run_id} finished; `ekipl report {result.run_id}` writes its page."
+    return (
+        f"Run {result.run_id} finished; nothing was evaluated, so it has no report page (set "
+        "evaluation.sets, at_start and at_end)."
+    )
 
 
 def require_clone(root: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.own import is_own, read_description
 from ekipl_lab.benchmarks.reason_rft import check_folder, check_lines
-from ekipl_lab.errors import EKIPLError
+from ekipl_lab.errors import EKIPLError, missing_path
 from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.evaluation.contamination import MOST, contamination
 from ekipl_lab.rewards import check_ground_truth
@@ -17,6 +18,8 @@ from ekipl_lab.types import Sample
 
 def check_data(path: str) -> int:
     """Print what is found; 0 if the data are sound, 1 if not. ConfigError for a wrong path."""
+    if not Path(path).exists():
+        raise missing_path("Data", path, "give a folder of Reason-RFT-CoT or a YAML file.")
     return _check_own(path) if is_own(path) else _check_published(path)
 
 

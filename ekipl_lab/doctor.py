@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -93,12 +94,18 @@ def check_disk() -> str:
     return f"{free:.0f} GiB free"
 
 
-def check_browser() -> str:
-    """A Chromium for static figures; without it figures stay interactive only."""
-    for name in ("chromium", "google-chrome", "chromium-browser", "chrome"):
-        if shutil.which(name):
-            return f"{name} found: static figures can be drawn"
-    raise LookupError("no Chromium: figures stay interactive (Debian: apt-get install chromium)")
+def check_figures() -> str:
+    """Kaleido and a Chromium for static figures; without them figures stay interactive only."""
+    names = ("chromium", "google-chrome", "chromium-browser", "chrome")
+    browser = next((name for name in names if shutil.which(name)), None)
+    missing = []
+    if importlib.util.find_spec("kaleido") is None:
+        missing.append("kaleido (`pip install kaleido`)")
+    if browser is None:
+        missing.append("a Chromium (Debian: `apt-get install chromium`)")
+    if missing:
+        raise LookupError(f"figures stay interactive; static ones need {' and '.join(missing)}")
+    return f"kaleido and {browser} found: static figures can be drawn"
 
 
 CHECKS: Sequence[tuple[str, Callable[[], str]]] = (
@@ -109,7 +116,7 @@ CHECKS: Sequence[tuple[str, Callable[[], str]]] = (
     ("benchmark", check_benchmark),
     ("policy", check_policy),
     ("store", check_store),
-    ("browser", check_browser),
+    ("figures", check_figures),
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class EKIPLError(Exception):
@@ -41,6 +42,30 @@ def printable(text: str) -> str:
     changes titles, or hides what was said.
     """
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def missing_path(kind: str, path: str | Path, mend: str) -> ConfigError:
+    """The error for a path that is not there: the nearest one that is, and how to ``mend`` it."""
+    near = _nearest_path(Path(path).expanduser())
+    hint = f"did you mean {str(near)!r}?" if near else mend
+    return ConfigError(f"{kind} {str(path)!r} does not exist; {hint}")
+
+
+def _nearest_path(path: Path) -> Path | None:
+    """``path`` with its first missing part named as the entry beside it that is most like it."""
+    rest: list[str] = []
+    while path != path.parent and not path.parent.is_dir():
+        rest.insert(0, path.name)
+        path = path.parent
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return None
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    found = path.with_name(near[0]) if near else None
+    if found is None:
+        return None
+    return whole if (whole := found.joinpath(*rest)).exists() else found
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:

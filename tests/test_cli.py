@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ekipl_lab import studies
+from ekipl_lab import doctor, studies
 from ekipl_lab.cli import main
+from ekipl_lab.commands import finished_line
 from ekipl_lab.console import _Row, format_metrics
 from ekipl_lab.doctor import Finding, examine, print_findings
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.training.config import parse_config
+from ekipl_lab.training.run import TrainResult
 
 
 def test_help_imports_no_framework():
@@ -149,3 +152,44 @@ def test_doctor_tells_broken_from_notes(capsys):
     assert print_findings(findings) == 2
     assert print_findings([findings[0], findings[2]]) == 0
     assert "Package x is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kaleido", "browser", "missing"),
+    [
+        (False, True, ["pip install kaleido"]),
+        (True, False, ["apt-get install chromium"]),
+        (False, False, ["pip install kaleido", "apt-get install chromium"]),
+    ],
+)
+def test_static_figures_need_kaleido_and_a_browser(monkeypatch, kaleido, browser, missing):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name if kaleido else None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: name if browser else None)
+    with pytest.raises(LookupError) as noted:
+        doctor.check_figures()
+    commands = ("pip install kaleido", "apt-get install chromium")
+    assert [command for command in commands if command in str(noted.value)] == missing
+
+
+def test_static_figures_can_be_drawn_with_both(monkeypatch):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: name)
+    assert doctor.check_figures() == "kaleido and chromium found: static figures can be drawn"
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "reported"),
+    [
+        ({"sets": [{}]}, True),
+        ({"sets": [{}], "at_start": False, "at_end": False, "every": 4}, True),
+        ({"sets": []}, False),
+        ({"sets": [{}], "at_start": False, "at_end": False}, False),
+    ],
+)
+def test_a_report_is_promised_only_where_something_was_evaluated(evaluation, reported):
+    config = parse_config({"name": "x", "policy": {"build": "nano"}, "evaluation": evaluation})
+    result = TrainResult("x", "abc", "finished", 8, Path("x"), None, {})
+    line = finished_line(config, result)
+    assert line.startswith("Run abc finished; ")
+    assert ("`ekipl report abc`" in line) == reported
+    assert ("evaluation.sets" in line) != reported

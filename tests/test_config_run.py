@@ -168,3 +168,32 @@ def test_comparable_arms_share_all_but_the_method(tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_every_shipped_run_config_is_sound(path):
     describe_plan(load_config(path))
+
+
+FAMILY = "Unknown family of task 'transformation' 'count_pair'"
+
+
+@pytest.mark.parametrize(
+    ("data", "sets", "message"),
+    [
+        ({"task": "transformation", "families": ["count_pair"]}, [], FAMILY),
+        ({"task": "countin"}, [], "did you mean 'counting'"),
+        ({"split": "tst"}, [], "did you mean 'test'"),
+        ({"image_size": 3}, [], "image_size is 3"),
+        ({}, [{"split": "tst"}], "did you mean 'test'"),
+        ({}, [{"task": "transformation", "families": ["count_pair"]}], FAMILY),
+    ],
+)
+def test_a_plan_names_data_that_do_not_exist(data, sets, message):
+    config = parse_config(BASE | {"data": data, "evaluation": {"sets": sets}})
+    with pytest.raises(ConfigError, match=message):
+        describe_plan(config)
+
+
+def test_a_plan_takes_the_families_of_another_task_as_training_does():
+    """An evaluation set of another task has the families of that task, not those of training."""
+    data = {"task": "counting", "families": ["count_pair"]}
+    sets = [{}, {"name": "other", "task": "transformation"}]
+    assert "steps" in describe_plan(
+        parse_config(BASE | {"data": data, "evaluation": {"sets": sets}})
+    )

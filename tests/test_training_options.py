@@ -4,6 +4,7 @@ import json
 
 import pytest
 import trainer_toys as toys
+import yaml
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups import build_group
@@ -203,6 +204,13 @@ def made(ekipl, grpo=None, teachers=BASE["teachers"]):
         ({"schedules": {"teacher_weight": [[0, 1]]}}, {"loss_type": "vespo"}, 1, "teacher_weight"),
         ({"gates": {"b": {"*": "off"}}}, {}, 1, r"names teacher 'b'; the teachers are \['a'\]"),
         ({"gates": {"a": {"*": "of"}}}, {}, 1, "did you mean 'off'"),
+        (
+            {"gates": {"a": {"counting": True}}},
+            {},
+            1,
+            r"gates\.a\.counting is true .* on_failure, off",
+        ),
+        ({"gates": {"a": {"*": 0}}}, {}, 1, "should be a valid string"),
         ({"budget": {"usb": 1}}, {}, 1, "did you mean 'usd'"),
         ({"budget": {"usd": -1}}, {}, 1, "cannot be below 0"),
         ({"schedules": {"params.teacher_rows": [[0, 1]]}}, {}, 1, "parameter of selection rule"),
@@ -230,6 +238,45 @@ def test_what_makes_no_sense_is_refused_with_the_reason(ekipl, grpo, teachers, m
 @pytest.mark.parametrize("loss", ["grpo", "bnpo", "dr_grpo", "dapo"])
 def test_what_makes_sense_is_taken(ekipl, loss):
     assert made(ekipl, {"loss_type": loss}).loss_type == loss
+
+
+SERVED = {"type": "openai", "id": "b", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+LOCAL = {"type": "local", "id": "b", "path": "assets/policies/counting", "temperature": 1.0}
+PANEL = {"type": "ensemble", "id": "b"}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "gives"),
+    [
+        ({"type": "oracle", "id": "b"}, False),
+        ({"type": "random", "id": "b"}, False),
+        (SERVED, False),
+        ({**SERVED, "logprobs": True, "tokenizer_id": "x"}, True),
+        (LOCAL, True),
+        ({**LOCAL, "type": "policy"}, True),
+        ({**PANEL, "members": [{**LOCAL, "id": "c"}]}, True),
+        ({**PANEL, "members": [{**LOCAL, "id": "c"}, {"type": "random", "id": "d"}]}, False),
+    ],
+)
+def test_a_teacher_that_cannot_give_q_is_refused_before_it_is_loaded(teacher, gives):
+    teachers = [LOCAL | {"id": "a"}, teacher]
+    assert made({}, {}, teachers)  # no other weighting asks for q
+    if gives:
+        assert made({"weighting": "proposal_ratio"}, {}, teachers)
+        return
+    with pytest.raises(ConfigError, match="own token probabilities, and teacher 'b' gives none"):
+        made({"weighting": "proposal_ratio"}, {}, teachers)
+
+
+def test_off_may_be_written_in_yaml_as_it_is():
+    """YAML reads the bare word as false."""
+    gates = yaml.safe_load("{a: {counting: off, geometry: on_failure}, '*': {'*': always}}")
+    assert gates["a"]["counting"] is False
+    config = parse_config({**BASE, "ekipl": {"gates": gates}})
+    assert config.ekipl.gates == {
+        "a": {"counting": "off", "geometry": "on_failure"},
+        "*": {"*": "always"},
+    }
 
 
 def test_gates_come_from_the_reports_file_into_the_config(tmp_path):

@@ -56,6 +56,43 @@ def test_wrong_settings(store, capsys, override, sentence):
     assert sentence in refused(capsys, "train", "--config", DEMO, "name=wrong", override)
 
 
+NEAR = "does not exist; did you mean 'assets/policies/counting'?"
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("assets/policies/countng", NEAR),
+        ("assets/polices/counting", NEAR),
+        ("./assets/policies/countng", NEAR),
+        ("/nowhere/at/all", "does not exist; give the folder of a checkpoint"),
+    ],
+)
+def test_a_misspelt_path_of_a_policy(store, capsys, path, hint, dry):
+    command = ("train", "--config", DEMO, "name=wrong", f"policy.path={path}")
+    sentence = refused(capsys, *command, *(["--dry-run"] if dry else []))
+    assert f"Checkpoint {path!r} {hint}" in sentence
+
+
+def test_a_hub_id_is_not_taken_for_a_path(store, capsys):
+    command = ("train", "--config", DEMO, "name=wrong", "policy.path=nobody/nothing", "--dry-run")
+    assert "download it first" in refused(capsys, *command)
+
+
+def test_paths_that_are_not_there(capsys, tmp_path):
+    (tmp_path / "adapter").mkdir()
+    missing = str(tmp_path / "adaptor")
+    near = f"{missing!r} does not exist; did you mean {str(tmp_path / 'adapter')!r}?"
+    assert near in refused(capsys, "merge", missing, "--out", str(tmp_path / "out"))
+    assert near in refused(capsys, "data", "check", missing)
+    assert "'/nonexistent' does not exist" in refused(capsys, "data", "check", "/nonexistent")
+    assert "'no.yaml' does not exist" in refused(capsys, "data", "check", "no.yaml")
+    nowhere = "mlruns/work/nope/policy"
+    sentence = refused(capsys, "merge", nowhere, "--out", str(tmp_path / "out"))
+    assert f"Adapter {nowhere!r} does not exist" in sentence
+
+
 def test_a_text_only_model(store, capsys, tmp_path):
     folder = tmp_path / "text_only"
     folder.mkdir()

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
-from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.errors import ConfigError, missing_path, unknown_name
 from ekipl_lab.policies.adapters import (
     apply_adapter,
     base_of,
@@ -98,6 +98,8 @@ def merge_adapter(
     Merged in float32, saved in ``dtype`` (None: the base's own). Raises ConfigError if ``adapter``
     is none.
     """
+    if not Path(adapter).expanduser().exists():
+        raise missing_path("Adapter", adapter, "give the folder of an adapter.")
     if not is_adapter_folder(adapter):
         raise ConfigError(f"{str(adapter)!r} is not an adapter folder (no adapter_config.json).")
     config = AutoConfig.from_pretrained(
@@ -172,9 +174,7 @@ def _existing_checkpoint(path: str | Path) -> str:
     parts = str(path).split("/")
     looks_local = isinstance(path, Path) or len(parts) != 2 or parts[0] in ("", ".", "..", "~")
     if looks_local or (folder.parent.is_dir() and str(folder.parent) != "."):
-        raise ConfigError(
-            f"Checkpoint {str(path)!r} does not exist; give the folder of a checkpoint."
-        )
+        raise missing_path("Checkpoint", path, "give the folder of a checkpoint.")
     return str(path)
 
 

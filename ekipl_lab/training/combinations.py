@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ekipl_lab.benchmarks import iterate_samples
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.weighting import NEEDS_Q
 
 if TYPE_CHECKING:
-    from ekipl_lab.training.config import RunConfig
+    from ekipl_lab.sources.teachers.build import TeacherSpec
+    from ekipl_lab.training.config import EvaluationSet, RunConfig
 
 #: TRL's losses whose policy term is the clipped ratio, into which `weighting.as_trl` fits.
 RATIO_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
@@ -23,9 +25,32 @@ TOKEN_LEVEL = {
 
 def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """ConfigError for the first combination that makes no sense; ``settings`` are TRL's."""
+    _check_data(config)
     _check_teachers(config)
     _check_weighting(config, settings)
     _check_mixing(config, settings)
+
+
+def evaluation_families(config: RunConfig, chosen: EvaluationSet) -> tuple[str, ...] | None:
+    """Families of an evaluation set: its own, else the training data's if the task is the same."""
+    if chosen.families is not None or chosen.task not in (None, config.data.task):
+        return chosen.families
+    return config.data.families
+
+
+def _check_data(config: RunConfig) -> None:
+    """Tasks, splits, families and image size of the built-in benchmark; no sample is drawn."""
+    data = config.data
+    if data.benchmark != "mini":
+        return
+    asked = [(data.task, data.split, data.families)]
+    for chosen in config.evaluation.sets:
+        families = evaluation_families(config, chosen)
+        asked.append((chosen.task or data.task, chosen.split, families))
+    for task, split, families in asked:
+        iterate_samples(
+            "mini", task=task, split=split, families=families, image_size=data.image_size
+        )
 
 
 def _check_teachers(config: RunConfig) -> None:
@@ -51,6 +76,8 @@ def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """Another weight than pi/pi_old must fit into TRL's loss, and q must be known."""
     own, name = config.ekipl, config.ekipl.weighting
     for spec in config.teachers if name in NEEDS_Q else ():
+        if not _gives_q(spec):
+            raise no_q(name, spec.id, "gives none")
         if getattr(spec, "temperature", None) == 0:
             raise ConfigError(
                 f"Weighting {name!r} divides by the probabilities that teacher {spec.id!r} "
@@ -61,6 +88,22 @@ def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
         what = what or "schedules.teacher_weight"
     if what:
         _check_fits(what, "weighs single tokens", settings)
+
+
+def _gives_q(spec: TeacherSpec) -> bool:
+    """Whether a teacher of these settings may give its own token probabilities."""
+    if spec.type == "ensemble":
+        return all(map(_gives_q, spec.members))
+    return spec.logprobs if spec.type == "openai" else spec.type in ("policy", "local")
+
+
+def no_q(weighting: str, teacher: str, lack: str) -> ConfigError:
+    """The error for a weighting that divides by q where a teacher does not give it."""
+    return ConfigError(
+        f"Weighting {weighting!r} divides by the teacher's own token probabilities, and teacher "
+        f"{teacher!r} {lack}; choose policy_ratio, shaped or mixture_ratio, or a local teacher "
+        "with the policy's tokenizer."
+    )
 
 
 def _check_mixing(config: RunConfig, settings: Mapping[str, Any]) -> None:

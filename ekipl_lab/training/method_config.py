@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ekipl_lab.advantages import check_names
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.selection import get_rule
-from ekipl_lab.training.gates import BUDGETS, check_table
+from ekipl_lab.training.gates import BUDGETS, GATES, check_table
 from ekipl_lab.training.options import EKIPLOptions, SFTMixing
 from ekipl_lab.training.schedules import check_schedules
 from ekipl_lab.weighting import get_weighting
@@ -67,7 +67,7 @@ class EKIPLSettings(BaseModel):
 
         The table becomes part of the config, so that a resumed run notices another one.
         """
-        return read_gates(Path(gates)) if isinstance(gates, str) else gates
+        return _spelt(read_gates(Path(gates)) if isinstance(gates, str) else gates)
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
@@ -107,6 +107,24 @@ def read_gates(path: Path) -> dict[str, dict[str, str]]:
     if not isinstance(table, Mapping) or not all(isinstance(v, Mapping) for v in table.values()):
         raise ConfigError(f"ekipl.gates: {path} must hold teacher -> {{task: gate}}.")
     return {teacher: dict(entries) for teacher, entries in table.items()}
+
+
+def _spelt(table: Any) -> Any:
+    """The table with ``off`` where YAML read the bare word as false; ConfigError for true."""
+    if not isinstance(table, Mapping):
+        return table
+    spelt = dict(table)
+    for teacher, entries in table.items():
+        if not isinstance(entries, Mapping):
+            continue
+        for where, gate in entries.items():
+            if gate is True:
+                raise ConfigError(
+                    f"ekipl.gates.{teacher}.{where} is true (YAML reads on and yes as that); a "
+                    f"gate is one of {', '.join(GATES)}."
+                )
+        spelt[teacher] = {w: "off" if gate is False else gate for w, gate in entries.items()}
+    return spelt
 
 
 def _names(schedules: Mapping[str, Any], prefix: str) -> dict[str, Any]:

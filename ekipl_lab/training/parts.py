@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.tracking.store import project_root
+from ekipl_lab.training.combinations import evaluation_families
 from ekipl_lab.training.config import RunConfig
-from ekipl_lab.training.plan import Plan, evaluation_families, plan_run, world_size
+from ekipl_lab.training.plan import Plan, plan_run, world_size
 from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import yaml
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.combinations import RATIO_LOSSES, check_combinations
-from ekipl_lab.training.config import EvaluationSet, RunConfig, load_config
+from ekipl_lab.training.config import RunConfig, load_config
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -238,10 +238,3 @@ def _evaluation_completions(config: RunConfig, steps: int) -> int:
         for step in times
     ]
     return sum(items) * sum(each)
-
-
-def evaluation_families(config: RunConfig, chosen: EvaluationSet) -> tuple[str, ...] | None:
-    """Families of an evaluation set: its own, else the training data's if the task is the same."""
-    if chosen.families is not None or chosen.task not in (None, config.data.task):
-        return chosen.families
-    return config.data.families

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.training.combinations import no_q
 from ekipl_lab.training.options import EKIPLOptions, Teacher
 from ekipl_lab.training.schedules import parameters_at, scheduled
 from ekipl_lab.types import POLICY
@@ -189,8 +189,4 @@ def check_scored(name: str, teachers: Sequence[Teacher], tokenizer_id: str) -> N
         able = teacher.source.capabilities
         if not able.logprobs or able.tokenizer_id != tokenizer_id:
             lack = "has another tokenizer" if able.logprobs else "gives none"
-            raise ConfigError(
-                f"Weighting {name!r} divides by the teacher's own token probabilities, and teacher "
-                f"{teacher.source.id!r} {lack}; choose policy_ratio, shaped or mixture_ratio, or a "
-                "local teacher with the policy's tokenizer."
-            )
+            raise no_q(name, teacher.source.id, lack)
