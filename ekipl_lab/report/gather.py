@@ -253,6 +253,6 @@ def check_arms(runs: Sequence[RunData]) -> None:
     if not sets_of(runs):
         names = ", ".join(run.label for run in runs)
         raise ConfigError(
-            f"No evaluation was recorded by {names}; set evaluation.at_start and at_end in the "
-            "config and train again."
+            f"No evaluation was recorded by {names}; set evaluation.sets, at_start and at_end in "
+            "the config and train again."
         )
