@@ -163,6 +163,14 @@ def require_sight(model: Any, processor: Any, name: str) -> None:
         )
 
 
+def is_local(source: str | Path) -> bool:
+    """Whether a source is meant as a path on this machine, and not as the id of a hub model."""
+    parent, parts = Path(source).expanduser().parent, str(source).split("/")
+    if isinstance(source, Path) or len(parts) != 2 or parts[0] in ("", ".", "..", "~"):
+        return True
+    return parent.is_dir() and str(parent) != "."
+
+
 def _existing_checkpoint(path: str | Path) -> str:
     folder = Path(path).expanduser()
     if folder.is_dir():
@@ -171,9 +179,7 @@ def _existing_checkpoint(path: str | Path) -> str:
                 f"Checkpoint {str(path)!r} has no config.json; give the folder of one checkpoint."
             )
         return str(folder)
-    parts = str(path).split("/")
-    looks_local = isinstance(path, Path) or len(parts) != 2 or parts[0] in ("", ".", "..", "~")
-    if looks_local or (folder.parent.is_dir() and str(folder.parent) != "."):
+    if is_local(path):
         raise missing_path("Checkpoint", path, "give the folder of a checkpoint.")
     return str(path)
 

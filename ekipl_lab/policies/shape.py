@@ -18,6 +18,7 @@ from ekipl_lab.errors import ConfigError, missing_path
 from ekipl_lab.policies.adapters import language_linears, vision_parameters
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.known import KNOWN
+from ekipl_lab.policies.load import is_local
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def model_config(source: str | Path) -> Any:
     """The configuration of a known model or of a checkpoint."""
     if str(source) in KNOWN:
         return AutoConfig.for_model(**KNOWN[str(source)])
-    if _is_local(source) and not Path(source).expanduser().exists():
+    if is_local(source) and not Path(source).expanduser().exists():
         raise missing_path("Checkpoint", source, "give the folder of a checkpoint.")
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -100,14 +101,6 @@ def model_config(source: str | Path) -> Any:
             f"There is no configuration of {str(source)!r} here, so its memory cannot be foretold; "
             f"download it first, or choose one of {', '.join(KNOWN)}."
         ) from error
-
-
-def _is_local(source: str | Path) -> bool:
-    """Whether a source is meant as a path here, and not as the id of a model on the hub."""
-    if isinstance(source, Path) or source.startswith((".", "/", "~")):
-        return True
-    first, _, rest = source.partition("/")
-    return bool(rest) and Path(first).is_dir()
 
 
 def meta_model(config: Any) -> Any:
