@@ -20,6 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ekipl_lab.files import put_between, write_text
+
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "learning" / "curves.json"
 DOC, FIGURE = ROOT / "docs" / "method.md", ROOT / "docs" / "images" / "learning.svg"
@@ -243,12 +245,9 @@ def main() -> int:
             trained[0].load_state_dict(policy[0].state_dict())
         print(f"{name}: {sum(curves[name]['accuracy'][-5:]) / 5:.2f}", flush=True)
         curves = {n: curves[n] for n in ARMS if n in curves}
-        temporary = OUT.with_suffix(".tmp")
-        temporary.write_text(json.dumps(curves, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(OUT)
-    text = DOC.read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    DOC.write_text(f"{before}{BEGIN}\n\n{table(curves)}\n\n{END}{after}", encoding="utf-8")
+        write_text(OUT, json.dumps(curves, indent=1) + "\n")
+    page = DOC.read_text(encoding="utf-8")
+    write_text(DOC, put_between(page, BEGIN, END, f"\n{table(curves)}\n"))
     draw(curves)
     return 0
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from ekipl_lab.benchmarks.mini import iterate
+from ekipl_lab.files import put_between, write_text
 from ekipl_lab.training.sft import WarmStart
 from ekipl_lab.training.sft_config import sft_config_from
 from ekipl_lab.training.sft_data import Example
@@ -97,10 +98,9 @@ def main() -> None:
         if name not in found:
             found[name] = probe(*SIZES[name], args.steps, args.items)
             print(name, found[name], flush=True)
-            OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    text = DOC.read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    DOC.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}", encoding="utf-8")
+            write_text(OUT, json.dumps(found, indent=1) + "\n")
+    page = DOC.read_text(encoding="utf-8")
+    write_text(DOC, put_between(page, BEGIN, END, table(found)))
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def test_the_page_holds_the_table_of_the_record() -> None:
     page = (ROOT / "docs/benchmark.md").read_text()
     assert with_table(page, record) == page
     assert "| counting | count_pair | study |" in table(record)
-    with pytest.raises(DataError, match="markers"):
+    with pytest.raises(DataError, match="lacks the marks"):
         with_table("no markers", record)
 
 

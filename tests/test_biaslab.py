@@ -261,7 +261,7 @@ def test_json_keeps_what_it_is_given(committed):
 
 
 def test_a_page_without_a_place_is_refused():
-    with pytest.raises(DataError, match="no place for the table"):
+    with pytest.raises(DataError, match="lacks the marks"):
         report.put_into("# page", "table")
 
 

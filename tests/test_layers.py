@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "ekipl_lab"
 #: Modules of one tier do not import each other; a tier may import all tiers above it in this list.
 TIERS = [
     {"types", "errors"},
-    {"prompts", "parsing"},
+    {"prompts", "parsing", "files"},
     {
         "benchmarks",
         "rewards",

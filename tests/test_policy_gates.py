@@ -16,7 +16,6 @@ from ekipl_lab.evaluation.headroom import (
     measure,
     stratum_of,
     table,
-    write_json,
 )
 from ekipl_lab.evaluation.model_card import card
 from ekipl_lab.policies import as_policy, build_tiny_policy, save_policy
@@ -74,8 +73,6 @@ def test_an_untrained_policy_fails_every_gate(tmp_path: Path) -> None:
     assert result["families"]["count_pair"]["stratum"] == "0-5 %"
     assert result["families"]["count_pair"]["sampled"]["n"] == 2
     assert "gates: perception FAILS" in table(result)
-    write_json(result, tmp_path / "deep" / "r.json")
-    assert json.loads((tmp_path / "deep" / "r.json").read_text()) == result
     folder = save_policy(model, processor, tmp_path / "nano")
     text = card("x", folder, "configs/c.yaml", result)
     parameters = sum(p.numel() for p in model.parameters())

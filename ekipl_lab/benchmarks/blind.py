@@ -22,6 +22,7 @@ from ekipl_lab.benchmarks.mini import MINI_TASKS, iterate
 from ekipl_lab.benchmarks.seeding import rng_for
 from ekipl_lab.benchmarks.solvers import SOLVERS
 from ekipl_lab.errors import DataError
+from ekipl_lab.files import put_between, write_text
 from ekipl_lab.types import Sample
 
 #: The most that the best blind solver may reach on a family that studies use.
@@ -115,17 +116,7 @@ def table(record: dict[str, Any]) -> str:
 
 def with_table(page: str, record: dict[str, Any]) -> str:
     """The page with the table between its markers replaced."""
-    if BEGIN not in page or END not in page:
-        raise DataError(f"The page lacks the markers {BEGIN} and {END}; put them back.")
-    before, rest = page.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n{table(record)}\n{END}{rest.split(END, 1)[1]}"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    return put_between(page, BEGIN, END, table(record))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -137,9 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=Path("docs/benchmark.md"))
     chosen = parser.parse_args(arguments)
     record = measure_all(chosen.train, chosen.test)
-    _write(chosen.record, json.dumps(record, indent=1) + "\n")
+    write_text(chosen.record, json.dumps(record, indent=1) + "\n")
     if chosen.page.exists():
-        _write(chosen.page, with_table(chosen.page.read_text(encoding="utf-8"), record))
+        write_text(chosen.page, with_table(chosen.page.read_text(encoding="utf-8"), record))
     print(table(record))
     for row in record["rows"]:
         if row["status"] == "study" and row["best_score"] > BLIND_LIMIT:

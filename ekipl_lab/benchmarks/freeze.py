@@ -25,6 +25,7 @@ from ekipl_lab.benchmarks.chains import CHAIN_STYLES, FAULTS, write_chain
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.files import write_text
 from ekipl_lab.types import Sample
 
 FROZEN = Path("assets/frozen.json")
@@ -122,10 +123,7 @@ def write(entry: Version, path: Path = FROZEN) -> None:
         raise ConfigError(
             f"Version {entry.version} does not begin with the benchmark's own, {MINI_VERSION}."
         )
-    text = json.dumps([asdict(one) for one in [*entries, entry]], indent=2) + "\n"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps([asdict(one) for one in [*entries, entry]], indent=2) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.files import replacing
 from ekipl_lab.types import Sample
 
 _GAP, _LINE, _MIN_SIDE = 8, 15, 168
@@ -69,7 +70,6 @@ def _enlarged(image: Image.Image) -> Image.Image:
 
 
 def _save(sheet: Image.Image, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    sheet.save(part, format="PNG")
-    return part.replace(path)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
+    return path

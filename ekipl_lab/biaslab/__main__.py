@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from ekipl_lab.biaslab.figure import cosine_figure
-from ekipl_lab.biaslab.report import Results, from_json, put_into, to_json, to_markdown, write
+from ekipl_lab.biaslab.report import Results, from_json, put_into, to_json, to_markdown
 from ekipl_lab.biaslab.study import Condition, anchors, checks, conditions, lines
 from ekipl_lab.biaslab.toy import REWARDS
 from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.files import write_text
 from ekipl_lab.plots import write_image
 
 
@@ -41,12 +42,12 @@ def run(out: Path, doc: Path | None, groups: int) -> int:
     out.mkdir(parents=True, exist_ok=True)
     found = [line for condition in _progress() for line in lines(condition)]
     text = to_json(Results(anchors(), checks(groups), found))
-    write(out / "table.json", text)
+    write_text(out / "table.json", text)
     results = from_json(text)  # what is shown is what is kept
     section = to_markdown(results)
-    write(out / "table.md", f"# Bias lab\n\n{section}")
+    write_text(out / "table.md", f"# Bias lab\n\n{section}")
     if doc is not None:
-        write(doc, put_into(doc.read_text(encoding="utf-8"), section))
+        write_text(doc, put_into(doc.read_text(encoding="utf-8"), section))
     _figures(results, out)
     broken = [anchor.claim for anchor in results.anchors if not anchor.holds]
     for claim in broken:
@@ -67,7 +68,7 @@ def _figures(results: Results, out: Path) -> None:
     for reward in REWARDS:
         name = f"cosine_{reward.replace(' ', '_')}"
         figure = cosine_figure(results, reward)
-        write(out / f"{name}.html", figure.to_html(include_plotlyjs=True))
+        write_text(out / f"{name}.html", figure.to_html(include_plotlyjs=True))
         try:
             write_image(figure, out / f"{name}.svg", width=1250, scale=1)
         except ConfigError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from ekipl_lab.biaslab.measure import Measured
@@ -21,6 +20,7 @@ from ekipl_lab.biaslab.study import (
 )
 from ekipl_lab.biaslab.toy import STATES
 from ekipl_lab.errors import DataError
+from ekipl_lab.files import put_between
 
 COMMAND = "python -m ekipl_lab.biaslab --out results/bias_lab"
 BEGIN, END = "<!-- bias lab: generated, do not edit -->", "<!-- bias lab: end -->"
@@ -242,22 +242,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-# --------------------------------------------------------------------------------------- files
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".part-{path.name}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
 def put_into(document: str, section: str) -> str:
     """The document with ``section`` between its markers.
 
     Raises DataError if it has no markers.
     """
-    if BEGIN not in document or END not in document:
-        raise DataError(f"The document has no place for the table; add {BEGIN!r} and {END!r}.")
-    before, after = document.split(BEGIN)[0], document.split(END)[1]
-    return f"{before}{BEGIN}\n\n{section}\n{END}{after}"
+    return put_between(document, BEGIN, END, f"\n{section}")

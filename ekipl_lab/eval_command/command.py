@@ -15,6 +15,7 @@ from rich.progress import Progress
 from ekipl_lab.errors import ConfigError, EKIPLError
 from ekipl_lab.eval_command import tables
 from ekipl_lab.eval_command.options import job_of
+from ekipl_lab.files import write_text
 from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def evaluate_command(args: Namespace) -> int:
         )  # fmt: skip
     labels = _labels(found, args.strata)
     rows = tables.all_rows(found, job, labels)
-    tables.write_text(folder / "metrics.csv", tables.rows_as_csv(rows))
+    write_text(folder / "metrics.csv", tables.rows_as_csv(rows))
     for line in tables.heading(found, job):
         console.print(line, markup=False, highlight=False)
     tables.print_tables(console, rows, job)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ekipl_lab.files import write_text
 from ekipl_lab.types import EvalRecord
 
 if TYPE_CHECKING:
@@ -226,10 +227,3 @@ def _overlap_lines(seen: Mapping[str, Any]) -> list[str]:
             f"images of {overlap['test']} are in {seen['train']}: such as {overlap['examples'][0]}."
         ]
     return []
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

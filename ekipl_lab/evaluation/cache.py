@@ -19,6 +19,7 @@ from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation.records import action_of, action_row
+from ekipl_lab.files import write_text
 from ekipl_lab.types import Action, Sample
 
 
@@ -74,7 +75,7 @@ class ActionCache:
     def _check_key(self, key: dict[str, Any]) -> None:
         path = self._folder / "key.json"
         if not path.exists():
-            _write_text(path, json.dumps(key, indent=1, sort_keys=True))
+            write_text(path, json.dumps(key, indent=1, sort_keys=True))
             return
         found = json.loads(path.read_text(encoding="utf-8"))
         changed = sorted(n for n in {*key, *found} if key.get(n) != found.get(n))
@@ -93,12 +94,3 @@ class ActionCache:
                 self._actions[row["sample_id"], row["digest"]] = actions
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{part}, line {number}: damaged; delete this file.") from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

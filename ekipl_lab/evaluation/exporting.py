@@ -12,12 +12,12 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.files import write_text
 from ekipl_lab.prompts import prompt_text
 from ekipl_lab.types import EvalRecord, Sample
 
@@ -48,7 +48,7 @@ def export_lmms_eval(
                 ensure_ascii=False,
             )
         )
-    _write(Path(path), "".join(f"{line}\n" for line in lines))
+    write_text(Path(path), "".join(f"{line}\n" for line in lines))
     return len(lines)
 
 
@@ -72,9 +72,9 @@ def export_vlmevalkit(
             )
         rows.append(_vlmevalkit_row(index, record, sample))
     if path.suffix == ".tsv":
-        _write(path, _tab_separated(rows))
+        write_text(path, _tab_separated(rows))
     else:
-        _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return len(rows)
 
 
@@ -115,10 +115,3 @@ def _accuracy(record: EvalRecord) -> float | None:
     values = [reward.components.get("accuracy") for reward in record.rewards]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

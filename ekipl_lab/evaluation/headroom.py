@@ -11,9 +11,7 @@ sub-skill by itself (at least 90 %), and families in three strata by sampled suc
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 from ekipl_lab.benchmarks.base import MINI_VERSION
 from ekipl_lab.benchmarks.mini import MINI_TASKS, iterate
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.files import write_text
 from ekipl_lab.policies import Policy, PolicySource, load_policy
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.statistics import Interval, wilson
@@ -213,16 +212,6 @@ def _span(row: dict[str, Any]) -> str:
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def write_json(result: dict[str, Any], path: Path) -> None:
-    """Write the result atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(result, indent=2) + "\n")
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
-
-
 def measure(
     policies: Mapping[str, Path],
     *,
@@ -245,6 +234,6 @@ def measure(
         results[task] = headroom(policy, task=task, split=split, seed=seed, items=items)
         print(table(results[task]), flush=True)
     if out is not None:
-        write_json(results, out)
+        write_text(out, json.dumps(results, indent=2) + "\n")
     held = all(held for result in results.values() for held in result["gates"].values())
     return held and not missing

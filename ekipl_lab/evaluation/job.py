@@ -24,6 +24,7 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.origins import Loading, Origin, open_origin
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate
+from ekipl_lab.files import write_text
 from ekipl_lab.prompts import instructed_text, prompt_fingerprint
 from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample
 
@@ -197,7 +198,7 @@ def run_job(
         write_records(folder / "start.parquet", start)
     seconds = {"seconds": round(time.perf_counter() - began, 1)}  # of this process
     summary = _summary(job, origin, first, sets, records, {**seconds, **(facts or {})})
-    _write_json(folder / SUMMARY, summary)
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
     return Measured(records, controls, start, samples, summary)
 
 
@@ -309,9 +310,3 @@ def _cost(records: Sequence[EvalRecord]) -> dict[str, float]:
         "completion_tokens": sum(usage.completion_tokens for usage in usages),
         "usd": sum(usage.cost for usage in usages),
     }
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)

@@ -8,7 +8,6 @@ weights as JSON). Rows of one record are neighbours, in sampling order.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ekipl_lab.errors import DataError
+from ekipl_lab.files import replacing
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown, Usage
 
 RECORD_FIELDS = ("sample_id", "task", "split", "family", "difficulty", "model_id", "mode")
@@ -53,10 +53,8 @@ def write_records(path: str | Path, records: Iterable[EvalRecord]) -> None:
     """Write all records to ``path``, atomically."""
     path = Path(path)
     rows = [row for record in records for row in _rows(record)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), part)
-    part.replace(path)
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
 
 
 def read_records(path: str | Path) -> list[EvalRecord]:

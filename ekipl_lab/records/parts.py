@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ekipl_lab.errors import DataError
+from ekipl_lab.files import replacing
 from ekipl_lab.records.schema import SCHEMA, SCHEMA_VERSION
 
 _NAME = re.compile(r"steps-(\d+)-(\d+)-part-(\d+)-(\d+)\.parquet")
@@ -127,18 +128,19 @@ def _open(part: Part) -> pq.ParquetFile:
 
 def write_part(path: Path, tables: Iterable[pa.Table]) -> None:
     """Write tables of whole steps as one part, atomically."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     steps: set[int] = set()
     # Only the statistics of the step are looked at; those of 40 columns would be read with each.
-    with pq.ParquetWriter(
-        temporary, SCHEMA, compression="zstd", write_statistics=["step"]
-    ) as writer:
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(
+            temporary, SCHEMA, compression="zstd", write_statistics=["step"]
+        ) as writer,
+    ):
         for tables_of_group in _row_groups(tables):
             table = pa.concat_tables(tables_of_group)
             steps.update(pc.unique(table["step"]).to_pylist())
             writer.write_table(table, row_group_size=1 << 30)
         writer.add_key_value_metadata({_STEPS: ",".join(map(str, sorted(steps)))})
-    temporary.replace(path)
 
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:

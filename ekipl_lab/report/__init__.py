@@ -11,10 +11,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ekipl_lab.files import write_text
 from ekipl_lab.report.export import as_csv, as_markdown
 from ekipl_lab.report.gather import RunData, gather_runs
 from ekipl_lab.report.latex import as_latex
@@ -39,7 +39,7 @@ def report_command(names: Sequence[str], out: str | Path) -> int:
 
 def write_report(runs: Sequence[RunData], out: str | Path) -> Path:
     """Write the page of these runs, whole or not at all."""
-    return _write(Path(out), build_report(runs))
+    return write_text(Path(out), build_report(runs))
 
 
 def write_beside(runs: Sequence[RunData], out: str | Path) -> list[Path]:
@@ -51,15 +51,7 @@ def write_beside(runs: Sequence[RunData], out: str | Path) -> list[Path]:
         ".tex": as_latex(title, notes, found),
         ".csv": as_csv(runs),
     }
-    return [_write(Path(out).with_suffix(suffix), text) for suffix, text in texts.items()]
-
-
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-    return path
+    return [write_text(Path(out).with_suffix(suffix), text) for suffix, text in texts.items()]
 
 
 __all__ = [

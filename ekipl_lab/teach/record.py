@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ekipl_lab.errors import ConfigError, TeacherError
+from ekipl_lab.files import write_text
 from ekipl_lab.sources.gateway_estimate import estimate
 from ekipl_lab.sources.teachers.ensemble import gateways
 from ekipl_lab.teach.precompute import BATCH, check_budget, describe, run_params
-from ekipl_lab.teach.report import write_text
 from ekipl_lab.training.ahead import Schedule
 from ekipl_lab.training.config import RunConfig, load_config
 from ekipl_lab.training.options import Teacher

@@ -14,6 +14,7 @@ from rich.table import Table
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.chains import ChainCheck, check_chains
 from ekipl_lab.evaluation.usefulness import MORE_SAMPLES, Usefulness, measure, usefulness
+from ekipl_lab.files import write_text
 from ekipl_lab.sources.gateway_estimate import estimate
 from ekipl_lab.sources.teachers.ensemble import gateways
 from ekipl_lab.teach.page import page
@@ -136,14 +137,6 @@ def gate_file(result: Usefulness) -> dict[str, dict[str, str]]:
         if len(row.where) == 1 and row.gate != MORE_SAMPLES:
             gates.setdefault(row.teacher, {})[str(row.where[0][1])] = row.gate
     return gates
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(path.name + ".tmp")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)
 
 
 def _chains(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ekipl_lab.errors import DataError
+from ekipl_lab.files import replacing
 from ekipl_lab.tracking.guard import refuse_secret_files, refuse_secrets
 from ekipl_lab.tracking.store import store_folder, tracking_uri
 
@@ -122,13 +122,11 @@ def relative(root: Path, name: str) -> Path:
 
 
 def _replace(target: Path, source: Path | bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    if isinstance(source, bytes):
-        temporary.write_bytes(source)
-    else:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
+    with replacing(target) as temporary:
+        if isinstance(source, bytes):
+            temporary.write_bytes(source)
+        else:
+            shutil.copyfile(source, temporary)
 
 
 def _parent(name: str) -> str | None:

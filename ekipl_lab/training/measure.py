@@ -25,6 +25,7 @@ from ekipl_lab.evaluation import (
     summarize,
     write_records,
 )
+from ekipl_lab.files import write_text
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.tracking import RunLog
@@ -140,10 +141,7 @@ class Measurer:
 
         A process killed before it measures again, out of the records that are there already.
         """
-        path = self._summary(step)
-        temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-        temporary.replace(path)
+        write_text(self._summary(step), json.dumps(metrics, indent=1))
         shutil.rmtree(self._partial(step), ignore_errors=True)
 
     def _summary(self, step: int) -> Path:

@@ -14,7 +14,6 @@ every file with its size: a half-written one is never loaded. The last ``keep`` 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.files import write_text
 
 MARKER = "complete.json"
 #: Settings that decide when and at what cost an action is bought, not which it is.
@@ -96,13 +96,7 @@ def check_same_config(old: Mapping[str, Any], new: Mapping[str, Any], name: str)
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a small file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    write_text(path, json.dumps(value, indent=1))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

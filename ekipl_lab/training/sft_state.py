@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ekipl_lab.errors import DataError
+from ekipl_lab.files import write_text
 
 _TENSORS, _FACTS = "state.safetensors", "state.json"
 
@@ -64,9 +64,7 @@ def save_state(folder: Path, tensors: Mapping[str, torch.Tensor], progress: Prog
     if target.exists():
         shutil.rmtree(target)
     staging.replace(target)
-    pointer = folder / ".current.tmp"
-    pointer.write_text(name, encoding="utf-8")
-    os.replace(pointer, folder / "current")  # noqa: PTH105
+    write_text(folder / "current", name)
     for other in folder.glob("state-*"):
         if other.name != name:
             shutil.rmtree(other)

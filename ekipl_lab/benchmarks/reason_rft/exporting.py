@@ -8,13 +8,13 @@ marks and the question, then the answer, alone or after the chain in tags. The R
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ekipl_lab.benchmarks.reason_rft.reading import Record
 from ekipl_lab.errors import DataError, unknown_name
+from ekipl_lab.files import write_text
 
 Entry = dict[str, Any]
 
@@ -59,9 +59,7 @@ def export(
     if form not in FORMS:
         raise unknown_name("export form", form, FORMS)
     entries = [FORMS[form](record, prompt, root) for record in records]
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(entries, ensure_ascii=False, indent=1), encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(entries, ensure_ascii=False, indent=1))
     return len(entries)
 
 

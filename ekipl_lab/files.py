@@ -1,0 +1,48 @@
+"""Files that are there whole or not at all, and the generated sections of the docs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ekipl_lab.errors import DataError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, which takes its place when the block ends.
+
+    An error leaves ``path`` as it was and nothing beside it. The folder is made. The temporary
+    name ends in ``.tmp`` and differs between processes and threads.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write UTF-8 text, on disk before it takes the place of what was there; returns ``path``."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return path
+
+
+def put_between(page: str, begin: str, end: str, section: str) -> str:
+    """The page with what stands between two marks replaced by ``section``.
+
+    Raises DataError where a mark is missing, or ``end`` comes first.
+    """
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
+        raise DataError(f"The page lacks the marks {begin!r} and {end!r}; put them back.")
+    return f"{before}{begin}\n{section}\n{end}{after}"
