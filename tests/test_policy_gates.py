@@ -90,3 +90,10 @@ def test_a_task_without_a_policy_fails_its_gates(
 def test_unknown_task() -> None:
     with pytest.raises(ConfigError, match="did you mean 'counting'"):
         headroom(as_policy(*build_tiny_policy("nano", 0)), task="couting")
+    with pytest.raises(ConfigError, match="did you mean 'counting'"):
+        measure({"couting": Path("assets/policies/counting")})
+
+
+def test_no_items() -> None:
+    with pytest.raises(ConfigError, match="at least one item of each family, not 0"):
+        measure({"counting": Path("assets/policies/counting")}, items=0)

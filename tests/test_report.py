@@ -383,3 +383,10 @@ def test_a_run_that_was_never_measured_is_refused(store: dict[str, str]) -> None
         run.log_metrics({"policy/reward": 0.5}, 1)
     with pytest.raises(ConfigError, match="unmeasured"):
         build_report(gather_runs([run.run_id]))
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "report.md", "report"])
+def test_a_page_of_another_ending_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"must be named \*\.html"):
+        report_command([], tmp_path / name)
+    assert not list(tmp_path.iterdir())

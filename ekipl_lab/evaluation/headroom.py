@@ -99,10 +99,11 @@ def headroom(
     """Measure every sub-skill (greedy) and family (greedy and one draw at temperature 1).
 
     Returns JSON values: ``perception``, ``sub_skills``, ``families`` with Wilson intervals and
-    strata, and ``gates``, each with its verdict. Raises ConfigError for an unknown task.
+    strata, and ``gates``, each with its verdict.
+
+    Raises ConfigError for an unknown task, or no items.
     """
-    if task not in MINI_TASKS:
-        raise unknown_name("task of benchmark 'mini'", task, MINI_TASKS)
+    _check(task, items)
     probe = _Probe(policy, task, split, seed, items, max_new_tokens)
     families = MINI_TASKS[task].families
     skills = [name for name, family in families.items() if family.status == "sub_skill"]
@@ -141,6 +142,13 @@ def headroom(
         "families": ordered,
         "gates": _gates(perception, sub_skills, ordered),
     }
+
+
+def _check(task: str, items: int) -> None:
+    if task not in MINI_TASKS:
+        raise unknown_name("task of benchmark 'mini'", task, MINI_TASKS)
+    if items < 1:
+        raise ConfigError(f"Gates need at least one item of each family, not {items}.")
 
 
 class _Probe:
@@ -222,8 +230,11 @@ def measure(
 ) -> bool:
     """Measure a policy folder per task, print each table, write ``out``; whether all gates hold.
 
-    A folder that is not there is said, and no gate of its task holds.
+    A folder that is not there is said, and no gate of its task holds. Raises ConfigError for an
+    unknown task, or no items, before anything is measured.
     """
+    for task in policies:
+        _check(task, items)
     results, missing = {}, False
     for task, folder in policies.items():
         if not folder.is_dir():

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.files import write_text
 from ekipl_lab.report.export import as_csv, as_markdown
 from ekipl_lab.report.gather import RunData, gather_runs
@@ -27,7 +28,13 @@ def report_command(names: Sequence[str], out: str | Path) -> int:
     """Print the summary; write page, Markdown, LaTeX and CSV; say where: ``ekipl report``.
 
     ``names`` are run ids and folders of ``ekipl eval``; ``out`` is the page, the rest lie beside.
+    Raises ConfigError where ``out`` does not end in .html.
     """
+    if Path(out).suffix != ".html":
+        raise ConfigError(
+            f"The report {str(out)!r} must be named *.html; its tables as .md, .tex and .csv lie "
+            "beside it."
+        )
     runs = gather_runs(names)
     print_summary(runs)
     path = write_report(runs, out)
