@@ -66,10 +66,11 @@ def data_check(args: argparse.Namespace) -> int:
 
 def sft(args: argparse.Namespace) -> int:
     """Supervised warm start of a tiny policy."""
-    from ekipl_lab.training.sft import run_sft
+    from ekipl_lab.training.sft import log_to, run_sft
     from ekipl_lab.training.sft_config import load_sft_config
 
-    folder = run_sft(load_sft_config(args.config))
+    config = load_sft_config(args.config)
+    folder = run_sft(config, log=log_to(config.work_dir / "log.jsonl"))
     print(f"Policy saved in {folder}")
     return 0
 

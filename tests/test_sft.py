@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.chains import CHAIN_STYLES
 from ekipl_lab.benchmarks.geometry.task import label_places
 from ekipl_lab.benchmarks.mini import iterate
+from ekipl_lab.cli import main
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.policies import as_policy, build_tiny_policy, load_policy
 from ekipl_lab.policies.source import encode_prompts
@@ -333,6 +335,16 @@ def test_a_finished_run_does_not_train_again(tmp_path: Path) -> None:
     run_sft(config(tmp_path), log=rows.append)
     assert len(rows) == 2
     assert json.dumps(rows)
+
+
+def test_the_command_keeps_the_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(config(tmp_path).model_dump(mode="json")))
+    assert main(["sft", "--config", str(path)]) == 0
+    assert f"Policy saved in {tmp_path / 'out'}" in capsys.readouterr().out
+    lines = (tmp_path / "work" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in lines] == ["see", "say"]
+    assert json.loads(lines[1])["text_loss"] > 0
 
 
 def test_the_vision_stage_learns_to_see(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ekipl_lab.benchmarks.chains import CHAIN_STYLES
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import load_policy, save_policy
-from ekipl_lab.training.sft_config import SFTConfig, Stage, load_sft_config
+from ekipl_lab.training.sft_config import SFTConfig, Stage
 from ekipl_lab.training.sft_data import (
     BatchEncoder,
     ExampleStream,
@@ -208,7 +208,10 @@ _TIED = "lm_head.weight"
 
 
 def run_sft(config: SFTConfig, *, log: Log | None = None) -> Path:
-    """Run or resume all stages and save the policy (half precision); returns its folder."""
+    """Run or resume all stages and save the policy (half precision); returns its folder.
+
+    ``log`` gets the means of the losses every 50 steps, and the seconds so far.
+    """
     torch.set_num_threads(config.threads)
     run = WarmStart(config)
     while True:
@@ -254,10 +257,12 @@ class _Running:
         return means
 
 
-def main(arguments: list[str]) -> None:
-    """``python -m ekipl_lab.training.sft CONFIG`` prints one JSON line per 50 steps."""
-    run_sft(load_sft_config(arguments[0]), log=lambda row: print(json.dumps(row), flush=True))
+def log_to(path: Path) -> Log:
+    """Append rows to a file of JSON lines; after a kill some steps come twice, the last counts."""
 
+    def write(row: dict[str, float | str]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return write
