@@ -40,17 +40,17 @@ def measured(caption: float, easy: float, hard: float, holds: bool = True) -> di
 
 
 def test_differences_and_margin_by_hand(retraining: ModuleType) -> None:
-    shipped, again = measured(0.99, 0.90, 0.20), measured(0.91, 0.95, 0.04)
+    shipped, again = measured(0.99, 0.90, 0.20), measured(0.94, 0.95, 0.04)
     found = retraining.differences(shipped, again)
     assert {name: kind for name, (kind, _) in found.items()} == {
         "caption": "sub-skill", "easy": "family", "hard": "family",
     }  # fmt: skip
     by = {name: moved for name, (_, moved) in found.items()}
-    assert by == pytest.approx({"caption": -0.08, "easy": 0.05, "hard": -0.16})
-    # exactly on the margin of 0.08 is inside; 0.16 is beyond the margin of 0.15
-    assert retraining.MARGIN == {"sub-skill": 0.08, "family": 0.15}
+    assert by == pytest.approx({"caption": -0.05, "easy": 0.05, "hard": -0.16})
+    # exactly on the margin of 0.05 is inside; 0.16 is beyond the margin of 0.15
+    assert retraining.MARGIN == {"sub-skill": 0.05, "family": 0.15}
     assert retraining.outside(shipped, again) == ["hard", "hard (5-50 % to 0-5 %)"]
-    assert retraining.outside(shipped, measured(0.90, 0.90, 0.20)) == ["caption"]
+    assert retraining.outside(shipped, measured(0.93, 0.90, 0.20)) == ["caption"]
     assert retraining.outside(shipped, shipped) == []
 
 
