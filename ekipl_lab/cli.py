@@ -7,6 +7,7 @@ interrupted. Anything else is a defect of ours and keeps its traceback.
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import signal
@@ -149,40 +150,9 @@ def merge(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Run several configs side by side and report them together."""
-    from ekipl_lab import studies
+    from ekipl_lab.comparison import compare_command
 
-    cells = studies.plan_cells(args.configs, args.overrides)
-    if args.print_cells:
-        import shlex
-
-        for cell in cells:
-            print(shlex.join(studies.command(cell, fresh=args.fresh)))
-        return 0
-    from ekipl_lab.training.plan import check_comparable
-
-    check_comparable([(cell.name, cell.config, cell.overrides) for cell in cells])
-    from ekipl_lab.console import CellProgress
-    from ekipl_lab.tracking import ensure_store, store_folder
-
-    ensure_store()
-    with CellProgress([cell.name for cell in cells]) as progress:
-        results = studies.run_cells(
-            cells,
-            jobs=args.jobs,
-            threads=args.threads,
-            logs=store_folder() / "logs",
-            on_event=progress,
-            fresh=args.fresh,
-        )
-    failed = [result for result in results if result.returncode != 0]
-    for result in failed:
-        tail = result.log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-        print(f"{result.cell.name} failed: {''.join(tail)} (log: {result.log})", file=sys.stderr)
-    if failed:
-        return max(result.returncode for result in failed)
-    from ekipl_lab.report import report_command
-
-    return report_command([result.run_id for result in results if result.run_id], args.report)
+    return compare_command(args)
 
 
 def report(args: argparse.Namespace) -> int:
@@ -254,7 +224,7 @@ def build_parser() -> argparse.ArgumentParser:
     def add(parent: Any, name: str, handler: Handler) -> argparse.ArgumentParser:
         summary = (handler.__doc__ or "").strip().splitlines()[0]
         sub: argparse.ArgumentParser = parent.add_parser(name, help=summary, description=summary)
-        sub.set_defaults(handler=handler)
+        sub.set_defaults(handler=handler, parser=sub)
         return sub
 
     add(commands, "doctor", doctor)
@@ -335,6 +305,9 @@ def _merge_options(parser: argparse.ArgumentParser) -> None:
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configs", nargs="+", type=Path, help="YAML files, one for each arm")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[], help="every arm from each of these seeds"
+    )
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
@@ -345,7 +318,9 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and turn errors a user can mend into one sentence and exit code 2."""
-    args = build_parser().parse_args(argv)
+    args, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        args.parser.error(_unknown_arguments(args.parser, unknown))
     signal.signal(signal.SIGTERM, _terminated)
     try:
         return _handled(args)
@@ -354,6 +329,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ekipl_lab.training.guards import leave_processes
 
             leave_processes()
+
+
+def _unknown_arguments(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> str:
+    """Name the first argument that the command does not take, and the flag most like it."""
+    name = unknown[0].partition("=")[0]
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    near = difflib.get_close_matches(name, flags, n=1, cutoff=0.5) if name[:1] == "-" else []
+    hint = f"did you mean {near[0]!r}?" if near else f"see `{parser.prog} --help`."
+    return f"unknown argument {name!r}; {hint}"
 
 
 def _handled(args: argparse.Namespace) -> int:

@@ -46,8 +46,13 @@ class CellResult:
     log: Path
 
 
-def plan_cells(configs: Sequence[Path], overrides: Sequence[str] = ()) -> list[Cell]:
-    """One cell for each config file, named after the file; names must differ."""
+def plan_cells(
+    configs: Sequence[Path], overrides: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> list[Cell]:
+    """One cell for each config file, named after the file; names must differ.
+
+    With ``seeds`` one for each seed and file, seed by seed: ``demo_grpo-s1`` runs with ``seed=1``.
+    """
     for path in configs:
         if not path.is_file():
             raise ConfigError(
@@ -60,7 +65,16 @@ def plan_cells(configs: Sequence[Path], overrides: Sequence[str] = ()) -> list[C
             f"Two config files are called {sorted(double)[0]!r}; cells are named after their file, "
             "so rename one."
         )
-    return [Cell(path.stem, path, tuple(overrides)) for path in configs]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"A seed is named twice in {list(seeds)}; a run of it is the same run.")
+    if not seeds:
+        return [Cell(path.stem, path, tuple(overrides)) for path in configs]
+    return [
+        Cell(name, path, (*overrides, f"seed={seed}", f"name={name}"))
+        for seed in seeds
+        for path in configs
+        for name in [f"{path.stem}-s{seed}"]
+    ]
 
 
 def command(cell: Cell, *, fresh: bool = False) -> list[str]:

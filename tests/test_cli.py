@@ -1,10 +1,12 @@
 """The command line: fast help, and one clear sentence with exit code 2 for wrong use."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ekipl_lab import doctor, studies
 from ekipl_lab.cli import main
@@ -12,7 +14,7 @@ from ekipl_lab.commands import finished_line
 from ekipl_lab.console import _Row, format_metrics
 from ekipl_lab.doctor import Finding, examine, print_findings
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.training.config import parse_config
+from ekipl_lab.training.config import load_config, parse_config
 from ekipl_lab.training.run import TrainResult
 
 
@@ -60,6 +62,53 @@ def test_cells_are_named_after_their_file_and_must_differ(tmp_path):
         str(first),
         "seed=3",
     ]
+
+
+def test_seeds_make_a_cell_of_every_arm_for_each(tmp_path):
+    arms = [tmp_path / "x.yaml", tmp_path / "y.yaml"]
+    for path in arms:
+        path.write_text("{}")
+    cells = studies.plan_cells(arms, ["a=1"], [4, 7])
+    assert [cell.name for cell in cells] == ["x-s4", "y-s4", "x-s7", "y-s7"]
+    assert cells[3] == studies.Cell("y-s7", arms[1], ("a=1", "seed=7", "name=y-s7"))
+    with pytest.raises(ConfigError, match="named twice"):
+        studies.plan_cells(arms, [], [4, 4])
+
+
+def test_arms_of_several_seeds_print_commands_that_give_them(capsys):
+    arms = ["configs/demo_grpo.yaml", "configs/demo_ekipl.yaml"]
+    assert main(["compare", *arms, "--seeds", "1", "2", "--print-cells"]) == 0
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    configs = [load_config(line[line.index("--config") + 1], line[6:]) for line in lines]
+    assert [config.name for config in configs] == [
+        "demo_grpo-s1", "demo_ekipl-s1", "demo_grpo-s2", "demo_ekipl-s2",
+    ]  # fmt: skip
+    assert [config.seed for config in configs] == [1, 1, 2, 2]
+
+
+def test_arms_must_be_comparable_within_a_seed(tmp_path, capsys):
+    arm = tmp_path / "other.yaml"
+    settings = yaml.safe_load(Path("configs/demo_grpo.yaml").read_text(encoding="utf-8"))
+    arm.write_text(yaml.safe_dump(settings | {"reward": {"weights": {"accuracy": 3.0}}}))
+    command = ["compare", "configs/demo_grpo.yaml", str(arm), "--seeds", "1", "2"]
+    assert main(command) == 2
+    assert "other-s1 and demo_grpo-s1 cannot be compared" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["gates", "--sed", "3"], "ekipl gates: error: unknown argument '--sed'; did you mean "
+         "'--seed'?"),
+        (["train", "--config", "x.yaml", "--freshh=1"], "did you mean '--fresh'?"),
+        (["doctor", "now"], "unknown argument 'now'; see `ekipl doctor --help`."),
+    ],
+)  # fmt: skip
+def test_an_unknown_flag_offers_the_nearest(command, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_only_json_objects_with_an_event_are_events():

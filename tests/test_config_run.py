@@ -43,7 +43,7 @@ def test_a_file_overrides_and_the_preset(tmp_path):
     [
         ({"sed": 1}, "Unknown config key 'sed'; did you mean 'seed'?"),
         ({"data": {"tsk": "x"}}, "Unknown key in data 'tsk'; did you mean 'task'?"),
-        ({"data": {"limit": 0}}, "data.limit: "),
+        ({"data": {"limit": 0}}, "data.limit must be 1 or more"),
         ({"grpo": {"bta": 1}}, "Unknown key in grpo 'bta'.*did you mean 'beta'?"),
         ({"grpo": {"beta": "abc"}}, "grpo.beta is 'abc': "),
         ({"grpo": {"output_dir": "x"}}, "grpo.output_dir is not set there; use name"),
@@ -60,7 +60,7 @@ def test_a_file_overrides_and_the_preset(tmp_path):
         ({"policy": {"build": "nano", "path": "x"}}, "Give either policy.path"),
         ({"evaluation": {"sets": [{"splt": "x"}]}}, "'splt'; did you mean 'split'?"),
         ({"evaluation": {"sets": [{}, {}]}}, "Two evaluation sets are called alike"),
-        ({"name": "a/b"}, "name: "),
+        ({"name": "a/b"}, "name must fit the pattern"),
     ],
 )
 def test_wrong_settings_are_named(changes, message):

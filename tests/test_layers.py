@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "ekipl_lab"
 #: Modules of one tier do not import each other; a tier may import all tiers above it in this list.
 TIERS = [
     {"types", "errors"},
-    {"prompts", "parsing", "files"},
+    {"prompts", "parsing", "files", "validation"},
     {
         "benchmarks",
         "rewards",
@@ -28,6 +28,7 @@ TIERS = [
     {"training"},
     {"report", "studies", "live", "biaslab"},
     {"console", "doctor", "commands", "data_check", "eval_command", "teach"},
+    {"comparison"},
     {"cli"},
     {"__main__"},
 ]

@@ -273,7 +273,7 @@ def test_teachers_are_built_from_their_config(tmp_path: Path) -> None:
         ({"type": "oracel", "id": "a"}, "did you mean 'oracle'"),
         ({"type": "oracle", "id": "a", "acuracy": 0.5}, "did you mean 'accuracy'"),
         ({"type": "oracle", "id": "a", "accuracy": 1.5}, "'a': oracle.accuracy|'a': accuracy"),
-        ({"type": "oracle"}, "id: Field required"),
+        ({"type": "oracle"}, "id is missing; add it"),
         ({"type": "oracle", "id": "a b"}, "'a b': id"),
         ({"type": "oracle", "id": "a", "actions": 0}, "actions"),
         ({"type": "oracle", "id": "a", "fault_mode": "rude"}, "fault_mode"),

@@ -210,7 +210,12 @@ def made(ekipl, grpo=None, teachers=BASE["teachers"]):
             1,
             r"gates\.a\.counting is true .* on_failure, off",
         ),
-        ({"gates": {"a": {"*": 0}}}, {}, 1, "should be a valid string"),
+        (
+            {"gates": {"a": {"*": 0}}},
+            {},
+            1,
+            r"ekipl\.gates\.a\.\* must be text, not a whole number",
+        ),
         ({"budget": {"usb": 1}}, {}, 1, "did you mean 'usd'"),
         ({"budget": {"usd": -1}}, {}, 1, "cannot be below 0"),
         ({"schedules": {"params.teacher_rows": [[0, 1]]}}, {}, 1, "parameter of selection rule"),

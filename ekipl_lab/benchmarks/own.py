@@ -20,6 +20,7 @@ from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
 from ekipl_lab.types import Sample
+from ekipl_lab.validation import complaint
 
 AnswerType = Literal["number", "numbers", "letter", "text", "calls", "math"]
 Row = Mapping[str, Any]
@@ -98,7 +99,7 @@ def read_description(path: str | Path) -> OwnData:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {field}: {first['msg']}.") from error
+        raise ConfigError(f"{path}: {complaint(first, field)}.") from error
     for split in data.splits:
         if split not in SPLITS:
             raise unknown_name(f"split in {path}", split, SPLITS)

@@ -35,6 +35,7 @@ from ekipl_lab.training.sections import (
     Section,
     TrackingSettings,
 )
+from ekipl_lab.validation import complaint
 
 __all__ = [
     "OWNED",
@@ -145,8 +146,7 @@ def parse_config(raw: Mapping[str, Any]) -> RunConfig:
             kind = f"key in {where}" if where else "config key"
             raise unknown_name(kind, str(place[-1]), _fields_at(place[:-1])) from error
         key = ".".join(str(part) for part in place) or "config"
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{key}: {message}.") from error
+        raise ConfigError(f"{complaint(first, key)}.") from error
 
 
 def _fields_at(place: Sequence[int | str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.validation import complaint
 
 #: Our defaults for ``grpo`` where TRL's differ: the paper's preset (docs/method.md), and a
 #: schedule without decay, so that a run's length does not change its beginning.
@@ -84,5 +85,5 @@ def grpo_value(key: str, value: Any) -> Any:
     try:
         return TypeAdapter(grpo_fields()[key]).validate_python(value)
     except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise ConfigError(f"grpo.{key} is {value!r}: {message}.") from error
+        wrong = complaint(error.errors()[0], "it")
+        raise ConfigError(f"grpo.{key} is {value!r}: {wrong}.") from error

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.validation import complaint
 
 
 class _Strict(BaseModel):
@@ -97,4 +98,4 @@ def sft_config_from(data: Any, origin: str) -> SFTConfig:
             raise unknown_name(
                 f"key in {origin}", str(first["loc"][-1]), model.model_fields
             ) from error
-        raise ConfigError(f"{origin}: {place}: {first['msg']}.") from error
+        raise ConfigError(f"{origin}: {complaint(first, place)}.") from error

@@ -32,6 +32,7 @@ from ekipl_lab.sources.teachers.random import AnswerPool, RandomTeacher
 from ekipl_lab.sources.teachers.replay import CotTeacher, ReplayTeacher
 from ekipl_lab.sources.teachers.spec import TeacherSpecBase as _Spec
 from ekipl_lab.types import POLICY, ActionSource
+from ekipl_lab.validation import complaint
 
 
 class OracleSpec(_Spec):
@@ -151,7 +152,7 @@ def teacher_spec(raw: Mapping[str, Any]) -> TeacherSpec:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:]) or "settings"
         name = raw.get("id", "without id")
-        raise ConfigError(f"Teacher {name!r}: {field}: {first['msg']}.") from error
+        raise ConfigError(f"Teacher {name!r}: {complaint(first, field)}.") from error
 
 
 def _settings(kind: str) -> list[str]:
