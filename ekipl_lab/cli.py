@@ -242,7 +242,14 @@ def build_parser() -> argparse.ArgumentParser:
     preview.add_argument("--show", type=int, default=2, help="samples to print in full")
     useful = _config_options(add(teach, "report", teach_report))
     useful.add_argument("--limit", type=int, default=200, help="samples to measure on")
-    useful.add_argument("--num-samples", type=int, default=16, help="policy actions per sample")
+    useful.add_argument(
+        "--samples",
+        "--num-samples",
+        type=int,
+        dest="num_samples",
+        default=16,
+        help="policy actions per sample",
+    )
     useful.add_argument("--out", type=Path, default=Path("mlruns/teachers.html"))
     filling = _config_options(add(teach, "precompute", teach_precompute))
     filling.add_argument("--limit", type=int, default=None, help="samples; default: all")
