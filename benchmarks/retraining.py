@@ -26,7 +26,7 @@ from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.evaluation.headroom import headroom
 from ekipl_lab.files import put_between, write_text
 from ekipl_lab.policies import load_policy
-from ekipl_lab.training.sft import fingerprint, run_sft
+from ekipl_lab.training.sft import fingerprint, fingerprints, run_sft
 from ekipl_lab.training.sft_config import load_sft_config
 from ekipl_lab.training.sft_state import load_state
 
@@ -73,7 +73,7 @@ def retrain(task: str, name: str, seeds: list[int], items: int) -> dict[str, Any
     work = ROOT / "mlruns" / "work" / "retraining" / f"{task}-{name}"
     config = config.model_copy(update={"work_dir": work, "output": work / "policy"})
     folder = run_sft(config)
-    state = load_state(work, fingerprint(config))
+    state = load_state(work, fingerprints(config))
     assert state is not None
     weights = [_digest(path / "model.safetensors") for path in (folder, POLICIES / task)]
     return {

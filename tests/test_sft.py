@@ -327,6 +327,26 @@ def test_state_of_another_configuration_is_refused(tmp_path: Path) -> None:
         WarmStart(config(tmp_path, seed=1))
 
 
+def test_a_stage_that_joins_at_the_end_goes_on_from_what_is_done(tmp_path: Path) -> None:
+    whole = config(tmp_path / "a")
+    begun = config(tmp_path / "b", stages=whole.stages[:1])
+    run_sft(begun)
+    grown = config(tmp_path / "b")
+    resumed = WarmStart(grown)
+    assert (resumed.stage.name, resumed.step) == ("see", 3)
+    left = load_policy(run_sft(whole)).model.state_dict()
+    right = load_policy(run_sft(grown)).model.state_dict()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_changed_or_missing_stage_is_another_recipe(tmp_path: Path) -> None:
+    see, say = config(tmp_path).stages
+    run_sft(config(tmp_path))
+    for stages in ([see.model_copy(update={"steps": 4}), say], [say, see], [see]):
+        with pytest.raises(DataError, match="state of another warm start"):
+            WarmStart(config(tmp_path, stages=stages))
+
+
 def test_a_finished_run_does_not_train_again(tmp_path: Path) -> None:
     rows: list[dict[str, float | str]] = []
     run_sft(config(tmp_path), log=rows.append)

@@ -43,10 +43,16 @@ from ekipl_lab.training.sft_state import (
 Log = Callable[[dict[str, float | str]], None]
 
 
-def fingerprint(config: SFTConfig) -> str:
-    """16 hex digits of everything in the configuration that changes the result."""
+def fingerprint(config: SFTConfig, stages: int | None = None) -> str:
+    """16 hex digits of all that changes the result of the configuration (of its first ``stages``)."""
     data = config.model_dump(mode="json", exclude={"output", "work_dir", "save_every", "threads"})
+    data["stages"] = data["stages"][:stages]
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def fingerprints(config: SFTConfig) -> list[str]:
+    """Of the recipe up to each stage: stages that come later do not change what is done."""
+    return [fingerprint(config, number + 1) for number in range(len(config.stages))]
 
 
 def rate_factor(step: int, stage: Stage) -> float:
@@ -78,7 +84,7 @@ class WarmStart:
             self.patch_head = PatchHead(width, places, patch_classes(config.task))
         self.parts = {"model": self.model, "patch": self.patch_head}
         self.stage_number, self.step, self.seconds = 0, 0, 0.0
-        self.fingerprint = fingerprint(config)
+        self.fingerprints = fingerprints(config)
         self.model.train()
         self._open_stage()
         self._resume()
@@ -185,11 +191,12 @@ class WarmStart:
         }
         for number, optimizer in enumerate(self.optimizers):
             tensors |= optimizer_tensors(optimizer, f"optimizer{number}")
-        progress = Progress(self.stage_number, self.step, self.seconds, self.fingerprint)
+        recipe = self.fingerprints[self.stage_number]
+        progress = Progress(self.stage_number, self.step, self.seconds, recipe)
         save_state(self.config.work_dir, tensors, progress)
 
     def _resume(self) -> None:
-        found = load_state(self.config.work_dir, self.fingerprint)
+        found = load_state(self.config.work_dir, self.fingerprints)
         if found is None:
             return
         tensors, progress = found

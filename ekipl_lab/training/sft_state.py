@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ _TENSORS, _FACTS = "state.safetensors", "state.json"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is: ``step`` steps of stage number ``stage`` are done."""
+    """Where a run is: ``step`` steps of stage number ``stage`` are done.
+
+    ``fingerprint``: of the recipe up to that stage.
+    """
 
     stage: int
     step: int
@@ -70,17 +73,20 @@ def save_state(folder: Path, tensors: Mapping[str, torch.Tensor], progress: Prog
             shutil.rmtree(other)
 
 
-def load_state(folder: Path, fingerprint: str) -> tuple[dict[str, torch.Tensor], Progress] | None:
+def load_state(
+    folder: Path, fingerprints: Sequence[str]
+) -> tuple[dict[str, torch.Tensor], Progress] | None:
     """The saved state, or None where there is none.
 
-    Raises DataError if it belongs to another configuration.
+    ``fingerprints``: of the recipe up to each of its stages. Raises DataError if the state comes
+    from another recipe: what was done must be the beginning of this one.
     """
     pointer = folder / "current"
     if not pointer.is_file():
         return None
     source = folder / pointer.read_text(encoding="utf-8").strip()
     progress = Progress(**json.loads((source / _FACTS).read_text(encoding="utf-8")))
-    if progress.fingerprint != fingerprint:
+    if progress.fingerprint not in fingerprints[progress.stage : progress.stage + 1]:
         raise DataError(
             f"{str(folder)!r} holds the state of another warm start; "
             "delete that folder or choose another work_dir."
