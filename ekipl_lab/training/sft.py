@@ -44,7 +44,7 @@ Log = Callable[[dict[str, float | str]], None]
 
 
 def fingerprint(config: SFTConfig, stages: int | None = None) -> str:
-    """16 hex digits of all that changes the result of the configuration (of its first ``stages``)."""
+    """16 hex digits of all that changes the result of the configuration or its first ``stages``."""
     data = config.model_dump(mode="json", exclude={"output", "work_dir", "save_every", "threads"})
     data["stages"] = data["stages"][:stages]
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
