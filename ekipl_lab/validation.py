@@ -1,6 +1,6 @@
 """What pydantic found wrong, as this project says it: the field, what it must be, what was given.
 
-A value is named by its kind alone, never shown: it may be a key in the wrong place.
+A clause names a value by its kind alone and never shows it: it may be a key in the wrong place.
 """
 
 from __future__ import annotations
