@@ -148,6 +148,9 @@ def test_images_have_the_size_asked_for(task: str, size: int) -> None:
         ({"split": "tests"}, "did you mean 'test'"),
         ({"families": ["count_pear"]}, "count_pair"),
         ({"families": []}, "No families"),
+        ({"families": ["remove", "compare", "remove"]}, "'remove' is asked for twice"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 1.5}, "seed is 1.5"),
         ({"image_size": 20}, "56 to 448"),
         ({"limit": 0}, "at least 1"),
         ({"start": -1}, "start is -1"),
@@ -161,10 +164,21 @@ def test_wrong_use_names_the_mend(changes: dict[str, object], words: str) -> Non
         load_samples("mini", **arguments)  # type: ignore[arg-type]
 
 
+def test_one_family_may_be_named_without_a_list() -> None:
+    samples = load_samples("mini", task="counting", split="test", families="remove", limit=2)
+    assert [sample.id[-13:] for sample in samples] == ["remove/000000", "remove/000001"]
+
+
 def test_unknown_benchmark_and_broken_id() -> None:
     with pytest.raises(ConfigError, match="mini"):
         load_samples("maxi", task="counting", split="test", limit=1)
-    for broken in ("mini/counting/test", "mini/counting/test/sx/count_pair/000001", "a/b/c/s0/d/1"):
+    for broken in (
+        "mini/counting/test",
+        "mini/counting/test/sx/count_pair/000001",
+        "mini/counting/test/s\u00b2/count_pair/000001",
+        "mini/counting/test/s-1/count_pair/000001",
+        "a/b/c/s0/d/1",
+    ):
         with pytest.raises(ConfigError, match="no sample id"):
             load_sample(broken)
     with pytest.raises(ConfigError, match="Unknown split"):

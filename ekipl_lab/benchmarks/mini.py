@@ -7,6 +7,7 @@ enough to rebuild its sample. Nothing is downloaded, and no global random state 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import count
 
@@ -15,6 +16,9 @@ from ekipl_lab.benchmarks.base import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, MiniTask, 
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.types import Sample
+
+#: An id of this benchmark; its names are looked up afterwards.
+_ID = re.compile(r"mini/([^/]*)/([^/]*)/s([0-9]+)/([^/]*)/([0-9]+)")
 
 MINI_TASKS: dict[str, MiniTask] = {
     "counting": counting.TASK,
@@ -42,18 +46,15 @@ def iterate(
     """Endless samples of a task and split, from stream position ``start``.
 
     ``difficulties`` keeps only those levels. Raises ConfigError for an unknown task, split, family
-    or image size.
+    or image size, a family named twice, and a seed that is no whole number from 0 on.
     """
     mini = _task(task)
     size = _checked_size(image_size, mini)
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    names = tuple(families) if families is not None else study_families(task)
-    if not names:
-        raise ConfigError(f"No families of task {task!r} were asked for; leave families unset.")
-    for name in names:
-        if name not in mini.families:
-            raise unknown_name(f"family of task {task!r}", name, mini.families)
+    if not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed is {seed!r}; it must be a whole number, 0 or more.")
+    names = study_families(task) if families is None else _checked_families(families, mini)
     _check_difficulties(mini, split, names, difficulties)
     return _stream(mini, split, names, seed, size, start, difficulties)
 
@@ -63,14 +64,14 @@ def load_sample(sample_id: str, image_size: int | None = None) -> Sample:
 
     Raises ConfigError for a text that is no id of this benchmark.
     """
-    parts = sample_id.split("/")
-    if len(parts) != 6 or parts[0] != "mini" or not (parts[3][1:] + parts[5]).isdigit():
+    match = _ID.fullmatch(sample_id)
+    if match is None:
         raise ConfigError(
             f"{sample_id!r} is no sample id of the built-in benchmark; "
             "one looks like mini/counting/test/s0/count_pair/000012."
         )
-    _, task, split, seed, family, index = parts
-    key = SampleKey(task, split, int(seed[1:]), family, int(index))
+    task, split, seed, family, index = match.groups()
+    key = SampleKey(task, split, int(seed), family, int(index))
     mini = _task(task)
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -93,6 +94,21 @@ def _checked_size(image_size: int | None, mini: MiniTask) -> int:
             f"{MAX_IMAGE_SIZE} pixels."
         )
     return size
+
+
+def _checked_families(families: Sequence[str], mini: MiniTask) -> tuple[str, ...]:
+    """The families asked for: known, and none twice, which would give its samples twice."""
+    names = (families,) if isinstance(families, str) else tuple(families)
+    if not names:
+        raise ConfigError(
+            f"No families of task {mini.name!r} were asked for; leave families unset."
+        )
+    for name in names:
+        if name not in mini.families:
+            raise unknown_name(f"family of task {mini.name!r}", name, mini.families)
+        if names.count(name) > 1:
+            raise ConfigError(f"Family {name!r} is asked for twice; name each family once.")
+    return names
 
 
 def _check_difficulties(

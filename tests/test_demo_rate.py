@@ -1,0 +1,66 @@
+"""benchmarks/demo_rate.py: the demo's rate is the one that its record chose, from today's start."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from ekipl_lab.training.config import load_config
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def rates():
+    spec = importlib.util.spec_from_file_location("demo_rate", ROOT / "benchmarks" / "demo_rate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def record(rates):
+    return json.loads(rates.OUT.read_text(encoding="utf-8"))
+
+
+def test_every_cell_was_run_from_the_shipped_warm_start_with_the_demos_settings(rates, record):
+    assert record["origin"] == rates.origin()
+    assert sorted(record["cells"]) == sorted(cell.name for cell in rates.cells())
+
+
+def test_both_arms_take_the_rate_that_did_best_on_validation(rates, record):
+    found = {name: load_config(path).grpo["learning_rate"] for name, path in rates.ARMS.items()}
+    assert set(found.values()) == {rates.best(record["cells"])}
+
+
+def test_the_page_shows_the_record(rates, record):
+    assert rates.table(record["cells"]) in rates.DOC.read_text(encoding="utf-8")
+
+
+def test_the_origin_knows_the_settings_but_not_the_rate(rates, monkeypatch):
+    def changed(*overrides):
+        monkeypatch.setattr(rates, "load_config", lambda path: load_config(path, overrides))
+        return rates.origin()["arms"]
+
+    own = changed()
+    assert changed("grpo.learning_rate=0.5") == own
+    assert changed("grpo.max_steps=3") != own
+
+
+def test_best_is_the_highest_mean_over_arms_and_seeds_and_the_lower_of_equals(rates):
+    def known(values):
+        return {
+            f"rate-{arm}-{rate:g}-s{seed}": {"end": {"pass_at_1": value}}
+            for rate, pairs in zip(rates.RATES, values, strict=True)
+            for arm, pair in zip(rates.ARMS, pairs, strict=True)
+            for seed, value in zip(rates.SEEDS, pair, strict=True)
+        }
+
+    # means of four: 0.25, 0.50, 0.50, 0.45
+    found = known([((0.2, 0.3), (0.2, 0.3)), ((1, 0), (1, 0)), ((0.5, 0.5), (0.5, 0.5)),
+                   ((0.9, 0.9), (0, 0))])  # fmt: skip
+    assert rates.best(found) == rates.RATES[1]
+    assert rates.mean(found, rates.RATES[3], "pass_at_1", arm="grpo") == 0.9
+    found["rate-ekipl-2e-05-s1"]["end"]["pass_at_1"] = 0.6
+    assert rates.best(found) == rates.RATES[2]
