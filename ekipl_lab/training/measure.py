@@ -84,7 +84,7 @@ class Measurer:
             rows += self._rows(label, samples, records)
             if self.log is not None:
                 self.log.log_artifact(path, f"evaluation/{label}")
-        for row in rows:
+        for row in (row for row in rows if row["difficulty"] == "all"):
             if row["family"] == "all":
                 metrics.setdefault(f"eval/{row['set']}/{row['metric']}", row["value"])
             elif row["metric"] in BY_FAMILY and (family := metric_part(row["family"])):
