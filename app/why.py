@@ -6,6 +6,7 @@ make none themselves; the rules are those of ``ekipl_lab.selection.SELECTION_RUL
 
 from __future__ import annotations
 
+from ekipl_lab.group_doctor.causes import cause_of, zero_spread_cause
 from ekipl_lab.types import POLICY, ActionGroup
 
 
@@ -36,17 +37,25 @@ def explain_candidate(group: ActionGroup, index: int) -> str:
 
 
 def explain_spread(group: ActionGroup) -> str:
-    """What the kept rewards can teach; names the cause where they are all equal."""
+    """What the kept rewards can teach; names the cause where they are all equal.
+
+    Whether a group taught something, and whether selection starved it, is the group doctor's word.
+    """
+    cause = zero_spread_cause(group)
     totals = [group.rewards[i].total for i in group.kept]
-    if not totals or any(total is None for total in totals):
-        return "Some kept actions could not be scored."
-    if len(set(totals)) > 1:
-        return f"Kept rewards from {_number(min(totals))} to {_number(max(totals))}."  # type: ignore[type-var]
-    successes = [group.rewards[i].success for i in group.kept]
-    pool = {reward.total for reward in group.rewards}
-    all_alike = "right" if all(successes) else "wrong" if not any(successes) else "equal in reward"
-    starved = " The dropped ones differed: selection starved this group." if len(pool) > 1 else ""
-    return f"Every kept action is {all_alike}, so this group teaches nothing.{starved}"
+    scored = [total for total in totals if total is not None]
+    if cause is None:
+        unscored = "" if len(scored) == len(totals) else " Some kept actions could not be scored."
+        return f"Kept rewards from {_number(min(scored))} to {_number(max(scored))}.{unscored}"
+    if cause == "unscorable":
+        return "Fewer than two kept actions could be scored, so this group teaches nothing."
+    successes = {group.rewards[i].success for i in group.kept}
+    alike = {frozenset({True}): "right", frozenset({False}): "wrong"}
+    every = f"Every kept action is {alike.get(frozenset(successes), 'equal in reward')}"
+    if cause_of(group) is None:
+        return f"{every}; it still teaches, since the baseline is not the mean of these rewards."
+    starved = "The dropped ones differed: selection starved this group."
+    return f"{every}, so this group teaches nothing.{' ' + starved if cause == 'starved' else ''}"
 
 
 def _reason(group: ActionGroup, index: int) -> str:
@@ -93,8 +102,14 @@ def _max_variance(group: ActionGroup, index: int, kept: bool) -> str:
 
 def _quota(group: ActionGroup, kept: bool, is_policy: bool) -> str:
     teachers = sum(group.candidates[i].source != POLICY for i in group.kept)
-    if teachers == 0 and group.rule == "on_failure":
-        return "; enough policy actions succeeded, so the policy's own group stays"
+    if teachers == 0:
+        able = any(
+            action.source != POLICY and reward.total is not None
+            for action, reward in zip(group.candidates, group.rewards, strict=True)
+        )
+        if able and group.rule == "on_failure":
+            return "; enough policy actions succeeded, so the policy's own group stays"
+        return "; no teacher action could enter, so the policy's own group stays"
     rows = "1 teacher action" if teachers == 1 else f"{teachers} teacher actions"
     failed = "too few policy actions succeeded, so " if group.rule == "on_failure" else ""
     if is_policy:

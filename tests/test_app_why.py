@@ -112,3 +112,41 @@ def test_spread_names_starvation_by_selection() -> None:
     )
     mixed = a_group([(1, 1), (0, 0.5)], [])
     assert why.explain_spread(mixed) == "Kept rewards from 0.5 to 2."
+
+
+def test_where_no_teacher_action_could_be_scored_the_policy_did_not_succeed() -> None:
+    for rule in ("on_failure", "quota"):
+        group = a_group([(0, 1), (0, 1)], [(None, 1)], rule=rule)
+        assert group.kept == (0, 1)
+        assert why.explain_candidate(group, 0).endswith(
+            "; no teacher action could enter, so the policy's own group stays."
+        )
+
+
+def test_spread_agrees_with_the_doctor() -> None:
+    # four right teacher actions against a policy that is wrong: A = 2 - mean of the policy's own
+    taught = a_group([(0, 1)] * 4, [(1, 1)] * 4, baseline="policy")
+    assert taught.kept == (4, 5, 6, 7) and min(taught.advantages) > 0.5
+    assert why.explain_spread(taught) == (
+        "Every kept action is right; it still teaches, since the baseline is not the mean of "
+        "these rewards."
+    )
+    nothing = "Every kept action is right, so this group teaches nothing."
+    # what could not be scored is no difference, and a teacher that was not kept starves nobody
+    assert why.explain_spread(a_group([(1, 1), (1, 1)], [(None, 1)])) == nothing
+    assert why.explain_spread(a_group([(1, 1), (1, 1)], [(0, 1)], rule="policy_only")) == nothing
+    assert why.explain_spread(a_group([(None, 1), (1, 1)], [], rule="policy_only")) == (
+        "Fewer than two kept actions could be scored, so this group teaches nothing."
+    )
+    some = a_group([(None, 1), (1, 1), (0, 1)], [], rule="policy_only")
+    assert why.explain_spread(some) == (
+        "Kept rewards from 1 to 2. Some kept actions could not be scored."
+    )
+
+
+def test_a_reward_that_judges_no_success_is_not_called_wrong() -> None:
+    rewards = [RewardBreakdown({"format": 1.0}, {"format": 1.0}, None) for _ in range(2)]
+    sample = Sample("mini/counting/test/s0/x/000000", "counting", "test", (), "How many?", "2", "n")
+    actions = [Action("text", "policy", "tiny") for _ in range(2)]
+    group = build_group(sample, actions, rewards, rule="policy_only", group_size=2)
+    assert "is equal in reward, so" in why.explain_spread(group)

@@ -56,6 +56,12 @@ def test_every_cause_has_its_group(cause):
     assert CAUSES[cause] in finding.words and finding.advice.endswith(".")
 
 
+def test_what_could_not_be_scored_is_neither_right_nor_wrong():
+    assert cause_of(group(RIGHT, RIGHT, RIGHT, act(None))) == "all_right"
+    # two wrong answers that were read, two that nobody judged
+    assert cause_of(group(MUTE, MUTE, act(None), act(None))) == "all_wrong"
+
+
 def test_a_group_that_teaches_has_no_cause():
     for made in (
         group(RIGHT, WRONG, WRONG, WRONG),

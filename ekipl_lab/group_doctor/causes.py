@@ -92,7 +92,10 @@ def policy_rows(group: Group) -> list[int]:
 
 
 def _own_cause(actions: Sequence[Action], rewards: Sequence[RewardBreakdown]) -> str:
-    """The policy's own actions all earned the same; why?"""
+    """The policy's own actions all earned the same; why? What was not judged says nothing."""
+    judged = [i for i, reward in enumerate(rewards) if reward.success is not None]
+    if judged:
+        actions, rewards = [actions[i] for i in judged], [rewards[i] for i in judged]
     if all(reward.success for reward in rewards):
         return "all_right"
     if any(reward.success for reward in rewards):
