@@ -130,9 +130,21 @@ def test_plan_with_accumulation_iterations_and_epochs():
     assert (plan.cycle, plan.steps, plan.generations, plan.policy_completions) == (3, 12, 4, 32)
 
 
+def test_part_of_an_epoch_is_counted_as_the_trainer_counts_it():
+    grpo = {"num_generations": 4, "per_device_train_batch_size": 4, "num_train_epochs": 1.5}
+    config = parse_config(
+        BASE | {"data": {"limit": 3}, "grpo": grpo, "tracking": {"checkpoint_every": 1}}
+    )
+    plan = plan_run(config)  # 3 generations an epoch, 4.5 rounded up
+    assert (plan.steps, plan.generations, plan.policy_completions) == (5, 5, 20)
+
+
 @pytest.mark.parametrize(
     ("grpo", "more", "message"),
     [
+        ({"num_generations": 4, "per_device_train_batch_size": 4, "steps_per_generation": 1,
+          "gradient_accumulation_steps": 2}, {"data": {"limit": 3}},
+         "An epoch has 3 generations, and an optimiser step takes 2: .* a multiple of 2"),
         ({"num_generations": 1}, {}, "num_generations is 1; a group needs at least 2"),
         ({"per_device_train_batch_size": 12}, {}, "12 completions .* 8 does not divide"),
         ({"generation_batch_size": 12}, {}, "generation_batch_size 12 is not a multiple of the 8"),

@@ -1,5 +1,6 @@
 """What a run logs of its evaluations: totals, and each family over all of its items."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.evaluation import evaluate, write_records
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.training.config import load_config
-from ekipl_lab.training.measure import Measurer
+from ekipl_lab.training.measure import Measurer, metric_parts
 
 CONFIG = Path(__file__).parent.parent / "configs" / "demo_grpo.yaml"
 
@@ -43,3 +44,26 @@ def test_a_familys_metric_is_over_all_its_items_not_over_its_hardest_level(tmp_p
     both = ["remove", "compare"]
     assert metrics["eval/test/accuracy_greedy"] == share(both, "greedy")
     assert metrics["eval/test/pass_at_1"] == pytest.approx(share(both, "sampled"))
+
+
+def test_families_with_odd_names_keep_a_metric_each():
+    # three signs that no metric's name may have; a family without any name has no metric
+    assert metric_parts(["2D/area", "2D_area", "", "2D/area", "2D:area"]) == {
+        "2D/area": "2D_area", "2D:area": "2D_area-2", "2D_area": "2D_area-3",
+    }  # fmt: skip
+    assert metric_parts(["all"]) == {"all": "all"}
+
+
+def test_a_family_called_all_is_not_the_total(tmp_path):
+    first, second = load_samples(
+        "mini", task="counting", split="test", families=["remove", "compare"], limit=2
+    )
+    scorer, samples = get_scorer("ekipl/auto"), [replace(first, family="all"), second]
+    records = evaluate(player("policy", 1.0), samples[:1], scorer, mode="greedy")
+    records += evaluate(player("policy", 0.0), samples[1:], scorer, mode="greedy")
+    write_records(tmp_path / "test" / "step-000000.parquet", records)
+    config = load_config(CONFIG, ["evaluation.ks=[1]"])
+    measurer = Measurer(config, {"test": samples}, None, scorer, tmp_path, 4, None)  # type: ignore[arg-type]
+    metrics = measurer.run(0, lambda done, total: None)
+    shown = {name: metrics[f"eval/test/{name}accuracy_greedy"] for name in ("", "all/", "compare/")}
+    assert shown == {"": 0.5, "all/": 1.0, "compare/": 0.0}

@@ -33,6 +33,16 @@ def test_curves_are_placed_by_value_and_text_is_escaped() -> None:
     assert texts == ["a < b", "<reward>", "1", "0", "0", "10", "policy 0.5"]
 
 
+def test_every_line_is_drawn_and_labelled_within_the_picture() -> None:
+    lines = {f"teacher{i}": [(0, 0.0), (1, float(i))] for i in range(7)}
+    root = ElementTree.fromstring(draw_curves("", [("share", lines)]))
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(list(root.iter(f"{space}polyline"))) == 7
+    shown = [text for text in root.iter(f"{space}text") if (text.text or "").startswith("teacher")]
+    assert len(shown) == 7
+    assert max(float(text.attrib["y"]) for text in shown) < float(root.attrib["height"])
+
+
 def test_an_empty_or_flat_panel_is_still_a_picture() -> None:
     for curves in ({}, {"flat": [(3, 2.0)]}):
         assert ElementTree.fromstring(draw_curves("", [("panel", curves)])).tag.endswith("svg")

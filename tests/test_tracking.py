@@ -213,6 +213,17 @@ def test_resume_goes_on_with_the_same_run_and_logs_no_point_twice(home: Path) ->
     assert sorted(p.step for p in points) == list(range(8))
 
 
+def test_a_limit_counts_the_runs_that_were_asked_for(home: Path) -> None:
+    for name in ("sought", "later", "latest"):
+        with tracking.open_run("demo", name):
+            pass
+    assert [run.name for run in tracking.list_runs(name="sought", limit=1)] == ["sought"]
+    assert [run.name for run in tracking.list_runs(status="FINISHED", limit=2)] == [
+        "latest",
+        "later",
+    ]
+
+
 def test_secrets_of_the_environment_are_never_logged(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -354,6 +354,62 @@ def test_refused_actions_are_counted_by_reason(tmp_path):
     assert logged["cost/teacher_actions"] == 6.0
 
 
+class Mute:
+    """A teacher that answers every second time it is asked, and else gives empty text."""
+
+    id, capabilities = "mute", Capabilities()
+
+    def __init__(self):
+        self.asked = 0
+
+    def propose(self, samples, num_actions, params):
+        self.asked += 1
+        text = "" if self.asked % 2 else "<think>a</think><answer>2</answer>"
+        return [[Action(text, self.id, "toy")] * num_actions for _ in samples]
+
+
+def test_a_step_of_two_generations_is_logged_as_one(tmp_path):
+    """Sums are sums over both, costs are those at the step's end, and no share is of one half."""
+    changes = {"steps_per_generation": 1, "gradient_accumulation_steps": 2, "max_steps": 2}
+    written = []
+
+    class Kept:
+        def write(self, step, groups):
+            written.extend((step, group) for group in groups)
+
+    trainer = toys.ekipl_trainer(
+        toys.config(tmp_path, **changes), teachers=[Teacher(Mute(), 1)], selection="quota",
+        records=Kept(),
+    )  # fmt: skip
+    trainer.train()
+    for step, logged in enumerate(trainer.state.log_history[:2], start=1):
+        groups = [group for at, group in written if at == step]
+        own = [
+            abs(advantage)
+            for group in groups
+            for advantage, index in zip(group.advantages, group.kept, strict=True)
+            if group.candidates[index].source == "policy"
+        ]
+        assert logged["advantage/policy/abs_sum"] == pytest.approx(sum(own))
+        prompts = len(groups)
+        assert logged["teacher/mute/refused/empty"] == logged["teacher/mute/actions"] / 2
+        assert logged["teacher/mute/actions"] == prompts
+        assert logged["cost/teacher_actions"] == step * prompts
+        assert logged["cost/policy_completions"] == step * 4 * prompts
+    assert trainer.costs.policy_completions == trainer.state.log_history[1][
+        "cost/policy_completions"
+    ]
+
+
+def test_the_largest_weight_of_a_step_is_that_of_all_its_micro_batches(tmp_path):
+    trainer = toys.ekipl_trainer(toys.config(tmp_path))
+    for value in (6.8, 2.1):
+        trainer._log({"tokens/policy/max_weight": value, "tokens/policy/mean_weight": value})
+    logged = trainer._metrics["train"]
+    assert logged["tokens/policy/max_weight"] == [6.8]
+    assert logged["tokens/policy/mean_weight"] == [6.8, 2.1]
+
+
 def test_wrong_use_is_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match=r"Teacher ids must differ"):
         toys.ekipl_trainer(toys.config(tmp_path), teachers=[toys.oracle(), toys.oracle()])

@@ -194,6 +194,7 @@ def made(ekipl, grpo=None, teachers=BASE["teachers"]):
         ({"sft": {"type": "on_failure", "mu": 0}}, {}, 1, "with mu 0 imitates nothing"),
         ({"sft": ON}, {"loss_type": "cispo"}, 1, "needs a loss with a clipped ratio"),
         ({"sft": ON}, {"top_entropy_quantile": 0.2}, 1, "grpo.top_entropy_quantile"),
+        ({"sft": ON}, {"mask_truncated_completions": True}, 1, "grpo.mask_truncated_completions"),
         ({"sft": ON}, {"importance_sampling_level": "sequence"}, 1, "adds a term per token"),
         ({"sft": {**ON, "reinforce": True}}, {"delta": 2.0}, 1, "grpo.delta"),
         ({"sft": ON}, {}, 0, "ekipl.sft is about teachers, and this run has none"),

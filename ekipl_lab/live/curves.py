@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 
 #: Rising steps with their values.
@@ -12,7 +13,9 @@ COLORS = ("#2b62d9", "#d9730d", "#0f8a6d", "#a2429f", "#7a6a00")
 
 def draw_curves(title: str, panels: Sequence[tuple[str, Mapping[str, Points]]]) -> str:
     """Small line charts side by side as SVG; each line is labelled with its last value."""
-    width, height = 300, 210
+    width = 300
+    rows = max((math.ceil(len(curves) / 2) for _, curves in panels), default=0)
+    height = 165 + 15 * max(3, rows)  # two labels in a row
     drawn = [
         _panel(name, curves, index * width, width) for index, (name, curves) in enumerate(panels)
     ]
@@ -46,9 +49,9 @@ def _panel(name: str, curves: Mapping[str, Points], left: float, width: float) -
         _text(x0, y1 + 14, str(first)),
         _text(x1, y1 + 14, str(last), anchor="end"),
     ]
-    for index, (metric, line) in enumerate(list(curves.items())[: len(COLORS)]):
+    for index, (metric, line) in enumerate(curves.items()):
         path = " ".join(place(*point) for point in line)
-        color = COLORS[index]
+        color = COLORS[index % len(COLORS)]
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.6"/>')
         label = f"{metric} {line[-1][1]:.3g}"
         parts.append(_text(left + 8 + 140 * (index % 2), 180 + 15 * (index // 2), label, color))

@@ -54,18 +54,19 @@ def list_runs(
             opened.search_runs,
             list(experiments),
             order_by=["attributes.start_time DESC"],
-            max_results=min(limit, 1000),
+            max_results=1000 if name or status else min(limit, 1000),
             page_token=token,
         )
-        runs.extend(_info(run, experiments[run.info.experiment_id]) for run in page)
+        found = (_info(run, experiments[run.info.experiment_id]) for run in page)
+        runs.extend(
+            run
+            for run in found
+            if (name is None or run.name == name) and (status is None or run.status == status)
+        )
         token = page.token
         if not token:
             break
-    return [
-        run
-        for run in runs[:limit]
-        if (name is None or run.name == name) and (status is None or run.status == status)
-    ]
+    return runs[:limit]
 
 
 def find_run(run_id: str) -> RunInfo:

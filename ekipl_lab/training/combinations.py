@@ -123,6 +123,11 @@ def _check_mixing(config: RunConfig, settings: Mapping[str, Any]) -> None:
             f"ekipl.{name} cannot be combined with grpo.top_entropy_quantile: imitation would be "
             "masked where the policy is sure, also where it is surely wrong."
         )
+    if settings.get("mask_truncated_completions"):
+        raise ConfigError(
+            f"ekipl.{name} cannot be combined with grpo.mask_truncated_completions: masked rows "
+            "leave TRL's token count, and the term's weight would no longer be mu."
+        )
     if mixing.reinforce and settings.get("delta") is not None:
         raise ConfigError(
             "ekipl.sft.reinforce adds up slopes of the one-sided clip; it cannot be combined with "

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ class Measurer:
 
     def run(self, step: int, progress: Progress) -> dict[str, float]:
         """Measure, keep the records, log; the metrics, ``eval/<set>/...``. Then call `finish`."""
-        began, rows = time.perf_counter(), []
+        began = time.perf_counter()
+        rows: list[dict[str, Any]] = []
         metrics: dict[str, float] = {}
         for label, samples in self.sets.items():
             path = self.folder / label / f"step-{step:06d}.parquet"
@@ -81,14 +82,10 @@ class Measurer:
                 with preserved():
                     records = self._records(label, samples, step, progress)
                 write_records(path, records)
-            rows += self._rows(label, samples, records)
+            found, values = self._rows(label, samples, records)
+            rows, metrics = rows + found, metrics | values
             if self.log is not None:
                 self.log.log_artifact(path, f"evaluation/{label}")
-        for row in (row for row in rows if row["difficulty"] == "all"):
-            if row["family"] == "all":
-                metrics.setdefault(f"eval/{row['set']}/{row['metric']}", row["value"])
-            elif row["metric"] in BY_FAMILY and (family := metric_part(row["family"])):
-                metrics[f"eval/{row['set']}/{family}/{row['metric']}"] = row["value"]
         if self.log is not None:
             self.log.log_metrics(metrics, step)
             self.log.log_metrics({"seconds/evaluation": time.perf_counter() - began}, step)
@@ -120,18 +117,24 @@ class Measurer:
 
     def _rows(
         self, label: str, samples: Sequence[Sample], records: Sequence[EvalRecord]
-    ) -> list[dict[str, Any]]:
+    ) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """The table's rows, and what is logged of them: totals, and each family's of all levels."""
         chains: dict[tuple[str, str, str], tuple[ChainCheck, ...]] = {}
         if self.checker is not None:
             greedy = [record for record in records if record.mode == "greedy"]
             chains = check_chains(greedy, samples, self.checker)
-        rows = []
+        rows, metrics = [], {}
+        parts = metric_parts(record.family for record in records)
         for by in ((), ("family",), ("family", "difficulty")):
             for row in summarize(records, by=by, ks=self.config.evaluation.ks, chains=chains):
                 values = asdict(row)
-                group = {"family": "all", "difficulty": "all"} | dict(values.pop("group"))
-                rows.append({"set": label, **group, **values})
-        return rows
+                group = dict(values.pop("group"))
+                rows.append({"set": label, "family": "all", "difficulty": "all", **group, **values})
+                if not by:
+                    metrics[f"eval/{label}/{row.metric}"] = row.value
+                elif by == ("family",) and row.metric in BY_FAMILY and group["family"] in parts:
+                    metrics[f"eval/{label}/{parts[group['family']]}/{row.metric}"] = row.value
+        return rows, metrics
 
     def _sampled(self, step: int) -> bool:
         return is_sampled(self.config, step, self.steps)
@@ -154,3 +157,15 @@ class Measurer:
 def metric_part(family: str) -> str:
     """A family as part of a metric's name in MLflow; empty where the data have no families."""
     return re.sub(r"[^\w \-]", "_", family, flags=re.ASCII).strip()
+
+
+def metric_parts(families: Iterable[str]) -> dict[str, str]:
+    """Family -> its part of a metric's name, no two alike; families without a part are left out."""
+    parts: dict[str, str] = {}
+    for family in sorted(set(families)):
+        part, number = metric_part(family), 1
+        while part and (shown := part if number == 1 else f"{part}-{number}") in parts.values():
+            number += 1
+        if part:
+            parts[family] = shown
+    return parts

@@ -5,6 +5,7 @@ print(describe_plan(load_config("configs/demo_ekipl.yaml")))        # ekipl trai
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,8 +80,17 @@ def plan_run(config: RunConfig, available: int | None = None, processes: int | N
             "between two generations."
         )
     cycle = max(1, updates // accumulate)
-    per_epoch = (limit // prompts) * updates // accumulate
-    steps = s["max_steps"] if s["max_steps"] > 0 else int(per_epoch * s["num_train_epochs"])
+    batches = (limit // prompts) * updates  # an epoch's, in micro-batches
+    if batches % accumulate and accumulate > updates:
+        raise ConfigError(
+            f"An epoch has {limit // prompts} generations, and an optimiser step takes "
+            f"{accumulate // updates}: the last step of an epoch would be smaller than the others. "
+            f"Make data.limit a multiple of {accumulate // updates * prompts}, or "
+            "grpo.gradient_accumulation_steps smaller."
+        )
+    per_epoch = -(-batches // accumulate)
+    epochs = math.ceil(per_epoch * s["num_train_epochs"])  # as the Trainer counts
+    steps = s["max_steps"] if s["max_steps"] > 0 else epochs
     _check_boundaries(config, cycle)
     generations = -(-steps * accumulate // updates)
     return Plan(

@@ -8,6 +8,7 @@ first row of a group owns it: it asks the teachers, scores every candidate once,
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,18 @@ class Round:
     spent: Mapping[str, Counts] = field(default_factory=dict)
 
 
+def joined(rounds: Sequence[Round]) -> Round:
+    """The generations of one optimiser step as one: groups in order, seconds and counts added."""
+    seconds: Counter[str] = Counter()
+    spent: dict[str, Counter[str]] = defaultdict(Counter)
+    for done in rounds:
+        seconds.update(done.seconds)
+        for teacher, counts in done.spent.items():
+            spent[teacher].update(counts)
+    groups = tuple(group for done in rounds for group in done.groups)
+    return Round(groups, tuple(pool for done in rounds for pool in done.pools), seconds, spent)
+
+
 class Pooling:
     """Turns rows into a `Round`. ``gather`` joins the lists of all ranks, in rank order.
 
@@ -111,8 +124,11 @@ class Pooling:
         self.spending = Spending(teacher.source for teacher in teachers)
         self.after_asking: Callable[[], None] | None = None
         ids = [teacher.source.id for teacher in teachers]
-        if POLICY in ids or len(set(ids)) < len(ids):
-            raise ConfigError(f"Teacher ids must differ and none may be {POLICY!r}: {ids}.")
+        if {POLICY, "kept"} & set(ids) or len(set(ids)) < len(ids):
+            raise ConfigError(
+                f"Teacher ids must differ and none may be {POLICY!r} or 'kept', which are names of "
+                f"ours in metrics: {ids}."
+            )
 
     def run(self, rows: Sequence[Row], *, rank: int, gather: Any, moment: Moment) -> Round:
         """Groups of the global batch whose local part is ``rows``.

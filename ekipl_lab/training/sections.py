@@ -91,7 +91,7 @@ class EvaluationSet(Section):
     """One set to measure on; ``task`` and ``families`` default to those of the training data."""
 
     split: str = "test"
-    name: str | None = None
+    name: str | None = Field(default=None, pattern=r"^\w[\w .-]*$")
     task: str | None = None
     families: tuple[str, ...] | None = None
     limit: int = Field(default=128, ge=1)

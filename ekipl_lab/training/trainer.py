@@ -44,7 +44,7 @@ from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
 from ekipl_lab.training.image_once import preprocessed_once
 from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
-from ekipl_lab.training.pooling import Pooling, Row, Scorer
+from ekipl_lab.training.pooling import Pooling, Round, Row, Scorer, joined
 from ekipl_lab.training.rank_rows import RankRows, policy_rows, total_or_nan
 from ekipl_lab.training.source_gradients import SourceGradients
 from ekipl_lab.training.token_weights import TokenWeights, check_scored
@@ -175,6 +175,8 @@ class EKIPLTrainer(GRPOTrainer):
             samples, scorer, teachers, self.options, self._encoder(policy),
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
         )  # fmt: skip
+        self._rounds: list[Round] = []
+        self._rounds_of = -1
         self._policy_ids = policy.id, policy.tokenizer_id
         self._teacher_ids = [teacher.source.id for teacher in teachers]
         self._token_weights = TokenWeights(
@@ -228,14 +230,23 @@ class EKIPLTrainer(GRPOTrainer):
         """Metrics on every rank (they are global); records on the main process."""
         done = placed.done
         self.costs.add(done)
-        self._log(round_metrics(done, self._teacher_ids))
-        self._log({f"cost/{axis}": value for axis, value in asdict(self.costs).items()})
+        if self._rounds_of != self.state.global_step:
+            self._rounds_of, self._rounds = self.state.global_step, []
+        self._rounds.append(done)
+        metrics = round_metrics(joined(self._rounds), self._teacher_ids)
+        metrics |= {f"cost/{axis}": value for axis, value in asdict(self.costs).items()}
+        for name, value in metrics.items():  # of the whole step: not the mean of its generations
+            self._metrics["train"][name] = [value]
         if self.records is not None and self.accelerator.is_main_process:
             self.records.write(self.state.global_step + 1, done.groups)
 
     def _log(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
-            self._metrics["train"][name].append(value)
+            known = self._metrics["train"][name]
+            if name.endswith("/max_weight"):  # the largest of a step's micro-batches
+                known[:] = [max([*known, value])]
+            else:
+                known.append(value)
 
     # ---------------------------------------------------------- nothing of EKIPL: a run's needs
 
