@@ -349,3 +349,22 @@ def test_a_choice_on_the_test_split_is_said() -> None:
     assert "chosen by eval/test/pass_at_1" in lines("mlflow:r@best:eval/test/pass_at_1")[0]
     assert lines("mlflow:r@best:eval/validation/pass_at_1") == lines("mlflow:r@20") == []
     assert lines("models:/m", missing=2)[0].startswith("2 of 9 actions were not given")
+
+
+def test_a_value_over_fewer_items_says_over_how_many() -> None:
+    from types import SimpleNamespace
+
+    from ekipl_lab.eval_command.tables import _short_table
+    from ekipl_lab.evaluation.summary import MetricRow
+
+    def row(metric: str, n: int) -> MetricRow:
+        return MetricRow({"family": "a"}, metric, 0.5, 0.2, 0.8, "wilson", n)
+
+    job = SimpleNamespace(used_ks=(1, 4))
+    table = _short_table(("family",), [row("accuracy_greedy", 10), row("pass_at_4", 2)], job)  # type: ignore[arg-type]
+    cells = {str(column.header): list(column.cells) for column in table.columns}
+    assert cells == {
+        "n": ["10"],
+        "accuracy_greedy": ["0.500 (0.200 to 0.800)"],
+        "pass_at_4": ["0.500 (0.200 to 0.800, n=2)"],
+    }

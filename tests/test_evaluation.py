@@ -79,6 +79,22 @@ def values(records: list[EvalRecord], **options: object) -> dict[str, float]:
     return {row.metric: row.value for row in rows}
 
 
+@pytest.mark.parametrize(
+    ("texts", "successes", "vote"),
+    [
+        (("The answer is 3", "3", " 3"), (True, True, True), 1.0),
+        (("3", "4", "4 "), (True, False, False), 0.0),  # the wrong text has two votes
+        (("no", "no", "no"), (False, False, False), 0.0),
+    ],
+)
+def test_texts_vote_where_the_scorer_judges_whole_texts(texts, successes, vote) -> None:
+    made = record(0, successes, "sampled")
+    actions = tuple(replace(a, completion=t) for a, t in zip(made.actions, texts, strict=True))
+    rewards = tuple(replace(reward, extracted_answer=None) for reward in made.rewards)
+    judged = replace(made, actions=actions, rewards=rewards)
+    assert values([judged], ks=(1,))["majority_vote"] == vote
+
+
 def test_evaluate_scores_every_action_of_every_sample() -> None:
     seen: list[tuple[int, int]] = []
     records = evaluate(

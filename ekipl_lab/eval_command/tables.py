@@ -118,16 +118,21 @@ def _short_table(by: Sequence[str], rows: Sequence[MetricRow], job: Job) -> Tabl
     for key in dict.fromkeys(tuple(row.group.items()) for row in rows):
         found = {row.metric: row for row in rows if tuple(row.group.items()) == key}
         group = dict(key)
+        items = max(row.n for row in found.values())
         table.add_row(
             *(escape(str(group[name])) for name in varying),
-            str(max(row.n for row in found.values())),
-            *(_span(found.get(name)) for name in metrics),
+            str(items),
+            *(_span(found.get(name), items) for name in metrics),
         )
     return table
 
 
-def _span(row: MetricRow | None) -> str:
-    return "" if row is None else f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+def _span(row: MetricRow | None, items: int) -> str:
+    """Value and interval, and over how many items where those are not the row's ``items``."""
+    if row is None:
+        return ""
+    over = "" if row.n == items else f", n={row.n}"
+    return f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f}{over})"
 
 
 def _table(title: str, headings: Iterable[str]) -> Table:

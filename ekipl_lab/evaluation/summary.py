@@ -136,8 +136,15 @@ def success_counts(record: EvalRecord) -> tuple[int, int]:
 
 
 def majority_success(record: EvalRecord) -> bool | None:
-    """Whether the most frequent extracted answer is right; None if no action has an answer."""
+    """Whether the most frequent extracted answer is right; None if no action has an answer.
+
+    Some published scorers judge the whole text where no answer can be extracted: once one such
+    action is right, every action without an answer votes with its text.
+    """
     answers = [reward.extracted_answer for reward in record.rewards]
+    if any(reward.success and reward.extracted_answer is None for reward in record.rewards):
+        texts = [action.completion.strip() for action in record.actions]
+        answers = [t if a is None else a for a, t in zip(answers, texts, strict=True)]
     counts = Counter(answer for answer in answers if answer is not None)
     if not counts:
         return None if all(reward.success is None for reward in record.rewards) else False

@@ -15,7 +15,7 @@ def draw_curves(title: str, panels: Sequence[tuple[str, Mapping[str, Points]]]) 
     """Small line charts side by side as SVG; each line is labelled with its last value."""
     width = 300
     rows = max((math.ceil(len(curves) / 2) for _, curves in panels), default=0)
-    height = 165 + 15 * max(3, rows)  # two labels in a row
+    height = 172 + 15 * max(3, rows)  # two labels in a row
     drawn = [
         _panel(name, curves, index * width, width) for index, (name, curves) in enumerate(panels)
     ]
