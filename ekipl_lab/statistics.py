@@ -25,6 +25,8 @@ from scipy import special
 from ekipl_lab.errors import ConfigError
 
 CONFIDENCE = 0.95
+#: Values within this of each other, relative to the largest (or to 1), are equal up to rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,21 @@ def clustered_mean(
     return Interval(mean, low, high, "wilson over clusters", count)
 
 
+def equal_up_to_rounding(values: ArrayLike) -> bool:
+    """Whether all values (one or more) are the same number but for floating-point noise.
+
+    20/60 - 17/60 and 31/60 - 28/60 are both 3/60, and differ in their last digits.
+    """
+    x = np.asarray(values, dtype=float)
+    return bool(np.ptp(x) <= ROUNDING * max(1.0, float(np.abs(x).max())))
+
+
+def spread(values: ArrayLike) -> float:
+    """Standard deviation of 2 or more values; exactly 0 where they are equal up to rounding."""
+    x = np.asarray(values, dtype=float)
+    return 0.0 if equal_up_to_rounding(x) else float(x.std(ddof=1))
+
+
 def paired_t(differences: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Student's t interval of the mean of seed-level paired differences (S,), S >= 2."""
     mean, error, count = _mean_and_error(differences)
@@ -101,7 +118,10 @@ def paired_t(differences: ArrayLike, confidence: float = CONFIDENCE) -> Interval
 
 
 def paired_t_pvalue(differences: ArrayLike) -> float:
-    """Two-sided p-value of a mean difference of 0 (S >= 2 differences that are not all equal)."""
+    """Two-sided p-value of a mean difference of 0.
+
+    Needs 2 or more differences that are not all equal up to rounding.
+    """
     mean, error, count = _mean_and_error(differences)
     if error == 0.0:
         raise ConfigError("The t test is undefined: all seeds have the same difference.")
@@ -167,9 +187,8 @@ def _mean_and_error(differences: ArrayLike) -> tuple[float, float, int]:
     x = np.asarray(differences, dtype=float)
     if x.ndim != 1 or x.size < 2 or not np.all(np.isfinite(x)):
         raise ConfigError("A paired t needs finite differences of 2 or more seeds.")
-    if np.all(x == x[0]):
-        return float(x[0]), 0.0, x.size
-    return float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size)), x.size
+    mean = float(x[0]) if equal_up_to_rounding(x) else float(x.mean())
+    return mean, spread(x) / math.sqrt(x.size), x.size
 
 
 def _wilson_limits(p: float, n: float, z: float) -> tuple[float, float]:

@@ -89,8 +89,31 @@ def test_wrong_chains_behind_right_answers() -> None:
     }
     result = usefulness(POLICY, {"good": GOOD}, chains=checks)
     row = next(r for r in result.sources if r.source == "good" and r.where == (("task", "t"),))
-    assert row.wrong_chains == wilson(2, 3)  # of three right answers, the second and the fourth
+    # Of three right answers, one per sample, the second and the fourth: 2/3 over 3 samples.
+    # Residuals -2/3, 1/3, 1/3: variance 3/2 x (6/9) / 9 = 1/9; (2/9) / (1/9) = 2 effective samples.
+    # Wilson with t(0.975, 2) = 4.302653, t^2 = 18.512821: centre (2/3 + t^2/4) / (1 + t^2/2) =
+    # 0.516250, half t / (1 + t^2/2) x sqrt((2/9)/2 + t^2/16) = 0.419509 x 1.126127 = 0.472420.
+    assert row.wrong_chains is not None and row.wrong_chains.n == 3
+    assert row.wrong_chains.value == pytest.approx(2 / 3)
+    assert row.wrong_chains.low == pytest.approx(0.516250 - 0.472420, abs=2e-6)
+    assert row.wrong_chains.high == pytest.approx(0.516250 + 0.472420, abs=2e-6)
     assert next(r for r in result.sources if r.source == "policy").wrong_chains is None
+
+
+def test_many_actions_of_a_sample_are_one_piece_of_evidence_on_chains() -> None:
+    """Six samples of 16 right actions, two of them always unsound: 2 of 6 samples, not 32 of 96."""
+    policy = [record("policy", n, [0]) for n in range(6)]
+    teacher = [record("t", n, [1] * 16) for n in range(6)]
+    checks = {(f"s{n}", "t", "sampled"): (ChainCheck(1, 0, n >= 2),) * 16 for n in range(6)}
+    result = usefulness(policy, {"t": teacher}, chains=checks)
+    found = next(r for r in result.sources if r.source == "t").wrong_chains
+    # Variance 6/5 x (2 x 4/9 + 4 x 1/9) / 36 = 2/45; (2/9) / (2/45) = 5 effective samples. Wilson
+    # with t(0.975, 5) = 2.570582, t^2 = 6.607891: centre (1/3 + 0.660789) / 2.321578 = 0.428210,
+    # half 2.570582 / 2.321578 x sqrt((2/9)/5 + 6.607891/100) = 1.107256 x 0.332450 = 0.368107.
+    assert found is not None and found.n == 6
+    assert found.value == pytest.approx(1 / 3)
+    assert found.low == pytest.approx(0.428210 - 0.368107, abs=2e-5)
+    assert found.high == pytest.approx(0.428210 + 0.368107, abs=2e-5)
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,30 @@
 Each method is evaluated once per seed on the same samples. A metric's value per seed is one number;
 the differences of paired seeds carry the uncertainty that matters, of training again. Several
 metrics or groups are corrected together by Holm's procedure.
+
+Metrics of right and wrong (greedy accuracy, pass@k, majority vote, partial credit) are compared, at
+every seed, on the items that could be scored in both methods: an item that only one of them has a
+score for would change the other's value alone.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.evaluation.summary import DEFAULT_KS, Labels, summarize
-from ekipl_lab.statistics import holm, paired_t, paired_t_pvalue
+from ekipl_lab.evaluation.summary import (
+    DEFAULT_KS,
+    Labels,
+    majority_success,
+    slice_value,
+    success_counts,
+    summarize,
+)
+from ekipl_lab.statistics import equal_up_to_rounding, holm, paired_t, paired_t_pvalue
 from ekipl_lab.types import EvalRecord
 
 Runs = Mapping[int, Sequence[EvalRecord]]
@@ -27,7 +39,9 @@ class SeedComparison:
 
     ``differences`` are per seed, in the order of ``seeds``; ``low`` and ``high`` the paired t
     interval of their mean. ``p_value`` and ``p_holm`` (adjusted over everything that was compared
-    in one call) are None where all seeds differ by exactly the same: the t test is undefined.
+    in one call) are None where all seeds differ by the same up to rounding: the t test is
+    undefined. ``items`` were compared at each seed, of ``total`` that were measured: the rest could
+    not be scored in both methods.
     """
 
     group: Mapping[str, str | int]
@@ -42,6 +56,23 @@ class SeedComparison:
     method: str
     p_value: float | None
     p_holm: float | None
+    items: tuple[int, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotCompared:
+    """One metric of one group of which no item was scored in both methods at ``seed``."""
+
+    group: Mapping[str, str | int]
+    metric: str
+    seed: int
+
+    @property
+    def why(self) -> str:
+        """What is missing, in a sentence."""
+        where = "".join(f" of {name} {value}" for name, value in self.group.items())
+        return f"At seed {self.seed} no item{where} has a score for {self.metric} in both methods."
 
 
 def compare_seeds(
@@ -57,24 +88,68 @@ def compare_seeds(
 
     ``by`` and ``labels`` are those of ``summarize``.
 
-    Raises DataError if the seeds differ, if the samples of any two runs differ, or if a metric is
-    missing in a run; ConfigError for fewer than 2 seeds.
+    Raises DataError if the seeds differ, if the samples of any two runs differ, if a metric is
+    missing in all runs, or if at some seed a group has no item that could be scored in both;
+    ConfigError for fewer than 2 seeds.
+    """
+    found, failed = compare_seeds_or_say(a, b, metrics, by, ks, labels=labels)
+    if failed:
+        raise DataError(failed[0].why)
+    return found
+
+
+def compare_seeds_or_say(
+    a: Runs,
+    b: Runs,
+    metrics: Sequence[str] = ("accuracy_greedy",),
+    by: Sequence[str] = (),
+    ks: Sequence[int] = DEFAULT_KS,
+    *,
+    labels: Labels | None = None,
+) -> tuple[list[SeedComparison], list[NotCompared]]:
+    """``compare_seeds``, with the groups that cannot be compared beside those that can.
+
+    Holm's procedure is over those that can. Raises as ``compare_seeds``, but for such a group.
     """
     seeds = _same_seeds(a, b)
     _same_samples([*a.values(), *b.values()])
-    values_a = [_values(a[seed], by, ks, labels) for seed in seeds]
-    values_b = [_values(b[seed], by, ks, labels) for seed in seeds]
-    groups = sorted({key for values in values_a for key, _ in values})
-    found = []
+    pairs = [(a[seed], b[seed]) for seed in seeds]
+    measured = [_of_pair(pair, by, ks, labels) for pair in pairs]
+    found: list[SeedComparison] = []
+    failed: list[NotCompared] = []
     for metric in metrics:
-        rows = [key for key in groups if any((key, metric) in v for v in values_a + values_b)]
-        if not rows:
+        keys = {key for pair in measured for one in pair for key, name in one if name == metric}
+        if not keys:
             raise DataError(f"No run has the metric {metric!r}; evaluate in the mode it needs.")
-        found += [_compare(key, metric, seeds, values_a, values_b) for key in rows]
-    return _adjusted(found)
+        scored = [_scored_in_both(pair, metric) for pair in pairs]
+        values = [
+            whole if _lengths(pair) == _lengths(kept) else _of_pair(kept, by, ks, labels)
+            for pair, whole, kept in zip(pairs, measured, scored, strict=True)
+        ]
+        totals = _counts(pairs[0][0], metric, by, labels)
+        counts = [_counts(first, metric, by, labels) for first, _ in scored]
+        for key in sorted(keys):
+            items = tuple(count[key] for count in counts)
+            result = _compare(key, metric, seeds, values, items, totals[key])
+            if isinstance(result, NotCompared):
+                failed.append(result)
+            else:
+                found.append(result)
+    return _adjusted(found), failed
 
 
 Values = Mapping[tuple[GroupKey, str], float]
+Pair = tuple[Sequence[EvalRecord], Sequence[EvalRecord]]
+
+
+def _lengths(pair: Pair) -> tuple[int, int]:
+    return len(pair[0]), len(pair[1])
+
+
+def _of_pair(
+    pair: Pair, by: Sequence[str], ks: Sequence[int], labels: Labels | None
+) -> tuple[Values, Values]:
+    return _values(pair[0], by, ks, labels), _values(pair[1], by, ks, labels)
 
 
 def _values(
@@ -84,21 +159,58 @@ def _values(
     return {(tuple(row.group.items()), row.metric): row.value for row in rows}
 
 
+def _scored_in_both(pair: Pair, metric: str) -> Pair:
+    """The records of the items, each of one mode, for which both have a value under the metric."""
+    one, other = ({_item(r) for r in run if _has_value(r, metric)} for run in pair)
+    both = one & other
+    return [r for r in pair[0] if _item(r) in both], [r for r in pair[1] if _item(r) in both]
+
+
+def _item(record: EvalRecord) -> tuple[str, str]:
+    return record.sample_id, record.mode
+
+
+def _has_value(record: EvalRecord, metric: str) -> bool:
+    """Whether the item has a score where the metric asks for one."""
+    if metric == "accuracy_greedy":
+        return record.mode == "greedy" and record.rewards[0].success is not None
+    if metric.startswith("pass_at_"):
+        k = int(metric.removeprefix("pass_at_"))
+        return record.mode == "sampled" and success_counts(record)[0] >= k
+    if metric == "majority_vote":
+        return record.mode == "sampled" and majority_success(record) is not None
+    if metric.startswith("partial_credit_"):
+        return any(reward.components.get("accuracy") is not None for reward in record.rewards)
+    return True  # of the actions as they are, such as their length, or how many had no score
+
+
+def _counts(
+    records: Iterable[EvalRecord], metric: str, by: Sequence[str], labels: Labels | None
+) -> Counter[GroupKey]:
+    """How many items of the metric's mode every group has."""
+    mode = "greedy" if metric.endswith("greedy") else "sampled"
+    return Counter(
+        tuple((name, slice_value(record, name, labels or {})) for name in by)
+        for record in records
+        if record.mode == mode
+    )
+
+
 def _compare(
     key: GroupKey,
     metric: str,
     seeds: tuple[int, ...],
-    a: Sequence[Values],
-    b: Sequence[Values],
-) -> SeedComparison:
-    try:
-        first = [values[key, metric] for values in a]
-        second = [values[key, metric] for values in b]
-    except KeyError:
-        raise DataError(f"The metric {metric!r} of {dict(key)} is missing in some run.") from None
+    values: Sequence[tuple[Values, Values]],
+    items: tuple[int, ...],
+    total: int,
+) -> SeedComparison | NotCompared:
+    for seed, pair in zip(seeds, values, strict=True):
+        if not all((key, metric) in one for one in pair):
+            return NotCompared(dict(key), metric, seed)
+    first, second = ([pair[i][key, metric] for pair in values] for i in (0, 1))
     differences = tuple(x - y for x, y in zip(first, second, strict=True))
     interval = paired_t(differences)
-    same = len(set(differences)) == 1
+    same = equal_up_to_rounding(differences)
     return SeedComparison(
         group=dict(key),
         metric=metric,
@@ -112,6 +224,8 @@ def _compare(
         method=interval.method,
         p_value=None if same else paired_t_pvalue(differences),
         p_holm=None,
+        items=items,
+        total=total,
     )
 
 

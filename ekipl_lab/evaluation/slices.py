@@ -10,11 +10,13 @@ from pathlib import Path
 from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation.compare import Comparison, compare
 from ekipl_lab.evaluation.summary import success_counts, summarize
-from ekipl_lab.statistics import holm
+from ekipl_lab.statistics import clustered_mean, holm
 from ekipl_lab.types import EvalRecord
 
 #: A family counts as solved at the start from this accuracy on; losing it is forgetting.
 SOLVED = 0.5
+#: Where a greedy difference has no interval, McNemar's exact p below this tells it from zero.
+ALPHA = 0.05
 
 
 def strata_of(start: Sequence[EvalRecord]) -> dict[str, str]:
@@ -62,7 +64,10 @@ class Change:
     """One group now against at the start; ``p_holm`` over all groups (greedy only).
 
     ``verdict``: ``forgotten`` (solved at the start, and the interval lies below zero), ``lost``,
-    ``gained``, or ``open`` (the interval holds zero). ``left_out`` items were not scored in both.
+    ``gained``, or ``open`` (the interval holds zero). A difference that is the same on every item
+    has no t interval: greedy, McNemar's exact p must be below 0.05; sampled, Wilson's interval of a
+    share of so many items, stretched from 0..1 to -1..1, must lie on one side of zero.
+    ``left_out`` items were not scored in both.
     """
 
     group: Mapping[str, str | int]
@@ -107,6 +112,18 @@ def changes_since(
 
 
 def _verdict(result: Comparison) -> str:
-    if result.high < 0:
-        return "forgotten" if result.value_b >= SOLVED else "lost"
-    return "gained" if result.low > 0 else "open"
+    if not _told_from_zero(result):
+        return "open"
+    if result.difference > 0:
+        return "gained"
+    return "forgotten" if result.value_b >= SOLVED else "lost"
+
+
+def _told_from_zero(result: Comparison) -> bool:
+    if result.low < result.high:
+        return result.low > 0 or result.high < 0
+    if result.p_value is not None:
+        return result.p_value < ALPHA
+    # Equal differences: as uncertain as values that are only -1 or 1, the widest spread there is.
+    share = clustered_mean([(1 + result.difference) / 2] * result.n)
+    return share.low > 0.5 or share.high < 0.5

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.evaluation.chains import ChainCheck, ChainChecks, chain_key
+from ekipl_lab.evaluation.chains import ChainChecks, chain_key
 from ekipl_lab.evaluation.summary import action_length, success_counts
 from ekipl_lab.statistics import Interval, clustered_mean, pass_at_k, wilson
 from ekipl_lab.types import (
@@ -47,8 +47,9 @@ Slice = tuple[tuple[str, str | int], ...]
 @dataclass(frozen=True, slots=True)
 class SourceRow:
     """One source on one slice. ``wrong_chains`` is the share of right answers whose chain is not
-    sound, None where chains cannot be checked; ``length`` as the caller counts it; ``cost`` in USD,
-    of all actions; ``unanswered`` samples have no scorable action."""
+    sound, with an interval clustered by sample (``n`` samples have a right answer), None where
+    chains cannot be checked; ``length`` as the caller counts it; ``cost`` in USD, of all actions;
+    ``unanswered`` samples have no scorable action."""
 
     source: str
     where: Slice
@@ -263,14 +264,17 @@ def _source_row(
 def _wrong_chains(records: Sequence[EvalRecord], chains: ChainChecks | None) -> Interval | None:
     if chains is None:
         return None
-    right: list[ChainCheck] = []
+    unsound: list[float] = []
+    samples: list[str] = []
     for record in records:
         checks = chains.get(chain_key(record))
         if checks is None:
             continue
         pairs = zip(checks, record.rewards, strict=True)
-        right += [check for check, reward in pairs if reward.success]
-    return wilson(sum(not check.sound for check in right), len(right)) if right else None
+        right = [float(not check.sound) for check, reward in pairs if reward.success]
+        unsound += right
+        samples += [record.sample_id] * len(right)
+    return clustered_mean(unsound, samples) if unsound else None
 
 
 def _gain_row(

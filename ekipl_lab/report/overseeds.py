@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation import SeedComparison, compare_seeds
 from ekipl_lab.report.arms import Arm, common_seeds
 from ekipl_lab.report.cells import DASH, Cell, Table, limits, percent, points, value_cell
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.report.tables import Metric, holder, metric_rows, metrics_of
-from ekipl_lab.statistics import holm, seeds_needed
+from ekipl_lab.statistics import holm, seeds_needed, spread
 from ekipl_lab.types import EvalRecord
 
 #: Differences (share) for which the number of seeds needed is told.
@@ -117,7 +115,8 @@ def over_seeds(arms: Sequence[Arm]) -> Table:
         f"Over seeds: every arm against {arms[0].label}",
         columns,
         rows,
-        "Percent at the end, means over seeds; differences in points, paired by seed. The interval "
+        "Percent at the end, means over seeds, of the items that could be scored in both arms of "
+        "a seed; differences in points, paired by seed. The interval "
         "is Student's t over the per-seed differences (95 %): it says how far other seeds would "
         "land on these items, which intervals over items do not; it says nothing of other items. "
         "p: paired t test; Holm: adjusted over the greedy accuracies of all sets and arms on this "
@@ -132,6 +131,8 @@ def _cells(result: SeedComparison, p_holm: float | None) -> list[Cell]:
         small += f"; p = {result.p_value:.2g}"
     if p_holm is not None:
         small += f"; Holm p = {p_holm:.2g}"
+    if left_out := items_left_out(result):
+        small += f"; {left_out}"
     return [
         Cell(str(len(result.seeds)), ", ".join(map(str, result.seeds))),
         Cell(percent(result.value_b)),
@@ -139,6 +140,14 @@ def _cells(result: SeedComparison, p_holm: float | None) -> list[Cell]:
         Cell(points(result.difference), small),
         Cell(" ".join(map(points, result.differences)), number=False),
     ]
+
+
+def items_left_out(result: SeedComparison) -> str:
+    """How many items were compared, where not all could be scored in both arms; else empty."""
+    low, high = min(result.items), max(result.items)
+    if low == result.total:
+        return ""
+    return f"{low if low == high else f'{low} to {high}'} of {result.total} items scored in both"
 
 
 def each_run(runs: Sequence[RunData]) -> Table:
@@ -167,9 +176,9 @@ def power(arms: Sequence[Arm]) -> Table:
     for row in compare_arms(arms):
         if row.metric.name != "accuracy_greedy" or row.result is None:
             continue
-        spread = float(np.std(row.result.differences, ddof=1))
-        cells = [Cell(_needed(target, spread)) for target in TARGETS]
-        head = [Cell(f"{row.title}; {row.arm}", number=False), Cell(percent(spread))]
+        seen = spread(row.result.differences)
+        cells = [Cell(_needed(target, seen)) for target in TARGETS]
+        head = [Cell(f"{row.title}; {row.arm}", number=False), Cell(percent(seen))]
         rows.append([*head, *cells])
     return Table(
         "Seeds needed",
@@ -181,10 +190,10 @@ def power(arms: Sequence[Arm]) -> Table:
     )
 
 
-def _needed(target: float, spread: float) -> str:
-    if spread <= 0 or math.isnan(spread):
+def _needed(target: float, seen: float) -> str:
+    if seen <= 0 or math.isnan(seen):
         return DASH
     try:
-        return str(seeds_needed(target, spread, POWER))
+        return str(seeds_needed(target, seen, POWER))
     except ConfigError:
         return "over 10,000"

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.evaluation import SeedComparison, compare_seeds, summarize
+from ekipl_lab.evaluation import SeedComparison, summarize
+from ekipl_lab.evaluation.seeds import compare_seeds_or_say
 from ekipl_lab.evaluation.summary import Labels, slice_value
 from ekipl_lab.report.arms import Arm, common_seeds
 from ekipl_lab.report.breakdown import QUALITY, chain_checks, strata
 from ekipl_lab.report.cells import DASH, Cell, Table, limits, percent, points
 from ekipl_lab.report.gather import RunData, set_title, sets_of
+from ekipl_lab.report.overseeds import items_left_out
 from ekipl_lab.report.tables import Metric, has_start, holder, metrics_of, pass_metric
 from ekipl_lab.statistics import Interval, paired_t
 from ekipl_lab.types import EvalRecord
@@ -42,17 +44,33 @@ class SliceRow:
     start: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class NoSlice:
+    """One group of one set of which no item was scored in both arms at ``seed``."""
+
+    title: str
+    arm: str
+    group: str | int
+    seed: int
+
+
 def compare_slices(arms: Sequence[Arm], by: str) -> list[SliceRow]:
     """Every arm against the first in every group of ``by``, over the seeds that both have.
 
     Greedy accuracy where every run measured a set so, else pass@1. Holm's p is adjusted over the
-    groups of one set and arm. Sets whose items differ between the runs are left out.
+    groups of one set and arm. Sets whose items differ between the runs are left out, and so are
+    groups of which no item could be scored in both arms at some seed.
     """
+    return [row for row in _all_rows(arms, by) if isinstance(row, SliceRow)]
+
+
+def _all_rows(arms: Sequence[Arm], by: str) -> list[SliceRow | NoSlice]:
+    """Those of ``compare_slices``; for each set and arm, after them the groups left out."""
     runs = [run for arm in arms for run in arm.runs.values()]
     labels = strata(runs) if by == "stratum" else {}
     if by == "stratum" and not labels:
         return []
-    rows: list[SliceRow] = []
+    rows: list[SliceRow | NoSlice] = []
     for name in sets_of(runs):
         metric = _metric(runs, name)
         title = set_title(holder(runs, name), name) + (
@@ -73,7 +91,7 @@ def _metric(runs: Sequence[RunData], name: str) -> Metric:
 
 def _rows(
     base: Arm, arm: Arm, name: str, title: str, metric: Metric, by: str, labels: Labels
-) -> list[SliceRow]:
+) -> list[SliceRow | NoSlice]:
     seeds = [
         seed
         for seed in common_seeds(base, arm)
@@ -86,18 +104,20 @@ def _rows(
         for one in (arm, base)
     )
     try:
-        found = compare_seeds(mine, theirs, [metric.name], by=(by,), ks=(1,), labels=labels)
+        found, failed = compare_seeds_or_say(
+            mine, theirs, [metric.name], by=(by,), ks=(1,), labels=labels
+        )
     except DataError:
         return []
     starts = _starts(base, seeds, name, metric, by, labels)
-    rows = []
+    rows: list[SliceRow | NoSlice] = []
     for result in found:
         key = result.group[by]
         differences = _item_differences(mine, theirs, metric, by, key, labels)
         over_items = paired_t(differences) if len(differences) > 1 else None
         head = (name, title, metric.name, arm.label, base.label)
         rows.append(SliceRow(*head, result, len(differences), over_items, starts.get(key)))
-    return rows
+    return rows + [NoSlice(title, arm.label, one.group[by], one.seed) for one in failed]
 
 
 def _records(run: RunData, name: str, mode: str, end: int) -> list[EvalRecord]:
@@ -137,10 +157,15 @@ def slices_over_seeds(arms: Sequence[Arm], by: str) -> Table:
     """Means over seeds of both arms in every group, and the paired difference."""
     rows: list[list[Cell]] = []
     last = ""
-    for row in compare_slices(arms, by):
+    for row in _all_rows(arms, by):
         if row.title != last:
             rows.append([Cell(row.title, number=False)])
             last = row.title
+        if isinstance(row, NoSlice):
+            head = [Cell(str(row.group), number=False), Cell(row.arm, number=False)]
+            why = f"no item scored in both at seed {row.seed}"
+            rows.append([*head, *[Cell(DASH)] * 4, Cell(DASH, why)])
+            continue
         result = row.result
         small = [f"{limits(result.low, result.high)} over {len(result.seeds)} seeds"]
         if result.low == result.high:
@@ -151,6 +176,8 @@ def slices_over_seeds(arms: Sequence[Arm], by: str) -> Table:
             )
         if result.p_holm is not None:
             small.append(f"Holm p = {result.p_holm:.2g}")
+        if left_out := items_left_out(result):
+            small.append(left_out)
         rows.append(
             [
                 Cell(str(result.group[by]), number=False),
@@ -167,7 +194,8 @@ def slices_over_seeds(arms: Sequence[Arm], by: str) -> Table:
         f"Over seeds: accuracy by {by}",
         columns,
         rows,
-        "Percent, means over the seeds that both arms have; differences in points. First interval: "
+        "Percent, means over the seeds that both arms have; at the end, of the items that could be "
+        "scored in both arms of a seed. Differences in points. First interval: "
         "Student's t over the per-seed differences, for other seeds on these items. Second: t over "
         "the items, each averaged over the seeds, for other items with these seeds. Read the wider "
         "one. Holm p: paired t test over seeds, adjusted over the groups of a set.",
