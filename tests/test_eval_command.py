@@ -21,9 +21,9 @@ from ekipl_lab.evaluation import compare, read_records, summarize
 from ekipl_lab.evaluation.contamination import contamination
 from ekipl_lab.evaluation.job import Job, Measured, check_job
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION
-from ekipl_lab.evaluation.slices import changes_since, strata_of
+from ekipl_lab.evaluation.slices import changes_since, strata_from_file, strata_of
 from ekipl_lab.policies import build_tiny_policy, save_policy
-from ekipl_lab.types import Action, Sample
+from ekipl_lab.types import Action, EvalRecord, RewardBreakdown, Sample
 
 TEACHER = "teacher:configs/demo_ekipl.yaml#careful"
 
@@ -276,8 +276,6 @@ def test_strata_and_changes_by_hand(make: Callable[..., object]) -> None:
 
 @pytest.fixture
 def make() -> Callable[..., object]:
-    from ekipl_lab.types import Action, EvalRecord, RewardBreakdown
-
     def build(family: str, successes: list[int]) -> list[EvalRecord]:
         return [
             EvalRecord(
@@ -289,6 +287,22 @@ def make() -> Callable[..., object]:
         ]  # fmt: skip
 
     return build
+
+
+def test_strata_are_read_from_what_the_gates_wrote(tmp_path: Path) -> None:
+    def of(task: str, family: str) -> EvalRecord:
+        return EvalRecord(f"{task}/{family}", task, "test", family, 1, "m", "greedy", (), ())
+
+    records = [of("counting", "remove"), of("geometry", "area"), of("geometry", "remove")]
+    shipped = Path(__file__).parent.parent / "results" / "headroom.json"
+    assert strata_from_file(shipped, records) == {
+        "counting/remove": "> 50 %",
+        "geometry/area": "5-50 %",
+        "geometry/remove": "",
+    }
+    (tmp_path / "flat.json").write_text('{"families": {"area": {"stratum": "x"}}}')
+    with pytest.raises(DataError, match="holds no strata of families; `ekipl gates --out` writes"):
+        strata_from_file(tmp_path / "flat.json", records)
 
 
 def test_contamination_by_hand() -> None:

@@ -43,20 +43,23 @@ def strata_of(start: Sequence[EvalRecord]) -> dict[str, str]:
 
 
 def strata_from_file(path: str | Path, records: Iterable[EvalRecord]) -> dict[str, str]:
-    """Sample id -> stratum, from ``families -> NAME -> stratum`` of a JSON file.
+    """Sample id -> stratum, from ``TASK -> families -> NAME -> stratum`` of a JSON file.
 
-    Such a file is what ``python -m ekipl_lab.evaluation.headroom`` writes. DataError if it is not.
+    Such a file is what ``ekipl gates --out`` writes. DataError if it is not one.
     """
     try:
-        families = json.loads(Path(path).read_text(encoding="utf-8"))["families"]
-        named = {name: str(row["stratum"]) for name, row in families.items()}
+        named = {
+            (task, name): str(row["stratum"])
+            for task, found in json.loads(Path(path).read_text(encoding="utf-8")).items()
+            for name, row in found["families"].items()
+        }
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} holds no strata of families; headroom writes such a file.") from (
-            error
-        )
-    return {record.sample_id: named.get(record.family, "") for record in records}
+        raise DataError(
+            f"{path} holds no strata of families; `ekipl gates --out` writes such a file."
+        ) from error
+    return {record.sample_id: named.get((record.task, record.family), "") for record in records}
 
 
 @dataclass(frozen=True, slots=True)
