@@ -49,9 +49,11 @@ def explain_spread(group: ActionGroup) -> str:
         return f"Kept rewards from {_number(min(scored))} to {_number(max(scored))}.{unscored}"
     if cause == "unscorable":
         return "Fewer than two kept actions could be scored, so this group teaches nothing."
-    successes = {group.rewards[i].success for i in group.kept}
-    alike = {frozenset({True}): "right", frozenset({False}): "wrong"}
-    every = f"Every kept action is {alike.get(frozenset(successes), 'equal in reward')}"
+    successes = [group.rewards[i].success for i in group.kept]
+    alike = "equal in reward"
+    if successes.count(successes[0]) == len(successes) and successes[0] is not None:
+        alike = "right" if successes[0] else "wrong"
+    every = f"Every kept action is {alike}"
     if cause_of(group) is None:
         return f"{every}; it still teaches, since the baseline is not the mean of these rewards."
     starved = "The dropped ones differed: selection starved this group."
