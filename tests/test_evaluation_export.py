@@ -45,6 +45,17 @@ def test_lmms_eval_lines(tmp_path: Path) -> None:
     assert len({first["doc_hash"], second["doc_hash"]}) == 2
 
 
+def test_a_sample_has_one_number_in_both_modes(tmp_path: Path) -> None:
+    path = tmp_path / "samples_own.jsonl"
+    both = [*records(tmp_path, 1), *records(tmp_path, 2)]
+    assert export_lmms_eval(path, both, iter(SAMPLES)) == 4
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["doc_id"], row["doc"]["id"], row["arguments"][1]["mode"]) for row in rows] == [
+        (0, "own/a", "greedy"), (1, "own/b", "greedy"),
+        (0, "own/a", "sampled"), (1, "own/b", "sampled"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("suffix", [".tsv", ".jsonl"])
 def test_vlmevalkit_table(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"model_own{suffix}"

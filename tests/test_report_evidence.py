@@ -375,6 +375,7 @@ def test_evaluations_are_arms_of_a_report(
     page = out.read_text(encoding="utf-8")
     for words in ("Blind controls", "shuffled image", "Accuracy by stratum", "actions evaluated"):
         assert words in page, words
+    assert "different conditions" not in page
     assert "cannot be compared" not in page and "What happened in training" not in page
     markdown = out.with_suffix(".md").read_text(encoding="utf-8")
     assert "## Blind controls" in markdown and "## What was measured" in markdown

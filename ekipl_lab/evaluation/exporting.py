@@ -27,16 +27,20 @@ def export_lmms_eval(
 ) -> int:
     """Write one JSON line per record, atomically; returns how many.
 
+    ``doc_id`` is the place of the sample among ``samples``, the same for its greedy and its sampled
+    record.
     ``resps`` holds the whole completions, ``filtered_resps`` the extracted answers (the empty text
     where there is none), ``accuracy`` the mean accuracy component of those that could be scored.
     """
     lines = []
-    for index, (record, sample) in enumerate(_paired(records, samples)):
+    samples = list(samples)
+    places = {sample.id: place for place, sample in enumerate(samples)}
+    for record, sample in _paired(records, samples):
         doc = {"id": sample.id, "question": sample.question, "answer": sample.answer}
         lines.append(
             json.dumps(
                 {
-                    "doc_id": index,
+                    "doc_id": places[sample.id],
                     "doc": {**doc, "task": record.task, "family": record.family},
                     "target": sample.answer,
                     "arguments": [prompt_text(sample), {"mode": record.mode}],

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ekipl_lab.evaluation import check_chains, summarize
 from ekipl_lab.evaluation.chains import ChainCheck
 from ekipl_lab.evaluation.summary import Labels, MetricRow
-from ekipl_lab.report.cells import DASH, Cell, Table, plain_cell, value_cell
+from ekipl_lab.report.cells import Cell, Table, plain_cell, value_cell
 from ekipl_lab.report.gather import RunData, rebuild, set_title, sets_of
-from ekipl_lab.report.tables import Metric, has_start, holder, metrics_of, pass_metric
+from ekipl_lab.report.tables import Metric, has_start, holder, metrics_of, pass_metric, starter
 from ekipl_lab.types import EvalRecord
 
 
@@ -17,7 +17,7 @@ def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
     """Accuracy by family, stratum or difficulty: start and the end of each arm.
 
     Greedy where every run measured a set so, else pass@1. Strata are by the success of each family
-    at the start of the first run that has one; without a start there are none.
+    at the start; without a start there are none. Start is that of the first run that measured it.
     """
     labels = strata(runs) if "stratum" in by else {}
     rows: list[list[Cell]] = []
@@ -28,9 +28,10 @@ def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
         metric = (
             metrics_of(runs)[0] if greedy else Metric("pass_at_1", "", "sampled", pass_metric(1))
         )
-        columns = [_by_group(runs[0], name, 0, by, metric, labels)]
+        started = starter(runs, name, metric.mode)
+        columns = [_by_group(started, name, 0, by, metric, labels) if started else {}]
         columns += [_by_group(run, name, 1, by, metric, labels) for run in runs]
-        keys = list(dict.fromkeys(key for column in columns for key in column))
+        keys = dict.fromkeys(key for column in columns for key in column)
         if not keys:
             continue
         suffix = "" if greedy else "; pass@1"
@@ -39,22 +40,20 @@ def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
             count = next(column[key].n for column in columns if key in column)
             label = " / ".join(str(part) for part in key)
             cells = [value_cell(column.get(key)) for column in columns]
-            if not has_start(runs[0], name, metric.mode):
-                cells[0] = Cell(DASH)
             rows.append([Cell(label, number=False), Cell(str(count)), *cells])
     ends = [f"{run.label}, end" for run in runs]
     return Table(title, [" / ".join(by), "items", "start", *ends], rows)
 
 
 def strata(runs: Sequence[RunData]) -> Labels:
-    """Strata by the start of the first run that has one; empty where none has."""
+    """Strata by the starts of the runs, the first that has a sample; empty where none has."""
     from ekipl_lab.evaluation.slices import strata_of
 
+    found: dict[str, str] = {}
     for run in runs:
         start = [record for steps in run.evaluations.values() for record in steps.get(0, ())]
-        if start:
-            return {"stratum": strata_of(start)}
-    return {}
+        found = strata_of(start) | found
+    return {"stratum": found} if found else {}
 
 
 def _by_group(
@@ -65,7 +64,11 @@ def _by_group(
         return {}
     records = run.records(name, steps[end], metric.mode)
     rows = summarize(records, by=by, ks=(1,), labels=labels)
-    return {tuple(row.group.values()): row for row in rows if row.metric == metric.name}
+    return {
+        tuple(row.group.values()): row
+        for row in rows
+        if row.metric == metric.name and row.group.get("stratum") != ""  # no start, no stratum
+    }
 
 
 #: Metric without its mode -> how it is called on the page.
@@ -85,7 +88,9 @@ def quality(runs: Sequence[RunData]) -> Table:
     """Failures, length, and whether the reasoning is true; greedy completions, else sampled."""
     rows: list[list[Cell]] = []
     for name in sets_of(runs):
-        columns = [_quality_of(runs[0], name, 0), *(_quality_of(run, name, 1) for run in runs)]
+        starts = (_quality_of(run, name, 0) for run in runs)
+        start = next((found for found in starts if found), {})
+        columns = [start, *(_quality_of(run, name, 1) for run in runs)]
         if not any(columns):
             continue
         rows.append([Cell(set_title(holder(runs, name), name), number=False)])

@@ -12,7 +12,7 @@ from ekipl_lab import records as group_records
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.cells import MINUS
 from ekipl_lab.report.gather import RunData, rebuild, sets_of
-from ekipl_lab.report.tables import anchor, beats, learned, lost
+from ekipl_lab.report.tables import anchor, beats, has_start, learned, lost
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown, Sample
 
 #: Examples shown of each kind of change; the ids of all are listed.
@@ -87,8 +87,11 @@ Outcomes = Mapping[str, EvalRecord]
 
 
 def _outcomes(run: RunData, name: str, end: int, mode: str) -> Outcomes:
+    """Single actions by item, at the start (0) or the end (1); empty where not measured."""
     steps = run.ends(name, mode)
-    if steps is None or (end == 0 and steps[0] == steps[1]):
+    if steps is None:
+        return {}
+    if end == 0 and (not has_start(run, name, mode) or steps[0] == steps[1]):
         return {}
     records = run.records(name, steps[end], mode)
     return {record.sample_id: record for record in records if len(record.actions) == 1}
@@ -97,7 +100,7 @@ def _outcomes(run: RunData, name: str, end: int, mode: str) -> Outcomes:
 def _columns(
     runs: Sequence[RunData], starts: Sequence[Outcomes], ends: Sequence[Outcomes]
 ) -> list[tuple[str, Outcomes]]:
-    start = [("start", starts[0])] if starts[0] else []
+    start = [("start", found) for found in starts if found][:1]
     return start + [(f"{run.label}, end", end) for run, end in zip(runs, ends, strict=True)]
 
 

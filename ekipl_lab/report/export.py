@@ -11,8 +11,9 @@ import io
 from collections.abc import Iterable, Sequence
 
 from ekipl_lab.evaluation import summarize
+from ekipl_lab.evaluation.summary import Labels, MetricRow
 from ekipl_lab.report.arms import arms_of, common_seeds, several_seeds
-from ekipl_lab.report.breakdown import strata
+from ekipl_lab.report.breakdown import chain_checks, strata
 from ekipl_lab.report.cells import Cell, Table, is_number, small_parts
 from ekipl_lab.report.gather import RunData
 from ekipl_lab.report.overseeds import compare_arms
@@ -50,7 +51,8 @@ def as_csv(runs: Sequence[RunData]) -> str:
 
     ``kind``: ``metric``; ``difference over items`` (one pair of runs of one seed, against the first
     arm; or, in slices, all seeds of an item averaged); or ``difference over seeds`` (the primary
-    one, where arms have several seeds). Values are shares.
+    one, where arms have several seeds). Values are shares. Chains are checked of the completions
+    that the page checks: greedy ones, or sampled ones where a run has no others.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -66,17 +68,26 @@ Line = tuple[object, ...]
 
 def _metric_lines(runs: Sequence[RunData]) -> Iterable[Line]:
     labels = strata(runs)
-    slices = (*SLICES, ("stratum",)) if labels else SLICES
     for run in runs:
         for name, steps in run.evaluations.items():
-            for step, records in steps.items():
-                for by in slices:
-                    for row in summarize(records, by=by, ks=run.sampled_k, labels=labels):
-                        where = " ".join(f"{key}={value}" for key, value in row.group.items())
-                        yield (
-                            "metric", run.label, "", run.config.get("seed", ""), name, step, where,
-                            row.metric, row.value, row.low, row.high, row.n, row.method, "", "",
-                        )  # fmt: skip
+            for step in steps:
+                for row in _measured(run, name, step, labels):
+                    where = " ".join(f"{key}={value}" for key, value in row.group.items())
+                    yield (
+                        "metric", run.label, "", run.config.get("seed", ""), name, step, where,
+                        row.metric, row.value, row.low, row.high, row.n, row.method, "", "",
+                    )  # fmt: skip
+
+
+def _measured(run: RunData, name: str, step: int, labels: Labels) -> Iterable[MetricRow]:
+    """Every metric of a set at a step in every slice; items without a stratum are in none."""
+    mode = "greedy" if run.ends(name, "greedy") else "sampled"
+    chains = chain_checks(run.records(name, step, mode))
+    for by in (*SLICES, ("stratum",)) if labels else SLICES:
+        rows = summarize(
+            run.evaluations[name][step], by=by, ks=run.sampled_k, chains=chains, labels=labels
+        )
+        yield from (row for row in rows if row.group.get("stratum") != "")
 
 
 def _pair_lines(runs: Sequence[RunData]) -> Iterable[Line]:

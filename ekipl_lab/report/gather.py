@@ -76,19 +76,19 @@ def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
     """The runs, those without teachers first; without ids, the latest finished of each name.
 
     Ids may be cut short as long as they are unique; the path of a folder that `ekipl eval` wrote
-    stands for that evaluation. Raises DataError for unknown runs.
+    stands for that evaluation. What is given twice is read once, and no two labels are equal.
+    Raises DataError for unknown runs.
     """
     folders = [Path(name) for name in run_ids if (Path(name) / EVALUATION).is_file()]
-    ids = [name for name in run_ids if Path(name) not in folders]
-    infos = [tracking.find_run(run_id) for run_id in ids]
+    infos = [tracking.find_run(name) for name in run_ids if Path(name) not in folders]
     infos = infos if infos or folders else latest_runs()
-    names = [info.name for info in infos]
-    runs = [
-        _gather(info, info.name if names.count(info.name) == 1 else _numbered(info))
-        for info in infos
-    ]
+    runs = [_gather(info) for info in {info.run_id: info for info in infos}.values()]
     ordered = sorted(runs, key=lambda run: bool(run.teachers))
-    return sets_apart([*ordered, *_told_apart([_from_folder(folder) for folder in folders])])
+    places: dict[Path, Path] = {}
+    for folder in folders:
+        places.setdefault(folder.resolve(), folder)
+    evaluated = [_from_folder(folder) for folder in places.values()]
+    return sets_apart(_told_apart([*ordered, *evaluated]))
 
 
 def _from_folder(folder: Path) -> RunData:
@@ -152,13 +152,12 @@ def _samples(run: RunData, name: str) -> frozenset[str]:
 
 
 def _told_apart(runs: Sequence[RunData]) -> list[RunData]:
+    """The runs; equal labels with the id, cut short, or the folder beside them."""
     labels = [run.label for run in runs]
-    return [
-        run
-        if labels.count(run.label) == 1
-        else replace(run, label=f"{run.label} ({run.info.run_id})")
-        for run in runs
-    ]
+    told = [run if labels.count(run.label) == 1 else _numbered(run) for run in runs]
+    if len({run.label for run in told}) == len(told):
+        return told
+    return [replace(run, label=f"{run.label} ({run.info.run_id})") for run in runs]
 
 
 def latest_runs() -> list[RunInfo]:
@@ -208,7 +207,7 @@ def rebuild(sample_id: str, image_size: int | None = None) -> Sample | None:
         return None
 
 
-def _gather(info: RunInfo, label: str) -> RunData:
+def _gather(info: RunInfo) -> RunData:
     wanted = [name for name in info.metrics if SHOWN.fullmatch(name)]
     try:
         config = tracking.read_config(info.run_id)
@@ -216,7 +215,7 @@ def _gather(info: RunInfo, label: str) -> RunData:
         config = {}
     return RunData(
         info=info,
-        label=label,
+        label=info.name,
         config=config,
         history=tracking.metric_history(info.run_id, wanted),
         evaluations=_evaluations(info),
@@ -244,8 +243,9 @@ def _groups(run: RunInfo) -> Path | None:
         return None
 
 
-def _numbered(info: RunInfo) -> str:
-    return f"{info.name} {info.run_id[:6]}"
+def _numbered(run: RunData) -> RunData:
+    place = f"({run.info.run_id})" if run.is_evaluation else run.info.run_id[:6]
+    return replace(run, label=f"{run.label} {place}")
 
 
 def check_arms(runs: Sequence[RunData]) -> None:

@@ -23,6 +23,11 @@ _COSTS = {
     "teacher_usd": "price of the teacher actions used, cached or not (USD)",
     "seconds": "training time (s), evaluation left out",
 }
+#: Generation settings in which comparable evaluations may differ, and those of sampled ones only.
+_FREE_SETTINGS = ("seed", "num_samples")
+_SAMPLED_ONLY = ("temperature", "top_p", "top_k")
+#: What the data hash of an evaluation covers.
+_DATA = "questions, images or answers"
 #: What arms must share to be compared, by dotted config key.
 _MUST_SHARE = ("policy", "data", "reward", "evaluation")
 
@@ -36,13 +41,29 @@ def costs(runs: Sequence[RunData]) -> Table:
             cells = [Cell(_amount(axis, total[0]) if total else DASH) for total in totals]
             rows.append([Cell(title, number=False), *cells])
     rows += _evaluation_costs(runs)
-    all_given = all(run.is_evaluation for run in runs)
     return Table(
         "What it cost",
         ["over the whole training or evaluation", *(run.label for run in runs)],
         rows,
-        "" if all_given else "Arms share their policy completions; teacher actions come on top.",
+        _completions_note(runs),
     )
+
+
+def _completions_note(runs: Sequence[RunData]) -> str:
+    """What the costs of trained arms have in common; empty where that was not recorded of all."""
+    trained = [run for run in runs if not run.is_evaluation]
+    totals = _policy_completions(trained)
+    if not totals or len(totals) < len(trained):
+        return ""
+    if len(set(totals)) > 1:
+        return "Arms sampled different numbers of policy completions: compare them at equal cost."
+    return "Arms share their policy completions; teacher actions come on top."
+
+
+def _policy_completions(runs: Sequence[RunData]) -> list[float]:
+    """How many completions were sampled from the policy, of the runs that counted them."""
+    totals = [list(cost_by_step(run, "policy_completions").values())[-1:] for run in runs]
+    return [value for total in totals for value in total]
 
 
 def _evaluation_costs(runs: Sequence[RunData]) -> list[list[Cell]]:
@@ -161,27 +182,82 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
     for name in (*sorted(tags), "ekipl.prompts", "ekipl.git_revision"):
         if len({run.info.tags.get(name) for run in trained}) > 1:
             found.append(f"The arms differ in {name.removeprefix('ekipl.').replace('_', ' ')}.")
-    found += [*_missing(runs), *_alone(runs)]
-    if any(_start(run) != _start(trained[0]) for run in trained[1:]):
+    found += [*_missing(runs), *_alone(runs), *_unlike(runs)]
+    starts = [start for run in trained if (start := _start(run))]
+    if any(start[i] != starts[0].get(i, start[i]) for start in starts[1:] for i in start):
         found.append("The arms did not answer alike at the start: they began from other policies.")
-    completions = {
-        run.history["cost/policy_completions"][-1][1]
-        for run in runs
-        if "cost/policy_completions" in run.history
-    }
-    if len(completions) > 1:
+    if len(set(_policy_completions(runs))) > 1:
         found.append("The arms sampled different numbers of policy completions.")
     return found
 
 
-def _start(run: RunData) -> list[tuple[str, str]] | None:
-    """What the run's policy answered before training, on the first set."""
-    for name in run.evaluations:
-        ends = run.ends(name, "greedy")
-        if ends is not None and ends[0] == 0:
-            records = run.records(name, 0, "greedy")
-            return [(record.sample_id, record.actions[0].completion) for record in records]
-    return None
+def _start(run: RunData) -> dict[str, str]:
+    """Sample id -> what the run's policy answered before training; empty where not measured."""
+    return {
+        record.sample_id: record.actions[0].completion
+        for name in run.evaluations
+        for record in run.records(name, 0, "greedy")
+    }
+
+
+def _unlike(runs: Sequence[RunData]) -> list[str]:
+    """Sets on which evaluations stand in one row that were made under other conditions.
+
+    Training runs among themselves are compared by their whole configs.
+    """
+    found = []
+    for name in sets_of(runs):
+        holders = [run for run in runs if name in run.evaluations]
+        if not any(run.is_evaluation for run in holders):
+            continue
+        conditions = [_conditions(run, name) for run in holders]
+        values = {
+            key: {known[key] for known in conditions if key in known}
+            for key in dict.fromkeys(key for known in conditions for key in known)
+        }
+        if all(_DATA in known for known in conditions) and len(values[_DATA]) == 1:
+            values.pop("image size", None)  # the pixels are the same, however the size was given
+        differing = [key for key, found_values in values.items() if len(found_values) > 1]
+        if differing:
+            labels = ", ".join(run.label for run in holders)
+            found.append(
+                f"On {name!r} {labels} were measured under different conditions "
+                f"({'; '.join(differing)}): they cannot be compared as they stand."
+            )
+    return found
+
+
+def _conditions(run: RunData, name: str) -> dict[str, Any]:
+    """What a set was measured under, as far as it is recorded and others record it alike.
+
+    The data hash of an evaluation covers pixels, that of a training run does not: of the latter
+    the image size alone is known.
+    """
+    tags, data = run.info.tags, run.config.get("data", {})
+    settings = run.config.get("generation", {})
+    if not run.is_evaluation:
+        settings = {"temperature": run.config.get("evaluation", {}).get("temperature")}
+    sampled = run.ends(name, "sampled") is not None
+    found = {
+        key.replace("_", " "): value
+        for key, value in settings.items()
+        if key not in _FREE_SETTINGS and (sampled or key not in _SAMPLED_ONLY)
+    }
+    found["prompts"] = tags.get("ekipl.prompts")
+    if run.is_evaluation:
+        found[_DATA] = _data_hash(tags, name)
+        found["instructed"] = run.about.get("job", {}).get("instructed")
+    if "image_size" in data:
+        found["image size"] = data["image_size"] or "default"
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _data_hash(tags: Mapping[str, str], name: str) -> str | None:
+    """The hash of a set's samples, also where the report told sets of one name apart."""
+    prefix = "ekipl.data."
+    known = [tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)]
+    fitting = [label for label in known if name == label or name.startswith(f"{label} of ")]
+    return tags[prefix + max(fitting, key=len)] if fitting else None
 
 
 def _alone(runs: Sequence[RunData]) -> list[str]:

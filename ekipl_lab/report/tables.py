@@ -55,7 +55,8 @@ def headline(runs: Sequence[RunData]) -> Table:
         rows,
         "Percent with 95 % intervals over items; differences in points, paired by item "
         "(t interval). p: McNemar's exact test, one pair of runs; Holm p: adjusted over the sets "
-        "and arms of this table. Start is the warm start.",
+        "and arms of this table. Start: step 0 of training, or `--against` of an evaluation, of "
+        "the first arm that has one.",
     )
 
 
@@ -65,24 +66,22 @@ def _headline_row(
     ends = [run.ends(name, metric.mode) for run in runs]
     if not any(ends):
         return None
-    starts = [
-        row
+    started = starter(runs, name, metric.mode)
+    before = started.records(name, 0, metric.mode) if started else []
+    last = [
+        run.records(name, steps[1], metric.mode) if steps else []
         for run, steps in zip(runs, ends, strict=True)
-        if steps
-        for row in metric_rows(run.records(name, steps[0], metric.mode), metric)
     ]
-    if not starts:  # a k above the number of samples
+    found = [next(iter(metric_rows(records, metric)), None) for records in (before, *last)]
+    known = [row for row in found if row is not None]
+    if not known:  # a k above the number of samples
         return None
-    begun = any(has_start(run, name, metric.mode) for run in runs)
-    start = value_cell(starts[0]) if begun else Cell(DASH)
-    row = [Cell(metric.title, number=False), Cell(str(starts[0].n)), start]
-    last = [run.records(name, s[1], metric.mode) if s else [] for run, s in zip(runs, ends)]  # noqa: B905
-    row += [value_cell(next(iter(metric_rows(records, metric)), None)) for records in last]
+    row = [Cell(metric.title, number=False), Cell(str(known[0].n)), *map(value_cell, found)]
     first = runs[0]
-    if len(runs) == 1 and ends[0]:
-        before = first.records(name, ends[0][0], metric.mode)
+    if len(runs) == 1:
         titles = (learned(name, first.label), lost(name, first.label))
-        row.append(difference(last[0], before, metric, titles))
+        p_holm = holm_of.get((name, first.label)) if metric.mode == "greedy" else None
+        row.append(difference(last[0], before, metric, titles, p_holm))
     return row + [
         difference(
             records,
@@ -96,21 +95,28 @@ def _headline_row(
 
 
 def _holm(runs: Sequence[RunData]) -> dict[tuple[str, str], float]:
-    """(set, arm) -> McNemar's p against the first arm, adjusted over all sets and arms."""
+    """(set, arm) -> McNemar's p against the first arm, adjusted over all sets and arms.
+
+    A single arm is held against its own start.
+    """
     found: dict[tuple[str, str], float] = {}
     for name in sets_of(runs):
-        ends = [run.ends(name, "greedy") for run in runs]
-        for run, end in zip(runs[1:], ends[1:], strict=True):
-            if end is None or ends[0] is None:
-                continue
-            both = _common(
-                run.records(name, end[1], "greedy"), runs[0].records(name, ends[0][1], "greedy")
-            )
+        first = _greedy(runs[0], name, 0 if len(runs) == 1 else 1)
+        for run in runs[1:] or runs:
+            both = _common(_greedy(run, name, 1), first)
             if len(both[0]) > 1:
                 p = compare(*both).p_value
                 assert p is not None
                 found[name, run.label] = p
     return dict(zip(found, holm(list(found.values())), strict=True)) if len(found) > 1 else {}
+
+
+def _greedy(run: RunData, name: str, end: int) -> list[EvalRecord]:
+    """Greedy records of the start (0) or the end (1) of a run; empty where there is none."""
+    steps = run.ends(name, "greedy")
+    if steps is None or (end == 0 and not has_start(run, name, "greedy")):
+        return []
+    return run.records(name, steps[end], "greedy")
 
 
 def beats(name: str, winner: RunData, loser: RunData) -> str:
@@ -180,9 +186,14 @@ def paired(
 
 
 def has_start(run: RunData, name: str, mode: str) -> bool:
-    """Whether a run measured the set before its end: at the start of training, or ``--against``."""
+    """Whether a run measured the set at its start: at step 0 of training, or ``--against``."""
     ends = run.ends(name, mode)
-    return ends is not None and (ends[0] == 0 or ends[0] < ends[1])
+    return ends is not None and ends[0] == 0
+
+
+def starter(runs: Sequence[RunData], name: str, mode: str) -> RunData | None:
+    """The first run that measured the set at its start; None where no run did."""
+    return next((run for run in runs if has_start(run, name, mode)), None)
 
 
 def metric_rows(records: Sequence[EvalRecord], metric: Metric) -> list[MetricRow]:

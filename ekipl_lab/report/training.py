@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ekipl_lab import records as group_records
@@ -39,7 +40,8 @@ def sources(runs: Sequence[RunData]) -> Table:
         ],
         rows,
         "Percent, over all training steps. Refused: teacher actions that the policy could not have "
-        "written (too long, cut off, empty), by reason. Unsound: right answers whose reasoning "
+        "written (too long, cut off, empty), by reason. Right: of those that could be scored. "
+        "Unsound: right answers whose reasoning "
         "holds a false step or does not lead to the answer; the reward cannot see it.",
     )
 
@@ -50,7 +52,7 @@ def _source_rows(run: RunData) -> list[list[Cell]]:
         before = sums.get(str(row["source"]), (0, 0, 0))
         now = [int(row[name] or 0) for name in ("candidates", "kept", "successes")]
         sums[str(row["source"])] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
-    unsound = _unsound(run)
+    scored, unsound = _scored(run), _unsound(run)
     all_kept = sum(kept for _, kept, _ in sums.values())
     rows = []
     for source in sorted({*sums, *run.teachers}, key=lambda name: (name != POLICY, name)):
@@ -62,11 +64,18 @@ def _source_rows(run: RunData) -> list[list[Cell]]:
                 _refused(run, source),
                 _share(kept, count),
                 _share(kept, all_kept),
-                _share(right, count),
+                _share(right, scored[source]),
                 _checked(unsound.get(source)),
             ]
         )
     return rows
+
+
+def _scored(run: RunData) -> Counter[str]:
+    """Source -> candidates that could be scored."""
+    table = group_records.read_groups(run.groups or "", columns=["source", "success"]).to_pydict()
+    pairs = zip(table["source"], table["success"], strict=True)
+    return Counter(source for source, success in pairs if success is not None)
 
 
 def _share(part: int, whole: int) -> Cell:
