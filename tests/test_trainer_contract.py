@@ -396,9 +396,9 @@ def test_a_step_of_two_generations_is_logged_as_one(tmp_path):
         assert logged["teacher/mute/actions"] == prompts
         assert logged["cost/teacher_actions"] == step * prompts
         assert logged["cost/policy_completions"] == step * 4 * prompts
-    assert trainer.costs.policy_completions == trainer.state.log_history[1][
-        "cost/policy_completions"
-    ]
+    assert (
+        trainer.costs.policy_completions == trainer.state.log_history[1]["cost/policy_completions"]
+    )
 
 
 def test_the_largest_weight_of_a_step_is_that_of_all_its_micro_batches(tmp_path):

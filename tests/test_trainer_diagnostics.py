@@ -11,6 +11,7 @@ from ekipl_lab import tracking
 from ekipl_lab.source_figures import LINES, SHARES, history_of, source_figures, source_page
 from ekipl_lab.training.config import load_config
 from ekipl_lab.training.run import train
+from ekipl_lab.training.token_weights import TokenWeights
 
 
 def trained(folder, every, changes=(), **options):
@@ -71,6 +72,22 @@ def test_tokens_of_each_source(tmp_path):
         assert 0 < second[f"tokens/{source}/effective_share"] <= 1 + 1e-6
     assert second["tokens/oracle/clipped"] > 0.1
     assert second["tokens/oracle/mean_logp"] > first["tokens/oracle/mean_logp"]
+
+
+@pytest.mark.parametrize(("delta", "clipped"), [(None, [0, 1, 0, 1, 0]), (2.0, [0, 1, 0, 1, 1])])
+def test_clipped_tokens_are_those_without_a_slope(delta, clipped):
+    """Ratios 1, 1.5, 1.5, 0.5, 3 with advantages +, +, -, -, -; TRL's own loss has no slope."""
+    from ekipl_lab.training.options import EKIPLOptions
+
+    advantages = torch.tensor([1.0, 1.0, -1.0, -1.0, -1.0])
+    logps = torch.tensor([1.0, 1.5, 1.5, 0.5, 3.0]).log()[:, None].requires_grad_()
+    weights = TokenWeights(EKIPLOptions(), [], None, (0.2, 0.2), delta)
+    inputs = {"advantages": advantages, "old_per_token_logps": torch.zeros(5, 1)}
+    assert weights._clipped(inputs, logps.detach())[:, 0].tolist() == clipped
+    ratio = logps.exp()[:, 0]
+    bounded = ratio if delta is None else ratio.clamp(max=delta)
+    torch.minimum(bounded * advantages, ratio.clamp(0.8, 1.2) * advantages).sum().backward()
+    assert (logps.grad[:, 0] == 0).tolist() == [bool(value) for value in clipped]
 
 
 # -------------------------------------------------------------------------- figures and doctor

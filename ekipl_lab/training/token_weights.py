@@ -27,7 +27,8 @@ from ekipl_lab.weighting import NEEDS_Q, as_trl, get_weighting, objective_slope
 class TokenWeights:
     """Applied inside the loss, once the policy's log-probabilities of a micro-batch are known.
 
-    ``clip`` is (epsilon_low, epsilon_high), None for a loss without a clipped ratio per token.
+    ``clip`` is (epsilon_low, epsilon_high), None for a loss without a clipped ratio per token;
+    ``delta`` is TRL's upper bound of the ratio where the advantage is negative, None for none.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class TokenWeights:
         teachers: Sequence[str],
         accelerator: Any,
         clip: tuple[float, float] | None,
+        delta: float | None = None,
     ) -> None:
         self._options, self._sources, self._clip = options, (POLICY, *teachers), clip
         self._weighting = get_weighting(options.weighting, options.weighting_params)
-        self._accelerator = accelerator
+        self._accelerator, self._delta = accelerator, delta
 
     def apply(
         self, inputs: dict[str, Any], logps: torch.Tensor, entropies: torch.Tensor, step: int
@@ -170,6 +172,8 @@ class TokenWeights:
         ratio = torch.exp(logps - (logps if old is None else old))
         low, high = ratio < 1 - self._clip[0], ratio > 1 + self._clip[1]
         clipped: torch.Tensor = (low & (advantages < 0)) | (high & (advantages > 0))
+        if self._delta is not None:
+            clipped = clipped | ((ratio > self._delta) & (advantages < 0))
         return clipped.float()
 
 

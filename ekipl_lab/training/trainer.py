@@ -180,7 +180,7 @@ class EKIPLTrainer(GRPOTrainer):
         self._policy_ids = policy.id, policy.tokenizer_id
         self._teacher_ids = [teacher.source.id for teacher in teachers]
         self._token_weights = TokenWeights(
-            self.options, self._teacher_ids, self.accelerator, self._clip_range()
+            self.options, self._teacher_ids, self.accelerator, self._clip_range(), args.delta
         )
         self._gradients = SourceGradients(
             gradient_norms_every, (POLICY, *self._teacher_ids), self.accelerator
