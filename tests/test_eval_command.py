@@ -382,3 +382,12 @@ def test_a_value_over_fewer_items_says_over_how_many() -> None:
         "accuracy_greedy": ["0.500 (0.200 to 0.800)"],
         "pass_at_4": ["0.500 (0.200 to 0.800, n=2)"],
     }
+
+
+def test_a_difference_alike_on_every_item_shows_no_interval(make) -> None:
+    from ekipl_lab.eval_command.tables import _between
+
+    right, wrong = make("c", [1, 1]), make("c", [0, 0])
+    assert _between(compare(wrong, right)) == "none: all alike"
+    mixed = compare(make("c", [0, 1, 0, 1]), make("c", [1, 1, 1, 1]))
+    assert _between(mixed).startswith("-1.4") and " to +0.4" in _between(mixed)

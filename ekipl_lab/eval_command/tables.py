@@ -16,6 +16,7 @@ from ekipl_lab.files import write_text
 from ekipl_lab.types import EvalRecord
 
 if TYPE_CHECKING:
+    from ekipl_lab.evaluation.compare import Comparison
     from ekipl_lab.evaluation.job import Job, Measured
     from ekipl_lab.evaluation.summary import Labels, MetricRow
 
@@ -158,10 +159,15 @@ def print_controls(console: Console, found: Measured) -> None:
             table.add_row(
                 escape(" ".join(map(str, change.group.values()))), name, f"{one.value_b:.3f}",
                 f"{one.value_a:.3f}", f"{one.difference:+.3f}",
-                f"{one.low:+.3f} to {one.high:+.3f}",
+                _between(one),
                 "" if one.p_value is None else f"{one.p_value:.2g}",
             )  # fmt: skip
     console.print(table)
+
+
+def _between(one: Comparison) -> str:
+    """The interval of a difference; one that is the same on every item has none."""
+    return "none: all alike" if one.low == one.high else f"{one.low:+.3f} to {one.high:+.3f}"
 
 
 def print_changes(console: Console, found: Measured, folder: Path) -> None:
@@ -180,7 +186,7 @@ def print_changes(console: Console, found: Measured, folder: Path) -> None:
             where = [str(value) for value in change.group.values()]
             table.add_row(
                 escape(" ".join(where)), mode, f"{one.value_b:.3f}", f"{one.value_a:.3f}",
-                f"{one.difference:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}", change.verdict,
+                f"{one.difference:+.3f}", _between(one), change.verdict,
             )  # fmt: skip
             p = "" if change.p_holm is None else change.p_holm
             numbers = (one.n, one.value_b, one.value_a, one.difference, one.low, one.high, p)
