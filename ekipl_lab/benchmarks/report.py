@@ -34,9 +34,12 @@ class ChainReport:
 
     @property
     def sound(self) -> bool:
-        """At least one step, every step read and true, and the answer follows from them."""
+        """At least one step, every step read and true, and the answer follows from them.
+
+        True steps lead to no wrong answer: where one seems to follow, the steps are not its reason.
+        """
         clean = not self.false_steps and not self.unread
-        return self.steps > 0 and clean and self.answer_supported
+        return self.steps > 0 and clean and self.answer_supported and self.answer_correct
 
 
 def completion(think: str, answer: str) -> str:

@@ -210,7 +210,11 @@ def _read_comparison(ledger: _Ledger, words: list[str]) -> None:
         words[1:4:2],
         [word for word in words[5:] if word != ","],
     )
-    if signs != ["-", "="] or not all(_NUMBER.fullmatch(number) for number in numbers):
+    if (
+        len(numbers) < 3
+        or signs != ["-", "="]
+        or not all(_NUMBER.fullmatch(number) for number in numbers)
+    ):
         raise _Unread
     high, low, difference = (int(number) for number in numbers)
     claimed = [ledger.claimed.get(predicate) for predicate in ledger.query.count]
@@ -220,9 +224,9 @@ def _read_comparison(ledger: _Ledger, words: list[str]) -> None:
         truth = answer_from_counts(
             ledger.query, [_true_count(ledger, p) for p in ledger.query.count]
         )
-        kind = "equal" if verdict == ["equal"] else " ".join(verdict[1:])
-        if verdict[0] not in ("more", "equal"):
+        if verdict != ["equal"] and (verdict[0] != "more" or len(verdict) < 2):
             raise _Unread
+        kind = "equal" if verdict == ["equal"] else " ".join(verdict[1:])
         ledger.note(truth.rsplit(" ", 2)[0] == kind, " ".join(verdict))
 
 

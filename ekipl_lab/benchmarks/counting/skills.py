@@ -14,6 +14,7 @@ for ``caption``, there is only a word to fill the chain, ``look .``
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,11 +125,12 @@ def check(scene: Scene, facts: Facts, text: str, answer: str) -> ChainReport:
     sentences = [part.strip() for part in f" {text} ".split(" . ") if part.strip()]
     if all(sentence in ("look", "i look", "i see") for sentence in sentences):
         return ChainReport((), (), (), answer, correct, correct)
-    items = sentences[0].split(" , ") if len(sentences) == 1 else []
+    items = [part.split() for part in sentences[0].split(" , ")] if len(sentences) == 1 else []
+    items = [words for words in items if words]
     if facts["form"] == "caption" or not items:
         return ChainReport((), (), (text,), answer, False, correct)
-    steps, unread = _steps(scene, facts, [item.split() for item in items])
-    led = _leads_to(facts, [item.split() for item in items])
+    steps, unread = _steps(scene, facts, items)
+    led = _leads_to(facts, items)
     return ChainReport(
         tuple(step for step, holds in steps if holds),
         tuple(step for step, holds in steps if not holds),
@@ -176,7 +178,7 @@ def _subject(
     if not by_cell:
         look = scene.things[place].look if place < len(scene.things) else None
         return look, said, flag
-    if not (said and said[0][0] == "p" and said[0][1:].isdigit()):
+    if not (said and re.fullmatch("p[0-9]{1,3}", said[0])):
         return None, [], flag
     return scene.at(int(said[0][1:])), said[1:], flag
 

@@ -39,8 +39,9 @@ _KINDS = (
     "straight line",
     "quadrilateral",
 )
-_NUMBER = re.compile(r"\d{1,6}")
-_EQUATION = re.compile(r"(?:(root) (\d+)|(\d+) ([-+*/]) (\d+)) = (-?\d+)")
+_DIGITS = "[0-9]{1,6}"
+_NUMBER = re.compile(_DIGITS)
+_EQUATION = re.compile(rf"(?:(root) ({_DIGITS})|({_DIGITS}) ([-+*/]) ({_DIGITS})) = (-?{_DIGITS})")
 _SLOGANS = ("squares of legs add up", "area perimeter")
 
 
@@ -125,7 +126,7 @@ def _read(ledger: _Ledger, think: str) -> tuple[str, ...]:
     unread = []
     spaced = re.sub(r"([.,:=])", r" \1 ", think.lower())
     for sentence in re.split(r"\s\.(?:\s|$)", spaced):
-        letter = re.search(r"(\d+)\s+is\s+([a-d])\s*$", sentence)
+        letter = re.search(rf"({_DIGITS})\s+is\s+([a-d])\s*$", sentence)
         words = [word for word in sentence.split() if word not in _FILLERS]
         try:
             if letter:
@@ -140,7 +141,7 @@ def _read(ledger: _Ledger, think: str) -> tuple[str, ...]:
 def _read_sentence(ledger: _Ledger, words: list[str]) -> None:
     text = " ".join(words).removeprefix("is ")
     equation = _EQUATION.fullmatch(text)
-    rule = re.fullmatch(r"angles add to (\d+)", text)
+    rule = re.fullmatch(f"angles add to ({_DIGITS})", text)
     if equation:
         _read_equation(ledger, equation)
     elif rule:
@@ -152,7 +153,7 @@ def _read_sentence(ledger: _Ledger, words: list[str]) -> None:
         ledger.note(area == text.startswith("area") and ledger.figure.asked != "angle", text)
     elif text in _KINDS:
         ledger.note(text == kind_words(ledger.figure.kind), text)
-    elif re.fullmatch(r"x is \d+|area \d+ , perimeter \d+", text):
+    elif re.fullmatch(f"x is {_DIGITS}|area {_DIGITS} , perimeter {_DIGITS}", text):
         stated = tuple(int(number) for number in _NUMBER.findall(text))
         ledger.note(stated == truth_of(ledger.figure).results, text)
     else:

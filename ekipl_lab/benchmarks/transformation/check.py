@@ -37,7 +37,8 @@ from ekipl_lab.types import Sample
 _FILLERS = frozenset(
     re.findall("[a-z]+", "object thing the is it stays and goes from that moved its turns now to")
 )
-_CALL = re.compile(r"change_([a-z]+)\(\s*(\d+)\s*,\s*'?([a-z_]+)'?\s*\)")
+_NUMBER = re.compile("[0-9]{1,3}")
+_CALL = re.compile(r"change_([a-z]+)\(\s*([0-9]{1,3})\s*,\s*'?([a-z_]+)'?\s*\)")
 
 
 class _Unread(Exception):
@@ -107,7 +108,7 @@ def _read(ledger: _Ledger, think: str) -> tuple[str, ...]:
 
 
 def _cell(word: str) -> int | None:
-    return int(word[1:]) if re.fullmatch(r"p\d{1,3}", word) else None
+    return int(word[1:]) if re.fullmatch("p[0-9]{1,3}", word) else None
 
 
 def _shown(ledger: _Ledger, name: str) -> tuple[Thing, ...]:
@@ -116,13 +117,13 @@ def _shown(ledger: _Ledger, name: str) -> tuple[Thing, ...]:
 
 def _read_picture(ledger: _Ledger, words: list[str]) -> None:
     """``before : p2 0 , p7 1`` or ``before : p2 small red rubber cube , ...``."""
-    name, colon, *rest = words
+    name, colon, *rest = *words, *[""] * (2 - len(words))
     if colon != ":":
         raise _Unread
     shown = _shown(ledger, name)
     seen = set()
     for item in " ".join(rest).split(" , "):
-        cell_word, *said = item.split()
+        cell_word, *said = item.split() or [""]
         cell = _cell(cell_word)
         if cell is None or not said:
             raise _Unread
@@ -135,7 +136,7 @@ def _read_picture(ledger: _Ledger, words: list[str]) -> None:
 
 def _said_holds(said: Sequence[str], number: int, shown: Sequence[Thing]) -> bool:
     """Whether a number or attribute words fit the thing; _Unread for other words."""
-    if len(said) == 1 and said[0].isdigit():
+    if len(said) == 1 and _NUMBER.fullmatch(said[0]):
         return int(said[0]) == number
     if any(word not in KIND_OF for word in said):
         raise _Unread
@@ -144,7 +145,7 @@ def _said_holds(said: Sequence[str], number: int, shown: Sequence[Thing]) -> boo
 
 def _read_thing(ledger: _Ledger, words: list[str]) -> None:
     """A thing by number, perhaps its cells and looks in both pictures, and its changes."""
-    numbers = [place for place, word in enumerate(words) if word.isdigit()]
+    numbers = [place for place, word in enumerate(words) if _NUMBER.fullmatch(word)]
     if len(numbers) != 1 or int(words[numbers[0]]) >= len(ledger.pair.before):
         raise _Unread
     number = int(words[numbers[0]])
