@@ -21,6 +21,8 @@ Told = list[tuple[int, list[Action]]]
 POLICY = "assets/policies/counting"
 OPTIONS = {"mode": "sampled", "num_samples": 3, "max_new_tokens": 60, "batch_size": 6}
 KILLED_AT = 8  # two samples into the second batch of six
+#: Long chains and short ones in turn, so that those which end first are not those that stand first.
+DATA = {"task": "counting", "split": "test", "families": ("compare", "count_pair"), "limit": 15}
 
 PROGRAM = f"""
 import os, signal, sys
@@ -35,7 +37,7 @@ def progress(done, total):
     if done == {KILLED_AT}:
         os.kill(os.getpid(), signal.SIGKILL)
 
-samples = load_samples("mini", task="counting", split="test", limit=15)
+samples = load_samples("mini", **{DATA!r})
 evaluate(PolicySource(load_policy({POLICY!r})), samples, get_scorer("ekipl/auto"),
          cache=sys.argv[1], progress=progress, **{OPTIONS!r})
 """
@@ -43,7 +45,7 @@ evaluate(PolicySource(load_policy({POLICY!r})), samples, get_scorer("ekipl/auto"
 
 def whole_run(cache: Path | None = None) -> list[EvalRecord]:
     source = PolicySource(load_policy(POLICY))
-    samples = load_samples("mini", task="counting", split="test", limit=15)
+    samples = load_samples("mini", **DATA)  # type: ignore[arg-type]
     return evaluate(source, samples, get_scorer("ekipl/auto"), cache=cache, **OPTIONS)  # type: ignore[arg-type]
 
 

@@ -70,6 +70,11 @@ def _enlarged(image: Image.Image) -> Image.Image:
 
 
 def _save(sheet: Image.Image, path: Path) -> Path:
-    with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    try:
+        with replacing(path) as temporary:
+            sheet.save(temporary, format="PNG")
+    except OSError as error:
+        raise ConfigError(
+            f"The sheet cannot be written to {str(path)!r} ({error.strerror}); name a PNG file."
+        ) from error
     return path
