@@ -106,8 +106,8 @@ def table(known: dict[str, Any]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
 
     def line(rate: str, arm: str, values: list[float]) -> None:
-        cells = [rate, arm, *(f"{100 * value:.1f}" for value in values)]
-        lines.append("| " + " | ".join(cells) + " |")
+        texts = [rate, arm, *(f"{100 * value:.1f}" for value in values)]
+        lines.append("| " + " | ".join(texts) + " |")
 
     line("-", "start", [start[metric] for metric in metrics])
     for rate in RATES:

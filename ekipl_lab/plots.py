@@ -19,10 +19,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.types import POLICY
+from ekipl_lab.types import KEPT, POLICY
 
-#: What is trained on; not an action source of its own.
-KEPT = "kept"
 _POLICY_COLOUR, _KEPT_COLOUR = "#0072B2", "#222222"
 _TEACHER_COLOURS = ("#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255")
 _ARM_COLOURS = ("#5F6368", "#B5410A", "#00674F", "#6A3D9A", "#8A6D00", "#A0186F")

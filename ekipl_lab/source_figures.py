@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from ekipl_lab.plots import (
-    KEPT,
     Point,
     before_and_after,
     points,
@@ -20,7 +19,7 @@ from ekipl_lab.plots import (
     source_lines,
     source_shares,
 )
-from ekipl_lab.types import POLICY
+from ekipl_lab.types import KEPT, POLICY
 
 History = Mapping[str, Sequence[tuple[float, float]]]
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: ``Action.source`` of every action that the trained policy sampled; teachers use their own id.
 POLICY = "policy"
+#: What is trained on, whoever gave it, in metrics and figures; as POLICY, no teacher's id.
+KEPT = "kept"
 
 #: ``Action.finish_reason`` in an evaluation where the source gave no action (see ``Action``).
 MISSING = "missing"

@@ -90,3 +90,9 @@ def test_true_steps_lead_to_no_other_answer():
     shuffled = " ".join(reversed(read.answer.split()))
     assert shuffled != read.answer
     assert not report(read, f"{shuffled.replace(' ', ' , ')} .", shuffled).sound
+
+
+def test_the_end_of_a_long_number_is_no_number():
+    """``1234567 is B`` says nothing of 234567."""
+    found = report(drafted("geometry", "angle_choice"), "1234567 is B .")
+    assert found.unread and not found.steps

@@ -41,7 +41,8 @@ def write_chain(
     """A whole completion, ``<think>...</think><answer>...</answer>``, for a built-in sample.
 
     ``fault``: ``wrong_answer`` (false steps or a slip that lead to a wrong answer) or
-    ``wrong_chain`` (the right answer behind at least one false step). Deterministic in ``rng``.
+    ``wrong_chain`` (the right answer behind at least one false step; a sub-skill's chain is its own
+    only step, so that its answer is wrong too). Deterministic in ``rng``.
     Raises ConfigError for an unknown style or fault, DataError for a sample without a scene.
     """
     if style not in CHAIN_STYLES:

@@ -20,6 +20,7 @@ from ekipl_lab.training.random_state import preserved
 from ekipl_lab.training.spending import Counts, Spending, of_all_ranks
 from ekipl_lab.training.tokenization import ActionEncoder
 from ekipl_lab.types import (
+    KEPT,
     POLICY,
     Action,
     ActionGroup,
@@ -124,10 +125,10 @@ class Pooling:
         self.spending = Spending(teacher.source for teacher in teachers)
         self.after_asking: Callable[[], None] | None = None
         ids = [teacher.source.id for teacher in teachers]
-        if {POLICY, "kept"} & set(ids) or len(set(ids)) < len(ids):
+        if {KEPT, POLICY} & set(ids) or len(set(ids)) < len(ids):
             raise ConfigError(
-                f"Teacher ids must differ and none may be {POLICY!r} or 'kept', which are names of "
-                f"ours in metrics: {ids}."
+                f"Teacher ids must differ and none may be {POLICY!r} or {KEPT!r}, which are names "
+                f"of ours in metrics: {ids}."
             )
 
     def run(self, rows: Sequence[Row], *, rank: int, gather: Any, moment: Moment) -> Round:

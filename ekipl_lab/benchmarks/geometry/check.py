@@ -126,7 +126,7 @@ def _read(ledger: _Ledger, think: str) -> tuple[str, ...]:
     unread = []
     spaced = re.sub(r"([.,:=])", r" \1 ", think.lower())
     for sentence in re.split(r"\s\.(?:\s|$)", spaced):
-        letter = re.search(rf"({_DIGITS})\s+is\s+([a-d])\s*$", sentence)
+        letter = re.search(rf"(?<![0-9])({_DIGITS})\s+is\s+([a-d])\s*$", sentence)
         words = [word for word in sentence.split() if word not in _FILLERS]
         try:
             if letter:

@@ -134,7 +134,7 @@ def _others(word: str) -> list[str]:
         return [value for value in VALUES[KIND_OF[word]] if value != word]
     if word in STEPS or word == "same":
         return [name for name in STEPS if name != word]
-    if word[0] == "p" and word[1:].isdecimal():
+    if word[0] == "p" and word[1:].isdigit():
         return [f"p{cell}" for cell in range(1, 17) if f"p{cell}" != word]
     return []
 

@@ -31,7 +31,7 @@ from ekipl_lab.sources.teachers.oracle import ANY_STYLE, ChainWriter, FaultMode,
 from ekipl_lab.sources.teachers.random import AnswerPool, RandomTeacher
 from ekipl_lab.sources.teachers.replay import CotTeacher, ReplayTeacher
 from ekipl_lab.sources.teachers.spec import TeacherSpecBase as _Spec
-from ekipl_lab.types import POLICY, ActionSource
+from ekipl_lab.types import KEPT, POLICY, ActionSource
 from ekipl_lab.validation import complaint
 
 
@@ -176,7 +176,7 @@ def build_teachers(
     for spec in specs:
         if spec.id in seen:
             raise ConfigError(f"Two teachers have the id {spec.id!r}; give each its own.")
-        if spec.id in (POLICY, "kept"):  # our own words in metrics and figures
+        if spec.id in (KEPT, POLICY):
             raise ConfigError(f"A teacher cannot have the id {spec.id!r}; choose another.")
         seen.add(spec.id)
     return [_build(spec, writer, styles, pool) for spec in specs]
