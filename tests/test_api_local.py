@@ -13,6 +13,7 @@ from fault_server import FaultServer
 
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.policies import build_tiny_policy, save_policy
+from ekipl_lab.prompts import instructed_text
 from ekipl_lab.sources.cached_source import CachedSource
 from ekipl_lab.sources.gateway import Gateway
 from ekipl_lab.sources.teachers.build import build_teachers, teacher_spec
@@ -115,6 +116,7 @@ def test_an_instructed_teacher_is_told_the_form(checkpoint: Path) -> None:
     spec = LocalSpec(id="big", path="x", instructed=True, max_tokens=99, temperature=0.5)
     recorder = Recorder()
     LocalTeacher(recorder, spec).propose([pictured(1)], 1, SHORT)
+    assert recorder.questions == [instructed_text(pictured(1))]
     assert recorder.questions[0].startswith("Question 1?\n\nFirst write your reasoning")
     assert (recorder.params.max_new_tokens, recorder.params.temperature) == (99, 0.5)
 

@@ -16,6 +16,7 @@ from ekipl_lab.benchmarks.geometry.figure import (
     Label,
     figure_from_json,
     figure_to_json,
+    labels_apart,
     place_of,
 )
 from ekipl_lab.benchmarks.geometry.plans import operate, plan_for, run
@@ -293,6 +294,36 @@ def test_places_by_hand() -> None:
     assert place_of(Label("x", 800, 700)) == "bottom right"
 
 
+def spaced(x: int, y: int) -> Figure:
+    """Labels 12 and x, with digits 6 units high; 12 is 9.5 units wide, its middle at (20, 40)."""
+    labels = (Label("12", 200, 400), Label("x", x, y))
+    return Figure("rectangle", (12,), "area", labels, (), (), 60)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "apart"),
+    [
+        (200, 479, False),  # 7.9 below: 1.9 between the digits
+        (200, 480, True),
+        (303, 400, True),  # widths 9.5 and 4: 10.3 - 6.75 = 3.55 between them
+        (297, 400, False),  # 2.95 between them, in one row
+        (297, 480, True),  # side by side too near, but one clearly above the other
+        (102, 400, True),
+        (103, 400, False),
+    ],
+)
+def test_labels_apart_by_hand(x: int, y: int, apart: bool) -> None:
+    assert labels_apart(spaced(x, y)) is apart
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test", "test_ood"])
+@pytest.mark.parametrize("family", ["line", "angle_choice", "triangle", "pythagoras", "area"])
+def test_no_two_labels_touch(family: str, split: str) -> None:
+    samples = load_samples("mini", task="geometry", split=split, limit=120, families=[family])
+    for sample in samples:
+        assert labels_apart(figure_from_json(sample.metadata["scene"])), sample.id
+
+
 def test_json_round_trip() -> None:
     sample = load_sample("mini/geometry/test_ood/s0/area/000002")
     drawn = figure_from_json(sample.metadata["scene"])
@@ -308,7 +339,7 @@ def test_no_answer_is_common(family: str) -> None:
 GOLDEN = {
     ("mini/geometry/test/s0/triangle/000000", 84): "578f9381b6436403",
     ("mini/geometry/test/s0/area/000002", 448): "656792c1293327b4",
-    ("mini/geometry/test_ood/s0/line/000000", 112): "6692447863f66dc9",
+    ("mini/geometry/test_ood/s0/line/000000", 112): "f7d73c0f77023396",
 }
 
 

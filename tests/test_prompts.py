@@ -1,11 +1,16 @@
 """Sample -> chat messages; the ground truth stays out of them."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from ekipl_lab import prompts
+from ekipl_lab.benchmarks import load_samples
+from ekipl_lab.benchmarks.base import SampleKey
+from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.benchmarks.transformation.scene import direction
 from ekipl_lab.types import Sample
 
 IMAGE = Image.new("RGB", (8, 8))
@@ -66,3 +71,61 @@ def test_fingerprint_changes_with_the_wording(monkeypatch: pytest.MonkeyPatch) -
     assert len(before) == 16 and before == prompts.prompt_fingerprint()
     monkeypatch.setitem(prompts.ANSWER_FORMS, "number", "Give one number.")
     assert prompts.prompt_fingerprint() != before
+
+
+def mini_samples() -> list[Sample]:
+    """One sample of every family of the built-in benchmark."""
+    return [
+        mini.build(SampleKey(task, "test", 0, family, 0), mini.image_size)
+        for task, mini in MINI_TASKS.items()
+        for family in mini.families
+    ]
+
+
+@pytest.mark.parametrize("sample", mini_samples(), ids=lambda sample: sample.id)
+def test_a_model_that_was_not_trained_on_it_is_told_the_built_in_benchmark(sample: Sample) -> None:
+    """What the pictures mean, and the form of every answer; else a right answer scores 0."""
+    text = prompts.instructed_text(sample)
+    assert prompts.MINI_RULES[sample.task] in text and sample.question in text
+    known = sample.answer_type != "text" or (sample.task, sample.family) in prompts.MINI_FORMS
+    assert known and "The final answer" in text
+
+
+def test_forms_name_families_that_there_are() -> None:
+    for task, family in prompts.MINI_FORMS:
+        assert family in MINI_TASKS[task].families
+
+
+EXAMPLES = {
+    ("counting", "compare"): r"(equal|\w+|\w+ \w+) \d \d",
+    ("counting", "at"): r"none|(large|small) \w+ \w+",
+    ("counting", "where"): r"none|p\d+( p\d+)*",
+    ("counting", "match_text"): r"(yes|no)( (yes|no))*",
+    ("counting", "caption"): r"p\d+ \w+ \w+ \w+( , p\d+ \w+ \w+ \w+)*",
+    ("geometry", "read"): r"(\d+|x)( (\d+|x))*",
+    ("transformation", "find"): r"p\d+ p\d+",
+    (
+        "transformation",
+        "caption",
+    ): r"p\d+( \w+){4}( , p\d+( \w+){4})*( then p\d+( \w+){4}( , p\d+( \w+){4})*)?",
+    ("transformation", "compare_text"): r"same|\w+ \w+( , \w+ \w+)*",
+}
+
+
+@pytest.mark.parametrize(("key", "pattern"), EXAMPLES.items(), ids=lambda value: str(value))
+def test_the_example_in_a_form_has_the_form_of_the_answers(
+    key: tuple[str, str], pattern: str
+) -> None:
+    example = prompts.MINI_FORMS[key].split("such as: ")[1]
+    assert re.match(rf"({pattern})[.;]", example), example
+    task, family = key
+    samples = load_samples("mini", task=task, split="validation", limit=40, families=[family])
+    for sample in samples:
+        assert re.fullmatch(pattern, sample.answer), sample.answer
+
+
+def test_directions_of_the_built_in_pictures_are_as_told() -> None:
+    rules = prompts.MINI_RULES["transformation"]
+    assert "behind is towards its top, front towards its bottom" in rules
+    assert direction(6, 2) == "behind" and direction(6, 10) == "front"
+    assert direction(6, 7) == "right" and direction(1, 3) is None

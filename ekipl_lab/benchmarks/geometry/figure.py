@@ -8,6 +8,7 @@ quadrilateral, point, diagonal and parallelogram are met only out of domain.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from ekipl_lab.benchmarks.geometry.strokes import text_width
 UNITS = 84
 OOD_KINDS = frozenset({"quadrilateral", "point", "diagonal", "parallelogram"})
 ANGLE_KINDS = frozenset({"triangle", "line", "quadrilateral", "point"})
+#: Units between the digits of two labels, side by side or one above the other (see labels_apart).
+_BESIDE, _ABOVE = 3.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +143,26 @@ def _as_read(values: Sequence[int], asked: str, labels: Sequence[Label]) -> tupl
     return (*first, *values[free:])
 
 
+def labels_apart(figure: Figure) -> bool:
+    """Whether every two labels are told apart: room between them, wider than between digits."""
+    digits = figure.height / 10
+    for one, other in itertools.combinations(figure.labels, 2):
+        wide = sum(_width(label.text, digits, figure.degrees) for label in (one, other)) / 2
+        beside = abs(one.x - other.x) / 10 - wide
+        above = abs(one.y - other.y) / 10 - digits
+        if beside < _BESIDE and above < _ABOVE:
+            return False
+    return True
+
+
+def _width(text: str, digits: float, degrees: bool) -> float:
+    """Width of a label in units."""
+    return text_width(written(text, degrees)) * digits / 6
+
+
 def _clamped(text: str, x: float, y: float, digits: int, degrees: bool) -> Label:
     """A label moved inside the image where it would stick out."""
-    half_wide = text_width(written(text, degrees)) * digits / 12 + 1.5
+    half_wide = _width(text, digits, degrees) / 2 + 1.5
     half_high = digits / 2 + 1.5
     x = min(max(x, half_wide), UNITS - half_wide)
     y = min(max(y, half_high), UNITS - half_high)

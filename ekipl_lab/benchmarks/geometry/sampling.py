@@ -1,4 +1,5 @@
-"""Draws the numbers of a figure (the answer first), then its layout, until the split fits.
+"""Draws the numbers of a figure (the answer first), then its layout, until the split fits
+and no two labels touch.
 
 Levels: 1 angles that are multiples of 10, one-digit sides, small triples; 2 multiples of 5, three
 sectors, sides to 20; 3 any whole degrees, area and perimeter of right triangles, large triples.
@@ -11,7 +12,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ekipl_lab.benchmarks.geometry.figure import OOD_KINDS, Figure, canonical, draw_figure
+from ekipl_lab.benchmarks.geometry.figure import (
+    OOD_KINDS,
+    Figure,
+    canonical,
+    draw_figure,
+    labels_apart,
+)
 from ekipl_lab.benchmarks.seeding import in_domain_split, scene_hash
 
 SHIFTS = ("turned", "values", "figure")
@@ -146,7 +153,7 @@ def _odd_values(figure: Figure) -> bool:
 
 
 def draw(rng: random.Random, family: str, level: int, split: str, shift: str) -> Figure:
-    """A figure of the family that belongs to the split."""
+    """A figure of the family that belongs to the split, its labels well apart."""
     digits = {1: 12, 2: 11, 3: 10}[level]
     numbers = draw_numbers(rng, family, level, shift)
     while True:
@@ -160,5 +167,5 @@ def draw(rng: random.Random, family: str, level: int, split: str, shift: str) ->
             shift == "turned",
             numbers.layout,
         )
-        if split_of(figure) == split:
+        if split_of(figure) == split and labels_apart(figure):
             return figure
