@@ -2,15 +2,16 @@
 
 The built-in benchmark asks its bare question, since the tiny policy is trained on exactly that; so
 does data of your own with a prompt of its own (``metadata["bare_prompt"]``). Every other benchmark
-gets an instruction by answer type; so does the built-in one for models that were not trained on it
-(``instructed_text``), with what its pictures mean. No template reads ``answer``, ``cot`` or anything else of
-``metadata``: the ground truth never enters a prompt.
+gets an instruction by answer type; so does the built-in one, with what its pictures mean, for
+models that were not trained on it (``instructed``). No template reads ``answer``, ``cot`` or
+anything else of ``metadata``: the ground truth never enters a prompt.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from ekipl_lab.types import Sample
@@ -123,10 +124,19 @@ def build_messages(sample: Sample) -> list[dict[str, Any]]:
 
 def prompt_text(sample: Sample) -> str:
     """The text of the user turn."""
-    bare = sample.metadata.get("bare_prompt") is True
-    if bare or _benchmark(sample) in BARE_BENCHMARKS:
-        return sample.question
-    return instructed_text(sample)
+    own = sample.metadata.get("bare_prompt") is True
+    bare = _benchmark(sample) in BARE_BENCHMARKS and sample.metadata.get("instructed") is not True
+    return sample.question if own or bare else instructed_text(sample)
+
+
+def instructed(sample: Sample, told: bool = True) -> Sample:
+    """The sample for a stock model: the built-in benchmark is not asked bare. Its question stays.
+
+    With ``told`` False the sample as a model is asked that was trained on the bare questions.
+    """
+    if (sample.metadata.get("instructed") is True) == told:
+        return sample
+    return replace(sample, metadata={**sample.metadata, "instructed": told})
 
 
 def instructed_text(sample: Sample) -> str:

@@ -13,7 +13,7 @@ from fault_server import FaultServer
 
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.policies import build_tiny_policy, save_policy
-from ekipl_lab.prompts import instructed_text
+from ekipl_lab.prompts import instructed, instructed_text, prompt_text
 from ekipl_lab.sources.cached_source import CachedSource
 from ekipl_lab.sources.gateway import Gateway
 from ekipl_lab.sources.teachers.build import build_teachers, teacher_spec
@@ -107,7 +107,7 @@ def test_an_instructed_teacher_is_told_the_form(checkpoint: Path) -> None:
         capabilities = local(checkpoint).capabilities
 
         def propose(self, samples: Any, num_actions: int, params: Any) -> Any:
-            self.questions = [sample.question for sample in samples]
+            self.prompts = [prompt_text(sample) for sample in samples]
             self.params = params
             return [[] for _ in samples]
 
@@ -116,8 +116,11 @@ def test_an_instructed_teacher_is_told_the_form(checkpoint: Path) -> None:
     spec = LocalSpec(id="big", path="x", instructed=True, max_tokens=99, temperature=0.5)
     recorder = Recorder()
     LocalTeacher(recorder, spec).propose([pictured(1)], 1, SHORT)
-    assert recorder.questions == [instructed_text(pictured(1))]
-    assert recorder.questions[0].startswith("Question 1?\n\nFirst write your reasoning")
+    assert recorder.prompts == [instructed_text(pictured(1))]
+    assert recorder.prompts[0].startswith("Question 1?\n\nFirst write your reasoning")
+    bare = spec.model_copy(update={"instructed": False})
+    LocalTeacher(recorder, bare).propose([instructed(pictured(1))], 1, SHORT)
+    assert recorder.prompts == ["Question 1?"]  # as it was trained, whatever the policy is told
     assert (recorder.params.max_new_tokens, recorder.params.temperature) == (99, 0.5)
 
 

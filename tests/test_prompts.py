@@ -11,6 +11,10 @@ from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.base import SampleKey
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.transformation.scene import direction
+from ekipl_lab.evaluation.cache import sample_digest
+from ekipl_lab.sources.teachers.chat import teacher_messages
+from ekipl_lab.training.config import load_config
+from ekipl_lab.training.parts import load_evaluation_sets, load_training_samples
 from ekipl_lab.types import Sample
 
 IMAGE = Image.new("RGB", (8, 8))
@@ -129,3 +133,41 @@ def test_directions_of_the_built_in_pictures_are_as_told() -> None:
     assert "behind is towards its top, front towards its bottom" in rules
     assert direction(6, 2) == "behind" and direction(6, 10) == "front"
     assert direction(6, 7) == "right" and direction(1, 3) is None
+
+
+MINI = make_sample(id="mini/counting/test/s0/count_pair/000001", family="count_pair")
+
+
+def test_a_stock_model_is_told_and_the_question_stays() -> None:
+    told = prompts.instructed(MINI)
+    assert told.question == MINI.question and prompts.prompt_text(MINI) == MINI.question
+    assert prompts.prompt_text(told) == prompts.instructed_text(MINI)
+    assert prompts.instructed_text(told) == prompts.instructed_text(MINI)
+    assert prompts.instructed(told) is told and prompts.instructed(MINI, False) is MINI
+    assert prompts.prompt_text(prompts.instructed(told, False)) == MINI.question
+
+
+def test_no_teacher_is_told_twice() -> None:
+    assert teacher_messages(prompts.instructed(MINI)) == teacher_messages(MINI)
+
+
+def test_a_prompt_of_its_own_is_kept() -> None:
+    own = make_sample(metadata={"bare_prompt": True}, question="Say a number in my tags.")
+    assert prompts.prompt_text(prompts.instructed(own)) == "Say a number in my tags."
+
+
+def test_a_run_tells_its_policy_in_training_and_evaluation() -> None:
+    config = load_config("configs/demo_ekipl.yaml", ["data.instructed=true", "data.limit=6"])
+    bare = load_config("configs/demo_ekipl.yaml", ["data.limit=6"])
+    for chosen in (config, bare):
+        samples = [*load_training_samples(chosen)]
+        for found in load_evaluation_sets(chosen).values():
+            samples += found[:6]
+        for sample in samples:
+            told = "shiny or matte" in prompts.prompt_text(sample)
+            assert told == (chosen is config)
+            assert sample.question in prompts.prompt_text(sample)
+
+
+def test_actions_to_another_prompt_are_not_taken_from_a_cache() -> None:
+    assert sample_digest(prompts.instructed(MINI)) != sample_digest(MINI)

@@ -245,6 +245,10 @@ def test_an_evaluation_beside_a_run_of_other_pixels() -> None:
     told = " ".join(origin.warnings([trained, conditions("b", "sampled")]))
     assert "On 'test' grpo, b were measured under different conditions" in told
     assert "(temperature; image size)" in told and "questions" not in told
+    config["data"] = {"image_size": 56, "instructed": True}
+    trained = replace(run, config={**config, "evaluation": {"ks": [1], "temperature": 1.0}})
+    told = " ".join(origin.warnings([trained, conditions("b", "sampled")]))
+    assert "under different conditions (instructed)" in told
     assert "On 'test'" not in " ".join(origin.warnings([run, replace(run, label="other")]))
 
 

@@ -25,7 +25,7 @@ from ekipl_lab.evaluation.origins import Loading, Origin, open_origin
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate
 from ekipl_lab.files import write_text
-from ekipl_lab.prompts import instructed_text, prompt_fingerprint
+from ekipl_lab.prompts import instructed, prompt_fingerprint
 from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample
 
 CONTROLS = ("question_only", "shuffled_image")
@@ -172,7 +172,7 @@ def run_job(
     check_job(job)
     began = time.perf_counter()
     samples = [sample for chosen in sets.values() for sample in chosen]
-    told = [_told(sample) for sample in samples] if job.instructed else samples
+    told = [instructed(sample, job.instructed) for sample in samples]
     tell = progress or (lambda name, done, total: None)
     blind = {
         name: [s for part in _parts(told, sets) for s in _control(name, part, job.seed)]
@@ -229,12 +229,6 @@ def _measure(
             allow_missing=origin.is_teacher,
         )
     return records
-
-
-def _told(sample: Sample) -> Sample:
-    """The sample with an instruction about the answer's form in its question."""
-    metadata = {**sample.metadata, "bare_prompt": True}
-    return replace(sample, question=instructed_text(sample), metadata=metadata)
 
 
 def _parts(

@@ -247,6 +247,8 @@ def _conditions(run: RunData, name: str) -> dict[str, Any]:
     if run.is_evaluation:
         found[_DATA] = _data_hash(tags, name)
         found["instructed"] = run.about.get("job", {}).get("instructed")
+    elif "instructed" in data:
+        found["instructed"] = data["instructed"]
     if "image_size" in data:
         found["image size"] = data["image_size"] or "default"
     return {key: value for key, value in found.items() if value is not None}

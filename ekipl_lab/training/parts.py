@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.prompts import instructed
 from ekipl_lab.tracking.store import project_root
 from ekipl_lab.training.combinations import evaluation_families
 from ekipl_lab.training.config import RunConfig
@@ -64,7 +65,7 @@ def load_training_samples(config: RunConfig) -> list[Sample]:
     from ekipl_lab.benchmarks import load_samples
 
     data = config.data
-    return load_samples(
+    samples = load_samples(
         data.benchmark,
         task=data.task,
         split=data.split,
@@ -74,6 +75,7 @@ def load_training_samples(config: RunConfig) -> list[Sample]:
         seed=data.seed,
         image_size=data.image_size,
     )
+    return _as_asked(config, samples)
 
 
 def load_evaluation_sets(config: RunConfig) -> dict[str, list[Sample]]:
@@ -81,17 +83,24 @@ def load_evaluation_sets(config: RunConfig) -> dict[str, list[Sample]]:
     from ekipl_lab.benchmarks import load_samples
 
     return {
-        chosen.label: load_samples(
-            config.data.benchmark,
-            task=chosen.task or config.data.task,
-            split=chosen.split,
-            families=evaluation_families(config, chosen),
-            limit=chosen.limit,
-            seed=chosen.seed,
-            image_size=config.data.image_size,
+        chosen.label: _as_asked(
+            config,
+            load_samples(
+                config.data.benchmark,
+                task=chosen.task or config.data.task,
+                split=chosen.split,
+                families=evaluation_families(config, chosen),
+                limit=chosen.limit,
+                seed=chosen.seed,
+                image_size=config.data.image_size,
+            ),
         )
         for chosen in config.evaluation.sets
     }
+
+
+def _as_asked(config: RunConfig, samples: Sequence[Sample]) -> list[Sample]:
+    return [instructed(sample, config.data.instructed) for sample in samples]
 
 
 def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Teacher]:

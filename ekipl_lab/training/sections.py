@@ -57,7 +57,11 @@ class PolicySettings(Section):
 
 
 class DataSettings(Section):
-    """The training prompts: ``limit`` samples from position ``start`` of a split."""
+    """The training prompts: ``limit`` samples from position ``start`` of a split.
+
+    ``instructed``: tell a stock policy the conventions of the built-in benchmark and the form of
+    its answers, in training and in the run's evaluations; the tiny policies know them.
+    """
 
     benchmark: str = "mini"
     task: str = "counting"
@@ -67,6 +71,7 @@ class DataSettings(Section):
     start: int = Field(default=0, ge=0)
     seed: int = 0
     image_size: int | None = None
+    instructed: bool = False
 
 
 class RewardSettings(Section):

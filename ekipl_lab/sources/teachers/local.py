@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.prompts import instructed_text
+from ekipl_lab.prompts import instructed
 from ekipl_lab.sources.cached_source import CachedSource
 from ekipl_lab.sources.gateway_spec import GatewaySpec
 from ekipl_lab.sources.seeding import stable_int
@@ -73,10 +73,10 @@ class LocalTeacher:
             max_new_tokens=spec.max_tokens or params.max_new_tokens,
             seed=stable_int(spec.resolved_seed, params.seed or 0) % 2**31,
         )
-        if not spec.instructed:
-            return self._source.propose(samples, num_actions, own)
-        told = [replace(sample, question=instructed_text(sample)) for sample in samples]
+        told = [instructed(sample, spec.instructed) for sample in samples]
         rows = self._source.propose(told, num_actions, own)
+        if not spec.instructed:
+            return rows
         return [[_repaired(action) for action in row] for row in rows]
 
 
