@@ -41,7 +41,10 @@ ANSWER_FORMS = {
     "numbers": "The final answer is a list of whole numbers separated by commas.",
     "letter": "The final answer is the letter of the right choice, and nothing else.",
     "text": "The final answer is a word or a short phrase.",
-    "calls": "The final answer is the sequence of function calls.",
+    "calls": (
+        "The final answer is the sequence of function calls, such as: "
+        "change_color(1, green), change_position(0, front_left)."
+    ),
     "math": "The final answer is one mathematical expression.",
 }
 
@@ -50,16 +53,22 @@ BARE_BENCHMARKS = ("mini",)
 #: What the pictures of the built-in benchmark mean, by task.
 MINI_RULES = {
     "counting": (
-        "The things are cubes, balls and cones; each is large or small, and shiny or matte. "
-        "They stand in a grid of 4 x 4 cells, p1 to p16, row by row from the top left."
+        "The things are cubes, balls and cones, each shiny or matte, and large (about a fifth of "
+        "the picture wide) or small (about an eighth). They stand in a grid of 4 x 4 cells, p1 to "
+        "p16, row by row from the top left. Removing two kinds takes away whatever is of either."
     ),
     "geometry": (
-        "The figure is not to scale: only its labels tell the values. A red x marks the unknown."
+        "The figure is not to scale: only its labels tell the values. A red x, where there is "
+        "one, marks the unknown. Where lengths are given, opposite sides of a figure with four "
+        "sides are parallel."
     ),
     "transformation": (
         "The things stand in a grid of 4 x 4 cells; in each picture its cells are p1 to p16, row "
         "by row from the top left. A move is to one of the eight neighbouring cells. Directions "
-        "are those of the first picture: behind is towards its top, front towards its bottom."
+        "are those of the first picture: behind is towards its top, front towards its bottom. "
+        "Second picture from the left (right): it is taken from that side, so that the left "
+        "(right) edge of the first picture is at its bottom; its cells are counted as they stand "
+        "in it."
     ),
 }
 
@@ -72,7 +81,7 @@ MINI_FORMS = {
     ),
     ("counting", "caption"): (
         "The final answer lists cell, size, color and shape of every thing in the order of the "
-        "cells, such as: p2 large red ball , p7 small blue cube."
+        "cells, a space before each comma, such as: p2 large red ball , p7 small blue cube."
     ),
     ("counting", "at"): (
         "The final answer is size, color and shape of the thing, such as: large red ball; of an "
@@ -92,7 +101,8 @@ MINI_FORMS = {
     ),
     ("transformation", "caption"): (
         "The final answer lists cell, size, color, material and shape of every thing in the order "
-        "of the cells, first as before, then as after the changes, such as: "
+        "of the cells, first as before, then as after the changes, a space before each comma, "
+        "such as: "
         "p2 small red metal cube , p7 large blue glass sphere then p3 small red metal cube , "
         "p7 large blue glass sphere."
     ),
@@ -106,7 +116,8 @@ MINI_FORMS = {
     ),
     ("transformation", "step_text"): (
         "The final answer is the direction of the move from the first cell to the second: front, "
-        "behind, left, right, front_left, front_right, behind_left or behind_right."
+        "behind, left, right, front_left, front_right, behind_left or behind_right; "
+        "same if the cells are the same."
     ),
 }
 

@@ -10,7 +10,7 @@ from ekipl_lab import prompts
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.base import SampleKey
 from ekipl_lab.benchmarks.mini import MINI_TASKS
-from ekipl_lab.benchmarks.transformation.scene import direction
+from ekipl_lab.benchmarks.transformation.scene import Thing, direction, seen_from
 from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.sources.teachers.chat import teacher_messages
 from ekipl_lab.training.config import load_config
@@ -133,6 +133,9 @@ def test_directions_of_the_built_in_pictures_are_as_told() -> None:
     assert "behind is towards its top, front towards its bottom" in rules
     assert direction(6, 2) == "behind" and direction(6, 10) == "front"
     assert direction(6, 7) == "right" and direction(1, 3) is None
+    assert "the left (right) edge of the first picture is at its bottom" in rules
+    thing = Thing(5, "small", "red", "metal", "cube")  # at the left edge, in the second row
+    assert seen_from("left", thing).cell == 14 and seen_from("right", thing).cell == 3
 
 
 MINI = make_sample(id="mini/counting/test/s0/count_pair/000001", family="count_pair")
