@@ -225,3 +225,20 @@ def test_a_run_is_measured_on_the_task_it_was_trained_on(
     assert tasks(str(nano)) == ("counting",)
     said = "No --task is given: counting. Others are geometry, transformation."
     assert capsys.readouterr().out.strip() == said
+
+
+def test_a_run_is_asked_as_it_was_trained(nano: Path, store: Path) -> None:
+    def run_of(**data: object) -> str:
+        with tracking.open_run("sources", "arm", {}, {"data": {"task": "counting", **data}}) as run:
+            run.log_checkpoint(nano, 1, {})
+        return f"mlflow:{run.run_id}"
+
+    def told(*line: str) -> bool:
+        return job_of(build_parser().parse_args(["eval", *line])).instructed
+
+    stock, tiny = run_of(benchmark="mini", instructed=True), run_of(benchmark="mini")
+    assert told(stock) is True and told(tiny) is False
+    assert told(stock, "--no-instructed") is False and told(tiny, "--instructed") is True
+    assert told(stock, "--task", "geometry") is True
+    assert told(run_of(benchmark="other", instructed=True)) is False
+    assert told(str(nano)) is False

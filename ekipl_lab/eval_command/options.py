@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.types import GenerationParams
@@ -50,7 +50,9 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     add("--against", default=None, help="the start, as SOURCE: what was forgotten since")
     add("--strata", type=Path, default=None, help="JSON with strata of families; default with "
         "--against: by the start's success")  # fmt: skip
-    add("--instructed", action="store_true", help="tell a stock model the form of the answer")
+    add("--instructed", action=argparse.BooleanOptionalAction, default=None,
+        help="tell a stock model the conventions and the form of the answer; default: as the run "
+        "was trained, else not")  # fmt: skip
     add("--base", default=None, help="base model of an adapter")
     add("--dtype", default="float32")
     add("--device", default="cpu")
@@ -64,7 +66,7 @@ def job_of(args: argparse.Namespace) -> Job:
     """The job that the options describe; ConfigError for options that contradict each other."""
     from ekipl_lab.benchmarks import find_benchmark
     from ekipl_lab.evaluation.job import CONTROLS, PRESETS, Job
-    from ekipl_lab.evaluation.origins import Loading
+    from ekipl_lab.evaluation.origins import Loading, trained_on
 
     if (args.source is None) == (args.policy is None):
         raise ConfigError("Name what to evaluate once: a folder, mlflow:RUN, a hub id, a teacher.")
@@ -73,7 +75,8 @@ def job_of(args: argparse.Namespace) -> Job:
     preset = PRESETS.get(args.preset or "")
     source = args.source or args.policy
     known = find_benchmark(args.benchmark).tasks
-    tasks = args.task or _tasks(source, args.benchmark, known)
+    trained = trained_on(source, args.benchmark)
+    tasks = args.task or _tasks(trained, args.benchmark, known)
     count = _first(args.num_samples, preset.num_samples if preset else None, 32)
     base = preset.params if preset else GenerationParams(max_new_tokens=MAX_NEW_TOKENS)
     given = {
@@ -104,23 +107,20 @@ def job_of(args: argparse.Namespace) -> Job:
         ks=tuple(sorted(set(args.k or ()))),
         controls=CONTROLS if args.controls == [] else tuple(args.controls or ()),
         against=args.against,
-        instructed=args.instructed,
+        instructed=_first(args.instructed, trained.get("instructed"), False),
         loading=Loading(dtype=args.dtype, device=args.device, base=args.base),
         batch_size=args.batch_size,
     )
 
 
-def _first(*values: int | None) -> int:
+def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def _tasks(source: str, benchmark: str, known: Sequence[str]) -> Sequence[str]:
+def _tasks(trained: Mapping[str, Any], benchmark: str, known: Sequence[str]) -> Sequence[str]:
     """The tasks where none are named; a guess is said."""
-    from ekipl_lab.evaluation.origins import trained_task
-
-    own = trained_task(source, benchmark)
-    if own is not None:
-        return (own,)
+    if trained.get("task"):
+        return (trained["task"],)
     if benchmark != "mini":
         return known
     print(f"No --task is given: counting. Others are {', '.join(known[1:])}.", flush=True)

@@ -152,10 +152,10 @@ def _logged_model(text: str, loading: Loading) -> Origin:
     return _from_folder(found.folder(), "mlflow", name, loading, facts)
 
 
-def trained_task(text: str, benchmark: str) -> str | None:
-    """The task that the run behind ``mlflow:`` or ``models:/`` was trained on; None if unknown.
+def trained_on(text: str, benchmark: str) -> Mapping[str, Any]:
+    """The data settings of the run behind ``mlflow:`` or ``models:/``; none if unknown.
 
-    Also None where it was trained on another benchmark. Raises what ``open_origin`` raises.
+    Also none where it was trained on another benchmark. Raises what ``open_origin`` raises.
     """
     from ekipl_lab import tracking
 
@@ -164,12 +164,12 @@ def trained_task(text: str, benchmark: str) -> str | None:
     elif text.startswith(MLFLOW):
         run_id = text.removeprefix(MLFLOW).partition("@")[0]
     else:
-        return None
+        return {}
     try:
-        data = tracking.read_config(tracking.find_run(run_id).run_id).get("data", {})
-    except DataError:
-        return None
-    return str(data["task"]) if data.get("benchmark") == benchmark and data.get("task") else None
+        data: Mapping[str, Any] = tracking.read_config(tracking.find_run(run_id).run_id)["data"]
+    except (DataError, KeyError):
+        return {}
+    return data if data.get("benchmark") == benchmark else {}
 
 
 def _chosen(run_id: str, choice: str) -> Any:
