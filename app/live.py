@@ -16,6 +16,7 @@ from app import runs
 from app.state import START
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.prompts import instructed
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.types import Action, ActionGroup, GenerationParams, RewardBreakdown, Sample
 
@@ -34,7 +35,10 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Everything a live group needs; ``policy`` is a checkpoint folder."""
+    """Everything a live group needs; ``policy`` is a checkpoint folder.
+
+    ``instructed``: the policy is told the benchmark's conventions, as the run told it.
+    """
 
     policy: str
     name: str
@@ -43,6 +47,7 @@ class Setup:
     teachers: tuple[Teacher, ...]
     scorer: Callable[..., RewardBreakdown]
     options: EKIPLOptions
+    instructed: bool
 
     @property
     def doing(self) -> str:
@@ -70,6 +75,7 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
     from ekipl_lab.training.pooling import Pooling, Row
 
     setup = setup_of(run, checkpoint)
+    sample = instructed(sample, setup.instructed)
     with _LOCK:
         _require_ceiling(setup, sample, draw)
         policy = _load(setup.policy)
@@ -125,6 +131,7 @@ def setup_of(run: str, checkpoint: str) -> Setup:
         teachers=_teachers(config.model_dump_json()),
         scorer=get_scorer(config.reward.scorer, config.reward.weights),
         options=config.ekipl.options(config.seed),
+        instructed=config.data.instructed,
     )
 
 

@@ -18,7 +18,8 @@ from app.state import RECORDED, Selection
 from ekipl_lab import benchmarks, records, tracking
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.groups import build_group
-from ekipl_lab.policies import build_tiny_policy, save_policy
+from ekipl_lab.policies import PolicySource, build_tiny_policy, save_policy
+from ekipl_lab.prompts import instructed_text, prompt_text
 from ekipl_lab.training.config import parse_config
 from ekipl_lab.training.run import train
 
@@ -115,6 +116,29 @@ def test_a_live_group_is_reproducible_and_built_by_the_library(
     ]
     assert [a.source for a in made.candidates] == ["policy"] * 4 + ["careful", "guesser"]
     assert made == build_group(sample, made.candidates, made.rewards, rule="top_g", group_size=4)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_live_policy_is_asked_as_its_run_asked_it(
+    trained: Trained, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    propose = PolicySource.propose
+
+    def recorded(self: PolicySource, samples: Any, *rest: Any) -> Any:
+        asked.extend(prompt_text(sample) for sample in samples)
+        return propose(self, samples, *rest)
+
+    monkeypatch.setattr(PolicySource, "propose", recorded)
+    config = trained.config | {"data": trained.config["data"] | {"instructed": told}}
+    live.DEMO_CONFIG.write_text(parse_config(config).model_dump_json(), encoding="utf-8")
+    sample = benchmarks.load_sample(ITEM)
+    try:
+        live.live_group("", "start", sample, 0)
+    finally:
+        original = parse_config(trained.config).model_dump_json()
+        live.DEMO_CONFIG.write_text(original, encoding="utf-8")
+    assert asked == [instructed_text(sample) if told else sample.question]
 
 
 def test_a_refused_teacher_action_is_said(trained: Trained) -> None:
