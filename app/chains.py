@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ekipl_lab.benchmarks import chains
+from ekipl_lab.benchmarks.mini import chains
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.types import Sample
 

@@ -8,7 +8,7 @@ from PIL.Image import Image
 
 from app.state import ALL_FAMILIES
 from ekipl_lab import benchmarks
-from ekipl_lab.benchmarks import mini
+from ekipl_lab.benchmarks.mini import stream as mini
 from ekipl_lab.types import Sample
 
 BENCHMARK = "mini"

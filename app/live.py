@@ -1,6 +1,6 @@
 """A group made now: the chosen checkpoint samples, the run's teachers answer, its rule selects.
 
-The way from completions to the group is ``ekipl_lab.training.pooling.Pooling``, the trainer's own.
+The way from completions to the group is ``ekipl_lab.groups.collect.Pooling``, the trainer's own.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ekipl_lab.rewards import get_scorer
 from ekipl_lab.types import Action, ActionGroup, GenerationParams, RewardBreakdown, Sample
 
 if TYPE_CHECKING:
+    from ekipl_lab.groups.options import EKIPLOptions, Teacher
     from ekipl_lab.policies import Policy
-    from ekipl_lab.training.config import RunConfig
-    from ekipl_lab.training.options import EKIPLOptions, Teacher
+    from ekipl_lab.training.config.run_config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The setting that is shown where no run was chosen: the demo's.
@@ -71,8 +71,8 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
     Raises ConfigError for an unknown run or checkpoint, or where looking would cost money without
     a ceiling; TeacherError if a teacher fails.
     """
-    from ekipl_lab.training.options import Moment
-    from ekipl_lab.training.pooling import Pooling, Row
+    from ekipl_lab.groups.collect import Pooling, Row
+    from ekipl_lab.groups.options import Moment
 
     setup = setup_of(run, checkpoint)
     sample = instructed(sample, setup.instructed)
@@ -100,8 +100,8 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
 
 def _require_ceiling(setup: Setup, sample: Sample, draw: int) -> None:
     """A click does not spend what the config has set no limit to; what is cached is free."""
-    from ekipl_lab.sources.gateway_estimate import estimate
-    from ekipl_lab.sources.teachers.ensemble import gateways
+    from ekipl_lab.teachers.ensemble import gateways
+    from ekipl_lab.teachers.gateway.estimate import estimate
 
     params = GenerationParams(max_new_tokens=setup.generation.max_new_tokens, seed=draw)
     for teacher in setup.teachers:
@@ -141,7 +141,7 @@ def _name(checkpoint: str) -> str:
 
 def config_of(run: str) -> RunConfig:
     """The config that a run logged; the demo's for no run."""
-    from ekipl_lab.training.config import load_config, parse_config
+    from ekipl_lab.training.config.run_config import load_config, parse_config
 
     if not run:
         return load_config(DEMO_CONFIG)
@@ -162,8 +162,8 @@ def _folder(config: RunConfig, run: str, checkpoint: str) -> str:
 @lru_cache(maxsize=16)
 def _teachers(config_json: str) -> tuple[Teacher, ...]:
     """The teachers of a config, kept: recordings and local models are read once."""
-    from ekipl_lab.training.config import RunConfig
-    from ekipl_lab.training.parts import build_run_teachers, load_training_samples
+    from ekipl_lab.training.config.run_config import RunConfig
+    from ekipl_lab.training.setup import build_run_teachers, load_training_samples
 
     config = RunConfig.model_validate_json(config_json)
     guesses = any(spec.type == "random" for spec in config.teachers)
@@ -192,7 +192,7 @@ def _sample(policy: Policy, setup: Setup, sample: Sample, draw: int) -> Sequence
 def _encoder(policy: Policy, setup: Setup) -> Any:
     """The trainer's own: what a teacher says must be what the policy could have said."""
     from ekipl_lab.policies import eos_token_ids, suppressed_token_ids
-    from ekipl_lab.training.tokenization import ActionEncoder
+    from ekipl_lab.teachers.encoding import ActionEncoder
 
     tokenizer = policy.processor.tokenizer
     return ActionEncoder(

@@ -19,7 +19,7 @@ from PIL.Image import Image, Resampling
 
 from app.chains import Check, read_chain
 from app.why import explain_candidate, explain_spread, pool_order
-from ekipl_lab import plots
+from ekipl_lab.plots import figures as plots
 from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
 
 _TEMPLATES = jinja2.Environment(

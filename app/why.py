@@ -1,12 +1,12 @@
 """Why a candidate was kept or dropped, and why a group taught nothing, in words.
 
-Pure functions of an ActionGroup. They explain the decisions that ``ekipl_lab.selection`` made and
-make none themselves; the rules are those of ``ekipl_lab.selection.SELECTION_RULES``.
+Pure functions of an ActionGroup. They explain the decisions that
+``ekipl_lab.groups.selection`` made and make none themselves; the rules are its SELECTION_RULES.
 """
 
 from __future__ import annotations
 
-from ekipl_lab.group_doctor.causes import cause_of, zero_spread_cause
+from ekipl_lab.groups.doctor.causes import cause_of, zero_spread_cause
 from ekipl_lab.types import POLICY, ActionGroup
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from ekipl_lab.cli import main
+from ekipl_lab.commands.cli import main
 
 sys.exit(main())

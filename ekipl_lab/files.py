@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ekipl_lab.errors import DataError
 
@@ -34,6 +36,19 @@ def write_text(path: Path, text: str) -> Path:
         stream.flush()
         os.fsync(stream.fileno())
     return path
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    write_text(path, json.dumps(value, indent=1))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The content of such a file, None if there is none."""
+    if not path.is_file():
+        return None
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
 
 
 def put_between(page: str, begin: str, end: str, section: str) -> str:

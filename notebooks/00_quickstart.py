@@ -27,13 +27,14 @@ NAME = "quickstart"
 CONFIG = "configs/demo_ekipl.yaml"
 
 # %%
-from ekipl_lab import plots, records, tracking
+from ekipl_lab import records, tracking
 from ekipl_lab.benchmarks import load_sample, load_samples
-from ekipl_lab.benchmarks.chains import check_chain
-from ekipl_lab.groups import build_group
-from ekipl_lab.live import LiveTraining, show_figure, show_group
+from ekipl_lab.benchmarks.mini.chains import check_chain
+from ekipl_lab.groups.build import build_group
+from ekipl_lab.notebook import LiveTraining, show_figure, show_group
+from ekipl_lab.plots import figures as plots
 from ekipl_lab.tracking.store import project_root
-from ekipl_lab.training.config import load_config
+from ekipl_lab.training.config.run_config import load_config
 
 QUICK = [
     "grpo.max_steps=12",

@@ -53,7 +53,7 @@ def build(check: Check) -> Any:
     from transformers import AutoModelForImageTextToText
 
     from ekipl_lab.policies.adapters import lora_config, quantization_config
-    from ekipl_lab.policies.shape import model_config
+    from ekipl_lab.training.memory.shape import model_config
 
     config = model_config(check.model)
     with torch.device("cuda"):
@@ -78,7 +78,7 @@ def inputs(check: Check, rows: int, length: int, model: Any) -> dict[str, Any]:
     """Random text after one image for every row."""
     import torch
 
-    from ekipl_lab.policies.shape import shape_of
+    from ekipl_lab.training.memory.shape import shape_of
 
     shape = shape_of(check.model)
     tokens, patches = shape.image(check.side)
@@ -101,8 +101,8 @@ def measure(check: Check) -> dict[str, Any]:
     import torch
     from trl.trainer.utils import add_fused_lm_head
 
-    from ekipl_lab.policies.shape import shape_of
-    from ekipl_lab.training.memory import GIB, Workload, predict
+    from ekipl_lab.training.memory.components import GIB, Workload, predict
+    from ekipl_lab.training.memory.shape import shape_of
 
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, check.cap_gib * GIB / total))

@@ -1,92 +1,98 @@
 """Imports go down only (docs/architecture.md): every import, lazy ones too, is checked."""
 
 import ast
-from pathlib import Path
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
+from paths import ROOT
 
-PACKAGE = Path(__file__).parent.parent / "ekipl_lab"
+PACKAGE = ROOT / "ekipl_lab"
 
-#: Modules of one tier do not import each other; a tier may import all tiers above it in this list.
+#: The rooms of ekipl_lab from the ground up. Rooms of one tier do not import each other; a tier may
+#: import every tier above it in this list.
 TIERS = [
-    {"types", "errors"},
-    {"prompts", "parsing", "files", "validation"},
-    {
-        "benchmarks",
-        "rewards",
-        "selection",
-        "advantages",
-        "weighting",
-        "statistics",
-        "records",
-        "tracking",
-        "policies",
-    },
-    {"groups", "sources"},
-    {"evaluation", "plots", "group_doctor"},
-    {"source_figures"},
+    {"errors", "types"},
+    {"files", "parsing", "prompts", "random_state", "validation"},
+    {"benchmarks", "plots", "policies", "records", "rewards", "statistics", "tracking"},
+    {"teachers"},
+    {"groups"},
+    {"evaluation"},
     {"training"},
-    {"report", "studies", "live", "biaslab"},
-    {"console", "doctor", "commands", "data_check", "eval_command", "teach"},
-    {"comparison"},
-    {"cli"},
+    {"biaslab", "notebook", "report", "studies"},
+    {"commands"},
     {"__main__"},
 ]
 #: Only these may import the framework, lazily or not.
-OWNERS = {"mlflow": {"tracking", "doctor"}, "trl": {"training"}, "gradio": {"cli"}}
+OWNERS = {"mlflow": {"tracking", "commands"}, "trl": {"training"}, "gradio": {"commands"}}
 
 
-def top_modules() -> list[str]:
-    return sorted(
-        path.stem if path.is_file() else path.name
-        for path in PACKAGE.iterdir()
-        if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()
-    )
+def module_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def files_of(module: str) -> list[Path]:
-    single = PACKAGE / f"{module}.py"
-    return [single] if single.exists() else sorted((PACKAGE / module).rglob("*.py"))
+FILES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
+def imported(path):
+    """Every dotted name that a file imports; ``from a import b`` is ``a.b``."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path.name} has a relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-def tier_of(module: str) -> int:
-    return next(index for index, tier in enumerate(TIERS) if module in tier)
+def room_of(module):
+    return module.split(".")[1]
 
 
-def test_every_module_has_a_tier():
-    assert set(top_modules()) <= set().union(*TIERS)
+ROOMS = sorted({room_of(module) for module in FILES if "." in module})
 
 
-@pytest.mark.parametrize("module", top_modules())
-def test_imports_go_down(module):
-    wrong = []
-    for path in files_of(module):
-        for name in imported(path):
-            if not name.startswith("ekipl_lab."):
-                continue
-            target = name.split(".")[1]
-            if target in set(top_modules()) - {module} and tier_of(target) >= tier_of(module):
-                wrong.append(f"{path.name} imports {target}")
+def tier_of(room):
+    return next(index for index, tier in enumerate(TIERS) if room in tier)
+
+
+def test_every_room_has_a_tier_and_every_tier_only_rooms_that_exist():
+    assert set(ROOMS) == set().union(*TIERS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_go_down(room):
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in FILES.items()
+        if "." in module and room_of(module) == room
+        for name in imported(path)
+        if name.startswith("ekipl_lab.")
+        and (target := name.split(".")[1]) in ROOMS
+        and target != room
+        and tier_of(target) >= tier_of(room)
+    ]
     assert not wrong
+
+
+def test_no_two_modules_import_each_other_however_far_around():
+    arrows = {}
+    for module, path in FILES.items():
+        targets = {name if name in FILES else name.rpartition(".")[0] for name in imported(path)}
+        arrows[module] = {target for target in targets if target in FILES} - {module}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 @pytest.mark.parametrize("framework", OWNERS)
 def test_one_home_per_framework(framework):
     importers = {
-        module
-        for module in top_modules()
-        for path in files_of(module)
-        if any(name.split(".")[0] == framework for name in imported(path))
+        room_of(module)
+        for module, path in FILES.items()
+        if "." in module and any(name.split(".")[0] == framework for name in imported(path))
     }
     assert importers <= OWNERS[framework]
     assert importers, f"nothing imports {framework}: the table is stale"

@@ -9,12 +9,12 @@ from PIL import Image
 from ekipl_lab import prompts
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.base import SampleKey
-from ekipl_lab.benchmarks.mini import MINI_TASKS
-from ekipl_lab.benchmarks.transformation.scene import Thing, direction, seen_from
+from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini.transformation.scene import Thing, direction, seen_from
 from ekipl_lab.evaluation.cache import sample_digest
-from ekipl_lab.sources.teachers.chat import teacher_messages
-from ekipl_lab.training.config import load_config
-from ekipl_lab.training.parts import load_evaluation_sets, load_training_samples
+from ekipl_lab.teachers.adapters.chat import teacher_messages
+from ekipl_lab.training.config.run_config import load_config
+from ekipl_lab.training.setup import load_evaluation_sets, load_training_samples
 from ekipl_lab.types import Sample
 
 IMAGE = Image.new("RGB", (8, 8))

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "verify.py"
+from paths import ROOT
+
+SCRIPT = ROOT / "scripts" / "verify.py"
 
 #: Three steps that note their name; "fragile" fails, or kills the whole, until it finds its file.
 PRELUDE = """
@@ -65,7 +67,7 @@ def test_killed_in_a_step_it_goes_on_with_that_step(tmp_path):
 def test_changed_files_are_no_revision(tmp_path):
     (tmp_path / "mended").touch()
     for _ in range(2):
-        assert start(tmp_path, "exit(3)", status=" M ekipl_lab/cli.py")[0] == 0
+        assert start(tmp_path, "exit(3)", status=" M ekipl_lab/commands/cli.py")[0] == 0
     assert log(tmp_path) == ["first", "fragile", "last"] * 2
     assert [path.name for path in (tmp_path / "verify").iterdir()] == ["abc-dirty.json"]
 
@@ -75,6 +77,6 @@ def test_every_test_file_is_a_step_without_the_limits_of_the_fast_suite():
     verify = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(verify)
     commands = verify.steps()
-    assert {"ruff", "mypy", "tests/test_trainer_kills.py"} <= set(commands)
+    assert {"ruff", "mypy", "tests/training/test_trainer_kills.py"} <= set(commands)
     assert not any("not slow" in part for command in commands.values() for part in command)
     assert Path(commands["mypy"][0]).name.startswith("python")

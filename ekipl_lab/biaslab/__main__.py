@@ -15,7 +15,7 @@ from ekipl_lab.biaslab.study import Condition, anchors, checks, conditions, line
 from ekipl_lab.biaslab.toy import REWARDS
 from ekipl_lab.errors import ConfigError, EKIPLError
 from ekipl_lab.files import write_text
-from ekipl_lab.plots import write_image
+from ekipl_lab.plots.figures import write_image
 
 
 def main(arguments: list[str] | None = None) -> int:

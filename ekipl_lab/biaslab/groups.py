@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ekipl_lab.biaslab.toy import REWARDS, Array, Index, Reward
 from ekipl_lab.errors import unknown_name
-from ekipl_lab.groups import build_group
+from ekipl_lab.groups.build import build_group
 from ekipl_lab.types import POLICY, Action, RewardBreakdown, Sample
 
 #: Baselines of no trainer, for checks against textbook results: "none" A = R; "leave_one_out"

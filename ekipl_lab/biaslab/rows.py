@@ -28,7 +28,7 @@ from ekipl_lab.biaslab.toy import (
     token_probs,
     token_scores,
 )
-from ekipl_lab.weighting import get_weighting, objective
+from ekipl_lab.groups.weighting import get_weighting, objective
 
 #: Clip range on both sides, TRL's default.
 EPSILON = 0.2

@@ -15,7 +15,7 @@ import torch
 from ekipl_lab.biaslab.groups import Grouping, keep
 from ekipl_lab.biaslab.rows import EPSILON, OWN, Scene, Weight, logs
 from ekipl_lab.biaslab.toy import Array, Index, action_probs, token_scores
-from ekipl_lab.weighting import as_trl, get_weighting
+from ekipl_lab.groups.weighting import as_trl, get_weighting
 
 
 @dataclass(frozen=True)

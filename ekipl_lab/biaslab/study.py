@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ekipl_lab.advantages import BASELINES, SPREADS
 from ekipl_lab.biaslab.groups import Grouping, group_table
 from ekipl_lab.biaslab.measure import (
     ACCURACY,
@@ -28,7 +27,8 @@ from ekipl_lab.biaslab.toy import (
     moved,
     teacher,
 )
-from ekipl_lab.weighting import WEIGHTINGS
+from ekipl_lab.groups.advantages import BASELINES, SPREADS
+from ekipl_lab.groups.weighting import WEIGHTINGS
 
 #: Rules with their parameters; `policy_only` has no teacher rows, hence no weighting.
 SELECTIONS = (

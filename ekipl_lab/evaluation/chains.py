@@ -2,7 +2,7 @@
 
 ``checker(sample, completion) -> report`` with ``true_steps`` and ``false_steps`` (sequences) and
 ``sound`` (the whole chain is true and leads to its answer), such as
-``ekipl_lab.benchmarks.chains.check_chain``. The reward cannot see a wrong chain behind a right
+``ekipl_lab.benchmarks.mini.chains.check_chain``. The reward cannot see a wrong chain behind a right
 answer; this can.
 """
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.benchmarks.base import MINI_VERSION
-from ekipl_lab.benchmarks.mini import MINI_TASKS, iterate
+from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, iterate
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.files import write_text
 from ekipl_lab.policies import Policy, PolicySource, load_policy

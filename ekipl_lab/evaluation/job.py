@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.evaluation.origins import Loading, Origin, open_origin
+from ekipl_lab.evaluation.model_source import Loading, Origin, open_origin
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate
 from ekipl_lab.files import write_text
@@ -243,7 +243,7 @@ def _parts(
 
 
 def _control(name: str, samples: Sequence[Sample], seed: int) -> list[Sample]:
-    from ekipl_lab.benchmarks.blind import shuffle_images, without_images
+    from ekipl_lab.benchmarks.mini.blind import shuffle_images, without_images
 
     if name == "question_only":
         return without_images(samples)

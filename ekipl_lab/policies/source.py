@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, TeacherError
+from ekipl_lab.policies.context import check_fits, context_length
 from ekipl_lab.policies.generation import Draws, generate
 from ekipl_lab.policies.load import Policy
-from ekipl_lab.policies.room import check_fits, context_length
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.types import (
     POLICY,

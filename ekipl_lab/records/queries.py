@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.records.parts import Part, list_parts, read_steps, steps_of
 from ekipl_lab.records.schema import SCHEMA, RecordedGroup, from_rows
+from ekipl_lab.records.shards import Part, list_parts, read_steps, steps_of
 
 _T = TypeVar("_T")
 #: Attempts at a consistent view while a writer merges parts under the reader.

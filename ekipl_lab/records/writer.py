@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.records.parts import Part, list_parts, part_path, read_part, write_part
 from ekipl_lab.records.schema import SCHEMA, to_rows
+from ekipl_lab.records.shards import Part, list_parts, part_path, read_part, write_part
 from ekipl_lab.types import ActionGroup
 
 

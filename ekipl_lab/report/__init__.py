@@ -19,8 +19,8 @@ from ekipl_lab.files import write_text
 from ekipl_lab.report.export import as_csv, as_markdown
 from ekipl_lab.report.gather import RunData, gather_runs
 from ekipl_lab.report.latex import as_latex
-from ekipl_lab.report.origin import seeds_note, warnings
 from ekipl_lab.report.page import all_tables, build_report, page_title
+from ekipl_lab.report.provenance import seeds_note, warnings
 from ekipl_lab.report.terminal import print_summary
 
 

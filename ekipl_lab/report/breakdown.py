@@ -123,7 +123,7 @@ def chain_checks(
     records: Sequence[EvalRecord],
 ) -> dict[tuple[str, str, str], tuple[ChainCheck, ...]]:
     """Reasoning checked against the scene, where the benchmark knows it; else nothing."""
-    from ekipl_lab.benchmarks.chains import CHECKERS, check_chain
+    from ekipl_lab.benchmarks.mini.chains import CHECKERS, check_chain
 
     samples = [rebuild(record.sample_id) for record in records]
     known = [sample for sample in samples if sample is not None and sample.task in CHECKERS]

@@ -182,7 +182,7 @@ def _criteria(reward: RewardBreakdown) -> list[tuple[str, str]]:
 
 def check_one(sample: Sample | None, completion: str) -> tuple[int, tuple[str, ...], bool] | None:
     """(true steps, false steps, sound) where the benchmark can check chains."""
-    from ekipl_lab.benchmarks.chains import CHECKERS, check_chain
+    from ekipl_lab.benchmarks.mini.chains import CHECKERS, check_chain
 
     if sample is None or sample.task not in CHECKERS:
         return None

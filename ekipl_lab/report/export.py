@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 
 from ekipl_lab.evaluation import summarize
 from ekipl_lab.evaluation.summary import Labels, MetricRow
+from ekipl_lab.report.across_seeds import compare_arms
 from ekipl_lab.report.arms import arms_of, common_seeds, several_seeds
 from ekipl_lab.report.breakdown import chain_checks, strata
 from ekipl_lab.report.cells import Cell, Table, is_number, small_parts
 from ekipl_lab.report.gather import RunData
-from ekipl_lab.report.overseeds import compare_arms
-from ekipl_lab.report.seedslices import compare_slices
+from ekipl_lab.report.seed_slices import compare_slices
 from ekipl_lab.report.tables import metrics_of, paired
 
 CSV_COLUMNS = (

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from ekipl_lab import plots
 from ekipl_lab.evaluation import summarize
-from ekipl_lab.plots import Curves, Difference, Point
+from ekipl_lab.plots import figures as plots
+from ekipl_lab.plots.figures import Curves, Difference, Point
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.report.tables import metrics_of, paired
 

@@ -12,19 +12,13 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ekipl_lab import __version__, plots, tracking
+from ekipl_lab import __version__, tracking
 from ekipl_lab.errors import DataError
-from ekipl_lab.report import (
-    breakdown,
-    chains,
-    figures,
-    origin,
-    overseeds,
-    reference,
-    seedslices,
-    tables,
-    training,
-)
+from ekipl_lab.plots import figures as plots
+from ekipl_lab.report import across_seeds as overseeds
+from ekipl_lab.report import breakdown, chains, figures, reference, tables, training
+from ekipl_lab.report import provenance as origin
+from ekipl_lab.report import seed_slices as seedslices
 from ekipl_lab.report.arms import Arm, arms_of, representatives, several_seeds
 from ekipl_lab.report.cells import Table
 from ekipl_lab.report.gather import RunData, check_arms

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from ekipl_lab.report import origin, overseeds, tables
+from ekipl_lab.report import across_seeds as overseeds
+from ekipl_lab.report import provenance as origin
+from ekipl_lab.report import tables
 from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.cells import Cell, Table, small_parts
 from ekipl_lab.report.gather import RunData, check_arms

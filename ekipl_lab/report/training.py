@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ekipl_lab import records as group_records
 from ekipl_lab.errors import DataError
-from ekipl_lab.group_doctor import Examination, examine
+from ekipl_lab.groups.doctor import Examination, examine
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.cells import DASH, Cell, Table, percent
 from ekipl_lab.report.chains import check_one

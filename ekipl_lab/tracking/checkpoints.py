@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.tracking.artifacts import Artifacts
@@ -14,8 +14,6 @@ from ekipl_lab.tracking.store import client as open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-    from ekipl_lab.tracking.runlog import RunLog
 
 #: Folders up to this size (bytes) are copied into the store; larger ones are kept by reference.
 COPY_LIMIT = 64 << 20
@@ -48,9 +46,22 @@ class Checkpoint:
         return path
 
 
+class OpenRun(Protocol):
+    """What a checkpoint needs to know of the run that saves it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def experiment_id(self) -> str: ...
+    @property
+    def resumed(self) -> bool: ...
+
+
 def register(
     client: MlflowClient,
-    log: RunLog,
+    log: OpenRun,
     folder: Path,
     step: int,
     points: Sequence[tuple[str, float, int]],

@@ -11,15 +11,15 @@ from typing import Any
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
+from ekipl_lab.plots.sources import history_of, source_page
 from ekipl_lab.policies.load import save_policy
-from ekipl_lab.source_figures import history_of, source_page
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.tracking.checkpoints import COPY_LIMIT
-from ekipl_lab.training import resume
-from ekipl_lab.training.checkup import Checkup
-from ekipl_lab.training.config import RunConfig
-from ekipl_lab.training.measure import Measurer
-from ekipl_lab.training.plan import Plan
+from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.plan import Plan
+from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.doctor_checks import Checkup
+from ekipl_lab.training.evaluator import Measurer
 
 Event = Mapping[str, Any]
 
@@ -108,8 +108,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero:
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody reads
             costs = asdict(self.trainer.costs)
-            resume.mark_complete(folder, state.global_step, {"costs": costs})
-            resume.prune(checkpoints, self.config.tracking.keep_checkpoints)
+            checkpoint.mark_complete(folder, state.global_step, {"costs": costs})
+            checkpoint.prune(checkpoints, self.config.tracking.keep_checkpoints)
         self.last_saved = folder
         self.finish_step(state.global_step)
 

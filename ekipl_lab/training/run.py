@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.files import read_json, write_json
 from ekipl_lab.tracking import RunLog, find_run, open_run, store_folder
-from ekipl_lab.training import resume
-from ekipl_lab.training.config import RunConfig
+from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.plan import grpo_arguments
+from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.guards import interruptible, only_one
-from ekipl_lab.training.parts import Parts, build_parts, fingerprint, run_adapter, run_params
-from ekipl_lab.training.plan import grpo_arguments
+from ekipl_lab.training.setup import Parts, build_parts, fingerprint, run_adapter, run_params
 
 if TYPE_CHECKING:
-    from ekipl_lab.training.ahead import Ahead
     from ekipl_lab.training.callbacks import RunCallback
-    from ekipl_lab.training.measure import Measurer
+    from ekipl_lab.training.evaluator import Measurer
+    from ekipl_lab.training.prefetch import Ahead
     from ekipl_lab.training.trainer import EKIPLTrainer
 
 
@@ -75,7 +76,7 @@ def train(
     with only_one(folder, is_main), interruptible(stop) as signals:
         with args.distributed_state.main_process_first():
             note = _prepare(folder, config, fresh and is_main)
-        if note is not None and (done := resume.read_json(folder / "result.json")):
+        if note is not None and (done := read_json(folder / "result.json")):
             emit({"event": "finish", "phase": "finished", "run_id": done["run_id"]})
             return _result(config, folder, done)
         parts = build_parts(config, folder, args)
@@ -83,7 +84,7 @@ def train(
             log = None
             if is_main:
                 log = stack.enter_context(_open_log(config, note, parts))
-                resume.write_json(
+                write_json(
                     folder / "run.json",
                     {"run_id": log.run_id, "config": config.model_dump(mode="json")},
                 )
@@ -94,11 +95,11 @@ def train(
                     raise KeyboardInterrupt
                 if log is not None:
                     log.close("KILLED")
-        run_id = (resume.read_json(folder / "run.json") or {}).get("run_id", "")
+        run_id = (read_json(folder / "run.json") or {}).get("run_id", "")
         status = "finished" if end.finished else "stopped"
         done = {"run_id": run_id, "status": status, "step": end.step, "metrics": end.metrics}
         if end.finished and is_main:
-            resume.write_json(folder / "result.json", done)
+            write_json(folder / "result.json", done)
         emit({"event": "finish", "phase": done["status"], "run_id": run_id})
         return _result(config, folder, done)
 
@@ -124,13 +125,13 @@ def _train(
     """Train from the last checkpoint to the end or the wish to stop."""
     from accelerate.utils import gather_object
 
+    from ekipl_lab.groups.diagnostics import GroupCosts
     from ekipl_lab.policies.load import sharded_loading
     from ekipl_lab.training.callbacks import RunCallback, Stopped
-    from ekipl_lab.training.diagnostics import GroupCosts
 
     plan = parts.plan
     with args.distributed_state.main_process_first():
-        start = resume.latest_checkpoint(folder / "checkpoints")
+        start = checkpoint.latest_checkpoint(folder / "checkpoints")
     measurer = _measurer(config, folder, parts, plan.steps, log)
     callback = RunCallback(config, plan, folder, measurer, log, emit=emit, stop=stop)
     with _records(log, start.step if start else 0) as records:
@@ -188,7 +189,7 @@ def _trainer(
 
 
 def _ahead(config: RunConfig, args: Any, parts: Parts, trainer: EKIPLTrainer) -> Ahead | None:
-    from ekipl_lab.training.ahead import Ahead, Schedule
+    from ekipl_lab.training.prefetch import Ahead, Schedule
 
     if config.prefetch.generations == 0:
         return None
@@ -199,8 +200,8 @@ def _ahead(config: RunConfig, args: Any, parts: Parts, trainer: EKIPLTrainer) ->
 def _measurer(
     config: RunConfig, folder: Path, parts: Parts, steps: int, log: RunLog | None
 ) -> Measurer:
-    from ekipl_lab.benchmarks.chains import CHECKERS, check_chain
-    from ekipl_lab.training.measure import Measurer
+    from ekipl_lab.benchmarks.mini.chains import CHECKERS, check_chain
+    from ekipl_lab.training.evaluator import Measurer
 
     tasks = {sample.task for samples in parts.sets.values() for sample in samples}
     known = config.data.benchmark == "mini" and tasks <= set(CHECKERS)
@@ -237,9 +238,9 @@ def _prepare(folder: Path, config: RunConfig, fresh: bool) -> dict[str, Any] | N
         for entry in folder.iterdir():
             if entry.name != "lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    note = resume.read_json(folder / "run.json")
+    note = read_json(folder / "run.json")
     if note is not None:
-        resume.check_same_config(note["config"], config.model_dump(mode="json"), config.name)
+        checkpoint.check_same_config(note["config"], config.model_dump(mode="json"), config.name)
         try:
             find_run(note["run_id"])
         except DataError as error:

@@ -8,7 +8,7 @@ What changes against GRPO, and nothing else:
    and reference log-probs, accumulation, iterations and every loss type stay TRL's own code.
 2. Rewards are those already given to the kept actions; nothing is scored twice
    (`_calculate_rewards`).
-3. Advantages come from `ekipl_lab.groups.build_group`. Over the kept group they are TRL's own, and
+3. Advantages come from `groups.build.build_group`. Over the kept group they are TRL's own, and
    that is asserted; other baselines replace them (`_generate_and_score_completions`).
 4. An image is preprocessed once per generation, not twice for each row (`image_once`).
 5. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
@@ -19,7 +19,7 @@ and eps 1e-4 (TRL's); image and other special tokens are never sampled; a teache
 policy could not have produced (too long, cut off, empty, not its tokens) is refused and counted.
 Evaluation measures the policy alone. TRL's `reward`, `reward_std` and `rewards/*` are over the
 *kept* actions; `policy/...`, `kept/...`, `teacher/<id>/...` say which they mean. Without teachers,
-or where none is kept, every bit is GRPOTrainer's (tests/test_trainer_contract.py).
+or where none is kept, every bit is GRPOTrainer's (tests/training/test_trainer_contract.py).
 These hooks are private to TRL: its version is pinned, and no other file touches it.
 """
 
@@ -35,22 +35,22 @@ from accelerate.utils import gather_object, is_peft_model
 from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
 
+from ekipl_lab.groups.collect import Pooling, Round, Row, Scorer, joined
+from ekipl_lab.groups.diagnostics import GroupCosts, round_metrics
+from ekipl_lab.groups.options import EKIPLOptions, Moment, Teacher
+from ekipl_lab.groups.weighting import NEEDS_Q
+from ekipl_lab.policies.context import check_prompts_fit, context_length
 from ekipl_lab.policies.load import Policy, as_policy
-from ekipl_lab.policies.room import check_prompts_fit, context_length
 from ekipl_lab.policies.source import eos_token_ids, suppressed_token_ids
-from ekipl_lab.training.ahead import Ahead
-from ekipl_lab.training.combinations import RATIO_LOSSES
+from ekipl_lab.teachers.encoding import ActionEncoder
+from ekipl_lab.training.config.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
-from ekipl_lab.training.diagnostics import GroupCosts, round_metrics
-from ekipl_lab.training.image_once import preprocessed_once
-from ekipl_lab.training.options import EKIPLOptions, Moment, Teacher
-from ekipl_lab.training.pooling import Pooling, Round, Row, Scorer, joined
-from ekipl_lab.training.rank_rows import RankRows, policy_rows, total_or_nan
-from ekipl_lab.training.source_gradients import SourceGradients
-from ekipl_lab.training.token_weights import TokenWeights, check_scored
-from ekipl_lab.training.tokenization import ActionEncoder
+from ekipl_lab.training.image_cache import preprocessed_once
+from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_nan
+from ekipl_lab.training.loss.source_gradients import SourceGradients
+from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
+from ekipl_lab.training.prefetch import Ahead
 from ekipl_lab.types import POLICY, ActionGroup, Sample
-from ekipl_lab.weighting import NEEDS_Q
 
 
 class GroupRecords(Protocol):

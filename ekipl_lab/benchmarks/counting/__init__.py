@@ -1,5 +1,0 @@
-"""The counting task of the built-in benchmark; see ``task`` for its families."""
-
-from ekipl_lab.benchmarks.counting.task import TASK
-
-__all__ = ["TASK"]

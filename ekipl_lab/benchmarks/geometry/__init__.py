@@ -1,5 +1,0 @@
-"""The geometry task of the built-in benchmark; see ``task`` for its families."""
-
-from ekipl_lab.benchmarks.geometry.task import TASK
-
-__all__ = ["TASK"]

@@ -1,0 +1,1 @@
+"""The built-in benchmark: scenes from seeds, images, questions, chains and their checkers."""

@@ -1,0 +1,142 @@
+"""How far blind solvers get, per family: ``python -m ekipl_lab.benchmarks.mini.blind``.
+
+Writes ``results/blind.json`` and the table between the markers in ``docs/benchmark.md``. Solvers
+are fitted on the training split and measured on test and test_ood. A family that studies may use
+(status ``study``) must stay at or under 15 % with the best of them.
+
+``shuffle_images`` and ``without_images`` are the same control for a trained policy or a teacher:
+evaluate it on what they return.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.benchmarks.base import MINI_VERSION
+from ekipl_lab.benchmarks.mini.solvers import SOLVERS
+from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, iterate
+from ekipl_lab.benchmarks.seeding import rng_for
+from ekipl_lab.errors import DataError
+from ekipl_lab.files import put_between, write_text
+from ekipl_lab.types import Sample
+
+#: The most that the best blind solver may reach on a family that studies use.
+BLIND_LIMIT = 0.15
+BEGIN, END = "<!-- blind table: begin -->", "<!-- blind table: end -->"
+
+
+def without_images(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples without their images: the question-only control."""
+    return [replace(sample, images=()) for sample in samples]
+
+
+def shuffle_images(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
+    """The samples with the images of another sample of the same family (a cyclic shift of a
+    seeded order, so that none keeps its own). Families of one sample raise DataError.
+    """
+    found: list[Sample] = list(samples)
+    for family in sorted({sample.family for sample in samples}):
+        places = [place for place, sample in enumerate(samples) if sample.family == family]
+        if len(places) < 2:
+            raise DataError(f"Family {family!r} has one sample; shuffling needs at least two.")
+        rng_for("shuffle_images", family, seed).shuffle(places)
+        for place, other in zip(places, places[1:] + places[:1], strict=True):
+            found[place] = replace(samples[place], images=samples[other].images)
+    return found
+
+
+def measure(task: str, family: str, split: str, fit: Sequence[Sample], test: int) -> dict[str, Any]:
+    """Accuracy of every solver, fitted on ``fit``, on ``test`` samples of a family and split."""
+    asked = draw(task, family, split, test)
+    scores = {name: float(solve(fit, asked).mean()) for name, solve in SOLVERS.items()}
+    best = max(scores, key=lambda name: scores[name])
+    return {
+        "task": task,
+        "family": family,
+        "status": MINI_TASKS[task].families[family].status,
+        "split": split,
+        "scores": {name: round(score, 4) for name, score in scores.items()},
+        "best": best,
+        "best_score": round(scores[best], 4),
+    }
+
+
+def draw(task: str, family: str, split: str, count: int) -> list[Sample]:
+    """The first ``count`` samples of a family, at 56 pixels."""
+    stream = iterate(task=task, split=split, families=(family,), image_size=56)
+    return [next(stream) for _ in range(count)]
+
+
+def measure_all(train: int, test: int, *, study: bool = False) -> dict[str, Any]:
+    """The record of every family that has images (``study``: of those alone that studies use)."""
+    rows = []
+    for task, mini in MINI_TASKS.items():
+        for name, family in mini.families.items():
+            if family.images and (family.status == "study" or not study):
+                fit = draw(task, name, "train", train)
+                rows += [measure(task, name, split, fit, test) for split in ("test", "test_ood")]
+    return {
+        "benchmark": "mini",
+        "version": MINI_VERSION,
+        "train_samples": train,
+        "test_samples": test,
+        "limit": BLIND_LIMIT,
+        "rows": rows,
+    }
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as a Markdown table, one row a family, accuracies in percent."""
+    names = list(SOLVERS)
+    head = ["task", "family", "status", *(name.replace("_", " ") for name in names)]
+    lines = [
+        f"Fitted on {record['train_samples']} training samples a family, measured on "
+        f"{record['test_samples']} of test / test_ood; accuracy in percent.",
+        "",
+        "| " + " | ".join([*head, "best, test", "best, ood"]) + " |",
+        "|" + "---|" * (len(head) + 2),
+    ]
+    rows = {(row["task"], row["family"], row["split"]): row for row in record["rows"]}
+    for (task, family, split), row in rows.items():
+        if split != "test":
+            continue
+        other = rows[task, family, "test_ood"]
+        cells = [
+            f"{100 * row['scores'][name]:.1f} / {100 * other['scores'][name]:.1f}" for name in names
+        ]
+        best = [f"{100 * entry['best_score']:.1f}" for entry in (row, other)]
+        lines.append("| " + " | ".join([task, family, row["status"], *cells, *best]) + " |")
+    return "\n".join(lines)
+
+
+def with_table(page: str, record: dict[str, Any]) -> str:
+    """The page with the table between its markers replaced."""
+    return put_between(page, BEGIN, END, table(record))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, writes the record and the table, and names families over the limit."""
+    parser = argparse.ArgumentParser(description="Blind solvers on the built-in benchmark.")
+    parser.add_argument("--train", type=int, default=3000, help="training samples a family")
+    parser.add_argument("--test", type=int, default=1000, help="test samples a family and split")
+    parser.add_argument("--study", action="store_true", help="only families that studies use")
+    parser.add_argument("--record", type=Path, default=Path("results/blind.json"))
+    parser.add_argument("--page", type=Path, default=Path("docs/benchmark.md"))
+    chosen = parser.parse_args(arguments)
+    record = measure_all(chosen.train, chosen.test, study=chosen.study)
+    write_text(chosen.record, json.dumps(record, indent=1) + "\n")
+    if chosen.page.is_file():
+        write_text(chosen.page, with_table(chosen.page.read_text(encoding="utf-8"), record))
+    print(table(record))
+    for row in record["rows"]:
+        if row["status"] == "study" and row["best_score"] > BLIND_LIMIT:
+            print(f"over the limit: {row['task']} {row['family']} {row['split']} {row['best']}")
+
+
+if __name__ == "__main__":
+    main()

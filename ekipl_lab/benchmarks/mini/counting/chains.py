@@ -1,0 +1,283 @@
+"""Reference chains of the counting task, in five styles, right or wrong on purpose.
+
+For "How many red things and how many balls?":
+
+short    red : p2 p7 , so 2 . ball : p2 , so 1 .
+facts    red : p2 large red ball , p7 small red cube , so 2 . ball : p2 large red ball , so 1 .
+walk     p2 red ball yes yes , p7 red cube yes no , p9 blue cone no no . red 2 . ball 1 .
+caption  p2 large red ball , p7 small red cube , p9 large blue cone . red 2 . ball 1 .
+wordy    I look for red things : I see p2 and p7 , that makes 2 . ...
+
+Removing puts ``remove red : p2 p7 .`` in front (``gone`` instead of flags in ``walk``); comparing
+ends in ``2 - 1 = 1 , more red .``
+
+A chain is written from a *belief*: the true scene, or one with a thing moved, dropped, added or
+altered. A wrong answer is what a false belief or a slip in counting leads to; a wrong chain is one
+that has a false step and still ends in the right answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ekipl_lab.benchmarks.mini.chain_report import completion
+from ekipl_lab.benchmarks.mini.counting import skills
+from ekipl_lab.benchmarks.mini.counting.query import (
+    Predicate,
+    Query,
+    answer_from_counts,
+    cells_of,
+    counts_of,
+    matches,
+    noun,
+    query_from_json,
+    removed,
+)
+from ekipl_lab.benchmarks.mini.counting.scene import (
+    ATTRIBUTES,
+    CELLS,
+    KIND_OF,
+    Look,
+    Scene,
+    Thing,
+    all_looks,
+    scene_from_json,
+)
+from ekipl_lab.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a chain claims: a scene, the query, and the counts (``slip`` is added to one)."""
+
+    scene: Scene
+    query: Query
+    slip: tuple[int, int] = (0, 0)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The claimed counts."""
+        counts = list(counts_of(self.scene, self.query))
+        place, amount = self.slip
+        counts[place] += amount
+        return tuple(counts)
+
+    @property
+    def answer(self) -> str:
+        """The answer that the claims lead to."""
+        return answer_from_counts(self.query, self.counts)
+
+
+def write(sample: Sample, style: str, fault: str, rng: random.Random) -> str:
+    """A whole completion for a counting sample; see ``ekipl_lab.benchmarks.mini.chains``."""
+    facts = sample.metadata["query"]
+    scene = scene_from_json(sample.metadata["scene"])
+    if facts["form"] not in ("counts", "compare"):
+        return _write_skill(scene, facts, style, fault, rng)
+    truth = Belief(scene, query_from_json(facts))
+    if fault == "none":
+        return completion(_STYLES[style](truth, rng), truth.answer)
+    if fault == "wrong_answer":
+        belief = _misled(truth, rng)
+        return completion(_STYLES[style](belief, rng), belief.answer)
+    belief = _harmless(truth, rng)
+    return completion(_STYLES[style](belief, rng), truth.answer)
+
+
+# --- styles -------------------------------------------------------------------------------------
+
+
+def _words(predicate: Predicate) -> str:
+    return " ".join(predicate)
+
+
+def _marks(cells: tuple[int, ...]) -> str:
+    return " ".join(f"p{cell}" for cell in cells) or "none"
+
+
+def _look_words(look: Look, query: Query) -> str:
+    """Size, colour, (material, if it is asked for) and shape."""
+    asked = {KIND_OF[value] for predicate in query.count + query.remove for value in predicate}
+    kinds = [kind for kind in ATTRIBUTES if kind != "material" or kind in asked]
+    return " ".join(look.values[list(ATTRIBUTES).index(kind)] for kind in kinds)
+
+
+def _facts_list(belief: Belief, cells: tuple[int, ...]) -> str:
+    looks = {thing.cell: _look_words(thing.look, belief.query) for thing in belief.scene.things}
+    return " , ".join(f"p{cell} {looks[cell]}" for cell in cells) or "none"
+
+
+def _gone(belief: Belief, predicate: Predicate) -> tuple[int, ...]:
+    """Cells taken away by one removal predicate and by none before it."""
+    before = belief.query.remove[: belief.query.remove.index(predicate)]
+    return cells_of(belief.scene, Query((predicate,), before), predicate)
+
+
+def _lists(belief: Belief, full: bool) -> list[str]:
+    query, scene = belief.query, belief.scene
+    sentences = []
+    for predicate in query.remove:
+        cells = _gone(belief, predicate)
+        listed = _facts_list(belief, cells) if full else _marks(cells)
+        sentences.append(f"remove {_words(predicate)} : {listed}")
+    for predicate, number in zip(query.count, belief.counts, strict=True):
+        cells = cells_of(scene, query, predicate)
+        listed = _facts_list(belief, cells) if full else _marks(cells)
+        sentences.append(f"{_words(predicate)} : {listed} , so {number}")
+    return sentences + _comparison(belief)
+
+
+def _comparison(belief: Belief) -> list[str]:
+    if belief.query.form != "compare":
+        return []
+    first, second = belief.counts
+    high, low = max(first, second), min(first, second)
+    kind = "equal" if high == low else f"more {belief.answer.rsplit(' ', 2)[0]}"
+    return [f"{high} - {low} = {high - low} , {kind}"]
+
+
+def _join(sentences: list[str]) -> str:
+    return " . ".join(sentences) + " ."
+
+
+def _short(belief: Belief, rng: random.Random) -> str:
+    return _join(_lists(belief, full=False))
+
+
+def _facts(belief: Belief, rng: random.Random) -> str:
+    return _join(_lists(belief, full=True))
+
+
+def _totals(belief: Belief) -> list[str]:
+    pairs = zip(belief.query.count, belief.counts, strict=True)
+    return [f"{_words(predicate)} {number}" for predicate, number in pairs] + _comparison(belief)
+
+
+def _caption(belief: Belief, rng: random.Random) -> str:
+    scene, query = belief.scene, belief.query
+    listed = _facts_list(belief, tuple(thing.cell for thing in scene.things)) or "none"
+    gone = [f"remove {_words(p)} : {_marks(_gone(belief, p))}" for p in query.remove]
+    return _join([listed, *gone, *_totals(belief)])
+
+
+def _walk(belief: Belief, rng: random.Random) -> str:
+    query = belief.query
+    kinds = {KIND_OF[value] for predicate in query.count + query.remove for value in predicate}
+    places = [place for place, kind in enumerate(ATTRIBUTES) if kind in kinds]
+    items = []
+    for thing in belief.scene.things:
+        words = " ".join(thing.look.values[place] for place in places)
+        flags = ["yes" if matches(thing.look, predicate) else "no" for predicate in query.count]
+        verdict = "gone" if removed(thing.look, query) else " ".join(flags)
+        items.append(f"p{thing.cell} {words} {verdict}")
+    return _join([" , ".join(items) or "none", *_totals(belief)])
+
+
+def _wordy(belief: Belief, rng: random.Random) -> str:
+    """Full sentences in varied wording; counts in either order."""
+    query = belief.query
+    sentences = []
+    for predicate in query.remove:
+        listed = _marks(_gone(belief, predicate)).replace(" p", " and p")
+        sentences.append(rng.choice(_REMOVE).format(noun=noun(predicate), listed=listed))
+    order = list(range(len(query.count)))
+    rng.shuffle(order)
+    for place in order:
+        predicate = query.count[place]
+        listed = _marks(cells_of(belief.scene, query, predicate)).replace(" p", " and p")
+        template = rng.choice(_COUNT)
+        text = template.format(noun=noun(predicate), listed=listed, number=belief.counts[place])
+        sentences.append(text)
+    return _join(sentences + _comparison(belief))
+
+
+_REMOVE = (
+    "first I take away the {noun} : {listed}",
+    "I remove {noun} , they are : {listed}",
+    "without the {noun} : {listed}",
+)
+_COUNT = (
+    "I look for {noun} : I see {listed} , that makes {number}",
+    "now the {noun} : they are at {listed} , so there are {number}",
+    "{noun} : {listed} , I count {number}",
+)
+_STYLES = {"short": _short, "facts": _facts, "walk": _walk, "caption": _caption, "wordy": _wordy}
+
+
+# --- faults -------------------------------------------------------------------------------------
+
+
+def _with_things(scene: Scene, things: list[Thing]) -> Scene:
+    return replace(scene, things=tuple(sorted(things, key=lambda thing: thing.cell)))
+
+
+def _free_cells(scene: Scene) -> list[int]:
+    full = {thing.cell for thing in scene.things}
+    return [cell for cell in CELLS if cell not in full]
+
+
+def _altered(scene: Scene, rng: random.Random) -> Scene:
+    """The scene with one thing dropped, added, or given another look."""
+    things = list(scene.things)
+    kind = rng.choice(("drop", "add", "alter"))
+    if kind == "drop" and len(things) > 1:
+        things.pop(rng.randrange(len(things)))
+    elif kind == "add":
+        things.append(Thing(rng.choice(_free_cells(scene)), rng.choice(all_looks(True))))
+    else:
+        place = rng.randrange(len(things))
+        things[place] = replace(things[place], look=rng.choice(all_looks(True)))
+    return _with_things(scene, things)
+
+
+def _misled(truth: Belief, rng: random.Random) -> Belief:
+    """A belief whose answer is wrong: a miscount (one in three) or a false scene."""
+    if rng.random() < 1 / 3:
+        place = rng.randrange(len(truth.counts))
+        amount = rng.choice((-1, 1)) if truth.counts[place] > 0 else 1
+        return replace(truth, slip=(place, amount))
+    while True:
+        belief = replace(truth, scene=_altered(truth.scene, rng))
+        if belief.answer != truth.answer:
+            return belief
+
+
+def _harmless(truth: Belief, rng: random.Random) -> Belief:
+    """A belief with the right answer and a false step in every style.
+
+    A thing that the chain must list is moved to an empty cell. Where the chain lists none, one
+    count is claimed to be one too high while the answer is still the right one.
+    """
+    query, scene = truth.query, truth.scene
+    listed = [
+        place
+        for place, thing in enumerate(scene.things)
+        if any(matches(thing.look, predicate) for predicate in query.remove + query.count)
+    ]
+    if not listed:
+        return replace(truth, slip=(rng.randrange(len(truth.counts)), 1))
+    things = list(scene.things)
+    place = rng.choice(listed)
+    things[place] = replace(things[place], cell=rng.choice(_free_cells(scene)))
+    return replace(truth, scene=_with_things(scene, things))
+
+
+# --- sub-skills ---------------------------------------------------------------------------------
+
+
+def _write_skill(
+    scene: Scene, facts: Mapping[str, Any], style: str, fault: str, rng: random.Random
+) -> str:
+    """A sub-skill's completion; for any fault one that a false belief leads to (wrong answer)."""
+    truth = answer = skills.answer_of(scene, facts)
+    if fault != "none" and facts["form"] == "match_text":
+        answer = skills.mistaken(truth, rng)
+    while fault != "none" and answer == truth:
+        belief = _altered(scene, rng)
+        if facts["form"] != "material" or belief.at(facts["cell"]) is not None:
+            answer = skills.answer_of(belief, facts)
+            scene = belief if answer != truth else scene
+    return completion(skills.think(scene, facts, style, answer), answer)

@@ -1,0 +1,253 @@
+"""Reference chains of the geometry task, in five styles, right or wrong on purpose.
+
+For a triangle with 50°, 60° and x:
+
+short    50 , 60 . 50 + 60 = 110 . 180 - 110 = 70 .
+facts    bottom left 50 , bottom right 60 , top x . 50 + 60 = 110 . 180 - 110 = 70 .
+walk     50 , x , 60 . 50 + 60 = 110 . 180 - 110 = 70 . x is 70 .
+caption  triangle : 50 , x , 60 . angles add to 180 . 50 + 60 = 110 . 180 - 110 = 70 .
+wordy    I see a triangle . the labels are 50 and 60 . so 50 + 60 = 110 . ...
+
+``short`` leaves squares out of Pythagoras (``6 , 8 . 36 + 64 = 100 . root 100 = 10 .``). A choice
+question ends in ``70 is C .`` Without a picture (``solve_text``) the numbers come as the question
+gives them, x last, and no places are named. The sub-skills ``read`` and ``arith`` say ``50 , x ,
+60 .`` and ``50 + 60 = 110 .`` in the style ``walk``, and ``look .`` in the others.
+
+Wrong answers come from a misread label or a slip in one operation; wrong chains misread a label, or
+slip twice so that the result is right again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ekipl_lab.benchmarks.mini.chain_report import completion
+from ekipl_lab.benchmarks.mini.geometry.figure import (
+    Figure,
+    figure_from_json,
+    place_of,
+    reading_order,
+)
+from ekipl_lab.benchmarks.mini.geometry.plans import Plan, answers, plan_for, run
+from ekipl_lab.types import Sample
+
+LETTERS = "ABCD"
+_KIND_WORDS = {
+    "right_triangle": "right triangle",
+    "sides": "right triangle",
+    "diagonal": "rectangle",
+    "line": "straight line",
+    "point": "full turn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a chain claims: labels as read, the numbers used, and the operations done.
+
+    ``seen`` is False where the numbers were given in words and no picture was shown.
+    """
+
+    figure: Figure
+    plan: Plan
+    read: tuple[int, ...]
+    done: tuple[tuple[int, str, int, int], ...]
+    seen: bool = True
+
+    @property
+    def results(self) -> tuple[int, ...]:
+        """The claimed results."""
+        return answers(self.plan, self.done)
+
+
+def kind_words(kind: str) -> str:
+    """The figure's name as chains say it."""
+    return _KIND_WORDS.get(kind, kind)
+
+
+def total_of(figure: Figure) -> int:
+    """What the angles of the figure add to."""
+    return 360 if figure.kind in ("quadrilateral", "point") else 180
+
+
+def truth_of(figure: Figure) -> Belief:
+    """The belief that is right in everything."""
+    plan = plan_for(figure.kind, len(figure.values), figure.asked)
+    return Belief(figure, plan, figure.values, tuple(run(plan, figure.values)))
+
+
+def write(sample: Sample, style: str, fault: str, rng: random.Random) -> str:
+    """A whole completion for a geometry sample; see ``ekipl_lab.benchmarks.mini.chains``."""
+    if sample.metadata["query"]["form"] in ("read", "arith"):
+        answer = sample.answer if fault == "none" else _wrong_skill(sample, rng)
+        return completion(_skill_chain(sample, style, answer), answer)
+    truth = truth_of(figure_from_json(sample.metadata["scene"]))
+    belief = truth = replace(truth, seen=sample.metadata["query"]["form"] != "solve_text")
+    if fault == "wrong_answer":
+        belief = _misled(sample, truth, rng)
+    elif fault == "wrong_chain":
+        belief = _harmless(truth, rng)
+    answer = _answer(sample, belief.results)
+    think = _STYLES[style](belief, rng)
+    if sample.answer_type == "letter":
+        think += f" {belief.results[0]} is {answer} ."
+    return completion(think, answer)
+
+
+def _answer(sample: Sample, results: Sequence[int]) -> str:
+    """The results as an answer; for a choice question their letter."""
+    text = " ".join(map(str, results))
+    if sample.answer_type != "letter":
+        return text
+    return LETTERS[sample.choices.index(text)]
+
+
+# --- styles -------------------------------------------------------------------------------------
+
+
+def equation(step: tuple[int, str, int, int]) -> str:
+    """``50 + 60 = 110`` or ``root 100 = 10``."""
+    left, sign, right, result = step
+    if sign == "root":
+        return f"root {left} = {result}"
+    return f"{left} {sign} {right} = {result}"
+
+
+def _equations(belief: Belief, squares: bool) -> list[str]:
+    hide = not squares and belief.figure.asked in ("leg", "hypotenuse")
+    return [equation(step) for step in (belief.done[2:] if hide else belief.done)]
+
+
+def _as_read(belief: Belief) -> list[str]:
+    """Labels from left to right as they were read, ``x`` included."""
+    if not belief.seen:
+        return [*map(str, belief.read), *(["x"] if belief.figure.asked != "area" else [])]
+    names = [label.text for label in reading_order(belief.figure)]
+    for value, seen in zip(belief.figure.values, belief.read, strict=True):
+        names[names.index(str(value))] = f"*{seen}"
+    return [name.removeprefix("*") for name in names]
+
+
+def _join(sentences: Sequence[str]) -> str:
+    return " . ".join(sentences) + " ."
+
+
+def _short(belief: Belief, rng: random.Random) -> str:
+    return _join([" , ".join(map(str, belief.read)), *_equations(belief, squares=False)])
+
+
+def _facts(belief: Belief, rng: random.Random) -> str:
+    named = _as_read(belief)
+    if belief.seen:
+        places = [place_of(label) for label in reading_order(belief.figure)]
+        named = [f"{place} {name}" for place, name in zip(places, named, strict=True)]
+    return _join([" , ".join(named), *_equations(belief, squares=True)])
+
+
+def _conclusion(belief: Belief) -> str:
+    if belief.figure.asked == "area":
+        return "area {} , perimeter {}".format(*belief.results)
+    return f"x is {belief.results[0]}"
+
+
+def _walk(belief: Belief, rng: random.Random) -> str:
+    equations = _equations(belief, squares=True)
+    return _join([" , ".join(_as_read(belief)), *equations, _conclusion(belief)])
+
+
+def _rule(figure: Figure) -> str:
+    if figure.asked == "angle":
+        return f"angles add to {total_of(figure)}"
+    return "squares of the legs add up" if figure.asked != "area" else "area then perimeter"
+
+
+def _caption(belief: Belief, rng: random.Random) -> str:
+    named = f"{kind_words(belief.figure.kind)} : {' , '.join(_as_read(belief))}"
+    return _join([named, _rule(belief.figure), *_equations(belief, squares=True)])
+
+
+def _wordy(belief: Belief, rng: random.Random) -> str:
+    kind = kind_words(belief.figure.kind)
+    opening = rng.choice((f"I see a {kind}", f"this is a {kind}", f"the figure is a {kind}"))
+    labels = " and ".join(map(str, belief.read))
+    reading = rng.choice((f"the labels are {labels}", f"I read {labels}", f"it says {labels}"))
+    steps = []
+    for text in _equations(belief, squares=True):
+        steps.append(rng.choice(("so ", "then ", "next I get ", "")) + text)
+    ending = [_conclusion(belief)] if rng.random() < 0.7 else []
+    first = [opening, reading] if rng.random() < 0.7 else [reading, opening]
+    rule = [_rule(belief.figure)] if rng.random() < 0.5 else []
+    return _join([*first, *rule, *steps, *ending])
+
+
+_STYLES = {"short": _short, "facts": _facts, "walk": _walk, "caption": _caption, "wordy": _wordy}
+
+
+# --- faults -------------------------------------------------------------------------------------
+
+
+def _misread(figure: Figure, rng: random.Random) -> tuple[int, ...]:
+    """The given numbers with one digit of one of them read as another."""
+    values = list(figure.values)
+    place = rng.randrange(len(values))
+    while values[place] == figure.values[place] or values[place] == 0:
+        digits = list(str(figure.values[place]))
+        digits[rng.randrange(len(digits))] = str(rng.randrange(10))
+        values[place] = int("".join(digits))
+    return tuple(values)
+
+
+def _misled(sample: Sample, truth: Belief, rng: random.Random) -> Belief:
+    """A belief with a wrong answer: a misread label or a slip in one operation."""
+    while True:
+        if rng.random() < 0.5:
+            read = _misread(truth.figure, rng)
+            belief = replace(truth, read=read, done=tuple(run(truth.plan, read)))
+        else:
+            place = rng.randrange(len(truth.plan.steps))
+            size = 10 if truth.done[place][3] % 10 == 0 else 1
+            slips = {place: rng.choice((-size, size))}
+            belief = replace(truth, done=tuple(run(truth.plan, truth.read, slips)))
+        text = " ".join(map(str, belief.results))
+        usable = min(belief.results) > 0 and text != " ".join(map(str, truth.results))
+        if usable and (sample.answer_type != "letter" or text in sample.choices):
+            return belief
+        if sample.answer_type == "letter":
+            return _other_choice(sample, truth, rng)
+
+
+def _other_choice(sample: Sample, truth: Belief, rng: random.Random) -> Belief:
+    """A slip in the last operation that lands on another choice."""
+    right = truth.results[0]
+    wrong = int(rng.choice([choice for choice in sample.choices if int(choice) != right]))
+    last = len(truth.plan.steps) - 1
+    return replace(truth, done=tuple(run(truth.plan, truth.read, {last: wrong - right})))
+
+
+def _harmless(truth: Belief, rng: random.Random) -> Belief:
+    """A belief with a false step and the right answer: a misread label, or two opposite slips."""
+    first = truth.plan.steps[0].sign
+    if len(truth.plan.steps) == 2 and first == "+" and rng.random() < 0.5:
+        slips = {0: 10, 1: 10}
+        return replace(truth, done=tuple(run(truth.plan, truth.read, slips)))
+    return replace(truth, read=_misread(truth.figure, rng))
+
+
+def _skill_chain(sample: Sample, style: str, answer: str) -> str:
+    """What the chain of style ``walk`` says of a sub-skill; ``look .`` in the other styles."""
+    if style != "walk":
+        return "look ."
+    if sample.metadata["query"]["form"] == "read":
+        return " , ".join(answer.split()) + " ."
+    return f"{sample.question.removesuffix('?')} = {answer} ."
+
+
+def _wrong_skill(sample: Sample, rng: random.Random) -> str:
+    """The answer of a sub-skill with one number off by one to nine."""
+    words = sample.answer.split()
+    places = [place for place, word in enumerate(words) if word.isdigit()]
+    place = rng.choice(places)
+    words[place] = str(int(words[place]) + rng.randint(1, 9))
+    return " ".join(words)

@@ -1,5 +1,0 @@
-"""The transformation task of the built-in benchmark; see ``task`` for its families."""
-
-from ekipl_lab.benchmarks.transformation.task import TASK
-
-__all__ = ["TASK"]

@@ -1,0 +1,1 @@
+"""The `ekipl` commands: one file or folder each, with its own options."""

@@ -1,0 +1,55 @@
+"""`ekipl compare`: arms side by side, each also from several seeds, then one report of all."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from ekipl_lab.studies import cells as studies
+
+
+def compare_command(args: Namespace) -> int:
+    """Run the cells and report them; with ``print_cells`` print their commands alone."""
+    cells = studies.plan_cells(args.configs, args.overrides, args.seeds)
+    if args.print_cells:
+        for cell in cells:
+            print(shlex.join(studies.command(cell, fresh=args.fresh)))
+        return 0
+    _check_arms(cells, len(args.configs))
+    from ekipl_lab.commands.console import CellProgress
+    from ekipl_lab.tracking import ensure_store, store_folder
+
+    ensure_store()
+    with CellProgress([cell.name for cell in cells]) as progress:
+        results = studies.run_cells(
+            cells,
+            jobs=args.jobs,
+            threads=args.threads,
+            logs=store_folder() / "logs",
+            on_event=progress,
+            fresh=args.fresh,
+        )
+    if failed := [result for result in results if result.returncode != 0]:
+        return _failed(failed)
+    from ekipl_lab.report import report_command
+
+    return report_command([result.run_id for result in results if result.run_id], args.report)
+
+
+def _check_arms(cells: Sequence[studies.Cell], arms: int) -> None:
+    """ConfigError unless the arms of each seed share all that must be equal."""
+    from ekipl_lab.training.config.plan import check_comparable
+
+    for start in range(0, len(cells), arms):
+        of_seed = cells[start : start + arms]
+        check_comparable([(cell.name, cell.config, cell.overrides) for cell in of_seed])
+
+
+def _failed(results: Sequence[studies.CellResult]) -> int:
+    """Say of each cell how it ended; the highest exit code."""
+    for result in results:
+        tail = result.log.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        print(f"{result.cell.name} failed: {''.join(tail)} (log: {result.log})", file=sys.stderr)
+    return max(result.returncode for result in results)

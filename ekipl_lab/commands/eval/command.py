@@ -1,0 +1,158 @@
+"""`ekipl eval`: the job run with progress, its tables printed, everything kept in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from ekipl_lab.commands.eval import tables
+from ekipl_lab.commands.eval.options import job_of
+from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.files import write_text
+from ekipl_lab.types import Sample
+
+if TYPE_CHECKING:
+    from ekipl_lab.evaluation.job import Job, Measured
+    from ekipl_lab.evaluation.model_source import Origin
+    from ekipl_lab.evaluation.summary import Labels
+
+
+def evaluate_command(args: Namespace) -> int:
+    """Measure, print and keep everything in one folder; the same command continues."""
+    from ekipl_lab.evaluation.job import check_job, job_id, load_sets, run_job
+    from ekipl_lab.evaluation.model_source import open_origin
+    from ekipl_lab.rewards import get_scorer
+    from ekipl_lab.tracking import store_folder
+
+    job = job_of(args)
+    check_job(job)
+    scorer = get_scorer(job.scorer)
+    sets = load_sets(job)
+    samples = [sample for chosen in sets.values() for sample in chosen]
+    origin = open_origin(job.source, samples, job.loading, scenes=job.benchmark == "mini")
+    console = Console()
+    _check_budget(origin, samples, job, args.yes, console)
+    folder = args.out or store_folder() / "eval" / f"{_plain(origin.name)}-{job_id(job, origin)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        contextlib.ExitStack() as stack,
+        Progress(console=Console(stderr=True), transient=True) as progress,
+    ):
+        stack.callback(getattr(origin.source, "close", lambda: None))
+        bars: dict[str, Any] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=total)
+            progress.update(bars[name], completed=done)
+
+        found = run_job(
+            job, folder, sets=sets, origin=origin, scorer=scorer, progress=show,
+            facts=_facts(origin, samples),
+        )  # fmt: skip
+    labels = _labels(found, args.strata)
+    rows = tables.all_rows(found, job, labels)
+    write_text(folder / "metrics.csv", tables.rows_as_csv(rows))
+    for line in tables.heading(found, job):
+        console.print(line, markup=False, highlight=False)
+    tables.print_tables(console, rows, job)
+    tables.print_controls(console, found)
+    tables.print_changes(console, found, folder)
+    for name in args.export:
+        _export(name, folder, found, console)
+    for line in tables.minds(found):
+        console.print(f"[bold red]Mind:[/] {escape(line)}")
+    console.print(f"Everything: {folder}; `ekipl report {folder}` writes its page.", markup=False)
+    return 0
+
+
+def _plain(name: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in name) or "source"
+
+
+def _check_budget(
+    origin: Origin, samples: Sequence[Sample], job: Job, yes: bool, console: Console
+) -> None:
+    """An estimate for a teacher that costs money; ConfigError without ceiling or ``--yes``."""
+    from ekipl_lab.teachers.gateway.estimate import estimate
+    from ekipl_lab.teachers.gateway.gateway import Gateway
+
+    members = getattr(origin.source, "members", (origin.source,))
+    for gateway in (member for member in members if isinstance(member, Gateway)):
+        each = max(1, job.num_samples // len(members))
+        found = estimate(gateway, samples, each, job.params)
+        console.print(
+            f"{gateway.id}: {found.held} of {found.actions} actions in the cache; the rest costs "
+            f"at most {found.usd_at_most:.4f} USD",
+            markup=False,
+        )
+        if found.usd_at_most > 0 and gateway.spec.budget.usd is None and not yes:
+            raise ConfigError(
+                f"Teacher {gateway.id!r} may cost up to {found.usd_at_most:.4f} USD and has no "
+                "ceiling; set `gateway: {budget: {usd: ..}}`, or say --yes."
+            )
+
+
+def _facts(origin: Origin, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Revision, packages, and for a model of a run: has its training seen these samples?"""
+    from ekipl_lab.evaluation.contamination import contamination
+    from ekipl_lab.tracking import provenance
+
+    tags = provenance.git_tags()
+    facts: dict[str, Any] = {
+        "revision": tags.get("ekipl.git_revision"),
+        "dirty": tags.get("ekipl.git_dirty"),
+        "environment": provenance.environment(),
+    }
+    if "run" not in origin.facts:
+        return facts
+    train = _training_samples(str(origin.facts["run"]))
+    if train is None:
+        return facts
+    where = f"the {len(train)} training samples of run {origin.facts['run']}"
+    overlap = contamination(train, samples)
+    values = None if overlap is None else overlap.as_dict()
+    return facts | {"contamination": {"train": where, "overlap": values}}
+
+
+def _training_samples(run_id: str) -> list[Sample] | None:
+    """What a run trained on, rebuilt from its config; None where that cannot be had."""
+    from ekipl_lab import tracking
+    from ekipl_lab.benchmarks import load_samples
+    from ekipl_lab.training.config.run_config import DataSettings
+
+    try:
+        data = DataSettings.model_validate(tracking.read_config(run_id).get("data", {}))
+        return load_samples(data.benchmark, **data.model_dump(exclude={"benchmark"}))
+    except (EKIPLError, ValueError):
+        return None
+
+
+def _labels(found: Measured, strata: Path | None) -> Labels:
+    from ekipl_lab.evaluation.slices import strata_from_file, strata_of
+
+    if strata is not None:
+        return {"stratum": strata_from_file(strata, found.records)}
+    return {"stratum": strata_of(found.start)} if found.start else {}
+
+
+def _export(name: str, folder: Path, found: Measured, console: Console) -> None:
+    from ekipl_lab.evaluation.exporting import export_lmms_eval, export_vlmevalkit
+
+    if name == "lmms-eval":
+        path = folder / "samples_lmms_eval.jsonl"
+        count = export_lmms_eval(path, found.records, found.samples)
+    else:
+        single = [record for record in found.records if len(record.actions) == 1]
+        if not single:
+            raise ConfigError("VLMEvalKit reads one prediction per item; add --mode greedy.")
+        path = folder / "vlmevalkit.tsv"
+        count = export_vlmevalkit(path, tables.of_mode(single, single[0].mode), found.samples)
+    console.print(f"{count} records for {name}: {path}", markup=False)

@@ -1,0 +1,65 @@
+"""`ekipl teach preview`: what a config's teachers say about its first prompts, and what it earns.
+
+They are asked with the parameters of the run, so that what is bought here is not bought again.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from rich.console import Console
+
+from ekipl_lab.commands.teach.precompute import check_budget, describe, run_params
+from ekipl_lab.errors import ConfigError, printable
+from ekipl_lab.teachers.ensemble import gateways
+from ekipl_lab.teachers.gateway.estimate import estimate
+from ekipl_lab.training.config.run_config import load_config
+from ekipl_lab.training.setup import build_run_teachers, load_training_samples
+from ekipl_lab.types import Action, RewardBreakdown, Sample
+
+
+def teach_preview_command(args: Namespace) -> int:
+    """Ask, score and print; texts are shown as they are, but for control characters.
+
+    ``args``: config (path), overrides, limit (samples to ask about), show (samples to print), yes
+    (see `ekipl teach precompute`).
+    """
+    from ekipl_lab.rewards import get_scorer
+
+    config = load_config(args.config, args.overrides)
+    if not config.teachers:
+        raise ConfigError(f"Run {config.name!r} has no teachers; add some under `teachers:`.")
+    everything = load_training_samples(config)
+    samples, params = everything[: args.limit], run_params(config)
+    score = get_scorer(config.reward.scorer, config.reward.weights)
+    console, said = Console(), []
+    teachers = build_run_teachers(config, everything)
+    for gateway, actions in [p for each in teachers for p in gateways(each.source, each.actions)]:
+        found = estimate(gateway, samples, actions, params)
+        console.print(describe(gateway, found), highlight=False, markup=False, soft_wrap=True)
+        check_budget(gateway, found, args.yes)
+    for teacher in teachers:
+        rows = teacher.source.propose(samples, teacher.actions, params)
+        rewards = [
+            [score(sample, action) for action in row]
+            for sample, row in zip(samples, rows, strict=True)
+        ]
+        for shown in list(zip(samples, rows, rewards, strict=True))[: args.show]:
+            console.print(_told(*shown), highlight=False, markup=False, soft_wrap=True)
+        right = [reward.success is True for row in rewards for reward in row]
+        asked = len(samples) * teacher.actions
+        said.append(f"{teacher.source.id}: {sum(right)} of {len(right)} actions right")
+        said[-1] += f", {asked - len(right)} not had" if len(right) < asked else ""
+    for line in said:
+        console.print(line, highlight=False, markup=False)
+    return 0
+
+
+def _told(sample: Sample, row: list[Action], rewards: list[RewardBreakdown]) -> str:
+    """A sample and what one teacher says of it."""
+    lines = [f"{sample.question} ({sample.answer})"]
+    lines += [
+        f"  {action.source}: {action.completion} -> {reward.total}"
+        for action, reward in zip(row, rewards, strict=True)
+    ]
+    return printable("\n".join(lines))

@@ -1,0 +1,150 @@
+"""`ekipl teach report`: are these teachers worth their price, on a sample of the training split?"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ekipl_lab.commands.teach.page import page
+from ekipl_lab.commands.teach.precompute import check_budget, describe, run_params
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.evaluation.chains import ChainCheck, check_chains
+from ekipl_lab.evaluation.usefulness import MORE_SAMPLES, Usefulness, measure, usefulness
+from ekipl_lab.files import write_text
+from ekipl_lab.teachers.ensemble import gateways
+from ekipl_lab.teachers.gateway.estimate import estimate
+from ekipl_lab.training.config.run_config import RunConfig, load_config
+from ekipl_lab.training.setup import (
+    build_run_teachers,
+    load_run_policy,
+    load_training_samples,
+)
+from ekipl_lab.types import POLICY, Action, EvalRecord, Sample
+
+Checks = dict[tuple[str, str, str], tuple[ChainCheck, ...]]
+
+
+def teach_report_command(args: Namespace) -> int:
+    """Measure policy and teachers on a sample of the training split, print and write a page.
+
+    ``args``: config (path), overrides, limit (samples), num_samples (policy actions per sample),
+    out (HTML file), yes (see `ekipl teach precompute`).
+    """
+    config = load_config(args.config, args.overrides)
+    console = Console()
+    result = report(
+        config,
+        limit=args.limit,
+        num_samples=args.num_samples,
+        yes=args.yes,
+        say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+    )
+    console.print(gain_table(result))
+    for row in result.gains:
+        if len(row.where) == 1:
+            said = f"{row.where[0][1]}, {row.teacher}: {row.reason}"
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
+    write_text(args.out, page(result, f"Teachers of {config.name}"))
+    gates = args.out.with_suffix(".gates.json")
+    write_text(gates, json.dumps(gate_file(result), indent=1) + "\n")
+    said = f"Page: {args.out}; for a config: `ekipl: {{gates: {gates}}}`"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def report(
+    config: RunConfig,
+    *,
+    limit: int,
+    num_samples: int,
+    yes: bool = False,
+    say: Callable[[str], None] = print,
+) -> Usefulness:
+    """The comparison of a config's policy and teachers on its first ``limit`` training samples."""
+    from ekipl_lab.policies import PolicySource
+    from ekipl_lab.rewards import get_scorer
+
+    if not config.teachers or config.policy.path is None:
+        raise ConfigError(f"Run {config.name!r} needs teachers and a policy.path to compare.")
+    everything = load_training_samples(config)
+    samples = everything[:limit]
+    scorer = get_scorer(config.reward.scorer, config.reward.weights)
+    params = run_params(config)
+    teachers = build_run_teachers(config, everything)
+    for gateway, actions in [p for each in teachers for p in gateways(each.source, each.actions)]:
+        found = estimate(gateway, samples, actions, params)
+        say(describe(gateway, found))
+        check_budget(gateway, found, yes)
+    loaded = load_run_policy(config, Path(config.name))
+    policy = PolicySource(loaded, id=POLICY)
+    asked = [(policy, num_samples), *((teacher.source, teacher.actions) for teacher in teachers)]
+    records: dict[str, list[EvalRecord]] = {}
+    with Progress(transient=True) as progress:
+        for source, actions in asked:
+            bar = progress.add_task(source.id, total=len(samples))
+            records[source.id] = measure(
+                source,
+                samples,
+                scorer,
+                num_actions=actions,
+                params=params,
+                progress=lambda done, _, bar=bar: progress.update(bar, completed=done),  # type: ignore[misc]
+            )
+    checks = _chains(config, [r for rows in records.values() for r in rows], samples)
+
+    def length(action: Action) -> int:
+        return len(
+            loaded.processor.tokenizer(action.completion, add_special_tokens=False).input_ids
+        )
+
+    return usefulness(records.pop(POLICY), records, chains=checks, length=length)
+
+
+def gain_table(result: Usefulness) -> Table:
+    """The recommendation per task and teacher, for a terminal."""
+    table = Table(box=None)
+    for heading in ("task", "teacher", "accuracy", "newly solved", "USD per new", "gate"):
+        table.add_column(heading, no_wrap=heading in ("teacher", "gate"))
+    accuracy = {(row.source, row.where): row.accuracy for row in result.sources}
+    for row in result.gains:
+        if len(row.where) > 1:
+            continue
+        own = accuracy[row.teacher, row.where]
+        table.add_row(
+            str(row.where[0][1]),
+            row.teacher,
+            "-" if own is None else f"{own.value:.2f}",
+            f"{row.newly_solved} of {row.samples}",
+            "-" if row.cost_per_new is None else f"{row.cost_per_new:.4f}",
+            row.gate,
+        )
+    return table
+
+
+def gate_file(result: Usefulness) -> dict[str, dict[str, str]]:
+    """Teacher -> task -> recommended gate, as ``ekipl.gates`` reads it.
+
+    Where more samples are needed there is no entry: the teacher is asked.
+    """
+    gates: dict[str, dict[str, str]] = {}
+    for row in result.gains:
+        if len(row.where) == 1 and row.gate != MORE_SAMPLES:
+            gates.setdefault(row.teacher, {})[str(row.where[0][1])] = row.gate
+    return gates
+
+
+def _chains(
+    config: RunConfig, records: Sequence[EvalRecord], samples: Sequence[Sample]
+) -> Checks | None:
+    """Chain checks where the benchmark has a checker."""
+    if config.data.benchmark != "mini":
+        return None
+    from ekipl_lab.benchmarks.mini.chains import check_chain
+
+    return check_chains(records, samples, check_chain)

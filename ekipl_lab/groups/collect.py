@@ -1,0 +1,281 @@
+"""From the policy's completions of a step to scored, selected groups; on one process or many.
+
+Groups are G consecutive rows of the global batch and may straddle ranks. The rank that holds the
+first row of a group owns it: it asks the teachers, scores every candidate once, and hands the pool
+(or the error that stopped it) to all ranks, which then build identical groups.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ekipl_lab.errors import ConfigError, DataError, TeacherError
+from ekipl_lab.groups.build import build_group
+from ekipl_lab.groups.options import EKIPLOptions, Moment, Teacher
+from ekipl_lab.random_state import preserved
+from ekipl_lab.teachers.encoding import ActionEncoder
+from ekipl_lab.teachers.gateway.spending import Counts, Spending, of_all_ranks
+from ekipl_lab.types import (
+    KEPT,
+    POLICY,
+    Action,
+    ActionGroup,
+    GenerationParams,
+    RewardBreakdown,
+    Sample,
+    Usage,
+)
+
+#: ``Given.refused`` of an action that never came: a gateway may skip calls that failed.
+MISSING = "missing"
+
+#: What an action of a sample earns; pure. None components where it cannot be scored.
+Scorer = Callable[[Sample, Action], RewardBreakdown]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One completion of the policy: the index of its sample, its tokens (EOS included)."""
+
+    sample_index: int
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One action that a teacher was asked for: its cost, and why it is no candidate, if so.
+
+    ``refused`` is a reason of `tokenization.REFUSALS`, or `MISSING`.
+    """
+
+    teacher: str
+    refused: str | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """All candidates of one prompt (policy first), their rewards and the tokens of each.
+
+    ``given`` lists every action a teacher gave, in order, refused ones included. ``logprobs`` are
+    the teachers' own, of those tokens; None for the policy's and where a teacher gave none.
+    ``gated`` holds (teacher, reason of `gates.REASONS`) for each that was not asked.
+    """
+
+    sample_index: int
+    actions: tuple[Action, ...]
+    rewards: tuple[RewardBreakdown, ...]
+    token_ids: tuple[tuple[int, ...], ...]
+    given: tuple[Given, ...] = ()
+    logprobs: tuple[tuple[float, ...] | None, ...] = ()
+    gated: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Everything of one generation: global, and the same on every rank.
+
+    ``groups`` and ``pools`` (n,) in the order of the global batch; ``seconds`` of this rank;
+    ``spent``: what the gateway of a teacher counted since the round before.
+    """
+
+    groups: tuple[ActionGroup, ...]
+    pools: tuple[Pool, ...]
+    seconds: Mapping[str, float]
+    spent: Mapping[str, Counts] = field(default_factory=dict)
+
+
+def joined(rounds: Sequence[Round]) -> Round:
+    """The generations of one optimiser step as one: groups in order, seconds and counts added."""
+    seconds: Counter[str] = Counter()
+    spent: dict[str, Counter[str]] = defaultdict(Counter)
+    for done in rounds:
+        seconds.update(done.seconds)
+        for teacher, counts in done.spent.items():
+            spent[teacher].update(counts)
+    groups = tuple(group for done in rounds for group in done.groups)
+    return Round(groups, tuple(pool for done in rounds for pool in done.pools), seconds, spent)
+
+
+class Pooling:
+    """Turns rows into a `Round`. ``gather`` joins the lists of all ranks, in rank order.
+
+    ``after_asking`` is called when the teachers were asked about all prompts of a round, and before
+    what they cost is counted.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        scorer: Scorer,
+        teachers: Sequence[Teacher],
+        options: EKIPLOptions,
+        encoder: ActionEncoder,
+        *,
+        group_size: int,
+        max_new_tokens: int,
+    ) -> None:
+        self.samples, self.scorer, self.teachers = samples, scorer, teachers
+        self.options, self.encoder, self.gatekeeper = options, encoder, options.gatekeeper()
+        self.group_size, self.max_new_tokens = group_size, max_new_tokens
+        self.spending = Spending(teacher.source for teacher in teachers)
+        self.after_asking: Callable[[], None] | None = None
+        ids = [teacher.source.id for teacher in teachers]
+        if {KEPT, POLICY} & set(ids) or len(set(ids)) < len(ids):
+            raise ConfigError(
+                f"Teacher ids must differ and none may be {POLICY!r} or {KEPT!r}, which are names "
+                f"of ours in metrics: {ids}."
+            )
+
+    def run(self, rows: Sequence[Row], *, rank: int, gather: Any, moment: Moment) -> Round:
+        """Groups of the global batch whose local part is ``rows``.
+
+        An error on one rank is raised on all: its own there, a TeacherError naming the rank
+        elsewhere.
+        """
+        tagged: list[tuple[int, Row]] = gather([(rank, row) for row in rows])
+        size = self.group_size
+        if len(tagged) % size:
+            raise DataError(f"{len(tagged)} rows do not make up groups of {size}.")
+        groups = [tagged[start : start + size] for start in range(0, len(tagged), size)]
+        mine = [[row for _, row in group] for group in groups if group[0][0] == rank]
+        seconds: dict[str, float] = {}
+        error: Exception | None = None
+        pools: list[Pool] = []
+        try:
+            pools = self._fill(mine, moment, seconds)
+            if self.after_asking is not None:
+                self.after_asking()
+        except Exception as caught:
+            error = caught
+        report = (rank, None if error is None else f"{type(error).__name__}: {error}")
+        failures = [(r, message) for r, message in gather([report]) if message]
+        if error is not None:
+            raise error
+        if failures:
+            raise TeacherError(f"Rank {failures[0][0]} failed: {failures[0][1]}")
+        everything = tuple(gather(pools))
+        spent = of_all_ranks(gather([self.spending.since()])) if self.spending else {}
+        params = self.options.params_at(moment.step)
+        groups_of_all = tuple(self._group(pool, params) for pool in everything)
+        return Round(groups_of_all, everything, seconds, spent)
+
+    def score(self, rows: Sequence[Row]) -> list[RewardBreakdown]:
+        """Rewards of the policy's own actions."""
+        return [self.scorer(self.samples[row.sample_index], row.action) for row in rows]
+
+    def _group(self, pool: Pool, params: Mapping[str, Any]) -> ActionGroup:
+        return build_group(
+            self.samples[pool.sample_index],
+            pool.actions,
+            pool.rewards,
+            rule=self.options.selection,
+            group_size=self.group_size,
+            baseline=self.options.baseline,
+            scale_rewards=self.options.scale_rewards,
+            **params,
+        )
+
+    def _fill(
+        self, groups: Sequence[Sequence[Row]], moment: Moment, seconds: dict[str, float]
+    ) -> list[Pool]:
+        """Score the policy's actions, ask every teacher about all prompts that its gate lets
+        through at once, then score what can stand in a group."""
+        indices = [self._sample_of(group) for group in groups]
+        began = time.perf_counter()
+        with preserved():
+            own = [self.score(group) for group in groups]
+            scored = time.perf_counter()
+            answers = [self._ask(teacher, indices, own, moment) for teacher in self.teachers]
+            asked = time.perf_counter()
+            pools = [
+                self._pool(index, group, own[i], [proposed[i] for proposed in answers])
+                for i, (index, group) in enumerate(zip(indices, groups, strict=True))
+            ]
+        seconds["teachers"] = asked - scored
+        seconds["rewards"] = scored - began + time.perf_counter() - asked
+        return pools
+
+    def _sample_of(self, group: Sequence[Row]) -> int:
+        indices = {row.sample_index for row in group}
+        if len(indices) != 1:
+            raise DataError(f"One group holds rows of the samples {sorted(indices)}.")
+        return indices.pop()
+
+    def _ask(
+        self,
+        teacher: Teacher,
+        indices: Sequence[int],
+        own: Sequence[Sequence[RewardBreakdown]],
+        moment: Moment,
+    ) -> list[_Answer]:
+        """What a teacher gives to each prompt, or why it was not asked."""
+        name, keeper = teacher.source.id, self.gatekeeper
+        count = keeper.actions(teacher.actions, moment.step)
+        closed = [
+            keeper.closed(
+                name, self.samples[index],
+                successes=sum(reward.success is True for reward in rewards),
+                step=moment.step, draw=moment.draw, spent=moment.spent,
+            ) if count else "schedule"
+            for index, rewards in zip(indices, own, strict=True)
+        ]  # fmt: skip
+        samples = [self.samples[i] for i, why in zip(indices, closed, strict=True) if why is None]
+        params = GenerationParams(max_new_tokens=self.max_new_tokens, seed=moment.draw)
+        actions = teacher.source.propose(samples, count, params) if samples else []
+        for sample, given in zip(samples, actions, strict=True):
+            if len(given) > count:
+                raise TeacherError(
+                    f"Teacher {name!r} gave {len(given)} actions for sample {sample.id}, not "
+                    f"{count}."
+                )
+        given_actions = iter(actions)
+        return [
+            _Answer(count, (), why) if why else _Answer(count, tuple(next(given_actions)))
+            for why in closed
+        ]
+
+    def _pool(
+        self,
+        index: int,
+        rows: Sequence[Row],
+        own: Sequence[RewardBreakdown],
+        answers: Sequence[_Answer],
+    ) -> Pool:
+        actions = [row.action for row in rows]
+        token_ids = [row.action.token_ids or () for row in rows]
+        logprobs: list[tuple[float, ...] | None] = [None] * len(rows)
+        given: list[Given] = []
+        gated: list[tuple[str, str]] = []
+        for teacher, answer in zip(self.teachers, answers, strict=True):
+            name = teacher.source.id
+            if answer.closed is not None:
+                gated.append((name, answer.closed))
+                continue
+            given += [Given(name, MISSING, Usage())] * (answer.asked - len(answer.actions))
+            for action in answer.actions:
+                encoding = self.encoder.encode(action)
+                usage = action.usage or Usage(completion_tokens=encoding.length)
+                given.append(Given(name, encoding.refused, usage))
+                if encoding.refused is None:
+                    actions.append(action)
+                    token_ids.append(encoding.token_ids)
+                    logprobs.append(encoding.logprobs)
+        theirs = [self.scorer(self.samples[index], action) for action in actions[len(rows) :]]
+        return Pool(
+            index, tuple(actions), (*own, *theirs), tuple(token_ids), tuple(given),
+            tuple(logprobs), tuple(gated),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a teacher gave to one prompt: the ``asked`` number of actions or fewer, or why none."""
+
+    asked: int
+    actions: tuple[Action, ...]
+    closed: str | None = None

@@ -1,0 +1,170 @@
+"""Why groups taught nothing, in words, and which setting to try.
+
+    examination = examine(groups, metrics)      # groups of a window of steps, as built or recorded
+    print(examination.text())
+
+Each group that taught nothing has one cause (`causes`); a teacher's own trouble is told beside it
+(`TEACHER_CAUSES`). Pure: works while training runs and afterwards, on
+``ekipl_lab.records.load_groups`` as well as on fresh groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.groups.build import reward_totals
+from ekipl_lab.groups.doctor.advice import Advice, advise
+from ekipl_lab.groups.doctor.causes import CAUSES, Group, cause_of, policy_rows
+from ekipl_lab.types import POLICY
+
+#: What keeps a teacher from helping; counted over the groups in which no policy action succeeded,
+#: refusals over all actions it gave.
+TEACHER_CAUSES = {
+    "teacher_refused": "of the teacher's actions could not stand in a group",
+    "teacher_never_better": "the teacher never earned more than the policy where that failed",
+    "teacher_unused": "the teacher earned more than the policy, but no action of it was kept",
+}
+#: Above this share of refused actions a teacher is reported.
+REFUSED_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause: how often, in words, and what to do about it.
+
+    ``count`` of ``out_of`` groups, or of a teacher's actions for ``teacher_refused``; ``source``
+    names the teacher, if it is about one; ``settings`` are overrides of the run's config.
+    """
+
+    cause: str
+    count: int
+    out_of: int
+    words: str
+    advice: str
+    settings: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def share(self) -> float:
+        """Count as a share."""
+        return self.count / self.out_of
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All findings of a window, the commonest cause first; teachers after the policy."""
+
+    groups: int
+    mute: int
+    findings: tuple[Finding, ...]
+
+    def text(self) -> str:
+        """Plain sentences, one line per finding."""
+        head = (
+            f"{self.mute} of {self.groups} groups ({self.mute / self.groups:.0%}) taught nothing."
+        )
+        lines = [
+            f"- {finding.words} {finding.advice}"
+            + (f" Try: {'; '.join(finding.settings)}" if finding.settings else "")
+            for finding in self.findings
+        ]
+        return "\n".join([head, *lines])
+
+
+def examine(groups: Sequence[Group], metrics: Iterable[Mapping[str, float]] = ()) -> Examination:
+    """Diagnose a window of groups.
+
+    ``metrics`` are the steps' own (``teacher/<id>/actions``, ``teacher/<id>/refused/<reason>``):
+    refused actions never become candidates, so only the metrics know of them.
+
+    Raises:
+        ConfigError: no groups.
+    """
+    if not groups:
+        raise ConfigError("There are no groups to examine; the run has not finished a step yet.")
+    causes = [cause_of(group) for group in groups]
+    mute = [(g, c) for g, c in zip(groups, causes, strict=True) if c is not None]
+    counts = Counter(cause for _, cause in mute)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], list(CAUSES).index(item[0])))
+    findings = [
+        _finding(cause, count, len(groups), [g for g, c in mute if c == cause])
+        for cause, count in ordered
+    ]
+    return Examination(len(groups), len(mute), (*findings, *_teachers(groups), *_refusals(metrics)))
+
+
+def _finding(cause: str, count: int, groups: int, mute: Sequence[Group]) -> Finding:
+    words = f"{count} of {groups} groups ({count / groups:.0%}): {CAUSES[cause]}."
+    found = advise(cause, rule=mute[0].rule, teachers=_teacher_ids(mute), longest=_longest(mute))
+    return Finding(cause, count, groups, words, found.text, found.settings)
+
+
+def _teachers(groups: Sequence[Group]) -> list[Finding]:
+    """Teachers that could not help the groups in which no policy action succeeded."""
+    failed = [g for g in groups if not any(g.rewards[i].success for i in policy_rows(g))]
+    findings = []
+    for teacher in _teacher_ids(failed):
+        asked = [g for g in failed if any(a.source == teacher for a in g.candidates)]
+        better = [g for g in asked if _better(g, teacher)]
+        unused = [g for g in better if not any(g.candidates[i].source == teacher for i in g.kept)]
+        for cause, count in (
+            ("teacher_never_better", 0 if better else len(asked)),
+            ("teacher_unused", len(unused)),
+        ):
+            if count:
+                words = f"{teacher}: {count} of {len(asked)} groups that the policy failed: "
+                found = advise(cause, rule=asked[0].rule, teachers=(teacher,), longest=0)
+                findings.append(_about(teacher, cause, count, len(asked), words, found))
+    return findings
+
+
+def _refusals(metrics: Iterable[Mapping[str, float]]) -> list[Finding]:
+    given: Counter[str] = Counter()
+    refused: dict[str, Counter[str]] = {}
+    for step in metrics:
+        for name, value in step.items():
+            kind, _, rest = name.partition("/")
+            if kind == "teacher" and rest.endswith("/actions"):
+                given[rest.removesuffix("/actions")] += round(value)
+            elif kind == "teacher" and "/refused/" in rest:
+                teacher, _, reason = rest.rpartition("/refused/")
+                refused.setdefault(teacher, Counter())[reason] += round(value)
+    findings = []
+    for teacher, reasons in refused.items():
+        count, asked = reasons.total(), given[teacher] + reasons["missing"]
+        if asked and count / asked >= REFUSED_SHARE:
+            told = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
+            words = f"{teacher}: {count} of {asked} ({told}): "
+            found = advise(reasons.most_common(1)[0][0], rule="", teachers=(teacher,), longest=0)
+            findings.append(_about(teacher, "teacher_refused", count, asked, words, found))
+    return findings
+
+
+def _about(teacher: str, cause: str, count: int, out_of: int, words: str, found: Advice) -> Finding:
+    text = f"{words}{TEACHER_CAUSES[cause]}."
+    return Finding(cause, count, out_of, text, found.text, found.settings, teacher)
+
+
+def _teacher_ids(groups: Iterable[Group]) -> tuple[str, ...]:
+    sources = (action.source for group in groups for action in group.candidates)
+    return tuple(dict.fromkeys(source for source in sources if source != POLICY))
+
+
+def _better(group: Group, teacher: str) -> bool:
+    """Whether an action of the teacher earned more than every action of the policy."""
+    totals = reward_totals(group.rewards)
+    pairs = list(zip(group.candidates, totals, strict=True))
+    own = [t for a, t in pairs if a.source == POLICY and not math.isnan(t)]
+    theirs = [t for a, t in pairs if a.source == teacher and not math.isnan(t)]
+    return bool(theirs) and max(theirs) > max(own, default=-math.inf)
+
+
+def _longest(groups: Iterable[Group]) -> int:
+    """Tokens of the longest action that was cut off; 0 if none is known."""
+    actions = (action for group in groups for action in group.candidates)
+    cut = [a for a in actions if a.finish_reason == "length"]
+    return max((len(a.token_ids) for a in cut if a.token_ids), default=0)

@@ -1,0 +1,109 @@
+"""Whom to ask about which prompt: measured usefulness, schedule, budget, the policy's own result.
+
+A gate for a teacher on a task is one of `GATES`, as `ekipl teach report` recommends it
+(`ekipl_lab.evaluation.usefulness`):
+
+    always      ask
+    on_failure  ask only where fewer than ``min_successes`` of the policy's actions succeeded
+    off         never ask: it solves nothing there that the policy does not
+
+``{"gpt": {"counting": "off", "counting/remove_two": "on_failure", "*": "always"}}`` says so by
+task, by task/family, or for all; the most specific entry counts, for teacher ``"*"`` where a
+teacher has none of its own; without an entry a teacher is always asked. Anything else that
+decides per prompt is a function (`GateOf`). A prompt that is not asked about is never paid for,
+and is counted with its reason (`REASONS`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ekipl_lab.errors import unknown_name
+from ekipl_lab.groups.schedules import Schedules, rounded, scheduled
+from ekipl_lab.types import Sample
+
+GATES = ("always", "on_failure", "off")
+#: Why a teacher was not asked about a prompt, in the order looked for.
+REASONS = ("budget", "usefulness", "schedule", "solved")
+#: What a run may spend on teachers, as `diagnostics.GroupCosts` counts it.
+BUDGETS = {"usd": "teacher_usd", "actions": "teacher_actions", "tokens": "teacher_tokens"}
+
+#: The gate of a teacher for a sample: one of `GATES`.
+GateOf = Callable[[str, Sample], str]
+GateTable = Mapping[str, Mapping[str, str]]
+
+
+def gate_of(table: GateTable) -> GateOf:
+    """The gate that a table gives; see the module."""
+
+    def gate(teacher: str, sample: Sample) -> str:
+        for entries in (table.get(teacher, {}), table.get("*", {})):
+            for where in (f"{sample.task}/{sample.family}", sample.task, "*"):
+                if where in entries:
+                    return entries[where]
+        return "always"
+
+    return gate
+
+
+def check_table(table: GateTable) -> None:
+    """ConfigError for a gate that does not exist."""
+    for teacher, entries in table.items():
+        for where, gate in entries.items():
+            if gate not in GATES:
+                raise unknown_name(f"gate of ekipl.gates.{teacher}.{where}", gate, GATES)
+
+
+def is_after_policy(table: GateTable) -> bool:
+    """Whether a gate looks at the policy's result, so that asking ahead may buy for nothing."""
+    return any(gate == "on_failure" for entries in table.values() for gate in entries.values())
+
+
+@dataclass(frozen=True)
+class Gatekeeper:
+    """Decides for one run. ``budget`` limits by a name in `BUDGETS`; ``seed`` is the run's."""
+
+    gate: GateOf
+    schedules: Schedules = field(default_factory=dict)
+    budget: Mapping[str, float] = field(default_factory=dict)
+    min_successes: int = 1
+    seed: int = 0
+
+    def actions(self, own: int, step: int) -> int:
+        """How many actions to ask of a teacher whose own number is ``own``."""
+        most = scheduled(self.schedules, "teacher_actions", step, own)
+        return min(own, rounded(most))
+
+    def closed(
+        self,
+        teacher: str,
+        sample: Sample,
+        *,
+        successes: int,
+        step: int,
+        draw: int,
+        spent: Mapping[str, float],
+    ) -> str | None:
+        """Why not to ask this teacher about this sample now (a name in `REASONS`), or None.
+
+        ``successes`` of the policy's own actions; ``spent`` so far, by the axes of `GroupCosts`.
+        """
+        if any(spent.get(BUDGETS[axis], 0.0) >= most for axis, most in self.budget.items()):
+            return "budget"
+        gate = self.gate(teacher, sample)
+        if gate == "off":
+            return "usefulness"
+        share = scheduled(self.schedules, "teacher_share", step, 1.0)
+        if _uniform(self.seed, draw, teacher, sample.id) >= share:
+            return "schedule"
+        if gate == "on_failure" and successes >= self.min_successes:
+            return "solved"
+        return None
+
+
+def _uniform(*parts: object) -> float:
+    """A number in [0, 1) that depends on the parts alone: the same on every rank and resume."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

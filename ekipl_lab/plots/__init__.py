@@ -1,0 +1,1 @@
+"""Plotly figures from plain values: for the report, notebooks and the app alike."""

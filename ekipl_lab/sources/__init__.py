@@ -1,1 +1,0 @@
-"""Action sources: whatever proposes completions for a sample, beside the trained policy."""

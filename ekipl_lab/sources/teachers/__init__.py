@@ -1,1 +1,0 @@
-"""Teachers: external knowledge, one adapter per file; ``build.py`` makes them from a config."""

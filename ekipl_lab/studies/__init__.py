@@ -1,0 +1,1 @@
+"""Comparisons of several runs: their cells, each a plain command."""

@@ -1,0 +1,1 @@
+"""Teachers: external knowledge that proposes actions beside the policy."""

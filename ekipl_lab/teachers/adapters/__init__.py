@@ -1,0 +1,1 @@
+"""Teachers, one adapter per file."""

@@ -1,0 +1,86 @@
+"""Teachers behind Anthropic's own Messages API.
+
+``{type: anthropic, id: claude, model: claude-sonnet-4-5, max_tokens: 1024}``; extended thinking by
+``extra_body: {thinking: {type: enabled, budget_tokens: 1024}}``: its blocks go into ``<think>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, fill_images, png_base64
+from ekipl_lab.teachers.adapters.http import ApiKey
+from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
+
+_FINISH = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+
+
+class AnthropicSpec(ApiSpec):
+    """Settings of a teacher behind Anthropic's API; it knows no temperature above 1: 1 is sent."""
+
+    type: Literal["anthropic"] = "anthropic"
+
+
+class AnthropicAdapter(ChatAdapter):
+    """``POST {base_url}/messages``."""
+
+    provider = "anthropic"
+    default_url = "https://api.anthropic.com/v1"
+    key = ApiKey("ANTHROPIC_API_KEY", "x-api-key")
+    headers: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
+
+    def path(self, call: Call) -> str:
+        """The messages endpoint."""
+        return "/messages"
+
+    def body(self, call: Call, choices: int) -> dict[str, Any]:
+        """Images as base64 blocks; the instruction as ``system``."""
+        system = [m["content"][0]["text"] for m in call.messages if m["role"] == "system"]
+        turns = [message for message in call.messages if message["role"] != "system"]
+        extra = call.parameters.get("extra_body", {})
+        sampling = {"temperature": min(call.parameters["temperature"], 1.0)}
+        if call.parameters["top_p"] < 1.0:  # newer models take only one of the two
+            sampling["top_p"] = call.parameters["top_p"]
+        return {
+            "model": call.model,
+            "max_tokens": call.max_tokens,
+            **({"system": system[0]} if system else {}),
+            "messages": [
+                {
+                    "role": turn["role"],
+                    "content": [_part(*pair) for pair in fill_images(turn["content"], call.images)],
+                }
+                for turn in turns
+            ],
+            **({} if "thinking" in extra else sampling),  # thinking allows no temperature
+            **extra,
+        }
+
+    def read(self, answer: Mapping[str, Any]) -> Reply:
+        """One choice: its text blocks, its thinking blocks as reasoning."""
+        blocks = answer["content"]
+        usage = answer.get("usage") or {}
+        cached = int(usage.get("cache_read_input_tokens") or 0)
+        fresh = int(usage.get("input_tokens") or 0)
+        written = int(usage.get("cache_creation_input_tokens") or 0)
+        reason = str(answer.get("stop_reason") or "end_turn")
+        choice = Choice(
+            text="".join(block["text"] for block in blocks if block["type"] == "text"),
+            reasoning="\n".join(b["thinking"] for b in blocks if b["type"] == "thinking"),
+            finish_reason=_FINISH.get(reason, "stop"),
+            raw=dict(answer),
+        )
+        used = TokenUsage(fresh + cached + written, cached, int(usage.get("output_tokens") or 0))
+        return Reply((choice,), used, str(answer.get("model") or self.model), {})
+
+
+def _part(part: Mapping[str, Any], image: Any | None) -> dict[str, Any]:
+    if image is None:
+        return dict(part)
+    source = {"type": "base64", "media_type": "image/png", "data": png_base64(image)}
+    return {"type": "image", "source": source}

@@ -1,0 +1,255 @@
+"""What all chat APIs share: the prompt of a teacher, its images, and the way to an action.
+
+A new adapter is one file: subclass ``ChatAdapter``, say where to post (``path``), what
+(``body``), and how to read the answer (``read``). ``docs/teachers.md`` grows one step by step.
+
+The ground truth never enters a prompt, but in the mode named ``hint``.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.prompts import PROMPT_VERSION, instructed_text
+from ekipl_lab.teachers.adapters.http import (
+    ApiKey,
+    JsonClient,
+    check_base_url,
+    error_text,
+    is_loopback,
+)
+from ekipl_lab.teachers.gateway.spec import GatewaySpec
+from ekipl_lab.teachers.gateway.types import Call, CallError, Choice, Reply, TokenUsage
+from ekipl_lab.teachers.repair import repair, with_reasoning
+from ekipl_lab.teachers.spec import TeacherSpecBase
+from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample, Usage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PromptMode = Literal["plain", "hint"]
+
+#: Raise it with every change of wording in this file.
+CHAT_VERSION = "1"
+
+_HINT = (
+    "The right final answer is known to be: {answer}\nWrite reasoning that leads to it from what "
+    "is seen, without saying that it was given."
+)
+
+
+class ApiSpec(TeacherSpecBase):
+    """Settings of every teacher behind an HTTP API.
+
+    ``temperature``, ``top_p`` and ``max_tokens`` default to those the caller samples with.
+    ``instruction`` is a system message of your own. ``prompt: hint`` shows the teacher the right
+    answer. ``api_key_env`` names the environment variable that holds the key: capitals, digits and
+    underscores, so that a key put there by mistake is refused, and not logged as a setting.
+    """
+
+    model: str = Field(min_length=1)
+    base_url: str | None = None
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Z_][A-Z0-9_]*$")
+    temperature: float | None = Field(default=None, ge=0.0)
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    max_tokens: int | None = Field(default=None, ge=1)
+    instruction: str = ""
+    prompt: PromptMode = "plain"
+    repair: bool = True
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    gateway: GatewaySpec = GatewaySpec()
+
+    @model_validator(mode="after")
+    def _safe_address(self) -> Self:
+        """Refuse an address that holds a secret before any setting is printed or logged."""
+        if self.base_url is not None:
+            check_base_url(self.base_url, self.id, has_key=self.api_key_env is not None)
+        return self
+
+
+def teacher_messages(
+    sample: Sample, *, mode: PromptMode = "plain", instruction: str = ""
+) -> list[dict[str, Any]]:
+    """Chat messages for a teacher: the images in order, then question and form of the answer.
+
+    Contents are lists of ``{"type": "image"}`` and ``{"type": "text", "text": ...}``.
+    """
+    text = instructed_text(sample)
+    if mode == "hint":
+        text = f"{text}\n\n{_HINT.format(answer=sample.answer)}"
+    content = [{"type": "image"} for _ in sample.images]
+    user = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
+    if not instruction:
+        return [user]
+    return [{"role": "system", "content": [{"type": "text", "text": instruction}]}, user]
+
+
+def png_base64(image: Image) -> str:
+    """The image as a PNG in base64."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+class ChatAdapter:
+    """Base of the HTTP adapters; see the module's docstring. ``Adapter`` says what a method does.
+
+    ``default_url`` and ``key`` (where its key is by default, and how it is sent) are the
+    provider's own. A key of the default variable is sent to the default URL only.
+    """
+
+    provider = ""
+    default_url = ""
+    key = ApiKey("", "authorization", "Bearer ")
+    headers: Mapping[str, str] = {}
+    max_choices = 1
+    capabilities = Capabilities()
+
+    def __init__(self, spec: ApiSpec) -> None:
+        self.spec, self.id, self.model = spec, spec.id, spec.model
+        url = spec.base_url or self.default_url
+        env = spec.api_key_env or (self.key.env if spec.base_url is None else None)
+        key = ApiKey(env, self.key.header, self.key.prefix) if env else None
+        self._client = JsonClient(url, spec.id, key, self.headers)
+        self.base_url, self.local = self._client.base_url, is_loopback(url)
+
+    def path(self, call: Call) -> str:
+        """Where to post, below the base URL."""
+        raise NotImplementedError
+
+    def body(self, call: Call, choices: int) -> dict[str, Any]:
+        """The request's JSON."""
+        raise NotImplementedError
+
+    def read(self, answer: Mapping[str, Any]) -> Reply:
+        """The reply in the answer's JSON; KeyError, TypeError or the like if it is no such."""
+        raise NotImplementedError
+
+    def call(self, sample: Sample, params: GenerationParams) -> Call:
+        """The call for a sample; pure."""
+        spec = self.spec
+        if not self.capabilities.several_images and len(sample.images) > 1:
+            raise ConfigError(f"Teacher {self.id!r} takes one image; {sample.id} has several.")
+        parameters: dict[str, Any] = {
+            "temperature": params.temperature if spec.temperature is None else spec.temperature,
+            "top_p": params.top_p if spec.top_p is None else spec.top_p,
+            **({"extra_body": spec.extra_body} if spec.extra_body else {}),
+            **self.own_parameters(),
+        }
+        if spec.gateway.fresh_draws and params.seed is not None:
+            parameters["draw"] = params.seed
+        return Call(
+            sample_id=sample.id,
+            provider=self.provider,
+            model=self.model,
+            base_url=self.base_url,
+            messages=teacher_messages(sample, mode=spec.prompt, instruction=spec.instruction),
+            images=sample.images,
+            parameters=parameters,
+            prompt_version=f"{PROMPT_VERSION}.{CHAT_VERSION}",
+            max_tokens=spec.max_tokens or params.max_new_tokens,
+        )
+
+    def own_parameters(self) -> dict[str, Any]:
+        """Parameters of this provider alone that change the answer."""
+        return {}
+
+    def send(self, call: Call, choices: int, timeout: float) -> Reply:
+        """One request; CallError if it fails."""
+        answer = self._client.post(self.path(call), self.body(call, choices), timeout)
+        said, _ = error_text(answer.get("error"))
+        if said:  # routers say so with status 200
+            raise CallError("server", f"HTTP 200: {said}")
+        try:
+            reply = self.read(answer)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            problem = f"the answer has not the form of {self.provider} ({type(error).__name__})"
+        else:
+            if reply.choices:
+                return reply
+            problem = "the answer holds no choice"
+        raise CallError("schema", problem)
+
+    def action(self, value: Mapping[str, Any]) -> Action:
+        """The action of a cached answer; CallError if it is empty or a refusal."""
+        return to_action(
+            value, self.id, repairing=self.spec.repair, tokenizer_id=self.capabilities.tokenizer_id
+        )
+
+    def check(self) -> None:
+        """ConfigError if the extra or the key is missing."""
+        self._client.check()
+
+    def close(self) -> None:
+        """Close connections."""
+        self._client.close()
+
+
+def to_value(
+    choice: Choice, usage: TokenUsage, model: str, cost: float, latency: float
+) -> dict[str, Any]:
+    """The JSON that the cache keeps of one choice."""
+    return {
+        "choice": asdict(choice),
+        "usage": asdict(usage),
+        "model": model,
+        "cost": cost,
+        "latency": latency,
+    }
+
+
+def to_action(
+    value: Mapping[str, Any], teacher: str, *, repairing: bool, tokenizer_id: str | None = None
+) -> Action:
+    """The action of a cached answer.
+
+    Reasoning fields go into ``<think>``; near-misses are repaired (``repair``). Log-probabilities
+    and token ids are kept only while the completion is what the server sent, unchanged.
+    """
+    choice, usage = value["choice"], value["usage"]
+    if choice["refusal"] is not None or choice["finish_reason"] == "refusal":
+        said = (choice["refusal"] or choice["text"]).strip()[:80]
+        raise CallError("refusal", f"the model refused ({said!r})", retryable=False)
+    finished = choice["finish_reason"] == "stop"
+    text = with_reasoning(choice["text"], choice["reasoning"])
+    if not text.strip():
+        raise CallError("empty", "the model answered nothing", retryable=False)
+    completion = repair(text, finished=finished).completion if repairing else text
+    same = completion == choice["text"]
+    logprobs, token_ids = choice["logprobs"], choice["token_ids"]
+    return Action(
+        completion=completion,
+        source=teacher,
+        model_id=value["model"],
+        token_ids=tuple(token_ids) if same and token_ids else None,
+        logprobs=tuple(logprobs) if same and logprobs else None,
+        tokenizer_id=tokenizer_id if same and token_ids else None,
+        finish_reason="stop" if finished else "length",
+        usage=Usage(
+            prompt_tokens=usage["prompt"],
+            completion_tokens=usage["completion"],
+            cost=value["cost"],
+            latency=value["latency"],
+        ),
+    )
+
+
+def fill_images(
+    content: Sequence[Mapping[str, Any]], images: Sequence[Any], start: int = 0
+) -> list[tuple[Mapping[str, Any], Any | None]]:
+    """Each part of a content with its image (None for text), in order."""
+    parts, index = [], start
+    for part in content:
+        if part["type"] == "image":
+            parts.append((part, images[index]))
+            index += 1
+        else:
+            parts.append((part, None))
+    return parts

@@ -1,0 +1,97 @@
+"""Teachers behind Google's own Gemini API.
+
+``{type: gemini, id: flash, model: gemini-2.5-flash, max_tokens: 2048}``; thoughts, where the model
+shows them (``extra_body: {generationConfig: {thinkingConfig: {includeThoughts: true}}}``), go into
+``<think>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import quote
+
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, fill_images, png_base64
+from ekipl_lab.teachers.adapters.http import ApiKey
+from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
+
+#: Whatever else ended an answer (safety, recitation, a malformed call) did not let it end.
+_ENDED = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
+
+
+class GeminiSpec(ApiSpec):
+    """Settings of a teacher behind the Gemini API."""
+
+    type: Literal["gemini"] = "gemini"
+
+
+class GeminiAdapter(ChatAdapter):
+    """``POST {base_url}/models/{model}:generateContent``; the key goes into a header."""
+
+    provider = "gemini"
+    default_url = "https://generativelanguage.googleapis.com/v1beta"
+    key = ApiKey("GEMINI_API_KEY", "x-goog-api-key")
+
+    def path(self, call: Call) -> str:
+        """The model's endpoint."""
+        return f"/models/{quote(call.model, safe='')}:generateContent"
+
+    def body(self, call: Call, choices: int) -> dict[str, Any]:
+        """Images as inline data; the instruction as ``systemInstruction``."""
+        extra = dict(call.parameters.get("extra_body", {}))
+        config = {
+            "temperature": call.parameters["temperature"],
+            "topP": call.parameters["top_p"],
+            "maxOutputTokens": call.max_tokens,
+            **extra.pop("generationConfig", {}),
+        }
+        contents, system = [], None
+        for message in call.messages:
+            parts = [_part(*pair) for pair in fill_images(message["content"], call.images)]
+            if message["role"] == "system":
+                system = {"parts": parts}
+            else:
+                contents.append({"role": "user", "parts": parts})
+        return {
+            "contents": contents,
+            **({"systemInstruction": system} if system else {}),
+            "generationConfig": config,
+            **extra,
+        }
+
+    def read(self, answer: Mapping[str, Any]) -> Reply:
+        """One choice; a prompt that was blocked is a refusal."""
+        usage = answer.get("usageMetadata") or {}
+        thoughts = int(usage.get("thoughtsTokenCount") or 0)
+        used = TokenUsage(
+            prompt=int(usage.get("promptTokenCount") or 0),
+            cached=int(usage.get("cachedContentTokenCount") or 0),
+            completion=int(usage.get("candidatesTokenCount") or 0) + thoughts,
+        )
+        blocked = (answer.get("promptFeedback") or {}).get("blockReason")
+        if blocked:
+            choice = Choice("", refusal=f"prompt blocked: {blocked}", raw=dict(answer))
+        else:
+            choice = _choice(answer)
+        return Reply((choice,), used, str(answer.get("modelVersion") or self.model), {})
+
+
+def _choice(answer: Mapping[str, Any]) -> Choice:
+    candidate = answer["candidates"][0]
+    reason = str(candidate.get("finishReason") or "STOP")
+    if reason not in _ENDED:
+        return Choice("", refusal=f"answer blocked: {reason}", raw=dict(answer))
+    parts = candidate["content"].get("parts") or []
+    texts = [part for part in parts if "text" in part]
+    return Choice(
+        text="".join(part["text"] for part in texts if not part.get("thought")),
+        reasoning="\n".join(part["text"] for part in texts if part.get("thought")),
+        finish_reason=_ENDED[reason],
+        raw=dict(answer),
+    )
+
+
+def _part(part: Mapping[str, Any], image: Any | None) -> dict[str, Any]:
+    if image is None:
+        return {"text": part["text"]}
+    return {"inlineData": {"mimeType": "image/png", "data": png_base64(image)}}

@@ -1,0 +1,140 @@
+"""Teachers behind the OpenAI chat API, at any base URL.
+
+OpenAI, vLLM, `transformers serve`, llama.cpp, OpenRouter, Gemini's compatible endpoint::
+
+    {type: openai, id: gpt, model: gpt-4o}
+    {type: openai, id: own, model: Qwen/Qwen2.5-VL-7B-Instruct, base_url: "http://127.0.0.1:8000/v1"}
+
+Servers that know no ``n`` or no log-probabilities ignore them; missing choices are asked one by
+one. ``reasoning_content`` or ``reasoning`` of a message goes into ``<think>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, fill_images, png_base64
+from ekipl_lab.teachers.adapters.http import ApiKey
+from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
+from ekipl_lab.types import Capabilities
+
+
+class OpenAISpec(ApiSpec):
+    """Settings of an OpenAI-compatible teacher.
+
+    ``choices_per_request``: answers asked for with one request (``n``), which saves prompt tokens
+    where the server knows it. ``logprobs``: ask for them. ``tokenizer_id``: the hash of the
+    server's tokenizer, if it returns token ids and you know it. ``max_tokens_field``: OpenAI's
+    reasoning models want ``max_completion_tokens``.
+    """
+
+    type: Literal["openai"] = "openai"
+    choices_per_request: int = Field(default=1, ge=1, le=128)
+    logprobs: bool = False
+    tokenizer_id: str | None = None
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    image_detail: Literal["auto", "low", "high"] | None = None
+
+
+class OpenAIAdapter(ChatAdapter):
+    """``POST {base_url}/chat/completions``."""
+
+    provider = "openai"
+    default_url = "https://api.openai.com/v1"
+    key = ApiKey("OPENAI_API_KEY", "authorization", "Bearer ")
+
+    def __init__(self, spec: OpenAISpec) -> None:
+        super().__init__(spec)
+        self._own = spec
+        self.max_choices = spec.choices_per_request
+        self.capabilities = Capabilities(logprobs=spec.logprobs, tokenizer_id=spec.tokenizer_id)
+        limit = "max_completion_tokens" if self.base_url == self.default_url else "max_tokens"
+        self._limit = spec.max_tokens_field or limit
+
+    def own_parameters(self) -> dict[str, Any]:
+        """Log-probabilities change what is stored, image detail what is seen."""
+        detail = self._own.image_detail
+        return {"logprobs": self._own.logprobs, **({"image_detail": detail} if detail else {})}
+
+    def path(self, call: Call) -> str:
+        """The chat endpoint."""
+        return "/chat/completions"
+
+    def body(self, call: Call, choices: int) -> dict[str, Any]:
+        """Images as data URIs within the messages."""
+        parameters = call.parameters
+        return {
+            "model": call.model,
+            "messages": self._messages(call),
+            "temperature": parameters["temperature"],
+            "top_p": parameters["top_p"],
+            self._limit: call.max_tokens,
+            **({"n": choices} if choices > 1 else {}),
+            **({"logprobs": True} if parameters["logprobs"] else {}),
+            **parameters.get("extra_body", {}),
+        }
+
+    def _messages(self, call: Call) -> list[dict[str, Any]]:
+        images, messages = list(call.images), []
+        for message in call.messages:
+            filled = fill_images(message["content"], images)
+            content = [
+                dict(part) if image is None else self._image(image) for part, image in filled
+            ]
+            if message["role"] == "system":
+                messages.append({"role": "system", "content": content[0]["text"]})
+            else:
+                messages.append({"role": message["role"], "content": content})
+        return messages
+
+    def _image(self, image: Any) -> dict[str, Any]:
+        url = {"url": f"data:image/png;base64,{png_base64(image)}"}
+        if self._own.image_detail:
+            url["detail"] = self._own.image_detail
+        return {"type": "image_url", "image_url": url}
+
+    def read(self, answer: Mapping[str, Any]) -> Reply:
+        """Choices in the order of their index."""
+        envelope = {key: value for key, value in answer.items() if key != "choices"}
+        choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
+        return Reply(
+            tuple(_choice(choice, envelope) for choice in choices),
+            _usage(answer.get("usage") or {}),
+            str(answer.get("model") or self.model),
+            envelope,
+        )
+
+
+def _choice(choice: Mapping[str, Any], envelope: Mapping[str, Any]) -> Choice:
+    message = choice["message"]
+    content = message["content"]
+    if isinstance(content, list):  # some servers answer in parts
+        content = "".join(part.get("text", "") for part in content)
+    if content is not None and not isinstance(content, str):
+        raise TypeError("content")
+    reason = str(choice.get("finish_reason") or "stop")
+    if reason in ("error", "abort"):  # it broke off on the server
+        raise ValueError(reason)
+    logprobs = (choice.get("logprobs") or {}).get("content")
+    token_ids = choice.get("token_ids")
+    return Choice(
+        text=content or "",
+        reasoning=str(message.get("reasoning_content") or message.get("reasoning") or ""),
+        finish_reason={"content_filter": "refusal", "length": "length"}.get(reason, "stop"),
+        refusal=message.get("refusal"),
+        logprobs=tuple(float(entry["logprob"]) for entry in logprobs) if logprobs else None,
+        token_ids=tuple(int(token) for token in token_ids) if token_ids else None,
+        raw={**envelope, "choices": [choice]},
+    )
+
+
+def _usage(usage: Mapping[str, Any]) -> TokenUsage:
+    details = usage.get("prompt_tokens_details") or {}
+    return TokenUsage(
+        prompt=int(usage.get("prompt_tokens") or 0),
+        cached=int(details.get("cached_tokens") or 0),
+        completion=int(usage.get("completion_tokens") or 0),
+    )

@@ -1,0 +1,95 @@
+"""A teacher that knows nothing: well-formed completions with an answer drawn at random.
+
+A control. Whatever it adds to training is not knowledge. Its answers come from a pool (for
+instance all answers of the training split, ``pool_of``) or, without one, from the answer type.
+It never looks at the ground truth of the sample it answers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+
+from ekipl_lab.errors import TeacherError
+from ekipl_lab.teachers.adapters.text import TextTeacher
+from ekipl_lab.teachers.draws import draw_actions
+from ekipl_lab.types import Action, GenerationParams, Sample
+
+AnswerPool = Callable[[Sample], Sequence[str]]
+
+_CALL_VALUES = {
+    "change_size": ("small", "medium", "large"),
+    "change_color": ("yellow", "gray", "cyan", "blue", "brown", "green", "red", "purple"),
+    "change_material": ("glass", "metal", "rubber"),
+    "change_shape": ("cube", "sphere", "cylinder"),
+    "change_position": ("front", "behind", "left", "right"),
+}
+
+
+class RandomTeacher(TextTeacher):
+    """See the module's docstring. ``pool(sample)`` gives the answers to draw from, evenly."""
+
+    def __init__(self, id: str, *, pool: AnswerPool | None = None, seed: int = 0) -> None:
+        super().__init__(id)
+        self._pool, self._seed = pool, seed
+
+    def propose(
+        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
+    ) -> list[list[Action]]:
+        """``num_actions`` guesses for every sample; TeacherError where there is nothing to draw."""
+        return draw_actions(self._act, samples, num_actions, seed=self._seed, draw=params.seed)
+
+    def _act(self, sample: Sample, rng: random.Random) -> Action:
+        answer = self._answer(sample, rng)
+        text = f"<think>I guess {answer}.</think><answer>{answer}</answer>"
+        return self._action(text, "random")
+
+    def _answer(self, sample: Sample, rng: random.Random) -> str:
+        if self._pool is not None:
+            pool = self._pool(sample)
+            if not pool:
+                raise TeacherError(
+                    f"Teacher {self._id!r}: the answer pool is empty for sample {sample.id}."
+                )
+            return pool[rng.randrange(len(pool))]
+        draw = _DRAWS.get(sample.answer_type)
+        if draw is None:
+            raise TeacherError(
+                f"Teacher {self._id!r}: answers of type {sample.answer_type!r} (sample "
+                f"{sample.id}) need a pool; give `answers`."
+            )
+        return draw(sample, rng)
+
+
+def pool_of(samples: Iterable[Sample]) -> AnswerPool:
+    """All answers of the given samples, repeated as often as they occur, by task and family."""
+    answers: dict[tuple[str, str], list[str]] = {}
+    for sample in samples:
+        answers.setdefault((sample.task, sample.family), []).append(sample.answer)
+    return lambda sample: answers.get((sample.task, sample.family), [])
+
+
+def _letter(sample: Sample, rng: random.Random) -> str:
+    return chr(ord("A") + rng.randrange(len(sample.choices) or 4))
+
+
+def _number(sample: Sample, rng: random.Random) -> str:
+    return str(rng.randrange(10))
+
+
+def _numbers(sample: Sample, rng: random.Random) -> str:
+    return ", ".join(str(rng.randrange(10)) for _ in range(rng.randint(2, 3)))
+
+
+def _calls(sample: Sample, rng: random.Random) -> str:
+    functions = rng.sample(sorted(_CALL_VALUES), rng.randint(1, 4))
+    return ", ".join(f"{f}({rng.randrange(4)}, {rng.choice(_CALL_VALUES[f])})" for f in functions)
+
+
+_DRAWS: dict[str, Callable[[Sample, random.Random], str]] = {
+    "letter": _letter,
+    "number": _number,
+    "numbers": _numbers,
+    "calls": _calls,
+    "math": _number,
+}

@@ -1,0 +1,121 @@
+"""A teacher that repeats recorded actions: from a file, or from the chains of the data itself.
+
+File: JSON Lines (``.jsonl``) or Parquet (``.parquet``), one action per row, with the columns
+``sample_id`` and ``completion`` and, if present, ``model_id`` and ``finish_reason``. The actions of
+a sample keep the order of the file. A second draw (``GenerationParams.seed`` = 1) takes the next
+actions, starting over at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.errors import ConfigError, DataError, TeacherError
+from ekipl_lab.teachers.adapters.text import TextTeacher
+from ekipl_lab.types import Action, GenerationParams, Sample
+
+
+class ReplayTeacher(TextTeacher):
+    """Repeats the actions of a recording; ``path`` is the file (see the module's docstring)."""
+
+    def __init__(self, id: str, path: str | Path) -> None:
+        super().__init__(id)
+        self._path = Path(path)
+        self._actions: dict[str, list[Action]] = {}
+        for number, row in enumerate(_read_rows(self._path), start=1):
+            _check(row, f"{self._path}, record {number}")
+            action = self._action(
+                row["completion"],
+                str(row.get("model_id") or "replay"),
+                str(row.get("finish_reason") or "stop"),
+            )
+            self._actions.setdefault(row["sample_id"], []).append(action)
+
+    def propose(
+        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
+    ) -> list[list[Action]]:
+        """The next recorded actions; TeacherError if a sample has fewer than ``num_actions``."""
+        return [self._next(sample, num_actions, params.seed or 0) for sample in samples]
+
+    def _next(self, sample: Sample, num_actions: int, draw: int) -> list[Action]:
+        recorded = self._actions.get(sample.id, [])
+        if len(recorded) < num_actions:
+            raise TeacherError(
+                f"Teacher {self._id!r}: {self._path} holds {len(recorded)} actions for sample "
+                f"{sample.id}, and {num_actions} are asked for."
+            )
+        start = draw * num_actions
+        return [recorded[(start + index) % len(recorded)] for index in range(num_actions)]
+
+
+class CotTeacher(TextTeacher):
+    """Gives the reasoning chain that the data bring along (``Sample.cot``), one per sample.
+
+    A chain without tags is put into think tags and followed by the sample's answer.
+    """
+
+    def propose(
+        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
+    ) -> list[list[Action]]:
+        """The chain of every sample; TeacherError without one, or for more than one action."""
+        if num_actions != 1:
+            raise TeacherError(
+                f"Teacher {self._id!r}: the data hold one chain per sample; set actions to 1."
+            )
+        return [[self._act(sample)] for sample in samples]
+
+    def _act(self, sample: Sample) -> Action:
+        if not sample.cot or not sample.cot.strip():
+            raise TeacherError(f"Teacher {self._id!r}: sample {sample.id} has no reasoning chain.")
+        text = sample.cot.strip()
+        if "<think>" not in text and "<answer>" not in text:
+            text = f"<think>{text}</think><answer>{sample.answer}</answer>"
+        return self._action(text, "cot")
+
+
+def _read_rows(path: Path) -> Iterable[Mapping[str, Any]]:
+    if not path.is_file():
+        raise ConfigError(f"Recording {path} does not exist; record it first or mend `path`.")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    if path.suffix == ".jsonl":
+        return _read_jsonl(path)
+    raise ConfigError(f"Recording {path} must end in .jsonl or .parquet.")
+
+
+def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_table(path).to_pylist())
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no Parquet file that can be read ({error}).") from error
+
+
+def _read_jsonl(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # nothing else ends a line of JSON
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error}).") from error
+    rows: list[Mapping[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error.msg}).") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: not a JSON object.")
+        rows.append(row)
+    return rows
+
+
+def _check(row: Mapping[str, Any], where: str) -> None:
+    for name in ("sample_id", "completion"):
+        if not isinstance(row.get(name), str) or not row[name]:
+            raise DataError(f"{where}: field {name!r} must be a text that is not empty.")

@@ -1,0 +1,201 @@
+"""One request through its life: wait for a turn, reserve, send, commit; or fail, and again."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ekipl_lab.teachers.adapters.chat import to_value
+from ekipl_lab.teachers.gateway.cache import ActionCache, Value
+from ekipl_lab.teachers.gateway.ledger import Intent, Ledger, Spent, Wait
+from ekipl_lab.teachers.gateway.limits import NANO
+from ekipl_lab.teachers.gateway.pricing import Price, tokens_at_most
+from ekipl_lab.teachers.gateway.spec import GatewaySpec
+from ekipl_lab.teachers.gateway.stats import GatewayStats
+from ekipl_lab.teachers.gateway.types import Adapter, Call, CallError, Choice, Reply, TokenUsage
+
+#: An own pause (the server named none) is never longer than this.
+MAX_BACKOFF_SECONDS = 60.0
+#: No call reads or writes so many.
+MOST_TOKENS = 10**9
+
+
+def next_pause(
+    error: CallError, attempt: int, spec: GatewaySpec, rng: random.Random
+) -> float | None:
+    """Seconds to pause before attempt ``attempt + 1``, or None if there is to be none.
+
+    The server's own waiting time is kept to exactly; one longer than ``max_wait`` ends the
+    attempts. Otherwise ``backoff * 2^(attempt - 1)``, shortened at random by up to a half.
+    """
+    if not error.retryable:
+        return None
+    patient = spec.on_failure == "wait"
+    if attempt > spec.retries and not patient:
+        return None
+    if error.wait is not None and (error.wait <= spec.max_wait or patient):
+        return error.wait
+    if error.wait is not None:
+        return None
+    full = min(spec.backoff * 2.0 ** min(attempt - 1, 30), MAX_BACKOFF_SECONDS, spec.max_wait)
+    return full * (1.0 - 0.5 * rng.random())
+
+
+class Sender:
+    """Sends requests for one gateway; called from many threads.
+
+    ``stop`` set: nothing new is sent, whoever waits gives up with the kind ``stopped``, and
+    requests in flight end as usual, so that what is paid for is kept.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        spec: GatewaySpec,
+        ledger: Ledger,
+        cache: ActionCache,
+        price: Price,
+        stats: GatewayStats,
+    ) -> None:
+        self._adapter, self._spec, self._ledger = adapter, spec, ledger
+        self._cache, self._price, self._stats = cache, price, stats
+        self._not_before = 0.0
+        self._rng = random.Random()
+
+    def ask(self, call: Call, keys: Sequence[str], stop: threading.Event) -> dict[str, Value]:
+        """Committed answers by key; fewer than asked if the server made fewer choices.
+
+        Raises CallError when the attempts are used up, BudgetExceeded when the budget is.
+        """
+        attempt = 1
+        while True:
+            try:
+                return self._attempt(call, keys, attempt, stop)
+            except CallError as error:
+                pause = next_pause(error, attempt, self._spec, self._rng)
+                if error.kind != "stopped":
+                    self._stats.error(error.kind, retried=pause is not None)
+                if pause is None:
+                    raise
+                if error.kind == "rate_limit":  # it holds for all threads, not for this one alone
+                    self._not_before = max(self._not_before, time.monotonic() + pause)
+            self._sleep(pause, stop)
+            attempt += 1
+
+    def _attempt(
+        self, call: Call, keys: Sequence[str], attempt: int, stop: threading.Event
+    ) -> dict[str, Value]:
+        most = self._most(call, len(keys))
+        number = self._reserve(call, keys, attempt, stop, most)
+        started = time.monotonic()
+        try:
+            reply = self._adapter.send(call, len(keys), self._spec.timeout)
+        except CallError as error:
+            self._ledger.fail(
+                number,
+                f"{error.kind}: {error}",
+                maybe_billed=error.maybe_billed,
+                latency=time.monotonic() - started,
+            )
+            raise
+        reply = replace(reply, usage=believable(reply.usage, most))
+        spent = self._spent(reply, time.monotonic() - started)
+        values = self._values(keys, reply, spent)
+        self._ledger.commit(number, spent, values, self._cache)
+        self._stats.answered(spent, len(values))
+        return values
+
+    def _most(self, call: Call, choices: int) -> TokenUsage:
+        """The most that a call can use."""
+        prompt, completion = tokens_at_most(
+            call.text, len(call.images), call.max_tokens, choices, self._price
+        )
+        return TokenUsage(prompt, 0, completion)
+
+    def _reserve(
+        self,
+        call: Call,
+        keys: Sequence[str],
+        attempt: int,
+        stop: threading.Event,
+        most: TokenUsage,
+    ) -> int:
+        """The number of a written intent, once rates and pauses allow it."""
+        intent = Intent(
+            teacher=self._adapter.id,
+            model=call.model,
+            sample_id=call.sample_id,
+            keys=tuple(keys),
+            attempt=attempt,
+            tokens=most.prompt + most.completion,
+            nano_usd=self._price.nano_usd(most.prompt, 0, most.completion),
+        )
+        while True:
+            if stop.is_set():
+                raise _stopped()
+            while (pause := self._not_before - time.monotonic()) > 0:
+                self._sleep(pause, stop)
+            number = self._ledger.open(intent)
+            if not isinstance(number, Wait):
+                return number
+            self._sleep(number.seconds, stop)
+
+    def _sleep(self, seconds: float, stop: threading.Event) -> None:
+        started = time.monotonic()
+        stopped = stop.wait(seconds)
+        self._stats.count(waited=time.monotonic() - started)
+        if stopped:
+            raise _stopped()
+
+    def _spent(self, reply: Reply, latency: float) -> Spent:
+        usage = reply.usage
+        return Spent(
+            usage.prompt,
+            usage.cached,
+            usage.completion,
+            self._price.nano_usd(usage.prompt, usage.cached, usage.completion),
+            latency,
+            ",".join(choice.finish_reason for choice in reply.choices),
+        )
+
+    def _values(self, keys: Sequence[str], reply: Reply, spent: Spent) -> dict[str, Value]:
+        """One cache value per choice; the prompt is charged to the first, the output evenly."""
+        pairs: list[tuple[str, Choice]] = list(zip(keys, reply.choices, strict=False))
+        shares = split_usage(reply.usage, len(pairs))
+        values: dict[str, Value] = {}
+        for (key, choice), share in zip(pairs, shares, strict=True):
+            cost = self._price.nano_usd(share.prompt, share.cached, share.completion) / NANO
+            values[key] = to_value(choice, share, reply.model, cost, spent.latency)
+        return values
+
+
+def believable(usage: TokenUsage, most: TokenUsage) -> TokenUsage:
+    """What a server says a call used; ``most`` if it says nothing, or what cannot be.
+
+    A server that leaves its usage out, or counts below zero, must not make a call free.
+    """
+    counts = (usage.prompt, usage.cached, usage.completion)
+    possible = 0 <= usage.cached <= usage.prompt and usage.completion >= 0
+    if possible and usage.prompt + usage.completion > 0 and max(counts) < MOST_TOKENS:
+        return usage
+    return most
+
+
+def split_usage(usage: TokenUsage, parts: int) -> list[TokenUsage]:
+    """The tokens of one request shared among its choices; the sum stays."""
+    each, rest = divmod(usage.completion, parts)
+    return [
+        TokenUsage(
+            usage.prompt if part == 0 else 0,
+            usage.cached if part == 0 else 0,
+            each + (1 if part < rest else 0),
+        )
+        for part in range(parts)
+    ]
+
+
+def _stopped() -> CallError:
+    return CallError("stopped", "sending was stopped", retryable=False, maybe_billed=False)

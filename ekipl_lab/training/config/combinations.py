@@ -1,0 +1,161 @@
+"""Which settings cannot go together, and why: one sentence each, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ekipl_lab.benchmarks import iterate_samples
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.groups.weighting import NEEDS_Q
+
+if TYPE_CHECKING:
+    from ekipl_lab.teachers.build import TeacherSpec
+    from ekipl_lab.training.config.run_config import EvaluationSet, RunConfig
+
+#: TRL's losses whose policy term is the clipped ratio, into which `weighting.as_trl` fits.
+RATIO_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
+#: TRL's settings that look at a whole action, with the value at which they do not act.
+TOKEN_LEVEL = {
+    "importance_sampling_level": "token",
+    "off_policy_mask_threshold": None,
+    "use_bias_correction_kl": False,
+}
+
+
+def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    """ConfigError for the first combination that makes no sense; ``settings`` are TRL's."""
+    _check_data(config)
+    _check_teachers(config)
+    _check_weighting(config, settings)
+    _check_mixing(config, settings)
+
+
+def evaluation_families(config: RunConfig, chosen: EvaluationSet) -> tuple[str, ...] | None:
+    """Families of an evaluation set: its own, else the training data's if the task is the same."""
+    if chosen.families is not None or chosen.task not in (None, config.data.task):
+        return chosen.families
+    return config.data.families
+
+
+def _check_data(config: RunConfig) -> None:
+    """Tasks, splits, families and image size of the built-in benchmark; no sample is drawn."""
+    data = config.data
+    if data.benchmark != "mini":
+        return
+    asked = [(data.task, data.split, data.families)]
+    for chosen in config.evaluation.sets:
+        families = evaluation_families(config, chosen)
+        asked.append((chosen.task or data.task, chosen.split, families))
+    for task, split, families in asked:
+        iterate_samples(
+            "mini", task=task, split=split, families=families, image_size=data.image_size
+        )
+
+
+def _check_teachers(config: RunConfig) -> None:
+    """Settings about teachers need some, and must name those there are."""
+    own, ids = config.ekipl, [spec.id for spec in config.teachers]
+    unknown = sorted(set(own.gates) - {*ids, "*"})
+    if unknown:
+        raise ConfigError(f"ekipl.gates names teacher {unknown[0]!r}; the teachers are {ids}.")
+    if ids:
+        return
+    about = [name for name in own.schedules if name.startswith(("teacher_", "sft."))]
+    for setting, given in (
+        (f"schedules.{about[0]}" if about else "", bool(about)),
+        ("gates", bool(own.gates)),
+        ("budget", bool(own.budget)),
+        ("sft", own.sft.type != "none"),
+    ):
+        if given:
+            raise ConfigError(f"ekipl.{setting} is about teachers, and this run has none.")
+
+
+def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    """Another weight than pi/pi_old must fit into TRL's loss, and q must be known."""
+    own, name = config.ekipl, config.ekipl.weighting
+    for spec in config.teachers if name in NEEDS_Q else ():
+        if not _gives_q(spec):
+            raise no_q(name, spec.id, "gives none")
+        if getattr(spec, "temperature", None) == 0:
+            raise ConfigError(
+                f"Weighting {name!r} divides by the probabilities that teacher {spec.id!r} "
+                "sampled with, and at temperature 0 it does not sample."
+            )
+    what = f"weighting {name!r}" if name != "policy_ratio" else ""
+    if "teacher_weight" in own.schedules:
+        what = what or "schedules.teacher_weight"
+    if what:
+        _check_fits(what, "weighs single tokens", settings)
+
+
+def _gives_q(spec: TeacherSpec) -> bool:
+    """Whether a teacher of these settings may give its own token probabilities."""
+    if spec.type == "ensemble":
+        return all(map(_gives_q, spec.members))
+    return spec.logprobs if spec.type == "openai" else spec.type in ("policy", "local")
+
+
+def no_q(weighting: str, teacher: str, lack: str) -> ConfigError:
+    """The error for a weighting that divides by q where a teacher does not give it."""
+    return ConfigError(
+        f"Weighting {weighting!r} divides by the teacher's own token probabilities, and teacher "
+        f"{teacher!r} {lack}; choose policy_ratio, shaped or mixture_ratio, or a local teacher "
+        "with the policy's tokenizer."
+    )
+
+
+def _check_mixing(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    own, mixing = config.ekipl, config.ekipl.sft.mixing()
+    if not mixing.on:
+        if "sft.mu" in own.schedules:
+            raise ConfigError("ekipl.schedules.sft.mu weighs no SFT term; set ekipl.sft.type.")
+        return
+    name = f"sft.type {mixing.type!r}"
+    if own.selection == "policy_only":
+        raise ConfigError(f"ekipl.{name} imitates kept teacher rows, and policy_only keeps none.")
+    if mixing.mu == 0 and "sft.mu" not in own.schedules:
+        raise ConfigError(f"ekipl.{name} with mu 0 imitates nothing; set ekipl.sft.mu.")
+    _check_fits(name, "adds a term per token", settings)
+    if settings.get("top_entropy_quantile", 1.0) < 1.0:
+        raise ConfigError(
+            f"ekipl.{name} cannot be combined with grpo.top_entropy_quantile: imitation would be "
+            "masked where the policy is sure, also where it is surely wrong."
+        )
+    if settings.get("mask_truncated_completions"):
+        raise ConfigError(
+            f"ekipl.{name} cannot be combined with grpo.mask_truncated_completions: masked rows "
+            "leave TRL's token count, and the term's weight would no longer be mu."
+        )
+    if mixing.reinforce and settings.get("delta") is not None:
+        raise ConfigError(
+            "ekipl.sft.reinforce adds up slopes of the one-sided clip; it cannot be combined with "
+            "grpo.delta."
+        )
+    if mixing.chord and not mixing.reinforce:
+        if own.baseline != "policy":
+            raise ConfigError(
+                f"ekipl.{name} takes teacher rows out of L_GRPO, so their rewards must not lift "
+                "its baseline: every policy action would look bad. Set ekipl.baseline=policy, or "
+                "ekipl.sft.reinforce=true."
+            )
+        if own.weighting != "policy_ratio":
+            raise ConfigError(
+                f"ekipl.weighting {own.weighting!r} would never act: ekipl.{name} takes teacher "
+                "rows out of L_GRPO. Set ekipl.sft.reinforce=true, or weighting policy_ratio."
+            )
+
+
+def _check_fits(what: str, why: str, settings: Mapping[str, Any]) -> None:
+    loss = settings.get("loss_type", "dapo")
+    if loss not in RATIO_LOSSES:
+        raise ConfigError(
+            f"ekipl.{what} needs a loss with a clipped ratio ({', '.join(RATIO_LOSSES)}); "
+            f"grpo.loss_type is {loss!r}."
+        )
+    for key, neutral in TOKEN_LEVEL.items():
+        if settings.get(key, neutral) != neutral:
+            raise ConfigError(
+                f"ekipl.{what} {why}; it cannot be combined with grpo.{key}: {settings[key]}."
+            )

@@ -1,0 +1,171 @@
+"""The policy measured during a run: at the start, at intervals, at the end; never twice.
+
+Its records lie in ``evaluation/<set>/step-000050.parquet`` of the run's folder (and among its
+artifacts); one that was killed continues from its cache. ``step-000050.json`` is written last, once
+the policy of the step is registered too (`finish`). The policy's random state, its mode and the
+trainer's are as before.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.evaluation import (
+    ChainCheck,
+    check_chains,
+    evaluate,
+    read_records,
+    summarize,
+    write_records,
+)
+from ekipl_lab.files import write_text
+from ekipl_lab.groups.collect import Scorer
+from ekipl_lab.policies.load import Policy
+from ekipl_lab.policies.source import PolicySource
+from ekipl_lab.random_state import preserved
+from ekipl_lab.tracking import RunLog
+from ekipl_lab.training.config.plan import evaluation_steps, is_sampled
+from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.types import EvalRecord, Sample
+
+Checker = Callable[[Sample, str], Any]
+#: Called with (done, total) after every batch; may raise to stop.
+Progress = Callable[[int, int], None]
+
+#: Metrics that are also logged by family.
+BY_FAMILY = ("accuracy_greedy", "pass_at_1", "pass_at_8")
+
+
+@dataclass(frozen=True)
+class Measurer:
+    """Evaluates ``policy`` on the config's sets. ``sets`` maps each label to its samples."""
+
+    config: RunConfig
+    sets: Mapping[str, Sequence[Sample]]
+    policy: Policy
+    scorer: Scorer
+    folder: Path
+    steps: int
+    log: RunLog | None
+    checker: Checker | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether the policy is to be measured after ``step``."""
+        return bool(self.sets) and step in evaluation_steps(self.config, self.steps)
+
+    def done(self, step: int) -> bool:
+        """Whether it has been, in this or an earlier process."""
+        return self._summary(step).is_file()
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """The metrics of a finished evaluation."""
+        values: dict[str, float] = json.loads(self._summary(step).read_text(encoding="utf-8"))
+        return values
+
+    def run(self, step: int, progress: Progress) -> dict[str, float]:
+        """Measure, keep the records, log; the metrics, ``eval/<set>/...``. Then call `finish`."""
+        began = time.perf_counter()
+        rows: list[dict[str, Any]] = []
+        metrics: dict[str, float] = {}
+        for label, samples in self.sets.items():
+            path = self.folder / label / f"step-{step:06d}.parquet"
+            if path.is_file():
+                records = read_records(path)
+            else:
+                with preserved():
+                    records = self._records(label, samples, step, progress)
+                write_records(path, records)
+            found, values = self._rows(label, samples, records)
+            rows, metrics = rows + found, metrics | values
+            if self.log is not None:
+                self.log.log_artifact(path, f"evaluation/{label}")
+        if self.log is not None:
+            self.log.log_metrics(metrics, step)
+            self.log.log_metrics({"seconds/evaluation": time.perf_counter() - began}, step)
+            self.log.log_table(rows, f"evaluation_step_{step:06d}")
+            self.log.flush()
+        return metrics
+
+    def _records(
+        self, label: str, samples: Sequence[Sample], step: int, progress: Progress
+    ) -> list[EvalRecord]:
+        own = self.config.evaluation
+        source = PolicySource(self.policy, max_rows=own.max_rows)
+        records: list[EvalRecord] = []
+        for mode in ("greedy", "sampled") if self._sampled(step) else ("greedy",):
+            records += evaluate(
+                source,
+                samples,
+                self.scorer,
+                mode=mode,
+                num_samples=own.num_samples,
+                temperature=own.temperature,
+                max_new_tokens=self.config.grpo_settings["max_completion_length"],
+                seed=own.seed,
+                cache=self._partial(step) / label / mode,
+                model_key=f"{self.config.name}, step {step}",
+                progress=progress,
+            )
+        return records
+
+    def _rows(
+        self, label: str, samples: Sequence[Sample], records: Sequence[EvalRecord]
+    ) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """The table's rows, and what is logged of them: totals, and each family's of all levels."""
+        chains: dict[tuple[str, str, str], tuple[ChainCheck, ...]] = {}
+        if self.checker is not None:
+            greedy = [record for record in records if record.mode == "greedy"]
+            chains = check_chains(greedy, samples, self.checker)
+        rows, metrics = [], {}
+        parts = metric_parts(record.family for record in records)
+        for by in ((), ("family",), ("family", "difficulty")):
+            for row in summarize(records, by=by, ks=self.config.evaluation.ks, chains=chains):
+                values = asdict(row)
+                group = dict(values.pop("group"))
+                rows.append({"set": label, "family": "all", "difficulty": "all", **group, **values})
+                if not by:
+                    metrics[f"eval/{label}/{row.metric}"] = row.value
+                elif by == ("family",) and row.metric in BY_FAMILY and group["family"] in parts:
+                    metrics[f"eval/{label}/{parts[group['family']]}/{row.metric}"] = row.value
+        return rows, metrics
+
+    def _sampled(self, step: int) -> bool:
+        return is_sampled(self.config, step, self.steps)
+
+    def finish(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write the summary, last of all: what has one is logged and registered, and never redone.
+
+        A process killed before it measures again, out of the records that are there already.
+        """
+        write_text(self._summary(step), json.dumps(metrics, indent=1))
+        shutil.rmtree(self._partial(step), ignore_errors=True)
+
+    def _summary(self, step: int) -> Path:
+        return self.folder / f"step-{step:06d}.json"
+
+    def _partial(self, step: int) -> Path:
+        return self.folder / "partial" / f"step-{step:06d}"
+
+
+def metric_part(family: str) -> str:
+    """A family as part of a metric's name in MLflow; empty where the data have no families."""
+    return re.sub(r"[^\w \-]", "_", family, flags=re.ASCII).strip()
+
+
+def metric_parts(families: Iterable[str]) -> dict[str, str]:
+    """Family -> its part of a metric's name, no two alike; families without a part are left out."""
+    parts: dict[str, str] = {}
+    for family in sorted(set(families)):
+        part, number = metric_part(family), 1
+        while part and (shown := part if number == 1 else f"{part}-{number}") in parts.values():
+            number += 1
+        if part:
+            parts[family] = shown
+    return parts

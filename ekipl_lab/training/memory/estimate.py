@@ -1,0 +1,154 @@
+"""``ekipl train --dry-run``: the memory of a config, by part, and whether it fits.
+
+The model is built from its configuration on torch's meta device; no weights are needed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.tracking.store import project_root
+from ekipl_lab.training.config.plan import evaluation_steps, is_sampled, plan_run, processes
+from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.memory.components import (
+    GIB,
+    Engine,
+    Prediction,
+    Workload,
+    predict,
+    settings_that_fit,
+    trained_parameters,
+)
+from ekipl_lab.training.memory.known_models import KNOWN
+from ekipl_lab.training.memory.shape import ModelShape, shape_of
+
+
+def describe_memory(config: RunConfig) -> str:
+    """The predicted memory of one process as text.
+
+    Raises ConfigError, with settings that would fit, if it is more than there is.
+    """
+    shape, work = run_shape(config), workload(config)
+    prediction = predict(shape, work)
+    text = format_memory(shape, work, prediction)
+    available = available_bytes(config)
+    if available is None:
+        return text
+    text += f"\n  available             {available / GIB:9.2f} GiB"
+    if prediction.total <= available:
+        return text
+    fitting = settings_that_fit(shape, work, available)
+    mend = (
+        f"it would fit with {' '.join(f'{key}={value}' for key, value in fitting.items())}."
+        if fitting
+        else "no setting of one process is enough; share the weights among more GPUs "
+        "(hardware.sharding) or take a smaller model."
+    )
+    raise ConfigError(
+        f"This run needs about {prediction.total / GIB:.1f} GiB on each process, and there are "
+        f"{available / GIB:.1f} GiB; {mend}\n{text}"
+    )
+
+
+def format_memory(shape: ModelShape, work: Workload, prediction: Prediction) -> str:
+    """The parts of a prediction, one a line."""
+    lines = [
+        f"memory of one process   {shape.parameters:,} parameters, "
+        f"{trained_parameters(shape, work):,} trained"
+    ]
+    for title, parts in (
+        ("", prediction.always),
+        ("backward: ", prediction.backward),
+        ("generation: ", prediction.generation),
+        ("", {"allowance": prediction.allowance}),
+    ):
+        lines += [
+            f"  {title + name:32}{size / GIB:9.3f} GiB" for name, size in parts.items() if size
+        ]
+    lines.append(f"  {'most at once':32}{prediction.total / GIB:9.3f} GiB")
+    return "\n".join(lines)
+
+
+def run_shape(config: RunConfig) -> ModelShape:
+    """The shape of a config's policy."""
+    own = config.policy
+    if own.build is not None:
+        return shape_of(own.build, build=True)
+    path: str | Path = own.path or ""
+    if str(path) not in KNOWN and not Path(path).is_dir() and (project_root() / path).is_dir():
+        path = project_root() / path
+    return shape_of(path)
+
+
+def workload(config: RunConfig) -> Workload:
+    """What a config asks of one process."""
+    own, hardware, grpo = config.policy, config.hardware, config.grpo_settings
+    plan = plan_run(config, processes=processes(config))
+    rows = int(grpo["per_device_train_batch_size"])
+    gpu = hardware.gpu_memory_gib is not None or torch.cuda.is_available()
+    half = "float16" if grpo.get("fp16") else "bfloat16"
+    mixed = gpu and grpo.get("bf16", True) is not False
+    side = hardware.image_side or config.data.image_size
+    engine, engine_bytes = _engine(config)
+    generated = plan.prompts_per_generation * plan.group_size // processes(config)
+    evaluated = _evaluated_rows(config, plan.steps)
+    return Workload(
+        rows=rows,
+        generated=generated,
+        sampled=max(generated if engine == "transformers" else 0, evaluated),
+        text_tokens=hardware.text_tokens,
+        images=hardware.images,
+        side=side or (56 if config.data.benchmark == "mini" else 448),
+        completion=int(grpo["max_completion_length"]),
+        dtype=own.dtype,
+        compute=half if mixed or grpo.get("fp16") else own.dtype,
+        rank=None if own.adapter is None else own.adapter.rank,
+        targets=() if own.adapter is None else own.adapter.targets,
+        quantized=own.quantize == "4bit",
+        freeze_vision=own.freeze_vision,
+        checkpointing=bool(grpo.get("activation_checkpointing")),
+        reference=float(grpo.get("beta", 0.0)) != 0.0 and own.adapter is None,
+        optimizer=str(grpo.get("optim", "adamw_torch")),
+        shards=1 if hardware.sharding == "none" else hardware.gpus,
+        engine=engine,
+        engine_bytes=engine_bytes,
+        gpu=gpu,
+    )
+
+
+def _evaluated_rows(config: RunConfig, steps: int) -> int:
+    """Rows that the largest evaluation batch samples at once, 0 without evaluations."""
+    own = config.evaluation
+    times = evaluation_steps(config, steps)
+    if not own.sets or not times:
+        return 0
+    draws = own.num_samples if any(is_sampled(config, step, steps) for step in times) else 1
+    most = max(chosen.limit for chosen in own.sets)
+    return max(draws, min(own.max_rows, most * draws))
+
+
+def _engine(config: RunConfig) -> tuple[Engine, int]:
+    """How completions are generated, and what vLLM takes of this process's GPU."""
+    grpo = config.grpo_settings
+    if not grpo.get("use_vllm"):
+        return "transformers", 0
+    if grpo.get("vllm_mode", "colocate") == "server":
+        return "vllm", 0
+    share = float(grpo.get("vllm_gpu_memory_utilization", 0.3))
+    engine: Engine = "vllm asleep" if grpo.get("vllm_enable_sleep_mode") else "vllm"
+    return engine, int(share * (available_bytes(config) or 0))
+
+
+def available_bytes(config: RunConfig) -> int | None:
+    """Memory of the GPU that the run is planned for, of this machine's GPU, or of this machine."""
+    if config.hardware.gpu_memory_gib is not None:
+        return int(config.hardware.gpu_memory_gib * GIB)
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

@@ -1,0 +1,70 @@
+"""Trains a run of test_trainer_kills.py and kills itself at the n-th call of a function.
+
+python tests/kit/kill_worker.py CONFIG NAME POINT N        POINT: a key of POINTS, or "seconds"
+"""
+
+import functools
+import importlib
+import os
+import signal
+import sys
+import threading
+
+#: What is going on -> the function in whose n-th call the process dies (before it does its work).
+POINTS = {
+    "teacher call": ("ekipl_lab.teachers.adapters.oracle", "OracleTeacher.propose"),
+    "generation": ("ekipl_lab.groups.collect", "Pooling.run"),
+    "step": ("ekipl_lab.training.loss.token_weights", "TokenWeights.apply"),
+    "optimiser": ("torch.optim.adamw", "AdamW.step"),
+    "records": ("ekipl_lab.records.writer", "write_part"),
+    "weights of a save": ("transformers.trainer", "Trainer._save"),
+    "optimiser of a save": ("transformers.trainer", "Trainer._save_optimizer_and_scheduler"),
+    "random state of a save": ("transformers.trainer", "Trainer._save_rng_state"),
+    "mark of a save": ("ekipl_lab.training.checkpoint", "write_json"),
+    "pruning": ("ekipl_lab.training.checkpoint", "prune"),
+    "evaluation": ("ekipl_lab.training.evaluator", "Measurer._rows"),
+    "actions of an evaluation": ("ekipl_lab.policies.source", "PolicySource.propose"),
+    "logging": ("ekipl_lab.tracking.runlog", "RunLog.log_metrics"),
+    "registering": ("ekipl_lab.tracking.runlog", "RunLog.log_checkpoint"),
+}
+
+
+def die():
+    """As a power cut would: nothing is written any more."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(point, number):
+    """Die in the ``number``-th call of the point, or after so many seconds."""
+    if point == "seconds":
+        timer = threading.Timer(number, die)
+        timer.daemon = True
+        return timer.start()
+    module, path = POINTS[point]
+    owner = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    original, calls = getattr(owner, name), [0]
+
+    @functools.wraps(original)
+    def watched(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] == number:
+            die()
+        return original(*args, **kwargs)
+
+    return setattr(owner, name, watched)
+
+
+def main(path, name, point, number):
+    from ekipl_lab.training.config.run_config import load_config
+    from ekipl_lab.training.run import train
+
+    # Names that were imported into other modules would not be watched: import those after arming.
+    arm(point, float(number) if point == "seconds" else int(number))
+    train(load_config(path, [f"name={name}"]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

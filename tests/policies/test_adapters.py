@@ -1,0 +1,260 @@
+"""LoRA: what it changes, its reference, saving, resuming, merging; clear refusals."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+import trainer_toys as toys
+import yaml
+from peft import PeftModel
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from ekipl_lab import tracking
+from ekipl_lab.commands import cli
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.policies import as_policy, load_policy, save_policy
+from ekipl_lab.policies.adapters import (
+    freeze_vision,
+    language_linears,
+    lora_config,
+    vision_parameters,
+)
+from ekipl_lab.policies.source import encode_prompts
+from ekipl_lab.training.config.run_config import load_config, parse_config
+from ekipl_lab.training.run import train
+from ekipl_lab.training.setup import build_parts
+
+torch.set_num_threads(1)
+
+SETTINGS = {
+    "policy": {"build": "nano", "adapter": {"rank": 4, "alpha": 8, "dropout": 0.1}},
+    "data": {"limit": 12},
+    "teachers": [{"type": "oracle", "id": "careful", "accuracy": 0.7, "style": "short"}],
+    "grpo": {
+        "num_generations": 4, "per_device_train_batch_size": 8, "max_completion_length": 32,
+        "learning_rate": 1.0e-2, "max_steps": 4, "beta": 0.05, "activation_checkpointing": True,
+    },
+    "evaluation": {"every": 0, "sets": [{"limit": 2}], "num_samples": 2, "ks": [1, 2]},
+    "tracking": {"checkpoint_every": 2, "experiment": "unit"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """An uninterrupted run, and one that was stopped after its second step and continued."""
+    folder = tmp_path_factory.mktemp("adapters")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    (folder / "unit.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
+    whole = train(load_config(folder / "unit.yaml", ["name=whole"]))
+    parted = load_config(folder / "unit.yaml", ["name=parted"])
+    seen = [0]
+
+    def watch(event):
+        seen[0] = event.get("step", 0) if event.get("phase") == "training" else seen[0]
+
+    stopped = train(parted, on_event=watch, stop=lambda: seen[0] >= 1)
+    assert stopped.status == "stopped" and stopped.step == 2
+    yield whole, train(parted)
+    patch.undo()
+
+
+def logits(policy, samples=None):
+    with torch.no_grad():
+        return policy.model(**encode_prompts(policy, samples or toys.toy_samples(2))).logits
+
+
+def test_only_the_language_model_is_adapted():
+    model, _ = toys.nano()
+    names = language_linears(model)
+    assert len(names) == 2 * 7 and all(".language_model.layers." in name for name in names)
+    adapted = PeftModel(model, lora_config(model, rank=2, targets=("q_proj", "down_proj")))
+    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert len(trained) == 2 * 2 * 2  # two layers, two targets, A and B
+    assert all("language_model" in name and "lora_" in name for name in trained)
+
+
+def test_freezing_the_vision_tower():
+    model, _ = toys.nano()
+    frozen = freeze_vision(model)
+    names = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == sum(p.numel() for _, p in vision_parameters(model)) > 0
+    assert names and all(name.startswith("model.visual.") for name in names)
+    trainer = toys.ekipl_trainer(
+        toys.config("unused", max_steps=2), teachers=[toys.oracle()], model=(model, toys.nano()[1])
+    )
+    before = toys.weights(trainer)
+    trainer.train()
+    after = toys.weights(trainer)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and not any(name.startswith("model.visual.") for name in changed)
+
+
+def test_the_run_trains_the_adapter_alone_and_saves_it(runs):
+    whole, _ = runs
+    assert sorted(p.name for p in whole.policy.glob("*.safetensors")) == [
+        "adapter_model.safetensors"
+    ]
+    note = json.loads((whole.policy / "ekipl_base.json").read_text())
+    assert note["base"] == str((whole.folder / "start").resolve())
+    start, end = load_policy(whole.folder / "start"), load_policy(whole.policy)
+    same = {
+        name: torch.equal(tensor, end.model.state_dict()[name])
+        for name, tensor in start.model.state_dict().items()
+    }
+    changed = sorted(name for name, equal in same.items() if not equal)
+    assert len(changed) == 14 and all("language_model.layers" in name for name in changed)
+    assert not torch.allclose(logits(start), logits(end), atol=1e-4)
+    params = tracking.find_run(whole.run_id).params
+    assert params["trained"] == "lora r=4"
+    assert [c.step for c in tracking.list_checkpoints(whole.run_id)] == [0, 4]
+
+
+def test_resumed_to_the_bit(runs):
+    whole, parted = runs
+    ours, reference = (load_file(r.policy / "adapter_model.safetensors") for r in (parted, whole))
+    assert ours.keys() == reference.keys() and len(ours) == 28
+    assert all(torch.equal(ours[name], reference[name]) for name in ours)
+    assert parted.metrics == whole.metrics
+    histories = [tracking.metric_history(run.run_id) for run in (parted, whole)]
+    ours, reference = (
+        {k: v for k, v in h.items() if not k.startswith("seconds/")} for h in histories
+    )
+    assert ours == reference and len(reference["kl"]) == 4
+
+
+def test_the_reference_is_the_policy_without_its_adapter(runs):
+    """KL is 0 before the first update and positive after: B starts at 0, then moves."""
+    whole, _ = runs
+    kl = [value for _, value in tracking.metric_history(whole.run_id)["kl"]]
+    assert kl[0] == pytest.approx(0.0, abs=1e-7) and min(kl[1:]) > 1e-6
+
+
+def test_merged_checkpoint_gives_the_same_logits_in_a_fresh_process(runs, tmp_path, capsys):
+    whole, _ = runs
+    assert cli.main(["merge", str(whole.policy), "--out", str(tmp_path / "merged")]) == 0
+    assert "Merged policy saved" in capsys.readouterr().out
+    assert not (tmp_path / "merged" / "adapter_config.json").exists()
+    base = load_policy(whole.folder / "start")
+    applied = PeftModel.from_pretrained(base.model, whole.policy).eval()  # not merged
+    sample = toys.toy_samples(1)
+    inputs = encode_prompts(as_policy(base.model, base.processor), sample)
+    with torch.no_grad():
+        expected = applied(**inputs).logits[0, -1]
+    code = (
+        "import sys, ekipl_lab.policies\n"
+        "from safetensors.torch import load_file, save_file\n"
+        "from transformers import AutoModelForImageTextToText\n"
+        "model = AutoModelForImageTextToText.from_pretrained(sys.argv[1])\n"
+        "logits = model(**load_file(sys.argv[2])).logits[0, -1].detach()\n"
+        "save_file({'logits': logits.contiguous()}, sys.argv[3])\n"
+    )
+    asked, told = tmp_path / "inputs.safetensors", tmp_path / "logits.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, asked)
+    command = [sys.executable, "-c", code, str(tmp_path / "merged"), str(asked), str(told)]
+    subprocess.run(command, check=True)
+    assert torch.allclose(load_file(told)["logits"], expected, atol=1e-5)
+
+
+def test_adapters_and_bases_that_do_not_fit_are_refused(runs, tmp_path):
+    whole, _ = runs
+    other = save_policy(*toys.build_tiny_policy("nano", 9), tmp_path / "other", dtype="float32")
+    with pytest.raises(ConfigError, match="trained on other weights"):
+        load_policy(whole.policy, base=other)
+    with pytest.raises(ConfigError, match="is not an adapter, so it has no base"):
+        load_policy(other, base=other)
+    with pytest.raises(ConfigError, match="is not an adapter folder"):
+        from ekipl_lab.policies import merge_adapter
+
+        merge_adapter(other, tmp_path / "merged")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    for file in whole.policy.iterdir():
+        (gone / file.name).write_bytes(file.read_bytes())
+    note = json.loads((gone / "ekipl_base.json").read_text()) | {"base": str(tmp_path / "nowhere")}
+    (gone / "ekipl_base.json").write_text(json.dumps(note))
+    with pytest.raises(ConfigError, match="is gone; give its folder"):
+        load_policy(gone)
+    assert load_policy(gone, base=whole.folder / "start").id == "gone"
+    (gone / "adapter_model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="has no adapter_model"):
+        load_policy(gone, base=whole.folder / "start")
+
+
+def test_an_adapter_is_no_start(runs):
+    whole, _ = runs
+    settings = SETTINGS | {"name": "again", "policy": {"path": str(whole.policy)}}
+    with pytest.raises(ConfigError, match="merge it first"):
+        train(parse_config(settings))
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"build": "nano", "quantize": "4bit"}, "give policy.adapter"),
+        ({"build": "nano", "quantize": "8bit"}, "policy.quantize"),
+        ({"build": "nano", "adapter": {"rnk": 4}}, "did you mean 'rank'"),
+        ({"build": "nano", "adapter": {"rank": 0}}, "policy.adapter.rank"),
+    ],
+)
+def test_wrong_policy_settings(policy, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config({"name": "x", "policy": policy})
+
+
+def test_quantising_without_a_gpu_and_unknown_targets_are_refused(tmp_path, monkeypatch):
+    folder = save_policy(*toys.nano(), tmp_path / "nano")
+    with pytest.raises(ConfigError, match="needs a CUDA GPU"):
+        load_policy(folder, quantize="4bit")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match="needs bitsandbytes; install the gpu extra"):
+        load_policy(folder, quantize="4bit")
+    with pytest.raises(ConfigError, match="it has down_proj, gate_proj"):
+        lora_config(toys.nano()[0], targets=("q_prj",))
+
+
+def test_measuring_a_sharded_model_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match=r"evaluation.at_start=false .* `ekipl eval` afterwards"):
+        build_parts(parse_config(SETTINGS | {"name": "x"}), None, None)
+
+
+def gradients(checkpointing, samples):
+    """Gradient of every adapter weight after one step's loss, and that loss."""
+    model, processor = toys.nano()
+    trainer = toys.EKIPLTrainer(
+        model,
+        args=toys.config(
+            "unused", max_steps=1, activation_checkpointing=checkpointing, learning_rate=0.0
+        ),
+        samples=samples,
+        processing_class=processor,
+        scorer=toys.even_scorer,
+        teachers=[toys.oracle()],
+        peft_config=lora_config(model, rank=4),
+    )
+    kept = {}
+    for name, parameter in trainer.model.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(
+                lambda p, name=name: kept.__setitem__(name, p.grad.clone())
+            )
+    trainer.train()
+    return kept, toys.history(trainer, "loss")["loss"]
+
+
+def test_gradient_checkpointing_changes_no_gradient_with_several_images():
+    samples = [
+        replace(s, images=(*s.images, Image.new("RGB", (56, 56), (9 * i, 200, 99))))
+        for i, s in enumerate(toys.toy_samples())
+    ]
+    plain, loss = gradients(False, samples)
+    checkpointed, loss_checkpointed = gradients(True, samples)
+    assert plain.keys() == checkpointed.keys() and len(plain) == 28
+    assert any(g.abs().max() > 0 for g in plain.values())
+    assert all(torch.equal(plain[name], checkpointed[name]) for name in plain)
+    assert loss == loss_checkpointed

@@ -1,0 +1,234 @@
+"""What an API answers, and what becomes of it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_kit import KINDS, PARAMS, api_gateway, gateway_spec, numbered
+from fault_server import FaultServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ekipl_lab.parsing import TAGS, parse_completion
+from ekipl_lab.teachers.adapters.chat import to_action, to_value
+from ekipl_lab.teachers.gateway.send import split_usage
+from ekipl_lab.teachers.gateway.types import CallError, Choice, Reply, TokenUsage
+from ekipl_lab.teachers.repair import repair, with_reasoning
+
+WELL = "<think>Two red.</think><answer>2</answer>"
+
+
+def read(kind: str, answer: dict[str, Any], folder: Path) -> Reply:
+    spec_class, adapter_class, path = KINDS[kind]
+    spec = spec_class(
+        id="t", model="m", base_url="http://127.0.0.1:9" + path, gateway=gateway_spec(folder)
+    )
+    reply = adapter_class(spec).read(answer)
+    assert isinstance(reply, Reply)
+    return reply
+
+
+def openai(message: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
+    return {"model": "m-1", "choices": [choice | fields]}
+
+
+@pytest.mark.parametrize(
+    ("message", "fields", "expected"),
+    [
+        ({"content": WELL}, {}, Choice(WELL)),
+        ({"content": "2", "reasoning_content": "Why"}, {}, Choice("2", "Why")),
+        ({"content": "2", "reasoning": "Why"}, {}, Choice("2", "Why")),
+        ({"content": None, "reasoning_content": "Why"}, {}, Choice("", "Why")),
+        ({"content": [{"type": "text", "text": "a"}, {"text": "b"}]}, {}, Choice("ab")),
+        ({"content": "2"}, {"finish_reason": "length"}, Choice("2", finish_reason="length")),
+        ({"content": ""}, {"finish_reason": "content_filter"}, Choice("", finish_reason="refusal")),
+        ({"content": None, "refusal": "No."}, {}, Choice("", refusal="No.")),
+        (
+            {"content": "2"},
+            {"logprobs": {"content": [{"token": "2", "logprob": -0.25}]}, "token_ids": [7]},
+            Choice("2", logprobs=(-0.25,), token_ids=(7,)),
+        ),
+    ],
+)
+def test_openai_messages(
+    tmp_path: Path, message: dict[str, Any], fields: dict[str, Any], expected: Choice
+) -> None:
+    answer = openai(message, **fields)
+    (choice,) = read("openai", answer, tmp_path).choices
+    assert asdict(choice) | {"raw": {}} == asdict(expected)
+    assert choice.raw == answer
+
+
+def test_anthropic_blocks(tmp_path: Path) -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "Why", "signature": "x"},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "text", "text": "<answer>"},
+        {"type": "text", "text": "2</answer>"},
+    ]
+    usage = {"input_tokens": 5, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}
+    answer = {"content": blocks, "stop_reason": "max_tokens", "usage": usage, "model": "c"}
+    reply = read("anthropic", answer, tmp_path)
+    (choice,) = reply.choices
+    assert (choice.text, choice.reasoning) == ("<answer>2</answer>", "Why")
+    assert (choice.finish_reason, reply.usage) == ("length", TokenUsage(10, 3, 0))
+
+
+def test_gemini_candidates(tmp_path: Path) -> None:
+    parts = [{"text": "Why", "thought": True}, {"text": "2"}]
+    candidate = {"content": {"parts": parts}, "finishReason": "STOP"}
+    (choice,) = read("gemini", {"candidates": [candidate]}, tmp_path).choices
+    assert (choice.text, choice.reasoning, choice.finish_reason) == ("2", "Why", "stop")
+    blocked: dict[str, Any] = {"promptFeedback": {"blockReason": "SAFETY"}}
+    (choice,) = read("gemini", blocked, tmp_path).choices
+    assert choice.refusal == "prompt blocked: SAFETY"
+    (choice,) = read("gemini", {"candidates": [{"finishReason": "RECITATION"}]}, tmp_path).choices
+    assert choice.refusal == "answer blocked: RECITATION"
+
+
+def action_of(choice: Choice, **settings: Any) -> Any:
+    value = to_value(choice, TokenUsage(3, 1, 2), "m-1", 0.5, 0.1)
+    return to_action(value, "t", **{"repairing": True, **settings})
+
+
+def test_reasoning_fields_become_the_think_block() -> None:
+    action = action_of(Choice("<answer>2</answer>", "Two red."))
+    assert action.completion == WELL
+    assert action_of(Choice(WELL, "Something else.")).completion == WELL
+    assert with_reasoning("2", "  ") == "2"
+
+
+def test_tokens_are_kept_only_with_the_text_they_are_of() -> None:
+    kept = action_of(Choice(WELL, logprobs=(-1.0,), token_ids=(4,)), tokenizer_id="h")
+    assert (kept.logprobs, kept.token_ids, kept.tokenizer_id) == ((-1.0,), (4,), "h")
+    for changed in (
+        Choice("Two red. <answer>2</answer>", logprobs=(-1.0,), token_ids=(4,)),
+        Choice("<answer>2</answer>", "Two red.", logprobs=(-1.0,), token_ids=(4,)),
+    ):
+        action = action_of(changed, tokenizer_id="h")
+        assert parse_completion(action.completion).answer == "2"
+        assert (action.logprobs, action.token_ids, action.tokenizer_id) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind"),
+    [
+        (Choice(""), "empty"),
+        (Choice(" \n"), "empty"),
+        (Choice("", refusal="No."), "refusal"),
+        (Choice("I will not.", finish_reason="refusal"), "refusal"),
+    ],
+)
+def test_unusable_answers_are_named(choice: Choice, kind: str) -> None:
+    with pytest.raises(CallError) as caught:
+        action_of(choice)
+    assert (caught.value.kind, caught.value.retryable) == (kind, False)
+
+
+def test_an_answer_cut_off_stays_cut_off() -> None:
+    action = action_of(Choice("<think>a</think><answer>2", finish_reason="length"))
+    assert action.finish_reason == "length"
+    assert parse_completion(action.completion).answer is None
+    thought_only = action_of(Choice("", "Long thoughts", finish_reason="length"))
+    assert thought_only.completion == "<think>Long thoughts</think>"
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_reasoning_arrives_from_a_server(tmp_path: Path, kind: str) -> None:
+    server = FaultServer(text="<answer>{number}</answer>", reasoning="I look.")
+    with server, api_gateway(server.url, tmp_path, kind) as gateway:
+        ((action,),) = gateway.propose([numbered(3)], 1, PARAMS)
+    assert action.completion == "<think>I look.</think><answer>3</answer>"
+
+
+def test_log_probabilities_arrive_from_a_server(tmp_path: Path) -> None:
+    with (
+        FaultServer() as server,
+        api_gateway(server.url, tmp_path, spec={"logprobs": True}) as gateway,
+    ):
+        assert gateway.capabilities.logprobs
+        ((action,),) = gateway.propose([numbered(3)], 1, PARAMS)
+    assert action.logprobs == (-0.5, -0.5, -0.5)  # "<think>I ", "see ", "[3].</think>..."
+
+
+@pytest.mark.parametrize(
+    ("text", "completion", "repairs"),
+    [
+        (WELL, WELL, ()),
+        (f"```xml\n{WELL}\n```", WELL, ("fence",)),
+        ("<Think>Two red.</THINK>< answer >2</ answer>", WELL, ("tags",)),
+        ("<thinking>Two red.</thinking><final_answer>2</final_answer>", WELL, ("tags",)),
+        ("Two red.</think><answer>2</answer>", WELL, ("open_think",)),
+        ("Two red.\n<answer>2</answer>", WELL, ("wrap_think",)),
+        ("<think>Two red.<answer>2</answer>", WELL, ("close_think",)),
+        ("<think>Two red.</think><answer>2", WELL, ("close_answer",)),
+        (
+            "<think>Two red.</think>\nAnswer: 2",
+            "<think>Two red.</think>\n<answer>2</answer>",
+            ("last_line",),
+        ),
+        ("Two red.\n**Final answer:** 2", WELL, ("last_line", "wrap_think")),
+        ("Two red.", "Two red.", ()),
+        ("2", "2", ()),
+        ("<answer>2</answer>", "<answer>2</answer>", ()),
+        ("<think>a</think><answer>2</answer><answer>3</answer>", None, ()),
+        ("<think>is it <answer>3</answer>?</think><answer>2</answer>", None, ()),
+        ("<think>The answer:\nAnswer: 3", None, ()),
+        ("<think>a</think><answer>2\n\nor maybe 3", None, ()),
+        ("", "", ()),
+    ],
+)
+def test_repairs_by_hand(text: str, completion: str | None, repairs: tuple[str, ...]) -> None:
+    repaired = repair(text)
+    assert (repaired.completion, repaired.repairs) == (
+        text if completion is None else completion,
+        repairs,
+    )
+
+
+def test_what_was_cut_off_gets_no_answer() -> None:
+    cut = "<think>Two red.</think><answer>2"
+    assert repair(cut, finished=False).completion == cut
+
+
+PIECES = st.sampled_from(
+    [
+        *TAGS,
+        "<Think>",
+        "</reasoning>",
+        "< answer>",
+        "Answer: ",
+        "**",
+        "\n",
+        "```",
+        " ",
+        "2",
+        "red",
+        ":",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40), st.booleans())
+def test_a_repair_never_invents(text: str, finished: bool) -> None:
+    repaired = repair(text, finished=finished)
+    parsed = parse_completion(repaired.completion)
+    assert repaired.completion == text or parsed.format_ok
+    assert bool(repaired.repairs) == (repaired.completion != text)
+    if parsed.answer is not None:
+        assert parsed.answer in text
+        assert parsed.think is None or parsed.think in text or "tags" in repaired.repairs
+    before = parse_completion(text)
+    if before.answer is not None:
+        assert parsed.answer == before.answer
+    assert repair(repaired.completion, finished=finished).completion == repaired.completion
+
+
+@given(st.integers(0, 500), st.integers(1, 9))
+def test_shares_add_up(completion: int, parts: int) -> None:
+    shares = split_usage(TokenUsage(7, 3, completion), parts)
+    total = [sum(getattr(s, name) for s in shares) for name in ("prompt", "cached", "completion")]
+    assert total == [7, 3, completion]
+    assert max(s.completion for s in shares) - min(s.completion for s in shares) <= 1

@@ -1,0 +1,134 @@
+"""Servers that answer what no server should: counted, named, never free, and never a crash."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_kit import PARAMS, api_gateway, numbered
+from fault_server import FaultServer
+from test_gateway import PRICE, answers, check_books
+
+from ekipl_lab.errors import BudgetExceeded
+from ekipl_lab.teachers.adapters.http import read_json
+from ekipl_lab.teachers.gateway.limits import Budget
+from ekipl_lab.teachers.gateway.send import believable
+from ekipl_lab.teachers.gateway.types import Failure, TokenUsage
+
+WELL = "<think>One.</think><answer>1</answer>"
+MOST = TokenUsage(300, 0, 32)
+
+
+def openai(text: str = WELL, finish: str = "stop", **fields: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"content": text}, "finish_reason": finish}
+    return {"model": "m", "choices": [choice], **fields}
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (b"[" * 100_000, "cut_off"),
+        (b'{"choices": NaN}', "cut_off"),
+        (json.dumps(openai()).replace('"index": 0', '"index": 1e999').encode(), "cut_off"),
+        (json.dumps(openai(usage={"prompt_tokens": 1})).replace(": 1}", ": Infinity}"), "cut_off"),
+        (b"[]", "cut_off"),
+        (b"\xff\xfe{}", "cut_off"),
+        (b'{"choices": []}', "schema"),
+        (json.dumps(openai(finish="error")), "schema"),
+        (json.dumps(openai(finish="abort")), "schema"),
+        (b'{"choices": [{"message": {"content": 7}}]}', "schema"),
+        (b'{"error": {"message": "upstream is down", "code": 502}}', "server"),
+        (b'{"error": "upstream is down"}', "server"),
+    ],
+)
+def test_it_is_a_counted_error_and_another_attempt(tmp_path: Path, raw: Any, kind: str) -> None:
+    with (
+        FaultServer(script={1: ["raw", "ok"], 2: ["raw"] * 9}) as server,
+        api_gateway(server.url, tmp_path, on_failure="skip", retries=2) as gateway,
+    ):
+        server.raw = raw if isinstance(raw, bytes) else raw.encode()
+        (first,), (second,) = gateway.propose_each([numbered(1), numbered(2)], 1, PARAMS)
+        assert answers([[first]]) == [["1"]]
+        assert isinstance(second, Failure) and second.kind == kind
+        assert gateway.stats.errors == {kind: 4}
+        check_books(gateway, server)
+
+
+def test_half_a_surrogate_pair_is_kept_as_a_question_mark(tmp_path: Path) -> None:
+    text = WELL.replace("One", "One \ud83d \U0001f600")
+    with (
+        FaultServer(script={1: ["raw"]}) as server,
+        api_gateway(server.url, tmp_path) as gateway,
+    ):
+        server.raw = json.dumps(openai(text)).encode()
+        for _ in range(2):  # bought, then from the cache
+            ((action,),) = gateway.propose([numbered(1)], 1, PARAMS)
+            assert action.completion == WELL.replace("One", "One ? \U0001f600")
+        assert server.tally.received == 1
+
+
+def test_json_that_can_be_kept() -> None:
+    assert read_json(b'{"a": [1, -2.5, "\xc3\xbc", null]}') == {"a": [1, -2.5, "ü", None]}
+    assert read_json('{"a": "漢\\u2028\\u0000"}'.encode()) == {"a": "漢\u2028\0"}
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        (TokenUsage(100, 10, 20), TokenUsage(100, 10, 20)),
+        (TokenUsage(100, 0, 0), TokenUsage(100, 0, 0)),
+        (TokenUsage(900, 0, 99), TokenUsage(900, 0, 99)),  # more than reserved is the truth too
+        (TokenUsage(), MOST),
+        (TokenUsage(-5, 0, 20), MOST),
+        (TokenUsage(100, -1, 20), MOST),
+        (TokenUsage(100, 101, 20), MOST),
+        (TokenUsage(100, 0, -20), MOST),
+        (TokenUsage(10**30, 0, 20), MOST),
+    ],
+)
+def test_usages_by_hand(said: TokenUsage, taken: TokenUsage) -> None:
+    assert believable(said, MOST) == taken
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {},
+        {"usage": None},
+        {"usage": {"prompt_tokens": -(10**6), "completion_tokens": 1}},
+        {"usage": {"prompt_tokens": 10**30, "completion_tokens": 1}},
+    ],
+)
+def test_a_server_that_does_not_count_is_not_free(tmp_path: Path, usage: dict[str, Any]) -> None:
+    samples = [numbered(number) for number in range(1, 30)]
+    with (
+        FaultServer(script={number: ["raw"] for number in range(1, 30)}) as server,
+        api_gateway(server.url, tmp_path, price=PRICE, budget=Budget(usd=0.002)) as gateway,
+    ):
+        server.raw = json.dumps(openai(**usage)).encode()
+        call = gateway.adapter.call(samples[0], PARAMS)
+        # bytes of the prompt + 50 for the image + 64, and 32 written at twice the price
+        most = (len(call.text.encode()) + 50 + 64 + 2 * 32) * 1000
+        ((action,),) = gateway.propose(samples[:1], 1, PARAMS)
+        assert gateway.ledger.used().nano_usd == most
+        assert action.usage is not None and action.usage.cost == pytest.approx(most / 1e9)
+        with pytest.raises(BudgetExceeded, match="money"):
+            gateway.propose(samples, 1, PARAMS)
+        assert gateway.ledger.used().nano_usd <= 2_000_000
+        assert server.tally.received <= 2_000_000 // most + 1
+
+
+@pytest.mark.parametrize(("fault", "least"), [("429_wait", 1.5), ("429_date", 0.5)])
+def test_the_servers_own_waiting_time_is_kept_to(tmp_path: Path, fault: str, least: float) -> None:
+    """In seconds, and as a date, which knows whole seconds only."""
+    with (
+        FaultServer(script={1: [fault]}, wait=1.5) as server,
+        api_gateway(server.url, tmp_path, backoff=0.0) as gateway,
+    ):
+        assert answers(gateway.propose([numbered(1)], 1, PARAMS)) == [["1"]]
+        with gateway.store.read() as db:
+            calls = db.execute("SELECT sent, state, attempt FROM calls ORDER BY id").fetchall()
+        assert [row[1:] for row in calls] == [("refused", 1), ("committed", 2)]
+        assert calls[1][0] - calls[0][0] >= least
+        assert gateway.stats.waited >= least
+        assert (gateway.stats.retries, gateway.stats.errors) == (1, {"rate_limit": 1})

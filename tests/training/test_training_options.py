@@ -1,0 +1,354 @@
+"""Schedules, gates, budget and SFT shares by hand; and which settings are refused together."""
+
+import json
+
+import pytest
+import trainer_toys as toys
+import yaml
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.groups.build import build_group
+from ekipl_lab.groups.collect import Pool, Round
+from ekipl_lab.groups.gates import Gatekeeper, gate_of, is_after_policy
+from ekipl_lab.groups.options import EKIPLOptions, SFTMixing
+from ekipl_lab.groups.schedules import check_schedules, rounded, scheduled, value_at
+from ekipl_lab.training.config.plan import grpo_arguments
+from ekipl_lab.training.config.run_config import parse_config
+from ekipl_lab.training.loss.mixing import shares
+from ekipl_lab.types import Action, RewardBreakdown, Sample
+
+# ------------------------------------------------------------------------------------ schedules
+
+
+def test_a_broken_line_by_hand():
+    points = [(10, 0.0), (20, 1.0), (40, 0.5)]
+    steps = [0, 10, 15, 20, 30, 40, 99]
+    assert [value_at(points, s) for s in steps] == [0.0, 0.0, 0.5, 1.0, 0.75, 0.5, 0.5]
+    jump = [(0, 2.0), (5, 2.0), (5, 0.0)]
+    assert [value_at(jump, s) for s in (0, 4.9, 5, 6)] == [2.0, 2.0, 0.0, 0.0]
+    assert scheduled({"sft.mu": points}, "sft.mu", 30, 9.0) == 0.75
+    assert scheduled({}, "sft.mu", 30, 9.0) == 9.0
+    assert [rounded(v) for v in (0.49, 0.5, 1.5, 2.4)] == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("schedules", "message"),
+    [
+        ({"teacher_shar": [(0, 1)]}, "Unknown schedule 'teacher_shar'; did you mean 'teacher_sh"),
+        ({"teacher_share": [(0, 1.5)]}, "teacher_share: 1.5 is not between 0 and 1"),
+        ({"sft.mu": [(5, 0.1), (4, 0.2)]}, r"sft.mu: steps must rise from 0 or more: \[5, 4\]"),
+        ({"teacher_weight": []}, "teacher_weight has no points"),
+    ],
+)
+def test_schedules_that_are_refused(schedules, message):
+    with pytest.raises(ConfigError, match=message):
+        check_schedules(schedules)
+
+
+def test_parameters_of_the_rule_follow_their_schedule():
+    options = EKIPLOptions(
+        "quota", {"teacher_rows": 4, "choose": "first"},
+        schedules={"params.teacher_rows": [(0, 3), (10, 0)]},
+    )  # fmt: skip
+    rows = [options.params_at(step)["teacher_rows"] for step in (0, 1, 2, 5, 10, 50)]
+    assert rows == [3, 3, 2, 2, 0, 0] and options.params_at(5)["choose"] == "first"
+
+
+# ---------------------------------------------------------------------------------------- gates
+
+
+def sample(task="counting", family="remove", name="s"):
+    return Sample(name, task, "train", (), "?", "1", "number", family=family)
+
+
+def test_the_most_specific_gate_counts():
+    gate = gate_of(
+        {
+            "gpt": {"counting": "off", "counting/remove": "on_failure"},
+            "*": {"*": "always", "geometry": "off"},
+        }
+    )
+    assert gate("gpt", sample()) == "on_failure"
+    assert gate("gpt", sample(family="pair")) == "off"
+    assert gate("gpt", sample("geometry", "x")) == "off"  # from the entries of "*"
+    assert gate("other", sample("spatial", "x")) == "always"
+    assert gate_of({})("any", sample()) == "always"
+    assert is_after_policy({"gpt": {"*": "on_failure"}}) and not is_after_policy(
+        {"a": {"*": "off"}}
+    )
+
+
+def closed(keeper, *, successes=0, step=0, draw=0, spent=None, where=None):
+    return keeper.closed(
+        "gpt", where or sample(), successes=successes, step=step, draw=draw, spent=spent or {}
+    )
+
+
+def test_reasons_not_to_ask():
+    gates = gate_of({"gpt": {"counting": "on_failure", "geometry": "off"}})
+    keeper = Gatekeeper(gates, budget={"usd": 2.0}, min_successes=2)
+    assert closed(keeper, successes=1) is None and closed(keeper, successes=2) == "solved"
+    assert closed(keeper, where=sample("geometry")) == "usefulness"
+    assert closed(keeper, spent={"teacher_usd": 1.99}) is None
+    assert closed(keeper, spent={"teacher_usd": 2.0}) == "budget"
+    assert closed(keeper, where=sample("spatial"), successes=9) is None
+
+
+def test_the_teachers_share_is_drawn_once_for_all_ranks():
+    half = Gatekeeper(gate_of({}), {"teacher_share": [(0, 0.5), (10, 0.0)]}, seed=3)
+    samples = [sample(name=f"s{i}") for i in range(400)]
+    first = [closed(half, where=one) for one in samples]
+    assert first == [closed(half, where=one) for one in samples]
+    assert 160 <= first.count("schedule") <= 240 and set(first) == {None, "schedule"}
+    # Fewer and fewer of the same prompts; other ones in the next pass over the data.
+    later = [closed(half, where=one, step=5) for one in samples]
+    assert all(b == "schedule" for a, b in zip(first, later, strict=True) if a == "schedule")
+    assert first != [closed(half, where=one, draw=1) for one in samples]
+    assert {closed(half, where=one, step=10) for one in samples} == {"schedule"}
+    assert half.actions(4, 0) == 4
+    fewer = Gatekeeper(gate_of({}), {"teacher_actions": [(0, 4), (4, 0)]})
+    assert [fewer.actions(2, step) for step in (0, 2, 3, 4)] == [2, 2, 1, 0]
+
+
+# ------------------------------------------------------------------------------------ SFT shares
+
+
+def reward(right):
+    return RewardBreakdown({"accuracy": float(right)}, {"accuracy": 1.0}, right)
+
+
+def group_of(*successes, teachers, rows=1):
+    """A group of two policy actions and teacher actions, `quota` with ``rows``; 4 + i tokens."""
+    everything = [*successes, *teachers]
+    sources = ["policy"] * 2 + ["t"] * len(teachers)
+    actions = [Action("x", source, "m") for source in sources]
+    group = build_group(
+        sample(), actions, [reward(r) for r in everything], rule="quota", group_size=2,
+        baseline="policy", scale_rewards="none", teacher_rows=rows, choose="first",
+    )  # fmt: skip
+    ids = tuple((1,) * (4 + i) for i in range(len(everything)))
+    return group, Pool(0, group.candidates, group.rewards, ids)
+
+
+def round_of(*pairs):
+    return Round(tuple(g for g, _ in pairs), tuple(p for _, p in pairs), {})
+
+
+def test_chord_gives_teacher_rows_to_imitation():
+    # Kept are candidates 0 and 2 of both groups; the second group's teacher is wrong.
+    done = round_of(
+        group_of(True, False, teachers=[True]), group_of(False, False, teachers=[False])
+    )
+    first, second = shares(done, SFTMixing("chord_mu"), "grpo")
+    assert {i: s.imitate for i, s in first.items()} == {0: 0.0, 2: 4 / 1}  # 4 rows, 1 imitated
+    assert {i: s.advantage for i, s in first.items()} == {0: 0.5, 2: 0.0}
+    assert [s.imitate for s in second.values()] == [0.0, 0.0]
+    # By tokens: 4 + 6 and 4 + 6, of which 6 are imitated.
+    by_token, _ = shares(done, SFTMixing("chord_phi"), "dapo")
+    assert by_token[2].imitate == pytest.approx(20 / 6)
+    both = shares(done, SFTMixing("chord_mu", success_only=False), "grpo")
+    assert [group[2].imitate for group in both] == [2.0, 2.0]
+    kept = shares(done, SFTMixing("chord_mu", reinforce=True), "grpo")[0]
+    assert kept[2].advantage == pytest.approx(0.5) and kept[2].imitate == 4.0
+
+
+def test_on_failure_imitates_where_the_whole_group_failed():
+    done = round_of(
+        group_of(True, False, teachers=[True]),
+        group_of(False, False, teachers=[True, True], rows=1),
+    )
+    solved, missed = shares(done, SFTMixing("on_failure", mu=1.0), "grpo")
+    assert [(s.advantage, s.imitate) for s in solved.values()] == [(0.5, 0.0), (0.5, 0.0)]
+    # One of its two rows: a mean over the imitated rows of this prompt.
+    assert [(s.advantage, s.imitate) for s in missed.values()] == [(0.0, 0.0), (0.0, 2.0)]
+    strict = shares(done, SFTMixing("on_failure", min_successes=2), "grpo")
+    assert [group[2].imitate for group in strict] == [2.0, 2.0]
+    # Nothing right to imitate: the prompt stays with GRPO.
+    (left,) = shares(
+        round_of(group_of(False, False, teachers=[False])), SFTMixing("on_failure"), "grpo"
+    )
+    assert [s.imitate for s in left.values()] == [0.0, 0.0]
+
+
+# ----------------------------------------------------------------------------------- refusals
+
+BASE = {
+    "name": "unit", "policy": {"build": "nano"},
+    "teachers": [{"type": "oracle", "id": "a"}],
+}  # fmt: skip
+CHORD = {"type": "chord_mu"}
+ON = {"type": "on_failure"}
+
+
+def made(ekipl, grpo=None, teachers=BASE["teachers"]):
+    config = parse_config({**BASE, "ekipl": ekipl, "grpo": grpo or {}, "teachers": teachers})
+    return grpo_arguments(config, "unused")
+
+
+@pytest.mark.parametrize(
+    ("ekipl", "grpo", "teachers", "message"),
+    [
+        ({"sft": CHORD}, {}, 1, "so their rewards must not lift its baseline"),
+        ({"sft": CHORD, "baseline": "policy", "weighting": "shaped"}, {}, 1, "would never act"),
+        ({"sft": ON, "selection": "policy_only"}, {}, 1, "policy_only keeps none"),
+        ({"sft": {"type": "on_failure", "mu": 0}}, {}, 1, "with mu 0 imitates nothing"),
+        ({"sft": ON}, {"loss_type": "cispo"}, 1, "needs a loss with a clipped ratio"),
+        ({"sft": ON}, {"top_entropy_quantile": 0.2}, 1, "grpo.top_entropy_quantile"),
+        ({"sft": ON}, {"mask_truncated_completions": True}, 1, "grpo.mask_truncated_completions"),
+        ({"sft": ON}, {"importance_sampling_level": "sequence"}, 1, "adds a term per token"),
+        ({"sft": {**ON, "reinforce": True}}, {"delta": 2.0}, 1, "grpo.delta"),
+        ({"sft": ON}, {}, 0, "ekipl.sft is about teachers, and this run has none"),
+        ({"gates": {"*": {"*": "off"}}}, {}, 0, "ekipl.gates is about teachers"),
+        ({"budget": {"usd": 1}}, {}, 0, "ekipl.budget is about teachers"),
+        ({"schedules": {"teacher_share": [[0, 1]]}}, {}, 0, "schedules.teacher_share is about"),
+        ({"schedules": {"sft.mu": [[0, 1]]}}, {}, 1, "weighs no SFT term"),
+        ({"schedules": {"teacher_weight": [[0, 1]]}}, {"loss_type": "vespo"}, 1, "teacher_weight"),
+        ({"gates": {"b": {"*": "off"}}}, {}, 1, r"names teacher 'b'; the teachers are \['a'\]"),
+        ({"gates": {"a": {"*": "of"}}}, {}, 1, "did you mean 'off'"),
+        (
+            {"gates": {"a": {"counting": True}}},
+            {},
+            1,
+            r"gates\.a\.counting is true .* on_failure, off",
+        ),
+        (
+            {"gates": {"a": {"*": 0}}},
+            {},
+            1,
+            r"ekipl\.gates\.a\.\* must be text, not a whole number",
+        ),
+        ({"budget": {"usb": 1}}, {}, 1, "did you mean 'usd'"),
+        ({"budget": {"usd": -1}}, {}, 1, "cannot be below 0"),
+        ({"schedules": {"params.teacher_rows": [[0, 1]]}}, {}, 1, "parameter of selection rule"),
+        ({"schedules": {"weighting_params.gamma": [[0, 1]]}}, {}, 1, "parameter of weighting"),
+        ({"sft": {"type": "chord"}}, {}, 1, "did you mean 'chord_mu'"),
+        ({"sft": {"type": "chord_mu", "mu": 2}}, {}, 1, "must lie between 0 and 1"),
+        ({"gates": "nowhere.json"}, {}, 1, "nowhere.json does not exist"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(ekipl, grpo, teachers, message):
+    with pytest.raises(ConfigError, match=message):
+        made(ekipl, grpo, BASE["teachers"][:teachers])
+
+
+@pytest.mark.parametrize(
+    "ekipl",
+    [
+        {"sft": CHORD, "baseline": "policy", "selection": "quota"},
+        {"sft": {**CHORD, "reinforce": True}, "weighting": "shaped"},
+        {"sft": ON, "weighting": "mixture_ratio", "schedules": {"sft.mu": [[0, 1], [9, 0]]}},
+        {"weighting": "shaped", "schedules": {"weighting_params.gamma": [[0, 0.1], [50, 1]]}},
+        {"selection": "quota", "schedules": {"params.teacher_rows": [[0, 2], [50, 0]]}},
+    ],
+)
+@pytest.mark.parametrize("loss", ["grpo", "bnpo", "dr_grpo", "dapo"])
+def test_what_makes_sense_is_taken(ekipl, loss):
+    assert made(ekipl, {"loss_type": loss}).loss_type == loss
+
+
+SERVED = {"type": "openai", "id": "b", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+LOCAL = {"type": "local", "id": "b", "path": "assets/policies/counting", "temperature": 1.0}
+PANEL = {"type": "ensemble", "id": "b"}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "gives"),
+    [
+        ({"type": "oracle", "id": "b"}, False),
+        ({"type": "random", "id": "b"}, False),
+        (SERVED, False),
+        ({**SERVED, "logprobs": True, "tokenizer_id": "x"}, True),
+        (LOCAL, True),
+        ({**LOCAL, "type": "policy"}, True),
+        ({**PANEL, "members": [{**LOCAL, "id": "c"}]}, True),
+        ({**PANEL, "members": [{**LOCAL, "id": "c"}, {"type": "random", "id": "d"}]}, False),
+    ],
+)
+def test_a_teacher_that_cannot_give_q_is_refused_before_it_is_loaded(teacher, gives):
+    teachers = [LOCAL | {"id": "a"}, teacher]
+    assert made({}, {}, teachers)  # no other weighting asks for q
+    if gives:
+        assert made({"weighting": "proposal_ratio"}, {}, teachers)
+        return
+    with pytest.raises(ConfigError, match="own token probabilities, and teacher 'b' gives none"):
+        made({"weighting": "proposal_ratio"}, {}, teachers)
+
+
+def test_off_may_be_written_in_yaml_as_it_is():
+    """YAML reads the bare word as false."""
+    gates = yaml.safe_load("{a: {counting: off, geometry: on_failure}, '*': {'*': always}}")
+    assert gates["a"]["counting"] is False
+    config = parse_config({**BASE, "ekipl": {"gates": gates}})
+    assert config.ekipl.gates == {
+        "a": {"counting": "off", "geometry": "on_failure"},
+        "*": {"*": "always"},
+    }
+
+
+def test_gates_come_from_the_reports_file_into_the_config(tmp_path):
+    path = tmp_path / "gates.json"
+    path.write_text(json.dumps({"a": {"counting": "off"}}), encoding="utf-8")
+    config = parse_config({**BASE, "ekipl": {"gates": str(path)}})
+    assert config.ekipl.gates == {"a": {"counting": "off"}}
+    assert config.model_dump(mode="json")["ekipl"]["gates"] == {"a": {"counting": "off"}}
+    path.write_text("[]", encoding="utf-8")
+    with pytest.raises(ConfigError, match="must hold teacher -> "):
+        parse_config({**BASE, "ekipl": {"gates": str(path)}})
+
+
+# ------------------------------------------------------------------------------- in real training
+
+
+class Asked:
+    """An oracle that notes whom it was asked about, and when."""
+
+    id = "asked"
+
+    def __init__(self):
+        self.source, self.calls = toys.oracle().source, []
+        self.capabilities = self.source.capabilities
+
+    def propose(self, samples, num_actions, params):
+        self.calls.append((len(samples), num_actions))
+        return [
+            [Action(a.completion, self.id, a.model_id) for a in actions]
+            for actions in self.source.propose(samples, num_actions, params)
+        ]
+
+
+def trained(tmp_path, **options):
+    from ekipl_lab.groups.options import Teacher
+
+    source = Asked()
+    trainer = toys.ekipl_trainer(
+        toys.config(tmp_path, max_steps=4), teachers=[Teacher(source, 2)], **options
+    )
+    trainer.train()
+    return source.calls, trainer
+
+
+def test_a_run_asks_less_and_less(tmp_path):
+    calls, trainer = trained(
+        tmp_path, schedules={"teacher_actions": [(0, 2), (2, 0)]}, scorer=toys.never_scorer
+    )
+    assert calls == [(2, 2), (2, 1)]
+    logged = toys.history(trainer, "teacher/asked/not_asked/schedule")
+    assert next(iter(logged.values())) == [None, None, 2.0, 2.0]
+    assert trainer.costs.teacher_actions == 6
+
+
+def test_a_run_stops_paying_at_its_budget(tmp_path):
+    calls, trainer = trained(tmp_path, budget={"actions": 6}, scorer=toys.never_scorer)
+    assert calls == [(2, 2), (2, 2)]  # 8 actions: closed at the first generation at or above 6
+    logged = toys.history(trainer, "teacher/asked/not_asked/budget")
+    assert next(iter(logged.values())) == [None, None, 2.0, 2.0]
+
+
+def test_a_gate_on_failure_asks_only_where_the_policy_failed(tmp_path):
+    gates = {"asked": {"*": "on_failure"}}
+    calls, trainer = trained(tmp_path, gates=gates)  # right by chance about half of the time
+    solved = toys.history(trainer, "teacher/asked/not_asked/solved").popitem()[1]
+    assert sum(count or 0 for count in solved) + sum(n for n, _ in calls) == 8
+    assert sum(count or 0 for count in solved) >= 5
+    calls, _ = trained(tmp_path, gates=lambda teacher, sample: "off")
+    assert calls == []
