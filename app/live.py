@@ -1,6 +1,6 @@
 """A group made now: the chosen checkpoint samples, the run's teachers answer, its rule selects.
 
-The way from completions to the group is ``ekipl_lab.groups.collect.Pooling``, the trainer's own.
+The way from completions to the group is the trainer's own, ``groups.collect.GroupCollector``.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
     Raises ConfigError for an unknown run or checkpoint, or where looking would cost money without
     a ceiling; TeacherError if a teacher fails.
     """
-    from ekipl_lab.groups.collect import Pooling, Row
-    from ekipl_lab.groups.options import Moment
+    from ekipl_lab.groups.collect import GroupCollector, Row
+    from ekipl_lab.groups.options import StepContext
 
     setup = setup_of(run, checkpoint)
     sample = instructed(sample, setup.instructed)
@@ -80,7 +80,7 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
         _require_ceiling(setup, sample, draw)
         policy = _load(setup.policy)
         actions = _sample(policy, setup, sample, draw)
-        pooling = Pooling(
+        collector = GroupCollector(
             [sample],
             setup.scorer,
             setup.teachers,
@@ -90,7 +90,7 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
             max_new_tokens=setup.generation.max_new_tokens,
         )
         rows = [Row(0, action) for action in actions]
-        done = pooling.run(rows, rank=0, gather=list, moment=Moment(draw=draw))
+        done = collector.run(rows, rank=0, gather=list, context=StepContext(draw=draw))
     pool = done.pools[0]
     refused = [f"{g.teacher}: {g.refused}" for g in pool.given if g.refused]
     refused += [f"{teacher}: not asked ({reason})" for teacher, reason in pool.gated]

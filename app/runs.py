@@ -154,7 +154,7 @@ def _rebuild(record: records.RecordedGroup) -> Sample:
     )
 
 
-def _checkpoints(run: str) -> dict[int, tracking.Checkpoint]:
+def _checkpoints(run: str) -> dict[int, tracking.LoggedCheckpoint]:
     """Step -> checkpoint, by step; none for an unknown run."""
     if not any(choice.id == run for choice in list_runs()):
         return {}

@@ -1,4 +1,4 @@
-"""Errors a user can mend. Each message is one sentence that names the thing and the mend.
+"""Errors a user can fix. Each message is one sentence that names the thing and the fix.
 
 ``ekipl`` prints the message alone and exits with code 2; anything else is a defect of ours and
 keeps its traceback.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class EKIPLError(Exception):
-    """Base of every error that names a sample, file or field and how to mend it."""
+    """Base of every error that names a sample, file or field and how to fix it."""
 
 
 class ConfigError(EKIPLError):
@@ -44,10 +44,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
-def missing_path(kind: str, path: str | Path, mend: str) -> ConfigError:
-    """The error for a path that is not there: the nearest one that is, and how to ``mend`` it."""
+def missing_path(kind: str, path: str | Path, fix: str) -> ConfigError:
+    """The error for a path that is not there: the nearest one that is, and how to ``fix`` it."""
     near = _nearest_path(Path(path).expanduser())
-    hint = f"did you mean {str(near)!r}?" if near else mend
+    hint = f"did you mean {str(near)!r}?" if near else fix
     return ConfigError(f"{kind} {str(path)!r} does not exist; {hint}")
 
 

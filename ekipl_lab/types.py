@@ -180,21 +180,21 @@ class ActionSource(Protocol):
 
 
 #: Called with (index of a sample, its actions) as soon as the last of them is there.
-OnSample = Callable[[int, list[Action]], None]
+OnComplete = Callable[[int, list[Action]], None]
 
 
 @runtime_checkable
-class TellingSource(ActionSource, Protocol):
+class StreamingSource(ActionSource, Protocol):
     """An ActionSource that tells of a sample's actions while others of the batch still run."""
 
-    def propose_and_tell(
+    def propose_streaming(
         self,
         samples: Sequence[Sample],
         num_actions: int,
         params: GenerationParams,
-        on_sample: OnSample,
+        on_complete: OnComplete,
     ) -> list[list[Action]]:
-        """As ``propose``; ``on_sample`` hears of every sample once, with the same actions."""
+        """As ``propose``; ``on_complete`` hears of every sample once, with the same actions."""
         ...
 
 

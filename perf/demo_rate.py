@@ -22,7 +22,7 @@ from typing import Any
 
 from ekipl_lab.benchmarks.mini.freeze import folder_digest
 from ekipl_lab.files import put_between, write_text
-from ekipl_lab.studies.cells import Cell, run_cells
+from ekipl_lab.studies.cells import RunSpec, run_cells
 from ekipl_lab.training.config.run_config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,10 +55,10 @@ def origin() -> dict[str, str]:
     }
 
 
-def cells() -> list[Cell]:
+def cells() -> list[RunSpec]:
     """All cells, seed by seed, both arms of a rate side by side."""
     return [
-        Cell(
+        RunSpec(
             name := f"rate-{arm}-{rate:g}-s{seed}",
             path,
             (f"grpo.learning_rate={rate}", f"seed={seed}", f"name={name}", *MEASURED),

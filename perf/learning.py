@@ -52,9 +52,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "scale_rewards none": {**KEEP, "scale_rewards": "none"},
     "sft chord_mu": {**CHORD, "sft": {"type": "chord_mu", "mu": 0.3}},
     "sft chord_phi": {**CHORD, "sft": {"type": "chord_phi", "mu": 0.3}},
-    "sft on_failure": {"selection": "on_failure", "sft": {"type": "on_failure", "mu": 1.0}},
+    "sft on_failure": {"selection": "on_failure", "sft": {"type": "failed_groups", "mu": 1.0}},
     "teacher_share 1 to 0": {**KEEP, "schedules": {"teacher_share": [[0, 1], [50, 0]]}},
-    "gate on_failure": {**KEEP, "gates": {"*": {"*": "on_failure"}}},
+    "gate on_failure": {**KEEP, "teacher_gates": {"*": {"*": "if_unsolved"}}},
 }  # fmt: skip
 
 FIRST = "policy_ratio, top_g(keep_failures=1)"

@@ -4,7 +4,7 @@
     python perf/retraining.py --draw          # the table only
 
 Runs `ekipl sft` on configs/sft_TASK.yaml from nothing into a folder of its own (an hour of one core
-and more; a second start goes on where the first was stopped), measures the result as `ekipl gates`
+and more; a second start goes on where the first was stopped), measures the result as `ekipl headroom`
 does, and compares it with the shipped policy: its figures in results/headroom.json (validation,
 seed 0) and results/headroom_seed23.json, or measured here for another seed. Each retraining is kept
 in results/retraining/; the table goes into docs/policy.md. Exit code 1 if a figure lies outside the
@@ -33,7 +33,7 @@ from ekipl_lab.training.sft.state import load_state
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DOC = ROOT / "results" / "retraining", ROOT / "docs" / "policy.md"
 POLICIES = ROOT / "assets" / "policies"
-#: What `ekipl gates` has measured of the shipped policies.
+#: What `ekipl headroom` has measured of the shipped policies.
 SHIPPED = [ROOT / "results" / name for name in ("headroom.json", "headroom_seed23.json")]
 BEGIN, END = "<!-- retraining: generated, do not edit -->", "<!-- retraining: end -->"
 #: How far a figure may lie from the shipped policy's, by kind; docs/policy.md has the reasons.

@@ -35,7 +35,7 @@ def steps() -> dict[str, list[str]]:
         "ruff": [python, "-m", "ruff", "check", "."],
         "mypy": [python, "-m", "mypy"],
     }
-    for path in sorted((ROOT / "tests").glob("test_*.py")):
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
         name = str(path.relative_to(ROOT))
         commands[name] = [python, "-m", "pytest", "-p", "no:randomly", name]
     return commands

@@ -22,7 +22,7 @@ folder = Path({folder!r})
 verify.ROOT, verify.RESULTS = folder, folder / "verify"
 verify.git = lambda *arguments: {{"rev-parse": "abc"}}.get(arguments[0], {status!r})
 note = "open('log', 'a').write({{0!r}} + ' ')"
-fragile = "import os; os.path.exists('mended') or {fault}"
+fragile = "import os; os.path.exists('fixed') or {fault}"
 verify.steps = lambda: {{
     "first": [sys.executable, "-c", note.format("first")],
     "fragile": [sys.executable, "-c", note.format("fragile") + "; " + fragile],
@@ -45,7 +45,7 @@ def log(folder):
 def test_what_failed_runs_again_and_nothing_else(tmp_path):
     code, text = start(tmp_path, "exit(3)")
     assert code == 1 and "2 steps passed, 1 failed: verify/abc.json" in text
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     code, text = start(tmp_path, "exit(3)")
     assert code == 0 and "3 steps passed, 0 failed" in text
     assert log(tmp_path) == ["first", "fragile", "last", "fragile"]
@@ -59,13 +59,13 @@ def test_what_failed_runs_again_and_nothing_else(tmp_path):
 def test_killed_in_a_step_it_goes_on_with_that_step(tmp_path):
     code, _ = start(tmp_path, f"os.kill(os.getppid(), {signal.SIGKILL})")
     assert code == -signal.SIGKILL and log(tmp_path) == ["first", "fragile"]
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     assert start(tmp_path, "exit(3)")[0] == 0
     assert log(tmp_path) == ["first", "fragile", "fragile", "last"]
 
 
 def test_changed_files_are_no_revision(tmp_path):
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     for _ in range(2):
         assert start(tmp_path, "exit(3)", status=" M ekipl_lab/commands/cli.py")[0] == 0
     assert log(tmp_path) == ["first", "fragile", "last"] * 2

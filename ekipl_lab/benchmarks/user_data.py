@@ -88,7 +88,7 @@ def read_description(path: str | Path) -> OwnData:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give its path.") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML; mend {str(error).splitlines()[-1]}.") from error
+        raise ConfigError(f"{path} is not YAML; fix {str(error).splitlines()[-1]}.") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings such as `name: fruit`.")
     _known_names(path, "setting", raw, OwnData)
@@ -165,14 +165,14 @@ def _rows(data: OwnData, folder: Path, split: str) -> Sequence[Row]:
         return cast(Sequence[Row], table)
     path = folder / data.splits[split]
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist; mend `splits`.")
+        raise ConfigError(f"{path} does not exist; fix `splits`.")
     reader = READERS.get(path.suffix)
     if reader is None:
         raise unknown_name("file type", path.suffix, READERS)
     try:
         return reader(path)
     except ValueError as error:
-        raise DataError(f"{path} cannot be read ({error}); mend the file.") from error
+        raise DataError(f"{path} cannot be read ({error}); fix the file.") from error
 
 
 def _read_json(path: Path) -> list[Row]:
@@ -241,7 +241,7 @@ def _sample(
 
 def _value(row: Row, column: str, where: str) -> Any:
     if column not in row:
-        raise DataError(f"{where}: there is no column {column!r}; mend `columns`.")
+        raise DataError(f"{where}: there is no column {column!r}; fix `columns`.")
     value = row[column]
     if value is None or value == "" or value == []:
         raise DataError(f"{where}, column {column!r}: empty.")

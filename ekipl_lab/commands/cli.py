@@ -76,7 +76,7 @@ def sft(args: argparse.Namespace) -> int:
     return 0
 
 
-def gates(args: argparse.Namespace) -> int:
+def headroom(args: argparse.Namespace) -> int:
     """Headroom gates of the tiny policies; 1 if one of them fails."""
     from ekipl_lab.evaluation.headroom import measure
 
@@ -259,7 +259,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (preview, useful, filling, recording):
         command.add_argument("--yes", action="store_true", help="pay without a budget in USD")
     add(commands, "sft", sft).add_argument("--config", type=Path, required=True, help="YAML file")
-    measuring = add(commands, "gates", gates)
+    measuring = add(commands, "headroom", headroom)
     measuring.add_argument("--tasks", nargs="+", default=["counting", "geometry", "transformation"])
     measuring.add_argument("--policy", type=Path, help="a policy's folder (default: the shipped)")
     measuring.add_argument("--split", default="validation")
@@ -324,7 +324,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, and turn errors a user can mend into one sentence and exit code 2."""
+    """Parse, run, and turn errors a user can fix into one sentence and exit code 2."""
     args, unknown = build_parser().parse_known_args(argv)
     if unknown:
         args.parser.error(_unknown_arguments(args.parser, unknown))

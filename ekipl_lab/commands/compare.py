@@ -38,7 +38,7 @@ def compare_command(args: Namespace) -> int:
     return report_command([result.run_id for result in results if result.run_id], args.report)
 
 
-def _check_arms(cells: Sequence[studies.Cell], arms: int) -> None:
+def _check_arms(cells: Sequence[studies.RunSpec], arms: int) -> None:
     """ConfigError unless the arms of each seed share all that must be equal."""
     from ekipl_lab.training.config.plan import check_comparable
 

@@ -25,7 +25,7 @@ DEFAULT_POLICY = Path("assets/policies/counting")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: ``state`` is ok, note (worth knowing, nothing to mend) or broken."""
+    """One check: ``state`` is ok, note (worth knowing, nothing to fix) or broken."""
 
     name: str
     state: str

@@ -33,7 +33,7 @@ def sample_digest(sample: Sample) -> str:
     return digest.hexdigest()[:16]
 
 
-class ActionCache:
+class EvaluationCache:
     """Actions by sample, kept in a folder. Raises ConfigError if it belongs to another ``key``."""
 
     def __init__(self, folder: str | Path, key: Mapping[str, Any]) -> None:

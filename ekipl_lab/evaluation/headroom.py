@@ -1,7 +1,7 @@
 """Headroom gates: does the policy see, does it have every sub-skill, and what is left to learn?
 
-    ekipl gates                                  # the shipped warm starts, validation split
-    ekipl gates --seed 7 --tasks counting --policy mlruns/work/mine
+    ekipl headroom                                  # the shipped warm starts, validation split
+    ekipl headroom --seed 7 --tasks counting --policy mlruns/work/mine
 
 A study needs a policy that sees (whole scenes described exactly, at least 90 %), that has each
 sub-skill by itself (at least 90 %), and families in three strata by sampled success: 0 to 5 %, 5 to

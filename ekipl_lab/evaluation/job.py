@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.evaluation.model_source import Loading, Origin, open_origin
+from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate
 from ekipl_lab.files import write_text
@@ -148,7 +148,7 @@ def load_sets(job: Job) -> dict[str, list[Sample]]:
     return sets
 
 
-def job_id(job: Job, origin: Origin) -> str:
+def job_id(job: Job, origin: ModelSource) -> str:
     """16 hex digits of all that decides what is generated, but the number of samples."""
     settings = {**asdict(job), "limit": None, "controls": (), "against": None, "batch_size": None}
     text = json.dumps([settings, origin.key, prompt_fingerprint()], sort_keys=True)
@@ -160,14 +160,15 @@ def run_job(
     folder: Path,
     *,
     sets: Mapping[str, Sequence[Sample]],
-    origin: Origin,
+    origin: ModelSource,
     scorer: Scorer,
     progress: Progress | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Measured:
     """Measure, and keep everything in ``folder``; ``facts`` are further values for the summary.
 
-    ``sets``, ``origin`` and ``scorer`` are those of ``load_sets``, ``open_origin``, ``get_scorer``.
+    ``sets``, ``origin`` and ``scorer`` are those of ``load_sets``, ``open_model_source`` and
+    ``get_scorer``.
     """
     check_job(job)
     began = time.perf_counter()
@@ -186,9 +187,9 @@ def run_job(
         for name, chosen in blind.items()
     }
     start: list[EvalRecord] = []
-    first: Origin | None = None
+    first: ModelSource | None = None
     if job.against is not None:
-        first = open_origin(job.against, samples, job.loading, scenes=job.benchmark == "mini")
+        first = open_model_source(job.against, samples, job.loading, scenes=job.benchmark == "mini")
         cache = folder / "cache" / f"start-{first.key}"
         start = _measure(job, first, told, scorer, cache, "start ", tell)
     write_records(folder / "records.parquet", records)
@@ -204,7 +205,7 @@ def run_job(
 
 def _measure(
     job: Job,
-    origin: Origin,
+    origin: ModelSource,
     samples: Sequence[Sample],
     scorer: Scorer,
     cache: Path,
@@ -254,8 +255,8 @@ def _control(name: str, samples: Sequence[Sample], seed: int) -> list[Sample]:
 
 def _summary(
     job: Job,
-    origin: Origin,
-    first: Origin | None,
+    origin: ModelSource,
+    first: ModelSource | None,
     sets: Mapping[str, Sequence[Sample]],
     records: Sequence[EvalRecord],
     facts: Mapping[str, Any],
@@ -284,7 +285,7 @@ def _summary(
     }
 
 
-def _told_of(origin: Origin) -> dict[str, Any]:
+def _told_of(origin: ModelSource) -> dict[str, Any]:
     return {
         "kind": origin.kind,
         "name": origin.name,

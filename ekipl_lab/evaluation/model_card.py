@@ -40,7 +40,7 @@ Weights: float16 safetensors, {size:.1f} MB, SHA-256 `{digest}`.
 ## Measured
 
 {items} items of each kind from the split `{split}` (seed {seed}), Wilson's 95 % intervals, by
-`ekipl gates`. Sampled: one completion at temperature 1.
+`ekipl headroom`. Sampled: one completion at temperature 1.
 
 Perception: {perception}.
 

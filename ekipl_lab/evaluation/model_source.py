@@ -37,7 +37,7 @@ HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ModelSource:
     """A source with where it comes from.
 
     ``key`` tells its weights or settings from others of the same name (a hash); ``facts`` are JSON
@@ -67,13 +67,13 @@ class Loading:
     max_rows: int = 256
 
 
-def open_origin(
+def open_model_source(
     text: str,
     samples: Sequence[Sample] = (),
     loading: Loading | None = None,
     *,
     scenes: bool = False,
-) -> Origin:
+) -> ModelSource:
     """The source that ``text`` names (see the module's docstring).
 
     ``samples`` are what random teachers guess from; ``scenes`` says that they are of the built-in
@@ -96,7 +96,7 @@ def open_origin(
 
 def _from_folder(
     folder: Path, kind: str, name: str, loading: Loading, facts: Mapping[str, Any]
-) -> Origin:
+) -> ModelSource:
     from ekipl_lab.policies import PolicySource, load_policy
     from ekipl_lab.policies.adapters import base_of, is_adapter_folder
     from ekipl_lab.teachers.adapters.local import weights_fingerprint
@@ -109,7 +109,7 @@ def _from_folder(
         facts = {**facts, "base": base}
         key += weights_fingerprint(base)
     source = PolicySource(_named(policy, name), id=POLICY, max_rows=loading.max_rows)
-    return Origin(kind, name, source, _short(key), {**facts, "dtype": loading.dtype})
+    return ModelSource(kind, name, source, _short(key), {**facts, "dtype": loading.dtype})
 
 
 def _named(policy: Policy, name: str) -> Policy:
@@ -131,7 +131,7 @@ def _download(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
     return Path(path), {"repo": repo, "revision": Path(path).name}
 
 
-def _logged_model(text: str, loading: Loading) -> Origin:
+def _logged_model(text: str, loading: Loading) -> ModelSource:
     """A checkpoint that a run logged, through ``ekipl_lab.tracking``."""
     from ekipl_lab import tracking
 
@@ -155,7 +155,7 @@ def _logged_model(text: str, loading: Loading) -> Origin:
 def trained_on(text: str, benchmark: str) -> Mapping[str, Any]:
     """The data settings of the run behind ``mlflow:`` or ``models:/``; none if unknown.
 
-    Also none where it was trained on another benchmark. Raises what ``open_origin`` raises.
+    Also none where it was trained on another benchmark. Raises what ``open_model_source`` raises.
     """
     from ekipl_lab import tracking
 
@@ -197,7 +197,7 @@ def _chosen(run_id: str, choice: str) -> Any:
     return best[0]
 
 
-def _teacher(text: str, samples: Sequence[Sample], scenes: bool) -> Origin:
+def _teacher(text: str, samples: Sequence[Sample], scenes: bool) -> ModelSource:
     from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
     from ekipl_lab.teachers.adapters.random import pool_of
     from ekipl_lab.teachers.build import build_teachers
@@ -213,7 +213,7 @@ def _teacher(text: str, samples: Sequence[Sample], scenes: bool) -> Origin:
     settings = spec.model_dump(mode="json")
     facts = {"file": path, "spec": settings, "seed": spec.resolved_seed}
     key = _short(repr(sorted(settings.items())) + _files_of(spec))
-    return Origin("teacher", spec.id, source, key, facts)
+    return ModelSource("teacher", spec.id, source, key, facts)
 
 
 def _spec(path: Path, wanted: str) -> TeacherSpec:

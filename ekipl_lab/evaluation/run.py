@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.evaluation.cache import ActionCache
+from ekipl_lab.evaluation.cache import EvaluationCache
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.types import (
     MISSING,
@@ -25,7 +25,7 @@ from ekipl_lab.types import (
     GenerationParams,
     RewardBreakdown,
     Sample,
-    TellingSource,
+    StreamingSource,
 )
 
 Scorer = Callable[[Sample, Action], RewardBreakdown]
@@ -77,9 +77,9 @@ def evaluate(
     its last action is there, and the same call after an interruption continues and gives the same
     records; ``model_key`` (such as a hash of the weights) says what is evaluated, so that another
     model does not read the cache of this one. ``progress(done, total)`` is called after every
-    batch, and by a TellingSource after every sample.
+    batch, and by a StreamingSource after every sample.
 
-    ``allow_missing``: a source may give fewer actions than asked (a gateway with ``on_failure:
+    ``allow_missing``: a source may give fewer actions than asked (a gateway with ``on_error:
     skip``). Each one that it did not give is an action with finish reason ``missing`` and no score
     (success None, never 0); it is not cached, so that the same call asks for it again.
 
@@ -97,7 +97,7 @@ def evaluate(
     size = batch_size or max(1, ROWS_PER_BATCH // actions_each)
     store = None
     if cache is not None:
-        store = ActionCache(cache, _key(source, params, actions_each, model_key))
+        store = EvaluationCache(cache, _key(source, params, actions_each, model_key))
     records: list[EvalRecord] = []
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
@@ -119,7 +119,7 @@ def _propose(
     batch: Sequence[Sample],
     count: int,
     params: GenerationParams,
-    store: ActionCache | None,
+    store: EvaluationCache | None,
     allow_missing: bool,
     told: Callable[[int], None],
 ) -> list[list[Action]]:
@@ -141,9 +141,9 @@ def _propose(
         told(len(found))
 
     wanted = [index for index in range(len(batch)) if index not in found]
-    if wanted and isinstance(source, TellingSource):
+    if wanted and isinstance(source, StreamingSource):
         # The whole batch again: in a batch of another shape, numbers round in another way.
-        rows = source.propose_and_tell(batch, count, params, keep_and_tell)
+        rows = source.propose_streaming(batch, count, params, keep_and_tell)
         _check_sizes(source, rows, len(batch), count, allow_missing)
         for index in wanted:
             keep(index, rows[index])

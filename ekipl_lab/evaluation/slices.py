@@ -45,7 +45,7 @@ def strata_of(start: Sequence[EvalRecord]) -> dict[str, str]:
 def strata_from_file(path: str | Path, records: Iterable[EvalRecord]) -> dict[str, str]:
     """Sample id -> stratum, from ``TASK -> families -> NAME -> stratum`` of a JSON file.
 
-    Such a file is what ``ekipl gates --out`` writes. DataError if it is not one.
+    Such a file is what ``ekipl headroom --out`` writes. DataError if it is not one.
     """
     try:
         named = {
@@ -57,13 +57,13 @@ def strata_from_file(path: str | Path, records: Iterable[EvalRecord]) -> dict[st
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} holds no strata of families; `ekipl gates --out` writes such a file."
+            f"{path} holds no strata of families; `ekipl headroom --out` writes such a file."
         ) from error
     return {record.sample_id: named.get((record.task, record.family), "") for record in records}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ItemChange:
     """One group now against at the start; ``p_holm`` over all groups (greedy only).
 
     ``verdict``: ``forgotten`` (solved at the start, and the interval lies below zero), ``lost``,
@@ -82,7 +82,7 @@ class Change:
 
 def changes_since(
     now: Sequence[EvalRecord], start: Sequence[EvalRecord], by: Sequence[str] = ("family",)
-) -> list[Change]:
+) -> list[ItemChange]:
     """Every group of ``by`` now against at the start, of one mode; groups of 2 items or more.
 
     Raises DataError if the two were not measured on the same samples.
@@ -103,7 +103,7 @@ def changes_since(
     tested = [result.p_value for _, result, _ in found if result.p_value is not None]
     adjusted = iter(holm(tested))
     return [
-        Change(
+        ItemChange(
             group,
             result,
             None if result.p_value is None else next(adjusted),

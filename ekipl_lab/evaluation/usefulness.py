@@ -6,7 +6,7 @@ the teacher solves; how far teachers overlap. For every task it recommends a gat
 
 - ``off``: it solves next to nothing that the policy does not (upper limit below ``MIN_GAIN``);
 - ``more_samples``: the interval does not decide;
-- ``on_failure``: it does, and the policy is often right by itself: ask it where the policy failed;
+- ``if_unsolved``: it does, and the policy is often right by itself: ask it where the policy failed;
 - ``always``: it does, and the policy is mostly wrong.
 
 Pure: records in, rows out.
@@ -190,7 +190,7 @@ def recommend(newly: Interval, policy_accuracy: float | None) -> tuple[str, str]
     if newly.low < MIN_GAIN:
         return MORE_SAMPLES, f"{share}: not clear of {MIN_GAIN:.0%}; measure more samples"
     if policy_accuracy is not None and policy_accuracy >= OFTEN_RIGHT:
-        return "on_failure", f"{share}; the policy is right {policy_accuracy:.0%} of the time"
+        return "if_unsolved", f"{share}; the policy is right {policy_accuracy:.0%} of the time"
     return "always", f"{share}; the policy is mostly wrong"
 
 

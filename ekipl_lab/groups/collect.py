@@ -15,7 +15,7 @@ from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.groups.options import EKIPLOptions, Moment, Teacher
+from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
 from ekipl_lab.random_state import preserved
 from ekipl_lab.teachers.encoding import ActionEncoder
 from ekipl_lab.teachers.gateway.spending import Counts, Spending, of_all_ranks
@@ -30,8 +30,8 @@ from ekipl_lab.types import (
     Usage,
 )
 
-#: ``Given.refused`` of an action that never came: a gateway may skip calls that failed.
-MISSING = "missing"
+#: ``TeacherReply.refused`` of an action that never came: a gateway may skip calls that failed.
+NO_REPLY = "missing"
 
 #: What an action of a sample earns; pure. None components where it cannot be scored.
 Scorer = Callable[[Sample, Action], RewardBreakdown]
@@ -46,10 +46,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class TeacherReply:
     """One action that a teacher was asked for: its cost, and why it is no candidate, if so.
 
-    ``refused`` is a reason of `tokenization.REFUSALS`, or `MISSING`.
+    ``refused`` is a reason of `tokenization.REFUSALS`, or `NO_REPLY`.
     """
 
     teacher: str
@@ -70,13 +70,13 @@ class Pool:
     actions: tuple[Action, ...]
     rewards: tuple[RewardBreakdown, ...]
     token_ids: tuple[tuple[int, ...], ...]
-    given: tuple[Given, ...] = ()
+    given: tuple[TeacherReply, ...] = ()
     logprobs: tuple[tuple[float, ...] | None, ...] = ()
     gated: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class GenerationBatch:
     """Everything of one generation: global, and the same on every rank.
 
     ``groups`` and ``pools`` (n,) in the order of the global batch; ``seconds`` of this rank;
@@ -89,7 +89,7 @@ class Round:
     spent: Mapping[str, Counts] = field(default_factory=dict)
 
 
-def joined(rounds: Sequence[Round]) -> Round:
+def joined(rounds: Sequence[GenerationBatch]) -> GenerationBatch:
     """The generations of one optimiser step as one: groups in order, seconds and counts added."""
     seconds: Counter[str] = Counter()
     spent: dict[str, Counter[str]] = defaultdict(Counter)
@@ -98,11 +98,13 @@ def joined(rounds: Sequence[Round]) -> Round:
         for teacher, counts in done.spent.items():
             spent[teacher].update(counts)
     groups = tuple(group for done in rounds for group in done.groups)
-    return Round(groups, tuple(pool for done in rounds for pool in done.pools), seconds, spent)
+    return GenerationBatch(
+        groups, tuple(pool for done in rounds for pool in done.pools), seconds, spent
+    )
 
 
-class Pooling:
-    """Turns rows into a `Round`. ``gather`` joins the lists of all ranks, in rank order.
+class GroupCollector:
+    """Turns rows into a `GenerationBatch`. ``gather`` joins the lists of all ranks, in rank order.
 
     ``after_asking`` is called when the teachers were asked about all prompts of a round, and before
     what they cost is counted.
@@ -120,7 +122,7 @@ class Pooling:
         max_new_tokens: int,
     ) -> None:
         self.samples, self.scorer, self.teachers = samples, scorer, teachers
-        self.options, self.encoder, self.gatekeeper = options, encoder, options.gatekeeper()
+        self.options, self.encoder, self.gates = options, encoder, options.gates()
         self.group_size, self.max_new_tokens = group_size, max_new_tokens
         self.spending = Spending(teacher.source for teacher in teachers)
         self.after_asking: Callable[[], None] | None = None
@@ -131,7 +133,9 @@ class Pooling:
                 f"of ours in metrics: {ids}."
             )
 
-    def run(self, rows: Sequence[Row], *, rank: int, gather: Any, moment: Moment) -> Round:
+    def run(
+        self, rows: Sequence[Row], *, rank: int, gather: Any, context: StepContext
+    ) -> GenerationBatch:
         """Groups of the global batch whose local part is ``rows``.
 
         An error on one rank is raised on all: its own there, a TeacherError naming the rank
@@ -147,7 +151,7 @@ class Pooling:
         error: Exception | None = None
         pools: list[Pool] = []
         try:
-            pools = self._fill(mine, moment, seconds)
+            pools = self._fill(mine, context, seconds)
             if self.after_asking is not None:
                 self.after_asking()
         except Exception as caught:
@@ -160,9 +164,9 @@ class Pooling:
             raise TeacherError(f"Rank {failures[0][0]} failed: {failures[0][1]}")
         everything = tuple(gather(pools))
         spent = of_all_ranks(gather([self.spending.since()])) if self.spending else {}
-        params = self.options.params_at(moment.step)
+        params = self.options.params_at(context.step)
         groups_of_all = tuple(self._group(pool, params) for pool in everything)
-        return Round(groups_of_all, everything, seconds, spent)
+        return GenerationBatch(groups_of_all, everything, seconds, spent)
 
     def score(self, rows: Sequence[Row]) -> list[RewardBreakdown]:
         """Rewards of the policy's own actions."""
@@ -181,7 +185,7 @@ class Pooling:
         )
 
     def _fill(
-        self, groups: Sequence[Sequence[Row]], moment: Moment, seconds: dict[str, float]
+        self, groups: Sequence[Sequence[Row]], context: StepContext, seconds: dict[str, float]
     ) -> list[Pool]:
         """Score the policy's actions, ask every teacher about all prompts that its gate lets
         through at once, then score what can stand in a group."""
@@ -190,7 +194,7 @@ class Pooling:
         with preserved():
             own = [self.score(group) for group in groups]
             scored = time.perf_counter()
-            answers = [self._ask(teacher, indices, own, moment) for teacher in self.teachers]
+            answers = [self._ask(teacher, indices, own, context) for teacher in self.teachers]
             asked = time.perf_counter()
             pools = [
                 self._pool(index, group, own[i], [proposed[i] for proposed in answers])
@@ -211,21 +215,21 @@ class Pooling:
         teacher: Teacher,
         indices: Sequence[int],
         own: Sequence[Sequence[RewardBreakdown]],
-        moment: Moment,
+        context: StepContext,
     ) -> list[_Answer]:
         """What a teacher gives to each prompt, or why it was not asked."""
-        name, keeper = teacher.source.id, self.gatekeeper
-        count = keeper.actions(teacher.actions, moment.step)
+        name, keeper = teacher.source.id, self.gates
+        count = keeper.actions(teacher.actions, context.step)
         closed = [
             keeper.closed(
                 name, self.samples[index],
                 successes=sum(reward.success is True for reward in rewards),
-                step=moment.step, draw=moment.draw, spent=moment.spent,
+                step=context.step, draw=context.draw, spent=context.spent,
             ) if count else "schedule"
             for index, rewards in zip(indices, own, strict=True)
         ]  # fmt: skip
         samples = [self.samples[i] for i, why in zip(indices, closed, strict=True) if why is None]
-        params = GenerationParams(max_new_tokens=self.max_new_tokens, seed=moment.draw)
+        params = GenerationParams(max_new_tokens=self.max_new_tokens, seed=context.draw)
         actions = teacher.source.propose(samples, count, params) if samples else []
         for sample, given in zip(samples, actions, strict=True):
             if len(given) > count:
@@ -249,18 +253,18 @@ class Pooling:
         actions = [row.action for row in rows]
         token_ids = [row.action.token_ids or () for row in rows]
         logprobs: list[tuple[float, ...] | None] = [None] * len(rows)
-        given: list[Given] = []
+        given: list[TeacherReply] = []
         gated: list[tuple[str, str]] = []
         for teacher, answer in zip(self.teachers, answers, strict=True):
             name = teacher.source.id
             if answer.closed is not None:
                 gated.append((name, answer.closed))
                 continue
-            given += [Given(name, MISSING, Usage())] * (answer.asked - len(answer.actions))
+            given += [TeacherReply(name, NO_REPLY, Usage())] * (answer.asked - len(answer.actions))
             for action in answer.actions:
                 encoding = self.encoder.encode(action)
                 usage = action.usage or Usage(completion_tokens=encoding.length)
-                given.append(Given(name, encoding.refused, usage))
+                given.append(TeacherReply(name, encoding.refused, usage))
                 if encoding.refused is None:
                     actions.append(action)
                     token_ids.append(encoding.token_ids)

@@ -21,13 +21,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ekipl_lab.groups.build import reward_totals
-from ekipl_lab.groups.collect import MISSING, Pool, Round
+from ekipl_lab.groups.collect import NO_REPLY, GenerationBatch, Pool
 from ekipl_lab.groups.doctor.causes import CAUSES, have_spread, policy_rows, zero_spread_cause
 from ekipl_lab.teachers.gateway.spending import as_metrics
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown, Usage
 
 
-def round_metrics(done: Round, teachers: Sequence[str]) -> dict[str, float]:
+def batch_metrics(done: GenerationBatch, teachers: Sequence[str]) -> dict[str, float]:
     """Metrics of one generation; ``teachers`` are the ids of all teachers, silent ones too."""
     metrics: dict[str, float | None] = {}
     rows = [row for group in done.groups for row in _rows(group)]
@@ -69,7 +69,7 @@ class GroupCosts:
     teacher_usd: float = 0.0
     teacher_paid_usd: float = 0.0
 
-    def add(self, done: Round) -> None:
+    def add(self, done: GenerationBatch) -> None:
         """Count one generation: teacher tokens are all that the teacher wrote, refused too.
 
         ``teacher_usd`` is what the actions cost when they were bought, again each time one is
@@ -82,7 +82,7 @@ class GroupCosts:
             self.policy_completions += len(policy)
             self.policy_tokens += sum(policy)
             self.trained_tokens += sum(lengths[i] for i in group.kept)
-            self.teacher_actions += sum(given.refused != MISSING for given in pool.given)
+            self.teacher_actions += sum(given.refused != NO_REPLY for given in pool.given)
             self.teacher_tokens += sum(given.usage.completion_tokens for given in pool.given)
             self.teacher_usd += sum(given.usage.cost for given in pool.given)
             self.teacher_paid_usd += sum(
@@ -118,7 +118,7 @@ def _lengths(pools: Sequence[Pool]) -> dict[str, float | None]:
 def _given(pools: Sequence[Pool]) -> dict[str, float | None]:
     counts: dict[str, float | None] = {}
     for given in (given for pool in pools for given in pool.given):
-        names = [f"teacher/{given.teacher}/actions"] if given.refused != MISSING else []
+        names = [f"teacher/{given.teacher}/actions"] if given.refused != NO_REPLY else []
         if given.refused:
             names.append(f"teacher/{given.teacher}/refused/{given.refused}")
         for name in names:
@@ -132,7 +132,7 @@ def _given(pools: Sequence[Pool]) -> dict[str, float | None]:
 def _teacher_costs(pools: Sequence[Pool]) -> dict[str, float | None]:
     """What each teacher's actions of this generation cost, refused ones too."""
     by_teacher: dict[str, list[Usage]] = {}
-    for given in (given for pool in pools for given in pool.given if given.refused != MISSING):
+    for given in (given for pool in pools for given in pool.given if given.refused != NO_REPLY):
         by_teacher.setdefault(given.teacher, []).append(given.usage)
     costs: dict[str, float | None] = {}
     for teacher, usages in by_teacher.items():

@@ -4,10 +4,10 @@ A gate for a teacher on a task is one of `GATES`, as `ekipl teach report` recomm
 (`ekipl_lab.evaluation.usefulness`):
 
     always      ask
-    on_failure  ask only where fewer than ``min_successes`` of the policy's actions succeeded
+    if_unsolved ask only where fewer than ``min_successes`` of the policy's actions succeeded
     off         never ask: it solves nothing there that the policy does not
 
-``{"gpt": {"counting": "off", "counting/remove_two": "on_failure", "*": "always"}}`` says so by
+``{"gpt": {"counting": "off", "counting/remove_two": "if_unsolved", "*": "always"}}`` says so by
 task, by task/family, or for all; the most specific entry counts, for teacher ``"*"`` where a
 teacher has none of its own; without an entry a teacher is always asked. Anything else that
 decides per prompt is a function (`GateOf`). A prompt that is not asked about is never paid for,
@@ -24,7 +24,7 @@ from ekipl_lab.errors import unknown_name
 from ekipl_lab.groups.schedules import Schedules, rounded, scheduled
 from ekipl_lab.types import Sample
 
-GATES = ("always", "on_failure", "off")
+GATES = ("always", "if_unsolved", "off")
 #: Why a teacher was not asked about a prompt, in the order looked for.
 REASONS = ("budget", "usefulness", "schedule", "solved")
 #: What a run may spend on teachers, as `diagnostics.GroupCosts` counts it.
@@ -53,16 +53,16 @@ def check_table(table: GateTable) -> None:
     for teacher, entries in table.items():
         for where, gate in entries.items():
             if gate not in GATES:
-                raise unknown_name(f"gate of ekipl.gates.{teacher}.{where}", gate, GATES)
+                raise unknown_name(f"gate of ekipl.teacher_gates.{teacher}.{where}", gate, GATES)
 
 
-def is_after_policy(table: GateTable) -> bool:
+def needs_policy_result(table: GateTable) -> bool:
     """Whether a gate looks at the policy's result, so that asking ahead may buy for nothing."""
-    return any(gate == "on_failure" for entries in table.values() for gate in entries.values())
+    return any(gate == "if_unsolved" for entries in table.values() for gate in entries.values())
 
 
 @dataclass(frozen=True)
-class Gatekeeper:
+class TeacherGates:
     """Decides for one run. ``budget`` limits by a name in `BUDGETS`; ``seed`` is the run's."""
 
     gate: GateOf
@@ -98,7 +98,7 @@ class Gatekeeper:
         share = scheduled(self.schedules, "teacher_share", step, 1.0)
         if _uniform(self.seed, draw, teacher, sample.id) >= share:
             return "schedule"
-        if gate == "on_failure" and successes >= self.min_successes:
+        if gate == "if_unsolved" and successes >= self.min_successes:
             return "solved"
         return None
 

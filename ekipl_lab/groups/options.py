@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.groups.gates import Gatekeeper, GateOf, GateTable, gate_of
+from ekipl_lab.groups.gates import GateOf, GateTable, TeacherGates, gate_of
 from ekipl_lab.groups.schedules import Schedules, parameters_at, rounded
 from ekipl_lab.types import ActionSource
 
 #: Ways to mix with SFT; see `mixing`.
-MIXINGS = ("none", "chord_mu", "chord_phi", "on_failure")
+MIXINGS = ("none", "chord_mu", "chord_phi", "failed_groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Teacher:
 class EKIPLOptions:
     """The method's own settings; see `selection`, `weighting`, `advantages`, `schedules`, `gates`.
 
-    ``gates`` is a table or a function; ``gate_successes`` of the policy close an ``on_failure``
-    gate.
+    ``teacher_gates`` is a table or a function; ``teacher_gate_successes`` of the policy close an
+    ``if_unsolved`` gate.
     """
 
     selection: str = "top_g"
@@ -67,9 +67,9 @@ class EKIPLOptions:
     baseline: str = "kept"
     scale_rewards: str = "group"
     schedules: Schedules = field(default_factory=dict)
-    gates: GateTable | GateOf = field(default_factory=dict)
-    gate_successes: int = 1
-    budget: Mapping[str, float] = field(default_factory=dict)
+    teacher_gates: GateTable | GateOf = field(default_factory=dict)
+    teacher_gate_successes: int = 1
+    run_budget: Mapping[str, float] = field(default_factory=dict)
     sft: SFTMixing = field(default_factory=SFTMixing)
     seed: int = 0
 
@@ -78,14 +78,16 @@ class EKIPLOptions:
         changed = parameters_at(self.schedules, "params.", step)
         return {**self.params, **{name: rounded(value) for name, value in changed.items()}}
 
-    def gatekeeper(self) -> Gatekeeper:
+    def gates(self) -> TeacherGates:
         """What decides whom to ask."""
-        gate = self.gates if callable(self.gates) else gate_of(self.gates)
-        return Gatekeeper(gate, self.schedules, self.budget, self.gate_successes, self.seed)
+        gate = self.teacher_gates if callable(self.teacher_gates) else gate_of(self.teacher_gates)
+        return TeacherGates(
+            gate, self.schedules, self.run_budget, self.teacher_gate_successes, self.seed
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class StepContext:
     """When a generation happens: optimiser steps done, passes over the data, costs so far.
 
     A teacher asked again in the next pass (``draw``) gives fresh actions.

@@ -30,7 +30,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 BASE_NOTE = "ekipl_base.json"
 
-#: Parts that 4-bit loading leaves alone (patterns of transformers' quantizers).
+#: RunSetup that 4-bit loading leaves alone (patterns of transformers' quantizers).
 NOT_QUANTIZED = (
     "lm_head", ".*visual", ".*vision_tower", ".*vision_model",
     ".*multi_modal_projector", ".*connector",

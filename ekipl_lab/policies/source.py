@@ -19,7 +19,7 @@ from ekipl_lab.types import (
     Action,
     Capabilities,
     GenerationParams,
-    OnSample,
+    OnComplete,
     Sample,
     Usage,
 )
@@ -116,22 +116,22 @@ class PolicySource:
         """
         return self._propose(samples, num_actions, params, None)
 
-    def propose_and_tell(
+    def propose_streaming(
         self,
         samples: Sequence[Sample],
         num_actions: int,
         params: GenerationParams,
-        on_sample: OnSample,
+        on_complete: OnComplete,
     ) -> list[list[Action]]:
-        """As ``propose``; ``on_sample(index, actions)`` once a sample's last completion ended."""
-        return self._propose(samples, num_actions, params, on_sample)
+        """As ``propose``; ``on_complete(index, actions)`` once a sample's last completion ended."""
+        return self._propose(samples, num_actions, params, on_complete)
 
     def _propose(
         self,
         samples: Sequence[Sample],
         num_actions: int,
         params: GenerationParams,
-        on_sample: OnSample | None,
+        on_complete: OnComplete | None,
     ) -> list[list[Action]]:
         if num_actions < 1:
             raise ConfigError(f"num_actions must be at least 1, not {num_actions}.")
@@ -140,7 +140,7 @@ class PolicySource:
         actions: list[list[Action]] = []
         for start in range(0, len(samples), chunk):
             part = samples[start : start + chunk]
-            told = None if on_sample is None else _shifted(on_sample, start)
+            told = None if on_complete is None else _shifted(on_complete, start)
             actions += self._propose_chunk(part, num_actions, params, told)
         return actions
 
@@ -149,7 +149,7 @@ class PolicySource:
         samples: Sequence[Sample],
         num_actions: int,
         params: GenerationParams,
-        on_sample: OnSample | None,
+        on_complete: OnComplete | None,
     ) -> list[list[Action]]:
         policy = self._policy
         try:
@@ -165,8 +165,8 @@ class PolicySource:
             check_fits(sample, length, params.max_new_tokens, context)
 
         def on_prompt(index: int, draws: Draws) -> None:
-            if on_sample is not None:
-                on_sample(index, self._actions(draws, [prompt_lengths[index]] * num_actions))
+            if on_complete is not None:
+                on_complete(index, self._actions(draws, [prompt_lengths[index]] * num_actions))
 
         was_training = policy.model.training
         policy.model.eval()
@@ -180,7 +180,7 @@ class PolicySource:
                 eos=eos_token_ids(policy),
                 pad=policy.processor.tokenizer.pad_token_id,
                 suppressed=suppressed_token_ids(policy),
-                on_prompt=on_prompt if on_sample is not None else None,
+                on_prompt=on_prompt if on_complete is not None else None,
             )
         finally:
             policy.model.train(was_training)
@@ -212,5 +212,5 @@ class PolicySource:
         ]
 
 
-def _shifted(on_sample: OnSample, start: int) -> OnSample:
-    return lambda index, actions: on_sample(start + index, actions)
+def _shifted(on_complete: OnComplete, start: int) -> OnComplete:
+    return lambda index, actions: on_complete(start + index, actions)

@@ -4,8 +4,9 @@
     print_summary(runs)
     Path("report.html").write_text(build_report(runs))
 
-``gather`` what is read, ``arms`` runs of several seeds; ``overseeds``, ``seedslices``, ``tables``,
-``breakdown``, ``reference``, ``figures``, ``chains``, ``training``, ``origin`` what is shown;
+``gather`` what is read, ``arms`` runs of several seeds; ``across_seeds``, ``seed_slices``,
+``tables``, ``breakdown``, ``reference``, ``figures``, ``chains``, ``training``, ``provenance``
+what is shown;
 ``cells``, ``page``, ``terminal``, ``export``, ``latex`` how.
 """
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation import SeedComparison, compare_seeds
 from ekipl_lab.report.arms import Arm, common_seeds
-from ekipl_lab.report.cells import DASH, Cell, Table, limits, percent, points, value_cell
+from ekipl_lab.report.cells import DASH, Table, TableCell, limits, percent, points, value_cell
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.report.tables import Metric, holder, metric_rows, metrics_of
 from ekipl_lab.statistics import holm, seeds_needed, spread
@@ -98,15 +98,15 @@ def _end(run: RunData, name: str, mode: str) -> list[EvalRecord]:
 
 def over_seeds(arms: Sequence[Arm]) -> Table:
     """Mean over seeds of both arms and the paired difference, its t interval over seeds."""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     last = ""
     for row in compare_arms(arms):
         if row.title != last:
-            rows.append([Cell(row.title, number=False)])
+            rows.append([TableCell(row.title, number=False)])
             last = row.title
-        head = [Cell(row.metric.title, number=False), Cell(row.arm, number=False)]
+        head = [TableCell(row.metric.title, number=False), TableCell(row.arm, number=False)]
         if row.result is None:
-            rows.append([*head, *[Cell(DASH)] * 4, Cell(row.why, number=False)])
+            rows.append([*head, *[TableCell(DASH)] * 4, TableCell(row.why, number=False)])
             continue
         rows.append([*head, *_cells(row.result, row.p_holm)])
     base = f"{arms[0].label}, mean"
@@ -124,7 +124,7 @@ def over_seeds(arms: Sequence[Arm]) -> Table:
     )
 
 
-def _cells(result: SeedComparison, p_holm: float | None) -> list[Cell]:
+def _cells(result: SeedComparison, p_holm: float | None) -> list[TableCell]:
     same = result.low == result.high
     small = "the same at every seed" if same else limits(result.low, result.high)
     if result.p_value is not None:
@@ -134,11 +134,11 @@ def _cells(result: SeedComparison, p_holm: float | None) -> list[Cell]:
     if left_out := items_left_out(result):
         small += f"; {left_out}"
     return [
-        Cell(str(len(result.seeds)), ", ".join(map(str, result.seeds))),
-        Cell(percent(result.value_b)),
-        Cell(percent(result.value_a)),
-        Cell(points(result.difference), small),
-        Cell(" ".join(map(points, result.differences)), number=False),
+        TableCell(str(len(result.seeds)), ", ".join(map(str, result.seeds))),
+        TableCell(percent(result.value_b)),
+        TableCell(percent(result.value_a)),
+        TableCell(points(result.difference), small),
+        TableCell(" ".join(map(points, result.differences)), number=False),
     ]
 
 
@@ -153,9 +153,9 @@ def items_left_out(result: SeedComparison) -> str:
 def each_run(runs: Sequence[RunData]) -> Table:
     """Every run by itself at its end: no differences, which belong between runs of one seed."""
     metrics = metrics_of(runs)
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for name in sets_of(runs):
-        rows.append([Cell(set_title(holder(runs, name), name), number=False)])
+        rows.append([TableCell(set_title(holder(runs, name), name), number=False)])
         for run in runs:
             cells, items = [], 0
             for metric in metrics:
@@ -164,8 +164,11 @@ def each_run(runs: Sequence[RunData]) -> Table:
                 items = max([items, *(row.n for row in found)])
                 cells.append(value_cell(found[0] if found else None))
             if items:
-                head = [Cell(run.label, number=False), Cell(str(run.config.get("seed", DASH)))]
-                rows.append([*head, Cell(str(items)), *cells])
+                head = [
+                    TableCell(run.label, number=False),
+                    TableCell(str(run.config.get("seed", DASH))),
+                ]
+                rows.append([*head, TableCell(str(items)), *cells])
     columns = ["run, end", "seed", "items", *(metric.title for metric in metrics)]
     return Table("Every run by itself", columns, rows, "Percent with 95 % intervals over items.")
 
@@ -177,8 +180,8 @@ def power(arms: Sequence[Arm]) -> Table:
         if row.metric.name != "accuracy_greedy" or row.result is None:
             continue
         seen = spread(row.result.differences)
-        cells = [Cell(_needed(target, seen)) for target in TARGETS]
-        head = [Cell(f"{row.title}; {row.arm}", number=False), Cell(percent(seen))]
+        cells = [TableCell(_needed(target, seen)) for target in TARGETS]
+        head = [TableCell(f"{row.title}; {row.arm}", number=False), TableCell(percent(seen))]
         rows.append([*head, *cells])
     return Table(
         "Seeds needed",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ekipl_lab.evaluation import check_chains, summarize
 from ekipl_lab.evaluation.chains import ChainCheck
 from ekipl_lab.evaluation.summary import Labels, MetricRow
-from ekipl_lab.report.cells import Cell, Table, plain_cell, value_cell
+from ekipl_lab.report.cells import Table, TableCell, plain_cell, value_cell
 from ekipl_lab.report.gather import RunData, rebuild, set_title, sets_of
 from ekipl_lab.report.tables import Metric, has_start, holder, metrics_of, pass_metric, starter
 from ekipl_lab.types import EvalRecord
@@ -20,7 +20,7 @@ def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
     at the start; without a start there are none. Start is that of the first run that measured it.
     """
     labels = strata(runs) if "stratum" in by else {}
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for name in sets_of(runs) if labels or "stratum" not in by else []:
         measured = [run for run in runs if name in run.evaluations]
         all_sampled = all(run.ends(name, "sampled") for run in measured)
@@ -35,12 +35,12 @@ def slices(runs: Sequence[RunData], by: Sequence[str], title: str) -> Table:
         if not keys:
             continue
         suffix = "" if greedy else "; pass@1"
-        rows.append([Cell(set_title(holder(runs, name), name) + suffix, number=False)])
+        rows.append([TableCell(set_title(holder(runs, name), name) + suffix, number=False)])
         for key in keys:
             count = next(column[key].n for column in columns if key in column)
             label = " / ".join(str(part) for part in key)
             cells = [value_cell(column.get(key)) for column in columns]
-            rows.append([Cell(label, number=False), Cell(str(count)), *cells])
+            rows.append([TableCell(label, number=False), TableCell(str(count)), *cells])
     ends = [f"{run.label}, end" for run in runs]
     return Table(title, [" / ".join(by), "items", "start", *ends], rows)
 
@@ -86,19 +86,19 @@ QUALITY = {
 
 def quality(runs: Sequence[RunData]) -> Table:
     """Failures, length, and whether the reasoning is true; greedy completions, else sampled."""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for name in sets_of(runs):
         starts = (_quality_of(run, name, 0) for run in runs)
         start = next((found for found in starts if found), {})
         columns = [start, *(_quality_of(run, name, 1) for run in runs)]
         if not any(columns):
             continue
-        rows.append([Cell(set_title(holder(runs, name), name), number=False)])
+        rows.append([TableCell(set_title(holder(runs, name), name), number=False)])
         for metric, title in QUALITY.items():
             cells = [column.get(metric) for column in columns]
             if any(cells) and (metric != "missing" or any(c and c.value for c in cells)):
                 show = plain_cell if metric == "length" else value_cell
-                rows.append([Cell(title, number=False), *(show(cell) for cell in cells)])
+                rows.append([TableCell(title, number=False), *(show(cell) for cell in cells)])
     ends = [f"{run.label}, end" for run in runs]
     return Table(
         "How the answers came about",

@@ -11,7 +11,7 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A value and, smaller, what belongs to it: intervals, counts, parted by ``; ``.
 
     ``links`` are (text, anchor on the page), shown last.
@@ -29,11 +29,11 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     note: str = ""
 
 
-def small_parts(cell: Cell) -> list[str]:
+def small_parts(cell: TableCell) -> list[str]:
     """What belongs to the value of a cell, part by part; links are their texts."""
     return [*(cell.small.split("; ") if cell.small else []), *(text for text, _ in cell.links)]
 
@@ -59,13 +59,13 @@ def limits(low: float, high: float) -> str:
     return f"[{points(low)}, {points(high)}]"
 
 
-def value_cell(row: MetricRow | None) -> Cell:
+def value_cell(row: MetricRow | None) -> TableCell:
     """A share in percent with its interval."""
     if row is None:
-        return Cell(DASH)
-    return Cell(percent(row.value), f"[{percent(row.low)}, {percent(row.high)}]")
+        return TableCell(DASH)
+    return TableCell(percent(row.value), f"[{percent(row.low)}, {percent(row.high)}]")
 
 
-def plain_cell(row: MetricRow | None) -> Cell:
+def plain_cell(row: MetricRow | None) -> TableCell:
     """A value that is not a share."""
-    return Cell(DASH) if row is None else Cell(f"{row.value:.1f}")
+    return TableCell(DASH) if row is None else TableCell(f"{row.value:.1f}")

@@ -50,7 +50,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChainChange:
     """Items whose outcome differs in one way: all ids, and some to read."""
 
     title: str
@@ -63,7 +63,7 @@ class Change:
         return anchor(self.title)
 
 
-def changes(runs: Sequence[RunData]) -> list[Change]:
+def changes(runs: Sequence[RunData]) -> list[ChainChange]:
     """Between arms, then between start and end of each arm; every set, greedy completions.
 
     Where no run has greedy ones, single sampled completions (published settings) are compared.
@@ -106,7 +106,7 @@ def _columns(
 
 def _change(
     title: str, before: Outcomes, after: Outcomes, shown: Sequence[tuple[str, Outcomes]]
-) -> Change:
+) -> ChainChange:
     """Items that fail in ``before`` and succeed in ``after``."""
     ids = [
         i
@@ -114,7 +114,7 @@ def _change(
         if i in before and before[i].rewards[0].success is False and after[i].rewards[0].success
     ]
     chosen = _spread(ids, lambda i: after[i].family)[:EXAMPLES]
-    return Change(title, ids, [_item(i, shown) for i in chosen])
+    return ChainChange(title, ids, [_item(i, shown) for i in chosen])
 
 
 def _spread(ids: Sequence[str], family: Callable[[str], str]) -> list[str]:

@@ -15,7 +15,7 @@ from ekipl_lab.evaluation.summary import Labels, MetricRow
 from ekipl_lab.report.across_seeds import compare_arms
 from ekipl_lab.report.arms import arms_of, common_seeds, several_seeds
 from ekipl_lab.report.breakdown import chain_checks, strata
-from ekipl_lab.report.cells import Cell, Table, is_number, small_parts
+from ekipl_lab.report.cells import Table, TableCell, is_number, small_parts
 from ekipl_lab.report.gather import RunData
 from ekipl_lab.report.seed_slices import compare_slices
 from ekipl_lab.report.tables import metrics_of, paired
@@ -165,7 +165,7 @@ def _plain(cell: object) -> object:
     return cell
 
 
-def _whole(cell: Cell) -> str:
+def _whole(cell: TableCell) -> str:
     small = "; ".join(small_parts(cell))
     if not small:
         return cell.text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ekipl_lab.report.cells import Cell, Table, is_number, small_parts
+from ekipl_lab.report.cells import Table, TableCell, is_number, small_parts
 
 PACKAGES = r"\usepackage[T1]{fontenc} \usepackage{booktabs,graphicx}"
 #: Texts longer than this become paragraphs of at most so many characters' width.
@@ -59,7 +59,7 @@ def _columns(table: Table) -> list[str]:
     return found
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     lines = [escaped(cell.text), *(f"\\scriptsize {escaped(part)}" for part in small_parts(cell))]
     if len(lines) == 1:
         return lines[0]

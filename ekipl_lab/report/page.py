@@ -15,10 +15,17 @@ from plotly.offline import get_plotlyjs
 from ekipl_lab import __version__, tracking
 from ekipl_lab.errors import DataError
 from ekipl_lab.plots import figures as plots
-from ekipl_lab.report import across_seeds as overseeds
-from ekipl_lab.report import breakdown, chains, figures, reference, tables, training
-from ekipl_lab.report import provenance as origin
-from ekipl_lab.report import seed_slices as seedslices
+from ekipl_lab.report import (
+    across_seeds,
+    breakdown,
+    chains,
+    figures,
+    provenance,
+    reference,
+    seed_slices,
+    tables,
+    training,
+)
 from ekipl_lab.report.arms import Arm, arms_of, representatives, several_seeds
 from ekipl_lab.report.cells import Table
 from ekipl_lab.report.gather import RunData, check_arms
@@ -43,17 +50,17 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
     html = template.render(
         title=title or page_title(runs),
         lead=_lead(runs),
-        seeds=origin.seeds_note(runs),
-        warnings=origin.warnings(runs),
+        seeds=provenance.seeds_note(runs),
+        warnings=provenance.warnings(runs),
         colours=plots.source_colours(
             {"policy", *(teacher for run in shown for teacher in run.teachers)}
         ),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
-        over_seeds=overseeds.over_seeds(arms) if many else None,
-        power=overseeds.power(arms) if many else None,
+        over_seeds=across_seeds.over_seeds(arms) if many else None,
+        power=across_seeds.power(arms) if many else None,
         headline=tables.headline(shown),
         one_run=many and shown[0].config.get("seed"),
-        all_runs=overseeds.each_run(runs) if many else None,
+        all_runs=across_seeds.each_run(runs) if many else None,
         quality=_quality(arms, shown),
         controls=reference.controls(shown),
         published=reference.published(runs),
@@ -61,7 +68,7 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
         sources=training.sources(shown),
         ceiling=reference.ceiling(shown),
         zero_causes=training.zero_causes(shown),
-        costs=origin.costs(runs),
+        costs=provenance.costs(runs),
         difference_figures=_drawn(figures.difference_figures(shown)),
         trained=any(not run.is_evaluation for run in shown),
         accuracy_figures=_drawn(figures.accuracy_figures(shown)),
@@ -72,9 +79,9 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
         pictured=any(item.images for change in changes for item in change.items),
         training_groups=[(run.label, chains.training_groups(run)) for run in _taught(shown)],
         overlaps=reference.overlaps(runs),
-        fingerprints=origin.fingerprints(runs),
-        config_difference=origin.config_difference(runs),
-        configs=[(run.label, origin.whole_config(run)) for run in runs],
+        fingerprints=provenance.fingerprints(runs),
+        config_difference=provenance.config_difference(runs),
+        configs=[(run.label, provenance.whole_config(run)) for run in runs],
         packages=_packages(runs[0]),
         version=__version__,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -89,9 +96,9 @@ def all_tables(runs: Sequence[RunData]) -> list[Table]:
     many = several_seeds(arms)
     shown = representatives(arms) if many else list(runs)
     found = [
-        *([overseeds.over_seeds(arms), overseeds.power(arms)] if many else []),
+        *([across_seeds.over_seeds(arms), across_seeds.power(arms)] if many else []),
         tables.headline(shown),
-        *([overseeds.each_run(runs)] if many else []),
+        *([across_seeds.each_run(runs)] if many else []),
         _quality(arms, shown),
         reference.controls(shown),
         reference.published(runs),
@@ -99,10 +106,10 @@ def all_tables(runs: Sequence[RunData]) -> list[Table]:
         training.sources(shown),
         reference.ceiling(shown),
         training.zero_causes(shown),
-        origin.costs(runs),
+        provenance.costs(runs),
         reference.overlaps(runs),
-        origin.fingerprints(runs),
-        origin.config_difference(runs),
+        provenance.fingerprints(runs),
+        provenance.config_difference(runs),
     ]
     return [table for table in found if table.rows]
 
@@ -115,13 +122,13 @@ def page_title(runs: Sequence[RunData]) -> str:
 def _slices(arms: Sequence[Arm], runs: Sequence[RunData]) -> list[Table]:
     names = ("family", "stratum", "difficulty")
     if several_seeds(arms):
-        return [seedslices.slices_over_seeds(arms, name) for name in names]
+        return [seed_slices.slices_over_seeds(arms, name) for name in names]
     return [breakdown.slices(runs, (name,), f"Accuracy by {name}") for name in names]
 
 
 def _quality(arms: Sequence[Arm], runs: Sequence[RunData]) -> Table:
     many = several_seeds(arms)
-    return seedslices.quality_over_seeds(arms) if many else breakdown.quality(runs)
+    return seed_slices.quality_over_seeds(arms) if many else breakdown.quality(runs)
 
 
 def _lead(runs: Sequence[RunData]) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ekipl_lab.report.arms import arms_of, several_seeds
-from ekipl_lab.report.cells import DASH, Cell, Table
+from ekipl_lab.report.cells import DASH, Table, TableCell
 from ekipl_lab.report.figures import cost_by_step
 from ekipl_lab.report.gather import RunData, sets_of
 
@@ -38,8 +38,8 @@ def costs(runs: Sequence[RunData]) -> Table:
     for axis, title in _COSTS.items():
         totals = [list(cost_by_step(run, axis).values())[-1:] for run in runs]
         if any(total != [0.0] for total in totals if total):
-            cells = [Cell(_amount(axis, total[0]) if total else DASH) for total in totals]
-            rows.append([Cell(title, number=False), *cells])
+            cells = [TableCell(_amount(axis, total[0]) if total else DASH) for total in totals]
+            rows.append([TableCell(title, number=False), *cells])
     rows += _evaluation_costs(runs)
     return Table(
         "What it cost",
@@ -66,7 +66,7 @@ def _policy_completions(runs: Sequence[RunData]) -> list[float]:
     return [value for total in totals for value in total]
 
 
-def _evaluation_costs(runs: Sequence[RunData]) -> list[list[Cell]]:
+def _evaluation_costs(runs: Sequence[RunData]) -> list[list[TableCell]]:
     """What evaluations took that are folders of `ekipl eval`."""
     titles = {
         "actions": "actions evaluated",
@@ -78,7 +78,7 @@ def _evaluation_costs(runs: Sequence[RunData]) -> list[list[Cell]]:
         amounts = [run.about.get("cost", {}).get(key) for run in runs]
         if any(amounts):
             shown = [DASH if a is None else _usd(a) if key == "usd" else f"{a:,}" for a in amounts]
-            rows.append([Cell(title, number=False), *map(Cell, shown)])
+            rows.append([TableCell(title, number=False), *map(TableCell, shown)])
     return rows
 
 
@@ -110,7 +110,10 @@ def config_difference(runs: Sequence[RunData]) -> Table:
     settings = [flat(run.config) for run in runs]
     keys = sorted({key for flattened in settings for key in flattened} - {""})
     rows = [
-        [Cell(key, number=False), *(Cell(s.get(key, DASH), number=False) for s in settings)]
+        [
+            TableCell(key, number=False),
+            *(TableCell(s.get(key, DASH), number=False) for s in settings),
+        ]
         for key in keys
         if len({s.get(key) for s in settings}) > 1
     ]
@@ -127,7 +130,10 @@ def fingerprints(runs: Sequence[RunData]) -> Table:
     facts = [_facts(run) for run in runs]
     names = list(dict.fromkeys(name for fact in facts for name in fact))
     rows = [
-        [Cell(name, number=False), *(Cell(fact.get(name, DASH), number=False) for fact in facts)]
+        [
+            TableCell(name, number=False),
+            *(TableCell(fact.get(name, DASH), number=False) for fact in facts),
+        ]
         for name in names
     ]
     return Table("Fingerprints", ["", *(run.label for run in runs)], rows)

@@ -15,7 +15,7 @@ from ekipl_lab.errors import EKIPLError
 from ekipl_lab.evaluation import summarize
 from ekipl_lab.evaluation.contamination import MOST, Contamination, contamination
 from ekipl_lab.evaluation.slices import changes_since
-from ekipl_lab.report.cells import DASH, Cell, Table, percent, points
+from ekipl_lab.report.cells import DASH, Table, TableCell, percent, points
 from ekipl_lab.report.gather import RunData, rebuild
 from ekipl_lab.statistics import wilson
 from ekipl_lab.types import POLICY, EvalRecord, Sample
@@ -45,10 +45,10 @@ def controls(runs: Sequence[RunData]) -> Table:
                 cells = [run.label, where, name.replace("_", " ")]
                 rows.append(
                     [
-                        *(Cell(text, number=False) for text in cells),
-                        Cell(percent(one.value_b)),
-                        Cell(percent(one.value_a)),
-                        Cell(points(one.difference), small),
+                        *(TableCell(text, number=False) for text in cells),
+                        TableCell(percent(one.value_b)),
+                        TableCell(percent(one.value_a)),
+                        TableCell(points(one.difference), small),
                     ]
                 )
     return Table(
@@ -62,14 +62,14 @@ def controls(runs: Sequence[RunData]) -> Table:
 
 def ceiling(runs: Sequence[RunData]) -> Table:
     """On training prompts: how often each source, and anyone, had a right action in the group."""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for run in runs:
         if run.groups is None or not run.teachers:
             continue
         sources, groups = _solved(run)
         if not groups:
             continue
-        rows.append([Cell(f"{run.label}: {groups:,} groups", number=False)])
+        rows.append([TableCell(f"{run.label}: {groups:,} groups", number=False)])
         policy = sources.get(POLICY, set())
         teachers = set().union(*(sources.get(teacher, set()) for teacher in run.teachers))
         shown = {POLICY: policy, **{t: sources.get(t, set()) for t in run.teachers}}
@@ -79,12 +79,12 @@ def ceiling(runs: Sequence[RunData]) -> Table:
             only = "" if name == "anyone" else percent(len(solved - policy) / groups)
             rows.append(
                 [
-                    Cell(name, number=False),
-                    Cell(
+                    TableCell(name, number=False),
+                    TableCell(
                         percent(interval.value),
                         f"[{percent(interval.low)}, {percent(interval.high)}]",
                     ),
-                    Cell(only or DASH),
+                    TableCell(only or DASH),
                 ]
             )
     return Table(
@@ -118,12 +118,12 @@ def overlaps(runs: Sequence[RunData]) -> Table:
         if seen is None:
             continue
         found = seen["overlap"]
-        where = [Cell(run.label, number=False), Cell(str(seen["train"]), number=False)]
+        where = [TableCell(run.label, number=False), TableCell(str(seen["train"]), number=False)]
         if found is None:
-            rows.append([*where, *[Cell(DASH)] * 5])
+            rows.append([*where, *[TableCell(DASH)] * 5])
             continue
         names = ("test", "ids", "items", "images", "near")
-        rows.append([*where, *(Cell(f"{found[name]:,}") for name in names)])
+        rows.append([*where, *(TableCell(f"{found[name]:,}") for name in names)])
     return Table(
         "Contamination: training samples among the test samples",
         ["arm", "trained on", "test", "same id", "same item", "same image", "near image"],
@@ -210,13 +210,17 @@ def _scores(run: RunData) -> dict[str, tuple[float, str]]:
     }
 
 
-def _score_row(model: str, scores: Mapping[str, tuple[float, str]]) -> list[Cell]:
+def _score_row(model: str, scores: Mapping[str, tuple[float, str]]) -> list[TableCell]:
     means = averages({name: value for name, (value, _) in scores.items()})
     sets = [
-        Cell(f"{scores[n][0]:.2f}", scores[n][1]) if n in scores else Cell(DASH) for n in TEST_SETS
+        TableCell(f"{scores[n][0]:.2f}", scores[n][1]) if n in scores else TableCell(DASH)
+        for n in TEST_SETS
     ]
-    ends = [Cell(f"{means[s]:.2f}") if s in means else Cell(DASH) for s in ("test", "test_ood")]
-    return [Cell(model, number=False), *sets, *ends]
+    ends = [
+        TableCell(f"{means[s]:.2f}") if s in means else TableCell(DASH)
+        for s in ("test", "test_ood")
+    ]
+    return [TableCell(model, number=False), *sets, *ends]
 
 
 def _departures(run: RunData) -> list[str]:

@@ -16,7 +16,7 @@ from ekipl_lab.evaluation.summary import Labels, slice_value
 from ekipl_lab.report.across_seeds import items_left_out
 from ekipl_lab.report.arms import Arm, common_seeds
 from ekipl_lab.report.breakdown import QUALITY, chain_checks, strata
-from ekipl_lab.report.cells import DASH, Cell, Table, limits, percent, points
+from ekipl_lab.report.cells import DASH, Table, TableCell, limits, percent, points
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.report.tables import Metric, has_start, holder, metrics_of, pass_metric
 from ekipl_lab.statistics import Interval, paired_t
@@ -155,16 +155,16 @@ def _item_differences(
 
 def slices_over_seeds(arms: Sequence[Arm], by: str) -> Table:
     """Means over seeds of both arms in every group, and the paired difference."""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     last = ""
     for row in _all_rows(arms, by):
         if row.title != last:
-            rows.append([Cell(row.title, number=False)])
+            rows.append([TableCell(row.title, number=False)])
             last = row.title
         if isinstance(row, NoSlice):
-            head = [Cell(str(row.group), number=False), Cell(row.arm, number=False)]
+            head = [TableCell(str(row.group), number=False), TableCell(row.arm, number=False)]
             why = f"no item scored in both at seed {row.seed}"
-            rows.append([*head, *[Cell(DASH)] * 4, Cell(DASH, why)])
+            rows.append([*head, *[TableCell(DASH)] * 4, TableCell(DASH, why)])
             continue
         result = row.result
         small = [f"{limits(result.low, result.high)} over {len(result.seeds)} seeds"]
@@ -180,13 +180,13 @@ def slices_over_seeds(arms: Sequence[Arm], by: str) -> Table:
             small.append(left_out)
         rows.append(
             [
-                Cell(str(result.group[by]), number=False),
-                Cell(row.arm, number=False),
-                Cell(str(row.items)),
-                Cell(DASH if row.start is None else percent(row.start)),
-                Cell(percent(result.value_b)),
-                Cell(percent(result.value_a)),
-                Cell(points(result.difference), "; ".join(small)),
+                TableCell(str(result.group[by]), number=False),
+                TableCell(row.arm, number=False),
+                TableCell(str(row.items)),
+                TableCell(DASH if row.start is None else percent(row.start)),
+                TableCell(percent(result.value_b)),
+                TableCell(percent(result.value_a)),
+                TableCell(points(result.difference), "; ".join(small)),
             ]
         )
     columns = [by, "arm", "items", "start", f"{arms[0].label}, mean", "arm, mean", "difference"]
@@ -205,17 +205,17 @@ def slices_over_seeds(arms: Sequence[Arm], by: str) -> Table:
 def quality_over_seeds(arms: Sequence[Arm]) -> Table:
     """Failures, length, and whether the reasoning is true: mean over seeds, lowest to highest."""
     runs = [run for arm in arms for run in arm.runs.values()]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for name in sets_of(runs):
         columns = [_quality_values(arms[0], name, 0), *(_quality_values(a, name, 1) for a in arms)]
         if not any(columns):
             continue
-        rows.append([Cell(set_title(holder(runs, name), name), number=False)])
+        rows.append([TableCell(set_title(holder(runs, name), name), number=False)])
         for metric, title in QUALITY.items():
             cells = [column.get(metric, []) for column in columns]
             if any(cells) and (metric != "missing" or any(map(any, cells))):
                 shown = [_spread_cell(values, metric == "length") for values in cells]
-                rows.append([Cell(title, number=False), *shown])
+                rows.append([TableCell(title, number=False), *shown])
     ends = [f"{arm.label} ({len(arm.runs)} seeds), end" for arm in arms]
     return Table(
         "Over seeds: how the answers came about",
@@ -238,11 +238,11 @@ def _quality_values(arm: Arm, name: str, end: int) -> dict[str, list[float]]:
     return found
 
 
-def _spread_cell(values: Sequence[float], plain: bool) -> Cell:
+def _spread_cell(values: Sequence[float], plain: bool) -> TableCell:
     if not values:
-        return Cell(DASH)
+        return TableCell(DASH)
     mean, low, high = (
         f"{value:.1f}" if plain else percent(value)
         for value in (sum(values) / len(values), min(values), max(values))
     )
-    return Cell(mean, f"{low} to {high}" if low != high else "")
+    return TableCell(mean, f"{low} to {high}" if low != high else "")

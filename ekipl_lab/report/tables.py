@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ekipl_lab.evaluation import compare, summarize
 from ekipl_lab.evaluation.summary import MetricRow, success_counts
-from ekipl_lab.report.cells import DASH, MINUS, Cell, Table, limits, points, value_cell
+from ekipl_lab.report.cells import DASH, MINUS, Table, TableCell, limits, points, value_cell
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.statistics import holm, paired_t, pass_at_k
 from ekipl_lab.types import EvalRecord
@@ -41,10 +41,10 @@ def headline(runs: Sequence[RunData]) -> Table:
     columns += [f"{run.label} {MINUS} {first.label}" for run in others]
     if not others:
         columns.append(f"end {MINUS} start")
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     holm_of = _holm(runs)
     for name in sets_of(runs):
-        rows.append([Cell(set_title(holder(runs, name), name), number=False)])
+        rows.append([TableCell(set_title(holder(runs, name), name), number=False)])
         for metric in metrics_of(runs):
             row = _headline_row(runs, name, metric, holm_of)
             if row:
@@ -62,7 +62,7 @@ def headline(runs: Sequence[RunData]) -> Table:
 
 def _headline_row(
     runs: Sequence[RunData], name: str, metric: Metric, holm_of: Mapping[tuple[str, str], float]
-) -> list[Cell] | None:
+) -> list[TableCell] | None:
     ends = [run.ends(name, metric.mode) for run in runs]
     if not any(ends):
         return None
@@ -76,7 +76,11 @@ def _headline_row(
     known = [row for row in found if row is not None]
     if not known:  # a k above the number of samples
         return None
-    row = [Cell(metric.title, number=False), Cell(str(known[0].n)), *map(value_cell, found)]
+    row = [
+        TableCell(metric.title, number=False),
+        TableCell(str(known[0].n)),
+        *map(value_cell, found),
+    ]
     first = runs[0]
     if len(runs) == 1:
         titles = (learned(name, first.label), lost(name, first.label))
@@ -145,14 +149,14 @@ def difference(
     metric: Metric,
     titles: tuple[str, str] = ("", ""),
     p_holm: float | None = None,
-) -> Cell:
+) -> TableCell:
     """``records`` minus ``base``, paired over the items that both have.
 
     ``titles`` are those of the lists of items won and lost, which greedy counts link to.
     """
     pair = paired(records, base, metric)
     if pair is None:
-        return Cell(DASH)
+        return TableCell(DASH)
     value, low, high, _ = pair
     small = limits(low, high) if low < high else "the same on every item"
     if metric.mode == "greedy":
@@ -164,8 +168,8 @@ def difference(
             (f"{count} {word}", anchor(title) if count and title else "")
             for (count, word), title in zip(counts, titles, strict=True)
         )
-        return Cell(points(value), small, links=links)
-    return Cell(points(value), small)
+        return TableCell(points(value), small, links=links)
+    return TableCell(points(value), small)
 
 
 def paired(

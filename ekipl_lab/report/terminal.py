@@ -8,11 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from ekipl_lab.report import across_seeds as overseeds
-from ekipl_lab.report import provenance as origin
-from ekipl_lab.report import tables
+from ekipl_lab.report import across_seeds, provenance, tables
 from ekipl_lab.report.arms import arms_of, several_seeds
-from ekipl_lab.report.cells import Cell, Table, small_parts
+from ekipl_lab.report.cells import Table, TableCell, small_parts
 from ekipl_lab.report.gather import RunData, check_arms
 
 
@@ -21,19 +19,19 @@ def print_summary(runs: Sequence[RunData], console: Console | None = None) -> No
     check_arms(runs)
     console = console or Console()
     arms = arms_of(runs)
-    main = overseeds.over_seeds(arms) if several_seeds(arms) else tables.headline(runs)
-    for table in (main, origin.costs(runs)):
+    main = across_seeds.over_seeds(arms) if several_seeds(arms) else tables.headline(runs)
+    for table in (main, provenance.costs(runs)):
         for heading, rows in _parts(table):
             console.print(_rich(heading, table.columns, rows))
             console.print()
-    for warning in origin.warnings(runs):
+    for warning in provenance.warnings(runs):
         console.print(f"[bold red]Mind:[/] {escape(warning)}")
-    console.print(origin.seeds_note(runs), markup=False)
+    console.print(provenance.seeds_note(runs), markup=False)
 
 
-def _parts(table: Table) -> list[tuple[str, list[Sequence[Cell]]]]:
+def _parts(table: Table) -> list[tuple[str, list[Sequence[TableCell]]]]:
     """A table cut at the headings within it."""
-    parts: list[tuple[str, list[Sequence[Cell]]]] = []
+    parts: list[tuple[str, list[Sequence[TableCell]]]] = []
     for row in table.rows:
         if len(row) == 1 or not parts:
             parts.append((row[0].text if len(row) == 1 else table.title, []))
@@ -42,7 +40,7 @@ def _parts(table: Table) -> list[tuple[str, list[Sequence[Cell]]]]:
     return parts
 
 
-def _rich(heading: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> RichTable:
+def _rich(heading: str, columns: Sequence[str], rows: Sequence[Sequence[TableCell]]) -> RichTable:
     shown = RichTable(title=escape(heading), title_justify="left", title_style="bold", box=None)
     for index, column in enumerate(columns):
         shown.add_column(escape(column), justify="left" if index == 0 else "right")
@@ -51,6 +49,6 @@ def _rich(heading: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) 
     return shown
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     lines = [escape(cell.text), *(f"[dim]{escape(part)}[/]" for part in small_parts(cell))]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from ekipl_lab import records as group_records
 from ekipl_lab.errors import DataError
 from ekipl_lab.groups.doctor import Examination, examine
 from ekipl_lab.records import RecordedGroup
-from ekipl_lab.report.cells import DASH, Cell, Table, percent
+from ekipl_lab.report.cells import DASH, Table, TableCell, percent
 from ekipl_lab.report.chains import check_one
 from ekipl_lab.report.gather import RunData, rebuild
 from ekipl_lab.types import POLICY
@@ -23,10 +23,10 @@ EXAMINED_GROUPS = 1000
 
 def sources(runs: Sequence[RunData]) -> Table:
     """What each action source gave over the whole training: candidates, kept, right, sound."""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for run in runs:
         if run.groups is not None:
-            rows += [[Cell(run.label, number=False)], *_source_rows(run)]
+            rows += [[TableCell(run.label, number=False)], *_source_rows(run)]
     return Table(
         "Where the actions came from",
         [
@@ -46,7 +46,7 @@ def sources(runs: Sequence[RunData]) -> Table:
     )
 
 
-def _source_rows(run: RunData) -> list[list[Cell]]:
+def _source_rows(run: RunData) -> list[list[TableCell]]:
     sums: dict[str, tuple[int, int, int]] = {}
     for row in group_records.sum_by_source(run.groups or ""):
         before = sums.get(str(row["source"]), (0, 0, 0))
@@ -59,8 +59,8 @@ def _source_rows(run: RunData) -> list[list[Cell]]:
         count, kept, right = sums.get(source, (0, 0, 0))
         rows.append(
             [
-                Cell(source, number=False),
-                Cell(f"{count:,}"),
+                TableCell(source, number=False),
+                TableCell(f"{count:,}"),
                 _refused(run, source),
                 _share(kept, count),
                 _share(kept, all_kept),
@@ -78,17 +78,17 @@ def _scored(run: RunData) -> Counter[str]:
     return Counter(source for source, success in pairs if success is not None)
 
 
-def _share(part: int, whole: int) -> Cell:
-    return Cell(percent(part / whole)) if whole else Cell(DASH)
+def _share(part: int, whole: int) -> TableCell:
+    return TableCell(percent(part / whole)) if whole else TableCell(DASH)
 
 
-def _checked(counts: tuple[int, int] | None) -> Cell:
+def _checked(counts: tuple[int, int] | None) -> TableCell:
     if counts is None:
-        return Cell(DASH)
-    return Cell(percent(counts[0] / counts[1]), f"of {counts[1]} checked")
+        return TableCell(DASH)
+    return TableCell(percent(counts[0] / counts[1]), f"of {counts[1]} checked")
 
 
-def _refused(run: RunData, source: str) -> Cell:
+def _refused(run: RunData, source: str) -> TableCell:
     """Teacher actions that never became candidates, as the trainer counted them."""
     prefix = f"teacher/{source}/refused/"
     reasons = {
@@ -97,26 +97,26 @@ def _refused(run: RunData, source: str) -> Cell:
         if name.startswith(prefix)
     }
     if not reasons:
-        return Cell(DASH)
+        return TableCell(DASH)
     small = "; ".join(f"{count:,.0f} {reason}" for reason, count in sorted(reasons.items()))
-    return Cell(f"{sum(reasons.values()):,.0f}", small)
+    return TableCell(f"{sum(reasons.values()):,.0f}", small)
 
 
 def zero_causes(runs: Sequence[RunData]) -> Table:
     """Why groups taught nothing and what to try, in the words of the group doctor."""
     found = [(run, examined(run)) for run in runs]
     found = [(run, examination) for run, examination in found if examination is not None]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for run, examination in found:
         assert examination is not None
         share = percent(examination.mute / examination.groups)
         head = f"{run.label}: {examination.mute} of {examination.groups} groups taught nothing"
-        rows.append([Cell(f"{head} ({share} %)", number=False)])
+        rows.append([TableCell(f"{head} ({share} %)", number=False)])
         rows += [
             [
-                Cell(finding.words, number=False),
-                Cell(finding.advice, number=False),
-                Cell("; ".join(finding.settings) or DASH, number=False),
+                TableCell(finding.words, number=False),
+                TableCell(finding.advice, number=False),
+                TableCell("; ".join(finding.settings) or DASH, number=False),
             ]
             for finding in examination.findings
         ]

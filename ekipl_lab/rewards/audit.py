@@ -5,7 +5,7 @@
 
 Every attack is a completion that does not deserve the score it hopes for. A scorer is *gamed* by
 it if it gives more than the attack deserves. ``ekipl/...`` must not be gamed by any; the published
-``reason_rft/...`` are, which is the reason for the mended forms. Look at this table before
+``reason_rft/...`` are, which is the reason for the corrected forms. Look at this table before
 believing a reward curve.
 """
 

@@ -1,4 +1,4 @@
-"""The mended scores, ``ekipl/...``, as functions of completion and ground truth.
+"""The corrected scores, ``ekipl/...``, as functions of completion and ground truth.
 
 Strict where the published ones are not: one answer, in its tags, outside the reasoning, of the
 right type and nothing else in it. NaN where an answer could not be judged in time, RewardError

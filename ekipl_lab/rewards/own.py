@@ -33,7 +33,7 @@ def load_function(name: str) -> OwnReward:
     if not path or not function.isidentifier():
         raise ConfigError(f"{name!r} must have the form {PREFIX}FILE.py:FUNCTION.")
     if not Path(path).is_file():
-        raise ConfigError(f"The reward file {path} does not exist; mend {name!r}.")
+        raise ConfigError(f"The reward file {path} does not exist; fix {name!r}.")
     spec = importlib.util.spec_from_file_location(f"own_reward_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"The reward file {path} is not a Python file.")

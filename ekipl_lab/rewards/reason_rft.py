@@ -1,6 +1,6 @@
 """The scores of Reason-RFT (arXiv 2503.20752) as published, quirks included: ``reason_rft/...``.
 
-For comparison with published numbers. ``ekipl/...`` are the mended forms. The quirks, all kept:
+For comparison with published numbers. ``ekipl/...`` are the corrected forms. The quirks, all kept:
 
 - format (training): tags may be repeated inside the blocks; only the frame is looked at.
 - accuracy: the *first* answer tags count, and math-verify is asked in training only where there

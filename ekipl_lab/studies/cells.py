@@ -28,7 +28,7 @@ EventSink = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class RunSpec:
     """One run of a comparison: a name unique in it, a config file, overrides ``a.b=c``."""
 
     name: str
@@ -40,7 +40,7 @@ class Cell:
 class CellResult:
     """How a cell ended: exit code (0 finished, 2 wrong use, 130 interrupted), run id, its log."""
 
-    cell: Cell
+    cell: RunSpec
     returncode: int
     run_id: str | None
     log: Path
@@ -48,7 +48,7 @@ class CellResult:
 
 def plan_cells(
     configs: Sequence[Path], overrides: Sequence[str] = (), seeds: Sequence[int] = ()
-) -> list[Cell]:
+) -> list[RunSpec]:
     """One cell for each config file, named after the file; names must differ.
 
     With ``seeds`` one for each seed and file, seed by seed: ``demo_grpo-s1`` runs with ``seed=1``.
@@ -68,16 +68,16 @@ def plan_cells(
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"A seed is named twice in {list(seeds)}; a run of it is the same run.")
     if not seeds:
-        return [Cell(path.stem, path, tuple(overrides)) for path in configs]
+        return [RunSpec(path.stem, path, tuple(overrides)) for path in configs]
     return [
-        Cell(name, path, (*overrides, f"seed={seed}", f"name={name}"))
+        RunSpec(name, path, (*overrides, f"seed={seed}", f"name={name}"))
         for seed in seeds
         for path in configs
         for name in [f"{path.stem}-s{seed}"]
     ]
 
 
-def command(cell: Cell, *, fresh: bool = False) -> list[str]:
+def command(cell: RunSpec, *, fresh: bool = False) -> list[str]:
     """The command line of a cell."""
     line = [sys.executable, "-m", "ekipl_lab", "train", "--config", str(cell.config)]
     return [*line, *(["--fresh"] if fresh else []), *cell.overrides]
@@ -111,7 +111,9 @@ def parse_event(line: str) -> dict[str, Any] | None:
 class _Running:
     """A started cell: its process and the thread that reads what it says."""
 
-    def __init__(self, cell: Cell, log: Path, threads: int, fresh: bool, inbox: queue.Queue[Any]):
+    def __init__(
+        self, cell: RunSpec, log: Path, threads: int, fresh: bool, inbox: queue.Queue[Any]
+    ):
         self.cell, self.log, self.inbox = cell, log, inbox
         self.run_id: str | None = None
         self.process = subprocess.Popen(
@@ -145,7 +147,7 @@ class _Running:
 
 
 def run_cells(
-    cells: Sequence[Cell],
+    cells: Sequence[RunSpec],
     *,
     jobs: int,
     logs: Path,

@@ -11,7 +11,7 @@
 ``server`` MLflow's page.
 """
 
-from ekipl_lab.tracking.checkpoints import Checkpoint, find_checkpoint, list_checkpoints
+from ekipl_lab.tracking.checkpoints import LoggedCheckpoint, find_checkpoint, list_checkpoints
 from ekipl_lab.tracking.queries import (
     RunInfo,
     find_run,
@@ -28,7 +28,7 @@ from ekipl_lab.tracking.server import serve
 from ekipl_lab.tracking.store import client, ensure_store, store_folder, tracking_uri
 
 __all__ = [
-    "Checkpoint",
+    "LoggedCheckpoint",
     "RunInfo",
     "RunLog",
     "client",

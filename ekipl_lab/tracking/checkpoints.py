@@ -22,7 +22,7 @@ _FOLDER_TAG = "ekipl.folder"
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class LoggedCheckpoint:
     """A saved policy: ``folder()`` gives its files on this machine."""
 
     id: str
@@ -98,7 +98,7 @@ def register(
     return str(model.model_id)
 
 
-def list_checkpoints(run_id: str, order_by: str | None = None) -> list[Checkpoint]:
+def list_checkpoints(run_id: str, order_by: str | None = None) -> list[LoggedCheckpoint]:
     """Checkpoints of a run, by step; with ``order_by`` (a metric's name) the best first."""
     found = _logged_models(open_client(), run_id)
     rows = [_checkpoint(model) for model in found if str(model.status) == "READY"]
@@ -109,7 +109,7 @@ def list_checkpoints(run_id: str, order_by: str | None = None) -> list[Checkpoin
     return rows
 
 
-def find_checkpoint(model_id: str) -> Checkpoint:
+def find_checkpoint(model_id: str) -> LoggedCheckpoint:
     """A checkpoint by the id of its LoggedModel; DataError if there is none."""
     from mlflow.exceptions import MlflowException
 
@@ -132,10 +132,10 @@ def _logged_models(client: MlflowClient, run_id: str) -> list[Any]:
     return found
 
 
-def _checkpoint(model: Any) -> Checkpoint:
+def _checkpoint(model: Any) -> LoggedCheckpoint:
     reference = model.tags.get(_FOLDER_TAG)
     metrics = sorted(model.metrics or [], key=lambda metric: metric.timestamp)
-    return Checkpoint(
+    return LoggedCheckpoint(
         id=model.model_id,
         run_id=model.source_run_id,
         name=model.name,

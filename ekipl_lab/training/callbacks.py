@@ -18,7 +18,7 @@ from ekipl_lab.tracking.checkpoints import COPY_LIMIT
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.plan import Plan
 from ekipl_lab.training.config.run_config import RunConfig
-from ekipl_lab.training.doctor_checks import Checkup
+from ekipl_lab.training.doctor_checks import DoctorChecks
 from ekipl_lab.training.evaluator import Measurer
 
 Event = Mapping[str, Any]
@@ -55,7 +55,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self.config, self.plan, self.folder = config, plan, folder
         self.measurer, self.log, self.emit, self.stop = measurer, log, emit, stop
         every = config.diagnostics.doctor_every
-        self.checkup = Checkup(every, plan.steps, log, self._tell) if log is not None else None
+        self.doctor = DoctorChecks(every, plan.steps, log, self._tell) if log is not None else None
         self.trainer: Any = None
         self.last_saved: Path | None = None
 
@@ -86,8 +86,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
         self._say("training", state.global_step, headlines)
         stepped = "loss" in metrics  # and not the run's closing line
-        if stepped and self.checkup is not None and self.checkup.due(state.global_step):
-            self.checkup.run(state.global_step, state.log_history)
+        if stepped and self.doctor is not None and self.doctor.due(state.global_step):
+            self.doctor.run(state.global_step, state.log_history)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The figures of all sources over the whole run."""

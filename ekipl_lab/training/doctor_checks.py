@@ -17,7 +17,7 @@ from ekipl_lab.records import load_groups, read_groups
 from ekipl_lab.tracking import RunLog
 
 
-class Checkup:
+class DoctorChecks:
     """Examines the last ``every`` steps when they are done, and what is left at the last step."""
 
     def __init__(

@@ -1,6 +1,7 @@
 """Paid teachers are asked about the prompts of coming generations while this one is trained on.
 
-    trainer.ahead = Ahead(trainer.pooling, Schedule(args, len(samples), steps), generations=2)
+    schedule = PromptSchedule(args, len(samples), steps)
+    trainer.prefetcher = Prefetcher(trainer.collector, schedule, generations=2)
 
 The order of prompts is known: the sampler is deterministic. When a generation begins, the gateways
 of all teachers learn which prompts this rank owns in it and in the next ``generations``; they
@@ -18,7 +19,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.groups.collect import Pooling
+from ekipl_lab.groups.collect import GroupCollector
 from ekipl_lab.groups.options import Teacher
 from ekipl_lab.teachers.ensemble import gateways
 from ekipl_lab.teachers.gateway.prefetch import Batch, Prefetch
@@ -29,7 +30,7 @@ from ekipl_lab.types import GenerationParams, Sample
 Place = tuple[int, int]
 
 
-class Schedule:
+class PromptSchedule:
     """Which prompts the generations of a run have, on this rank. ``args`` are TRL's arguments;
     ``steps`` optimiser steps end the run."""
 
@@ -94,18 +95,20 @@ class Schedule:
         return self._orders[epoch]
 
 
-class Ahead:
-    """Tells the gateways of a pooling's teachers what comes next; see the module's docstring.
+class Prefetcher:
+    """Tells the gateways of a collector's teachers what comes next; see the module's docstring.
 
     ``generations``: how many beyond the one that begins. Raises ConfigError if no teacher is
     behind a gateway.
     """
 
-    def __init__(self, pooling: Pooling, schedule: Schedule, *, generations: int) -> None:
-        self._pooling, self._schedule, self._generations = pooling, schedule, generations
+    def __init__(
+        self, collector: GroupCollector, schedule: PromptSchedule, *, generations: int
+    ) -> None:
+        self._pooling, self._schedule, self._generations = collector, schedule, generations
         self._fetchers = {
             id(gateway): Prefetch(gateway)
-            for teacher in pooling.teachers
+            for teacher in collector.teachers
             for gateway, _ in gateways(teacher.source, teacher.actions)
         }
         if not self._fetchers:
@@ -114,7 +117,7 @@ class Ahead:
             )
         self._now: Place = (0, 0)
         self._coming: dict[int, dict[Hashable, Batch]] = {}
-        pooling.after_asking = self._end
+        collector.after_asking = self._end
 
     def begin(self, index: int, draw: int, spent: Mapping[str, float]) -> None:
         """A generation begins in pass ``draw``; ``index`` is the sample of one of its rows.
@@ -158,9 +161,9 @@ class Ahead:
     ) -> tuple[list[Sample], int]:
         """The samples of a generation that a teacher may be asked about, and for how many actions.
 
-        As `Pooling` decides it, where the policy solves nothing.
+        As `GroupCollector` decides it, where the policy solves nothing.
         """
-        keeper, step = self._pooling.gatekeeper, self._schedule.step(place)
+        keeper, step = self._pooling.gates, self._schedule.step(place)
         samples = [self._pooling.samples[index] for index in self._schedule.prompts(place)]
         count = keeper.actions(teacher.actions, step)
         asked = [

@@ -24,12 +24,12 @@ from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.plan import grpo_arguments
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.guards import interruptible, only_one
-from ekipl_lab.training.setup import Parts, build_parts, fingerprint, run_adapter, run_params
+from ekipl_lab.training.setup import RunSetup, build_setup, fingerprint, run_adapter, run_params
 
 if TYPE_CHECKING:
     from ekipl_lab.training.callbacks import RunCallback
     from ekipl_lab.training.evaluator import Measurer
-    from ekipl_lab.training.prefetch import Ahead
+    from ekipl_lab.training.prefetch import Prefetcher
     from ekipl_lab.training.trainer import EKIPLTrainer
 
 
@@ -79,17 +79,17 @@ def train(
         if note is not None and (done := read_json(folder / "result.json")):
             emit({"event": "finish", "phase": "finished", "run_id": done["run_id"]})
             return _result(config, folder, done)
-        parts = build_parts(config, folder, args)
+        setup = build_setup(config, folder, args)
         with contextlib.ExitStack() as stack:
             log = None
             if is_main:
-                log = stack.enter_context(_open_log(config, note, parts))
+                log = stack.enter_context(_open_log(config, note, setup))
                 write_json(
                     folder / "run.json",
                     {"run_id": log.run_id, "config": config.model_dump(mode="json")},
                 )
                 emit({"event": "start", "phase": "starting", "run_id": log.run_id})
-            end = _train(config, folder, args, parts, log, emit, signals.wanted)
+            end = _train(config, folder, args, setup, log, emit, signals.wanted)
             if not end.finished:
                 if signals.interrupted:
                     raise KeyboardInterrupt
@@ -117,7 +117,7 @@ def _train(
     config: RunConfig,
     folder: Path,
     args: Any,
-    parts: Parts,
+    setup: RunSetup,
     log: RunLog | None,
     emit: Callable[[Mapping[str, Any]], None],
     stop: Callable[[], bool],
@@ -129,19 +129,19 @@ def _train(
     from ekipl_lab.policies.load import sharded_loading
     from ekipl_lab.training.callbacks import RunCallback, Stopped
 
-    plan = parts.plan
+    plan = setup.plan
     with args.distributed_state.main_process_first():
         start = checkpoint.latest_checkpoint(folder / "checkpoints")
-    measurer = _measurer(config, folder, parts, plan.steps, log)
+    measurer = _measurer(config, folder, setup, plan.steps, log)
     callback = RunCallback(config, plan, folder, measurer, log, emit=emit, stop=stop)
     with _records(log, start.step if start else 0) as records:
-        trainer = _trainer(config, args, parts, records, callback)
+        trainer = _trainer(config, args, setup, records, callback)
         callback.trainer = trainer
         if start is not None:
             trainer.costs = GroupCosts(**start.extra["costs"])
-        paid = trainer.pooling.spending.resume(folder, gather_object, log is not None)
+        paid = trainer.collector.spending.resume(folder, gather_object, log is not None)
         trainer.costs.teacher_paid_usd = max(trainer.costs.teacher_paid_usd, paid)
-        trainer.ahead = _ahead(config, args, parts, trainer)
+        trainer.prefetcher = _prefetcher(config, args, setup, trainer)
         try:
             if start is not None and start.step >= plan.steps:
                 trainer.load_end(start.folder)
@@ -154,8 +154,8 @@ def _train(
         except Stopped:
             return _End(int(trainer.state.global_step), False, {})
         finally:
-            if trainer.ahead is not None:
-                trainer.ahead.close()
+            if trainer.prefetcher is not None:
+                trainer.prefetcher.close()
     finished = step >= plan.steps
     if finished and sharded_loading():
         trainer.save_model(str(folder / "policy"))  # all processes bring their shards
@@ -165,49 +165,51 @@ def _train(
 
 
 def _trainer(
-    config: RunConfig, args: Any, parts: Parts, records: Any, callback: RunCallback
+    config: RunConfig, args: Any, setup: RunSetup, records: Any, callback: RunCallback
 ) -> EKIPLTrainer:
     from transformers import PrinterCallback
 
     from ekipl_lab.training.trainer import EKIPLTrainer
 
     trainer = EKIPLTrainer(
-        parts.policy.model,
+        setup.policy.model,
         args=args,
-        samples=parts.samples,
-        processing_class=parts.policy.processor,
-        scorer=parts.scorer,
-        teachers=parts.teachers,
+        samples=setup.samples,
+        processing_class=setup.policy.processor,
+        scorer=setup.scorer,
+        teachers=setup.teachers,
         options=config.ekipl.options(config.seed),
         records=records,
         gradient_norms_every=config.diagnostics.gradient_norms_every,
         callbacks=[callback],
-        peft_config=run_adapter(config, parts.policy),
+        peft_config=run_adapter(config, setup.policy),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _ahead(config: RunConfig, args: Any, parts: Parts, trainer: EKIPLTrainer) -> Ahead | None:
-    from ekipl_lab.training.prefetch import Ahead, Schedule
+def _prefetcher(
+    config: RunConfig, args: Any, setup: RunSetup, trainer: EKIPLTrainer
+) -> Prefetcher | None:
+    from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
 
     if config.prefetch.generations == 0:
         return None
-    schedule = Schedule(args, len(parts.samples), parts.plan.steps)
-    return Ahead(trainer.pooling, schedule, generations=config.prefetch.generations)
+    schedule = PromptSchedule(args, len(setup.samples), setup.plan.steps)
+    return Prefetcher(trainer.collector, schedule, generations=config.prefetch.generations)
 
 
 def _measurer(
-    config: RunConfig, folder: Path, parts: Parts, steps: int, log: RunLog | None
+    config: RunConfig, folder: Path, setup: RunSetup, steps: int, log: RunLog | None
 ) -> Measurer:
     from ekipl_lab.benchmarks.mini.chains import CHECKERS, check_chain
     from ekipl_lab.training.evaluator import Measurer
 
-    tasks = {sample.task for samples in parts.sets.values() for sample in samples}
+    tasks = {sample.task for samples in setup.sets.values() for sample in samples}
     known = config.data.benchmark == "mini" and tasks <= set(CHECKERS)
     checker = check_chain if known and config.evaluation.check_chains else None
     return Measurer(
-        config, parts.sets, parts.policy, parts.scorer, folder / "evaluation", steps, log, checker
+        config, setup.sets, setup.policy, setup.scorer, folder / "evaluation", steps, log, checker
     )
 
 
@@ -251,7 +253,7 @@ def _prepare(folder: Path, config: RunConfig, fresh: bool) -> dict[str, Any] | N
     return note
 
 
-def _open_log(config: RunConfig, note: dict[str, Any] | None, parts: Parts) -> RunLog:
+def _open_log(config: RunConfig, note: dict[str, Any] | None, setup: RunSetup) -> RunLog:
     from ekipl_lab.prompts import prompt_fingerprint
 
     log = open_run(
@@ -264,8 +266,8 @@ def _open_log(config: RunConfig, note: dict[str, Any] | None, parts: Parts) -> R
     )
     if note is None:
         data = f"{config.data.benchmark}/{config.data.task}"
-        log.log_dataset(f"{data}/{config.data.split}", fingerprint(parts.samples), "training")
-        for label, samples in parts.sets.items():
+        log.log_dataset(f"{data}/{config.data.split}", fingerprint(setup.samples), "training")
+        for label, samples in setup.sets.items():
             log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
     return log
 

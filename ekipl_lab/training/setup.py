@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class RunSetup:
     """What a run is made of, before it is put together."""
 
     policy: Policy
@@ -34,7 +34,7 @@ class Parts:
     plan: Plan
 
 
-def build_parts(config: RunConfig, folder: Path, args: Any) -> Parts:
+def build_setup(config: RunConfig, folder: Path, args: Any) -> RunSetup:
     """Load and check everything, cheapest first, so that wrong use costs no time."""
     from ekipl_lab.policies.load import sharded_loading
     from ekipl_lab.rewards import check_ground_truths, get_scorer
@@ -57,7 +57,7 @@ def build_parts(config: RunConfig, folder: Path, args: Any) -> Parts:
     with args.distributed_state.main_process_first():
         policy = load_run_policy(config, folder)
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
-    return Parts(policy, samples, sets, scorer, teachers, plan)
+    return RunSetup(policy, samples, sets, scorer, teachers, plan)
 
 
 def load_training_samples(config: RunConfig) -> list[Sample]:

@@ -35,9 +35,9 @@ from accelerate.utils import gather_object, is_peft_model
 from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
 
-from ekipl_lab.groups.collect import Pooling, Round, Row, Scorer, joined
-from ekipl_lab.groups.diagnostics import GroupCosts, round_metrics
-from ekipl_lab.groups.options import EKIPLOptions, Moment, Teacher
+from ekipl_lab.groups.collect import GenerationBatch, GroupCollector, Row, Scorer, joined
+from ekipl_lab.groups.diagnostics import GroupCosts, batch_metrics
+from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
 from ekipl_lab.groups.weighting import NEEDS_Q
 from ekipl_lab.policies.context import check_prompts_fit, context_length
 from ekipl_lab.policies.load import Policy, as_policy
@@ -49,7 +49,7 @@ from ekipl_lab.training.image_cache import preprocessed_once
 from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_nan
 from ekipl_lab.training.loss.source_gradients import SourceGradients
 from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
-from ekipl_lab.training.prefetch import Ahead
+from ekipl_lab.training.prefetch import Prefetcher
 from ekipl_lab.types import POLICY, ActionGroup, Sample
 
 
@@ -61,7 +61,7 @@ class GroupRecords(Protocol):
         ...
 
 
-def kept_total(**_: Any) -> list[float]:
+def reward(**_: Any) -> list[float]:
     """Names the one reward column; the trainer hands rewards back without asking anybody."""
     raise AssertionError("rewards are given to candidates, before selection")
 
@@ -76,7 +76,7 @@ class EKIPLTrainer(GRPOTrainer):
 
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]
     #: What is asked of paid teachers ahead of time, if anything; a run sets it.
-    ahead: Ahead | None = None
+    prefetcher: Prefetcher | None = None
     _inputs: list[dict[str, Any]]
     _totals: list[float]
     _placed: RankRows | None = None
@@ -87,18 +87,18 @@ class EKIPLTrainer(GRPOTrainer):
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         """The policy's completions, then teacher actions in the rows of dropped ones."""
-        now = Moment(self.state.global_step, int(self.state.epoch or 0), asdict(self.costs))
-        if self.ahead is not None and self.model.training:
-            self.ahead.begin(self._inputs[0]["sample_index"], now.draw, now.spent)
+        now = StepContext(self.state.global_step, int(self.state.epoch or 0), asdict(self.costs))
+        if self.prefetcher is not None and self.model.training:
+            self.prefetcher.begin(self._inputs[0]["sample_index"], now.draw, now.spent)
         prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
         own, rank = self._policy_rows(ids), self.accelerator.process_index
         if self.model.training:
-            done = self.pooling.run(own, rank=rank, gather=gather_object, moment=now)
+            done = self.collector.run(own, rank=rank, gather=gather_object, context=now)
             self._placed = RankRows(done, self._teacher_ids, rank=rank, count=len(own))
             self._placed.place(ids, completions, logprobs)
             self._totals = self._placed.totals
         else:  # an evaluation measures the policy alone
-            self._placed, self._totals = None, [total_or_nan(r) for r in self.pooling.score(own)]
+            self._placed, self._totals = None, [total_or_nan(r) for r in self.collector.score(own)]
         return prompt_ids, ids, tool_mask, completions, logprobs, *rest
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
@@ -163,7 +163,7 @@ class EKIPLTrainer(GRPOTrainer):
         args.generation_kwargs = generation_kwargs(args, suppressed_token_ids(policy))
         super().__init__(
             model=model,
-            reward_funcs=kept_total,
+            reward_funcs=reward,
             args=args,
             train_dataset=prompt_dataset(samples),
             processing_class=processing_class,
@@ -171,11 +171,11 @@ class EKIPLTrainer(GRPOTrainer):
         )
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
-        self.pooling = Pooling(
+        self.collector = GroupCollector(
             samples, scorer, teachers, self.options, self._encoder(policy),
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
         )  # fmt: skip
-        self._rounds: list[Round] = []
+        self._rounds: list[GenerationBatch] = []
         self._rounds_of = -1
         self._policy_ids = policy.id, policy.tokenizer_id
         self._teacher_ids = [teacher.source.id for teacher in teachers]
@@ -233,7 +233,7 @@ class EKIPLTrainer(GRPOTrainer):
         if self._rounds_of != self.state.global_step:
             self._rounds_of, self._rounds = self.state.global_step, []
         self._rounds.append(done)
-        metrics = round_metrics(joined(self._rounds), self._teacher_ids)
+        metrics = batch_metrics(joined(self._rounds), self._teacher_ids)
         metrics |= {f"cost/{axis}": value for axis, value in asdict(self.costs).items()}
         for name, value in metrics.items():  # of the whole step: not the mean of its generations
             self._metrics["train"][name] = [value]

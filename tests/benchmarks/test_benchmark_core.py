@@ -45,7 +45,7 @@ def test_registry_names_the_tasks() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_another_process_with_another_hash_seed_makes_the_same(task: str) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
+        "import sys; sys.path[:0] = ['tests/kit', 'tests/benchmarks']\n"
         f"from test_benchmark_core import fingerprint; print(fingerprint({task!r}))"
     )
     env = {**os.environ, "PYTHONHASHSEED": "12345"}
@@ -159,7 +159,7 @@ def test_images_have_the_size_asked_for(task: str, size: int) -> None:
         ({"difficulties": []}, "No difficulties"),
     ],
 )
-def test_wrong_use_names_the_mend(changes: dict[str, object], words: str) -> None:
+def test_wrong_use_names_the_fix(changes: dict[str, object], words: str) -> None:
     arguments = {"task": "counting", "split": "test", "limit": 1} | changes
     with pytest.raises(ConfigError, match=words):
         load_samples("mini", **arguments)  # type: ignore[arg-type]

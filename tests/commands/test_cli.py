@@ -54,7 +54,7 @@ def test_cells_are_named_after_their_file_and_must_differ(tmp_path):
     with pytest.raises(ConfigError, match="'x'"):
         studies.plan_cells([first, second])
     (cell,) = studies.plan_cells([first], ["seed=3"])
-    assert cell == studies.Cell("x", first, ("seed=3",))
+    assert cell == studies.RunSpec("x", first, ("seed=3",))
     assert studies.command(cell)[1:] == [
         "-m",
         "ekipl_lab",
@@ -71,7 +71,7 @@ def test_seeds_make_a_cell_of_every_arm_for_each(tmp_path):
         path.write_text("{}")
     cells = studies.plan_cells(arms, ["a=1"], [4, 7])
     assert [cell.name for cell in cells] == ["x-s4", "y-s4", "x-s7", "y-s7"]
-    assert cells[3] == studies.Cell("y-s7", arms[1], ("a=1", "seed=7", "name=y-s7"))
+    assert cells[3] == studies.RunSpec("y-s7", arms[1], ("a=1", "seed=7", "name=y-s7"))
     with pytest.raises(ConfigError, match="named twice"):
         studies.plan_cells(arms, [], [4, 4])
 
@@ -99,7 +99,7 @@ def test_arms_must_be_comparable_within_a_seed(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["gates", "--sed", "3"], "ekipl gates: error: unknown argument '--sed'; did you mean "
+        (["headroom", "--sed", "3"], "ekipl headroom: error: unknown argument '--sed'; did you mean "
          "'--seed'?"),
         (["train", "--config", "x.yaml", "--freshh=1"], "did you mean '--fresh'?"),
         (["doctor", "now"], "unknown argument 'now'; see `ekipl doctor --help`."),
@@ -122,12 +122,12 @@ def test_only_json_objects_with_an_event_are_events():
     assert studies.parse_event("warning: something") is None
 
 
-def fake_cells(monkeypatch: pytest.MonkeyPatch, codes: dict[str, str]) -> list[studies.Cell]:
-    def command(cell: studies.Cell, *, fresh: bool = False) -> list[str]:
+def fake_cells(monkeypatch: pytest.MonkeyPatch, codes: dict[str, str]) -> list[studies.RunSpec]:
+    def command(cell: studies.RunSpec, *, fresh: bool = False) -> list[str]:
         return [sys.executable, "-c", codes[cell.name]]
 
     monkeypatch.setattr(studies, "command", command)
-    return [studies.Cell(name, Path(f"{name}.yaml")) for name in codes]
+    return [studies.RunSpec(name, Path(f"{name}.yaml")) for name in codes]
 
 
 def test_cells_run_and_their_events_and_logs_are_kept_apart(monkeypatch, tmp_path):

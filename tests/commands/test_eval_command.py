@@ -86,19 +86,19 @@ def test_the_same_command_continues_where_it_was(
     from ekipl_lab.policies import PolicySource
 
     told: list[str] = []
-    honest = PolicySource.propose_and_tell
+    honest = PolicySource.propose_streaming
 
-    def propose(self, samples, num_actions, params, on_sample):  # type: ignore[no-untyped-def]
+    def propose(self, samples, num_actions, params, on_complete):  # type: ignore[no-untyped-def]
         def hear(index: int, actions: list[Action]) -> None:
             if len(told) == 5 and stop:
                 raise KeyboardInterrupt
             told.append(samples[index].id)
-            on_sample(index, actions)
+            on_complete(index, actions)
 
         return honest(self, samples, num_actions, params, hear)
 
     stop = True
-    monkeypatch.setattr(PolicySource, "propose_and_tell", propose)
+    monkeypatch.setattr(PolicySource, "propose_streaming", propose)
     command = ["eval", "--policy", nano, "--limit", "8", "--num-samples", "0"]
     command += ["--batch-size", "2", "--max-new-tokens", "6", "--out", str(tmp_path / "e")]
     assert main(command) == 130
@@ -222,7 +222,7 @@ def teacher_of(url: str, folder: Path) -> dict[str, object]:
         "api_key_env": KEY_ENV,
         "gateway": {
             "cache": str(folder / "store.sqlite3"),
-            "on_failure": "skip",
+            "on_error": "skip",
             "price": {"input": 1.0, "output": 2.0},
             "budget": {"usd": 1.0},
             "backoff": 0.0,
@@ -302,7 +302,9 @@ def test_strata_are_read_from_what_the_gates_wrote(tmp_path: Path) -> None:
         "geometry/remove": "",
     }
     (tmp_path / "flat.json").write_text('{"families": {"area": {"stratum": "x"}}}')
-    with pytest.raises(DataError, match="holds no strata of families; `ekipl gates --out` writes"):
+    with pytest.raises(
+        DataError, match="holds no strata of families; `ekipl headroom --out` writes"
+    ):
         strata_from_file(tmp_path / "flat.json", records)
 
 

@@ -210,7 +210,7 @@ def test_preview_says_what_was_not_had(
     setting: Setting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     setting.server.script[-1] = ["400", "400"]
-    setting.write(on_failure="skip", in_flight=1)
+    setting.write(on_error="skip", in_flight=1)
     assert setting.run("preview", "--limit", "4", "--show", "0") == 0
     assert "api: 0 of 6 actions right, 2 not had" in capsys.readouterr().out
     setting.config.write_text("name: alone\npolicy: {build: nano}\n")
@@ -240,8 +240,8 @@ def test_report_prints_gates_and_writes_a_page(
     assert "api 0.00 0 of 6" in said and "more_samples" in said
     gates = out.with_suffix(".gates.json")
     assert json.loads(gates.read_text()) == {"knows": {"counting": "always"}}
-    gated = load_config(setting.config, [f"ekipl.gates={gates}"])
-    assert gated.ekipl.gates == {"knows": {"counting": "always"}}
+    gated = load_config(setting.config, [f"ekipl.teacher_gates={gates}"])
+    assert gated.ekipl.teacher_gates == {"knows": {"counting": "always"}}
     text = out.read_text()
     assert "<h1>Teachers of small</h1>" in text and "Plotly.newPlot" in text
     assert "Overlap of the teachers" in text

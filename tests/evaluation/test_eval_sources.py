@@ -18,7 +18,7 @@ from ekipl_lab.commands.cli import build_parser
 from ekipl_lab.commands.eval.options import job_of
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation import evaluate
-from ekipl_lab.evaluation.model_source import Loading, open_origin
+from ekipl_lab.evaluation.model_source import Loading, open_model_source
 from ekipl_lab.policies import build_tiny_policy, load_policy, save_policy
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.types import GenerationParams
@@ -46,20 +46,20 @@ def texts(source: object) -> list[str]:
 
 
 def test_a_folder(nano: Path) -> None:
-    origin = open_origin(str(nano))
+    origin = open_model_source(str(nano))
     assert (origin.kind, origin.name, origin.is_teacher) == ("checkpoint", "nano", False)
     records = evaluate(origin.source, SAMPLES, get_scorer("ekipl/auto"), params=PARAMS)
     assert {record.model_id for record in records} == {"nano"}
     with pytest.raises(ConfigError, match="does not exist"):
-        open_origin(str(nano / "none"))
+        open_model_source(str(nano / "none"))
 
 
 def test_the_key_tells_weights_apart(nano: Path, tmp_path: Path) -> None:
     other = save_policy(*build_tiny_policy("nano", seed=1), tmp_path / "nano", dtype="float32")
-    assert open_origin(str(nano)).key != open_origin(str(other)).key
+    assert open_model_source(str(nano)).key != open_model_source(str(other)).key
     copied = tmp_path / "copy" / "nano"
     shutil.copytree(nano, copied)
-    assert open_origin(str(nano)).key == open_origin(str(copied)).key
+    assert open_model_source(str(nano)).key == open_model_source(str(copied)).key
 
 
 def test_an_mlflow_model(nano: Path, store: Path, tmp_path: Path) -> None:
@@ -68,15 +68,17 @@ def test_an_mlflow_model(nano: Path, store: Path, tmp_path: Path) -> None:
         for step, folder, accuracy in ((10, nano, 0.7), (20, other, 0.4)):
             run.log_metrics({"eval/test/accuracy_greedy": accuracy}, step)
             run.log_checkpoint(folder, step, {"eval/test/accuracy_greedy": accuracy})
-    last = open_origin(f"mlflow:{run.run_id[:10]}")
+    last = open_model_source(f"mlflow:{run.run_id[:10]}")
     assert (last.kind, last.name) == ("mlflow", "arm-step-20")
     assert last.facts["run"] == run.run_id and last.facts["step"] == 20
-    assert last.key == open_origin(str(other)).key
-    best = open_origin(f"mlflow:{run.run_id}@best:eval/test/accuracy_greedy")
-    assert best.facts["step"] == 10 and best.key == open_origin(str(nano)).key
-    assert open_origin(f"mlflow:{run.run_id}@10").key == best.key
-    by_id = open_origin(f"models:/{best.facts['checkpoint']}")
-    assert by_id.key == best.key and texts(by_id.source) == texts(open_origin(str(nano)).source)
+    assert last.key == open_model_source(str(other)).key
+    best = open_model_source(f"mlflow:{run.run_id}@best:eval/test/accuracy_greedy")
+    assert best.facts["step"] == 10 and best.key == open_model_source(str(nano)).key
+    assert open_model_source(f"mlflow:{run.run_id}@10").key == best.key
+    by_id = open_model_source(f"models:/{best.facts['checkpoint']}")
+    assert by_id.key == best.key and texts(by_id.source) == texts(
+        open_model_source(str(nano)).source
+    )
     for text, sentence in (
         (f"mlflow:{run.run_id}@15", "no checkpoint of step 15; there are 10, 20"),
         (f"mlflow:{run.run_id}@best:eval/test/acuracy_greedy", "did you mean"),
@@ -85,11 +87,11 @@ def test_an_mlflow_model(nano: Path, store: Path, tmp_path: Path) -> None:
         ("models:/m-nope", "no logged model 'm-nope'"),
     ):
         with pytest.raises((ConfigError, DataError), match=sentence):
-            open_origin(text)
+            open_model_source(text)
     with tracking.open_run("sources", "empty") as empty:
         pass
     with pytest.raises(DataError, match="no checkpoint"):
-        open_origin(f"mlflow:{empty.run_id}")
+        open_model_source(f"mlflow:{empty.run_id}")
 
 
 def adapter(base: Path, folder: Path, scale: float = 1.0) -> Path:
@@ -107,7 +109,7 @@ def adapter(base: Path, folder: Path, scale: float = 1.0) -> Path:
 
 def test_an_adapter_is_merged_into_its_base(nano: Path, tmp_path: Path) -> None:
     folder = adapter(nano, tmp_path / "adapter")
-    origin = open_origin(str(folder))
+    origin = open_model_source(str(folder))
     assert (origin.kind, origin.facts["base"]) == ("adapter", str(nano))
     by_hand = load_policy(nano)
     saved = load_file(folder / "adapter_model.safetensors")
@@ -117,9 +119,9 @@ def test_an_adapter_is_merged_into_its_base(nano: Path, tmp_path: Path) -> None:
         state[target] += 8 / 2 * saved[name.replace("lora_A", "lora_B")] @ saved[name]
     merged = origin.source._policy.model.state_dict()  # type: ignore[attr-defined]
     assert all(torch.allclose(merged[name], state[name], atol=1e-5) for name in state)
-    assert texts(origin.source) != texts(open_origin(str(nano)).source)
-    assert origin.key != open_origin(str(nano)).key
-    assert open_origin(str(folder), loading=Loading(base=str(nano))).key == origin.key
+    assert texts(origin.source) != texts(open_model_source(str(nano)).source)
+    assert origin.key != open_model_source(str(nano)).key
+    assert open_model_source(str(folder), loading=Loading(base=str(nano))).key == origin.key
 
 
 def test_an_adapter_that_would_do_nothing_is_refused(nano: Path, tmp_path: Path) -> None:
@@ -128,28 +130,28 @@ def test_an_adapter_that_would_do_nothing_is_refused(nano: Path, tmp_path: Path)
     weights = load_file(path)
     save_file({f"other.{name}": value for name, value in weights.items()}, path)
     with pytest.raises(ConfigError, match="does not fit its base"):
-        open_origin(str(folder))
+        open_model_source(str(folder))
     path.unlink()
     with pytest.raises(ConfigError, match=r"has no adapter_model\.safetensors"):
-        open_origin(str(folder))
+        open_model_source(str(folder))
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(
         json.dumps({**config, "base_model_name_or_path": None})
     )
     with pytest.raises(ConfigError, match="does not name its base"):
-        open_origin(str(folder))
+        open_model_source(str(folder))
 
 
 HUB = """
 import sys
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.evaluation.model_source import open_origin
+from ekipl_lab.evaluation.model_source import open_model_source
 for name in ("someone/nano", "someone/nano@v1"):
-    origin = open_origin(name)
+    origin = open_model_source(name)
     print(origin.kind, origin.name, origin.facts["repo"], origin.facts["revision"])
 for name in ("someone/other", "someone/nano@v2"):
     try:
-        open_origin(name)
+        open_model_source(name)
     except ConfigError as error:
         print(error)
 """
@@ -182,20 +184,20 @@ def test_only_weights_and_settings_are_fetched(nano: Path, monkeypatch: pytest.M
         return str(nano)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    origin = open_origin("org/model@rev")
+    origin = open_model_source("org/model@rev")
     assert (asked["repo"], asked["revision"], origin.kind) == ("org/model", "rev", "hub")
     patterns = asked["allow_patterns"]
     assert isinstance(patterns, list) and not {"*.py", "*.bin", "*.pt", "*"} & set(patterns)
 
 
 def test_a_teacher_of_a_config() -> None:
-    origin = open_origin("teacher:configs/demo_ekipl.yaml#careful", SAMPLES, scenes=True)
+    origin = open_model_source("teacher:configs/demo_ekipl.yaml#careful", SAMPLES, scenes=True)
     assert (origin.kind, origin.name, origin.is_teacher) == ("teacher", "careful", True)
     score = get_scorer("ekipl/auto")
     records = evaluate(origin.source, SAMPLES, score, mode="sampled", num_samples=8)
     right = [reward.success for record in records for reward in record.rewards]
     assert 0.7 < sum(map(bool, right)) / len(right) <= 1.0
-    other = open_origin("teacher:configs/demo_ekipl.yaml#sloppy", SAMPLES, scenes=True)
+    other = open_model_source("teacher:configs/demo_ekipl.yaml#sloppy", SAMPLES, scenes=True)
     assert other.key != origin.key
     for text, sentence in (
         ("teacher:configs/demo_ekipl.yaml#carefull", "did you mean 'careful'"),
@@ -204,9 +206,9 @@ def test_a_teacher_of_a_config() -> None:
         ("teacher:configs/none.yaml#x", "does not exist"),
     ):
         with pytest.raises(ConfigError, match=sentence):
-            open_origin(text, SAMPLES, scenes=True)
+            open_model_source(text, SAMPLES, scenes=True)
     with pytest.raises(ConfigError, match="no chain writer"):
-        open_origin("teacher:configs/demo_ekipl.yaml#careful", SAMPLES)
+        open_model_source("teacher:configs/demo_ekipl.yaml#careful", SAMPLES)
 
 
 def test_a_run_is_measured_on_the_task_it_was_trained_on(

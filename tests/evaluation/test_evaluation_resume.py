@@ -12,7 +12,7 @@ from paths import ROOT
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation import evaluate, write_records
-from ekipl_lab.evaluation.cache import ActionCache
+from ekipl_lab.evaluation.cache import EvaluationCache
 from ekipl_lab.policies import PolicySource, load_policy
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.types import Action, EvalRecord, GenerationParams
@@ -96,7 +96,7 @@ def test_samples_are_told_of_while_others_still_run(monkeypatch: pytest.MonkeyPa
         def hear(index: int, actions: list[Action], told: Told = told) -> None:
             told.append((index, actions))
 
-        rows = source.propose_and_tell(samples, draws, params, hear)
+        rows = source.propose_streaming(samples, draws, params, hear)
         assert sorted(index for index, _ in told) == list(range(6))
         assert [rows[index] for index, _ in told] == [actions for _, actions in told]
         longest = [max(len(a.token_ids or ()) for a in actions) for _, actions in told]
@@ -108,17 +108,17 @@ def test_samples_are_told_of_while_others_still_run(monkeypatch: pytest.MonkeyPa
 def test_two_processes_do_not_write_to_one_part(tmp_path: Path) -> None:
     sample = load_samples("mini", task="counting", split="test", limit=1)[0]
     action = Action("x", "policy", "m")
-    one, two = ActionCache(tmp_path, {}), ActionCache(tmp_path, {})
+    one, two = EvaluationCache(tmp_path, {}), EvaluationCache(tmp_path, {})
     one.put(sample, [action])
     two.put(sample, [action])
     assert len(list(tmp_path.glob("part-*"))) == 2
-    assert ActionCache(tmp_path, {}).get(sample) == [action]
+    assert EvaluationCache(tmp_path, {}).get(sample) == [action]
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     sample = load_samples("mini", task="counting", split="test", limit=1)[0]
-    ActionCache(tmp_path, {}).put(sample, [Action("x", "policy", "m")])
+    EvaluationCache(tmp_path, {}).put(sample, [Action("x", "policy", "m")])
     (part,) = tmp_path.glob("part-*")
     part.write_text("{broken\n" + part.read_text())
     with pytest.raises(DataError, match=r"part-000000\.jsonl, line 1: damaged"):
-        ActionCache(tmp_path, {})
+        EvaluationCache(tmp_path, {})

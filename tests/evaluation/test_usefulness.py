@@ -122,7 +122,7 @@ def test_many_actions_of_a_sample_are_one_piece_of_evidence_on_chains() -> None:
         (0, 300, 0.9, "off"),  # upper limit 1.3 %
         (0, 20, 0.9, "more_samples"),  # upper limit 16 %
         (3, 60, 0.9, "more_samples"),  # lower limit 1.7 %
-        (30, 100, 0.7, "on_failure"),
+        (30, 100, 0.7, "if_unsolved"),
         (30, 100, 0.2, "always"),
         (30, 100, None, "always"),
     ],

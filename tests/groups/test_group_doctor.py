@@ -5,7 +5,7 @@ from paths import ROOT
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.groups.collect import MISSING
+from ekipl_lab.groups.collect import NO_REPLY
 from ekipl_lab.groups.doctor import CAUSES, TEACHER_CAUSES, cause_of, examine
 from ekipl_lab.groups.doctor.advice import advise
 from ekipl_lab.records import GroupRecordWriter, load_groups
@@ -157,7 +157,7 @@ def test_refusals_come_from_the_metrics():
 
 
 @pytest.mark.parametrize(
-    "reason", [*CAUSES, *REFUSALS, MISSING, "teacher_never_better", "teacher_unused"]
+    "reason", [*CAUSES, *REFUSALS, NO_REPLY, "teacher_never_better", "teacher_unused"]
 )
 def test_there_is_advice_for_everything(reason):
     found = advise(reason, rule="top_g", teachers=("t",), longest=0)

@@ -1,7 +1,7 @@
-"""The group doctor on real training runs: each has one fault, and the advice mends that run.
+"""The group doctor on real training runs: each has one fault, and the advice fixes that run.
 
 A run is two steps of the trainer with a nano policy; the doctor reads its group records and its
-logged metrics. The mended run differs from the faulty one in what the advice names.
+logged metrics. The fixed run differs from the faulty one in what the advice names.
 """
 
 import copy
@@ -85,7 +85,7 @@ def count(examination, cause):
 # ------------------------------------------------------------------------ the policy's own faults
 
 
-def test_all_right_is_mended_by_harder_prompts(diagnose):
+def test_all_right_is_fixed_by_harder_prompts(diagnose):
     def scorer(sample, action):
         return earned(sample.family == "easy" or even(action))
 
@@ -96,7 +96,7 @@ def test_all_right_is_mended_by_harder_prompts(diagnose):
     assert diagnose(scorer, samples=hard).mute < 4
 
 
-def test_truncated_is_mended_by_room(diagnose):
+def test_truncated_is_fixed_by_room(diagnose):
     """A right answer takes six tokens; four fit."""
 
     def scorer(sample, action):
@@ -109,7 +109,7 @@ def test_truncated_is_mended_by_room(diagnose):
     assert diagnose(scorer, max_completion_length=room).mute < 4
 
 
-def test_unparseable_is_mended_by_a_teacher_that_shows_the_form(diagnose, writer_of_twos):
+def test_unparseable_is_fixed_by_a_teacher_that_shows_the_form(diagnose, writer_of_twos):
     def scorer(sample, action):
         read = BOXED in action.completion
         return earned(read, answer="2" if read else None)
@@ -118,15 +118,15 @@ def test_unparseable_is_mended_by_a_teacher_that_shows_the_form(diagnose, writer
     assert count(faulty, "unparseable") >= 3
     advised = settings(faulty, "unparseable")
     boxed = toys.oracle(advised["teachers"][0]["id"], writer=lambda *a, **k: BOXED)
-    mended = diagnose(
+    fixed = diagnose(
         scorer, model=writer_of_twos, max_completion_length=24, temperature=0.3,
         teachers=[boxed], options={"selection": advised["ekipl.selection"]},
     )  # fmt: skip
-    assert mended.mute == 0
+    assert fixed.mute == 0
 
 
 @pytest.mark.parametrize(("cause", "weight"), [("format_only", 0.5), ("all_wrong", 0.0)])
-def test_wrong_answers_are_mended_by_a_teacher_on_failure(diagnose, writer_of_twos, cause, weight):
+def test_wrong_answers_are_fixed_by_a_teacher_on_failure(diagnose, writer_of_twos, cause, weight):
     """The policy says 2 whatever it sees; the truth is 3."""
 
     def scorer(sample, action):
@@ -139,14 +139,14 @@ def test_wrong_answers_are_mended_by_a_teacher_on_failure(diagnose, writer_of_tw
     advised = settings(faulty, cause)
     three = "<think> red cube</think><answer>3</answer>"
     teacher = toys.oracle(advised["teachers"][0]["id"], writer=lambda *a, **k: three)
-    mended = diagnose(
+    fixed = diagnose(
         scorer, model=writer_of_twos, temperature=0.3,
         teachers=[teacher], options={"selection": advised["ekipl.selection"]},
     )  # fmt: skip
-    assert mended.mute == 0
+    assert fixed.mute == 0
 
 
-def test_starved_is_mended_by_a_failure_that_stays(diagnose):
+def test_starved_is_fixed_by_a_failure_that_stays(diagnose):
     """Four right teacher actions for four places."""
     teachers = [toys.oracle(actions=4)]
     faulty = diagnose(toys.never_scorer, teachers=teachers)
@@ -155,14 +155,14 @@ def test_starved_is_mended_by_a_failure_that_stays(diagnose):
     assert diagnose(toys.never_scorer, teachers=teachers, options={"params": params}).mute == 0
 
 
-def test_unscorable_is_mended_by_a_scorer_that_can(diagnose):
+def test_unscorable_is_fixed_by_a_scorer_that_can(diagnose):
     faulty = diagnose(lambda sample, action: earned(None))
     assert count(faulty, "unscorable") == faulty.mute == 4
     assert "reward.scorer" in settings(faulty, "unscorable")
     assert diagnose(lambda sample, action: earned(even(action))).mute < 4
 
 
-def test_equal_is_mended_by_other_weights(diagnose):
+def test_equal_is_fixed_by_other_weights(diagnose):
     """A right answer never has the form, a wrong one always: with equal weights a tie."""
 
     def scorer(weights):
@@ -178,27 +178,27 @@ def test_equal_is_mended_by_other_weights(diagnose):
 # ----------------------------------------------------------------------------- teachers' faults
 
 
-def test_refused_is_mended_by_room(diagnose):
+def test_refused_is_fixed_by_room(diagnose):
     teachers = [toys.oracle(writer=lambda *a, **k: "<think> red cube" * 4)]
     faulty = diagnose(toys.even_scorer, teachers=teachers)
     (finding,) = [f for f in faulty.findings if f.cause == "teacher_refused"]
     assert (finding.source, finding.share) == ("oracle", 1.0) and "too_long 4" in finding.words
     assert finding.settings == ("grpo.max_completion_length=<twice as many>",)
-    mended = diagnose(toys.even_scorer, teachers=teachers, max_completion_length=24)
-    assert count(mended, "teacher_refused") == 0
+    fixed = diagnose(toys.even_scorer, teachers=teachers, max_completion_length=24)
+    assert count(fixed, "teacher_refused") == 0
 
 
-def test_never_better_is_mended_by_a_better_teacher(diagnose):
+def test_never_better_is_fixed_by_a_better_teacher(diagnose):
     faulty = diagnose(toys.never_scorer, teachers=[toys.oracle(accuracy=0.0)])
     assert count(faulty, "teacher_never_better") == 4
-    mended = diagnose(toys.never_scorer, teachers=[toys.oracle(accuracy=1.0)])
-    assert not mended.findings
+    fixed = diagnose(toys.never_scorer, teachers=[toys.oracle(accuracy=1.0)])
+    assert not fixed.findings
 
 
-def test_unused_is_mended_by_another_rule(diagnose):
+def test_unused_is_fixed_by_another_rule(diagnose):
     teachers = [toys.oracle()]
     faulty = diagnose(toys.never_scorer, teachers=teachers, options={"selection": "policy_only"})
     assert count(faulty, "teacher_unused") == 4
     rule = settings(faulty, "teacher_unused")["ekipl.selection"]
-    mended = diagnose(toys.never_scorer, teachers=teachers, options={"selection": rule})
-    assert mended.mute == 0 and not mended.findings
+    fixed = diagnose(toys.never_scorer, teachers=teachers, options={"selection": rule})
+    assert fixed.mute == 0 and not fixed.findings

@@ -13,7 +13,7 @@ import threading
 #: What is going on -> the function in whose n-th call the process dies (before it does its work).
 POINTS = {
     "teacher call": ("ekipl_lab.teachers.adapters.oracle", "OracleTeacher.propose"),
-    "generation": ("ekipl_lab.groups.collect", "Pooling.run"),
+    "generation": ("ekipl_lab.groups.collect", "GroupCollector.run"),
     "step": ("ekipl_lab.training.loss.token_weights", "TokenWeights.apply"),
     "optimiser": ("torch.optim.adamw", "AdamW.step"),
     "records": ("ekipl_lab.records.writer", "write_part"),

@@ -15,7 +15,7 @@ from two_process_worker import arguments, digest, gloo_threads
 
 from ekipl_lab.groups.collect import Teacher
 from ekipl_lab.training.guards import leave_processes
-from ekipl_lab.training.prefetch import Ahead, Schedule
+from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
 
 
 def main(folder, url):
@@ -28,11 +28,12 @@ def main(folder, url):
             teachers, samples = [Teacher(gateway)], toys.toy_samples(12)
             trainer = toys.ekipl_trainer(args, teachers=teachers, samples=samples)
             if generations:
-                schedule = Schedule(args, len(samples), args.max_steps)
-                trainer.ahead = Ahead(trainer.pooling, schedule, generations=generations)
+                schedule = PromptSchedule(args, len(samples), args.max_steps)
+                ahead = Prefetcher(trainer.collector, schedule, generations=generations)
+                trainer.prefetcher = ahead
             trainer.train()
-            if trainer.ahead is not None:
-                trainer.ahead.close()
+            if trainer.prefetcher is not None:
+                trainer.prefetcher.close()
             result[name] = digest(trainer)
             result["prefetched"] = gateway.stats.prefetched
             result["wasted"] = gateway.stats.prefetched - gateway.stats.prefetch_used

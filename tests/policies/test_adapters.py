@@ -26,7 +26,7 @@ from ekipl_lab.policies.adapters import (
 from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.training.config.run_config import load_config, parse_config
 from ekipl_lab.training.run import train
-from ekipl_lab.training.setup import build_parts
+from ekipl_lab.training.setup import build_setup
 
 torch.set_num_threads(1)
 
@@ -220,7 +220,7 @@ def test_quantising_without_a_gpu_and_unknown_targets_are_refused(tmp_path, monk
 def test_measuring_a_sharded_model_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ConfigError, match=r"evaluation.at_start=false .* `ekipl eval` afterwards"):
-        build_parts(parse_config(SETTINGS | {"name": "x"}), None, None)
+        build_setup(parse_config(SETTINGS | {"name": "x"}), None, None)
 
 
 def gradients(checkpointing, samples):

@@ -230,7 +230,7 @@ def test_what_a_crash_leaves_behind_is_not_read_twice(tmp_path: Path) -> None:
 def test_records_are_readable_while_another_process_writes(tmp_path: Path) -> None:
     """A reader sees whole steps only, in order, none twice, through every merge."""
     code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
+        "import sys; sys.path[:0] = ['tests/kit', 'tests/records']\n"
         "from test_records import make_group, GroupRecordWriter\n"
         f"with GroupRecordWriter({str(tmp_path)!r}, compact_every=8) as writer:\n"
         "    for step in range(120): writer.write(step, [make_group(), make_group()])\n"

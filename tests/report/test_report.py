@@ -29,12 +29,12 @@ from ekipl_lab.report import (
     figures,
     gather_runs,
     print_summary,
+    provenance,
     reference,
     report_command,
     tables,
     training,
 )
-from ekipl_lab.report import provenance as origin
 from ekipl_lab.tracking import RunInfo
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown
 
@@ -131,17 +131,17 @@ def test_changes_name_the_items() -> None:
 
 
 def test_unequal_arms_are_told_apart() -> None:
-    assert origin.warnings([BASE, ARM]) == []
+    assert provenance.warnings([BASE, ARM]) == []
     other = replace(ARM, config={**ARM.config, "seed": 1, "data": {"task": "geometry"}})
-    texts = " ".join(origin.warnings([BASE, other]))
+    texts = " ".join(provenance.warnings([BASE, other]))
     assert "differ in seed" in texts and "differ in data" in texts
-    assert "different seeds (0, 1)" in origin.seeds_note([BASE, other])
+    assert "different seeds (0, 1)" in provenance.seeds_note([BASE, other])
     stopped = replace(ARM, info=replace(ARM.info, status="KILLED", tags={"ekipl.data.test": "z"}))
-    texts = " ".join(origin.warnings([BASE, stopped]))
+    texts = " ".join(provenance.warnings([BASE, stopped]))
     assert "ekipl is killed, not finished" in texts and "differ in data.test" in texts
     elsewhere = run_of("ekipl", s0=[record(i, [True]) for i in range(4)])
-    assert "other policies" in " ".join(origin.warnings([BASE, elsewhere]))
-    assert "number of seeds: 1" in origin.seeds_note([BASE, ARM])
+    assert "other policies" in " ".join(provenance.warnings([BASE, elsewhere]))
+    assert "number of seeds: 1" in provenance.seeds_note([BASE, ARM])
 
 
 def test_cost_is_read_at_the_step_of_the_evaluation() -> None:
@@ -159,8 +159,8 @@ def test_cost_is_read_at_the_step_of_the_evaluation() -> None:
 def test_what_was_refused() -> None:
     history = {"teacher/oracle/refused/too_long": [(1, 3.0), (4, 2.0)]}
     run = replace(ARM, history=history)
-    assert training._refused(run, "oracle") == cells.Cell("5", "5 too long")
-    assert training._refused(run, "policy") == cells.Cell("–")
+    assert training._refused(run, "oracle") == cells.TableCell("5", "5 too long")
+    assert training._refused(run, "policy") == cells.TableCell("–")
 
 
 def test_p_values_of_several_sets_are_adjusted_together() -> None:
@@ -182,7 +182,7 @@ def test_equal_arms_have_no_interval() -> None:
 
 def test_config_difference_lists_only_what_differs() -> None:
     config = {"seed": 0, "teachers": [{"id": "a", "accuracy": 0.9}], "ks": [1, 4]}
-    table = origin.config_difference(
+    table = provenance.config_difference(
         [replace(BASE, config={**config, "teachers": []}), replace(ARM, config=config)]
     )
     assert [[cell.text for cell in row] for row in table.rows] == [

@@ -22,10 +22,10 @@ from ekipl_lab.report import (
     chains,
     figures,
     gather_runs,
+    provenance,
     tables,
     training,
 )
-from ekipl_lab.report import provenance as origin
 from ekipl_lab.report.arms import arms_of
 from ekipl_lab.report.cells import Table
 from ekipl_lab.report.export import as_csv
@@ -168,9 +168,9 @@ def test_arms_without_a_start_did_not_begin_elsewhere() -> None:
     begun, late = run_of("grpo", s0=part(12), s10=part(30)), run_of("ekipl", s10=part(36))
     other = run_of("other", s0=part(13), s10=part(30))
     for runs in ([begun, late], [late, begun], [late, late, begun], [begun, late, begun]):
-        assert "other policies" not in " ".join(origin.warnings(runs))
+        assert "other policies" not in " ".join(provenance.warnings(runs))
     for runs in ([begun, late, other], [late, begun, other]):
-        assert "other policies" in " ".join(origin.warnings(runs))
+        assert "other policies" in " ".join(provenance.warnings(runs))
 
 
 def test_equal_completions_are_claimed_only_where_they_are_equal() -> None:
@@ -178,11 +178,11 @@ def test_equal_completions_are_claimed_only_where_they_are_equal() -> None:
         history = {"cost/policy_completions": [(10, count) for count in counts]}
         return replace(run_of(label, s10=part(30)), history=history if counts else {})
 
-    assert "Arms share" in origin.costs([spent("a", 400), spent("b", 400)]).note
-    note = origin.costs([spent("a", 400), spent("b", 800)]).note
+    assert "Arms share" in provenance.costs([spent("a", 400), spent("b", 400)]).note
+    note = provenance.costs([spent("a", 400), spent("b", 800)]).note
     assert "share" not in note and "different numbers" in note
-    assert origin.costs([spent("a", 400), spent("b")]).note == ""
-    assert "different numbers" in " ".join(origin.warnings([spent("a", 400), spent("b", 800)]))
+    assert provenance.costs([spent("a", 400), spent("b")]).note == ""
+    assert "different numbers" in " ".join(provenance.warnings([spent("a", 400), spent("b", 800)]))
 
 
 def conditions(label: str, mode: str = "greedy", **changed: Any) -> RunData:
@@ -215,7 +215,7 @@ def conditions(label: str, mode: str = "greedy", **changed: Any) -> RunData:
 def test_evaluations_under_other_conditions_are_told(changed: dict[str, Any], told: str) -> None:
     mode = changed.get("mode", "greedy")
     runs = [conditions("a", mode), conditions("b", **changed)]
-    assert origin.warnings(runs) == [
+    assert provenance.warnings(runs) == [
         f"On 'test' a, b were measured under different conditions ({told}): they cannot be "
         "compared as they stand."
     ]
@@ -226,7 +226,7 @@ def test_evaluations_under_other_conditions_are_told(changed: dict[str, Any], to
 )
 def test_evaluations_under_like_conditions_are_not(changed: dict[str, Any]) -> None:
     """Temperature is nothing to greedy completions, a size that gives the same pixels neither."""
-    assert origin.warnings([conditions("a"), conditions("b", **changed)]) == []
+    assert provenance.warnings([conditions("a"), conditions("b", **changed)]) == []
 
 
 def test_conditions_are_known_of_sets_told_apart() -> None:
@@ -234,7 +234,7 @@ def test_conditions_are_known_of_sets_told_apart() -> None:
         [conditions("a"), conditions("b", hash="bb"), folder_of("c", s1=part(3, 4, first=90))]
     )
     assert list(apart[0].evaluations) == ["test of a"]
-    told = " ".join(origin.warnings(apart))
+    told = " ".join(provenance.warnings(apart))
     assert "On 'test of a' a, b were" in told and "On 'test of c'" not in told
 
 
@@ -242,14 +242,14 @@ def test_an_evaluation_beside_a_run_of_other_pixels() -> None:
     run = run_of("grpo", s10=part(30, mode="sampled"))
     config = {**run.config, "data": {"image_size": 84}}
     trained = replace(run, config={**config, "evaluation": {"ks": [1], "temperature": 0.5}})
-    told = " ".join(origin.warnings([trained, conditions("b", "sampled")]))
+    told = " ".join(provenance.warnings([trained, conditions("b", "sampled")]))
     assert "On 'test' grpo, b were measured under different conditions" in told
     assert "(temperature; image size)" in told and "questions" not in told
     config["data"] = {"image_size": 56, "instructed": True}
     trained = replace(run, config={**config, "evaluation": {"ks": [1], "temperature": 1.0}})
-    told = " ".join(origin.warnings([trained, conditions("b", "sampled")]))
+    told = " ".join(provenance.warnings([trained, conditions("b", "sampled")]))
     assert "under different conditions (instructed)" in told
-    assert "On 'test'" not in " ".join(origin.warnings([run, replace(run, label="other")]))
+    assert "On 'test'" not in " ".join(provenance.warnings([run, replace(run, label="other")]))
 
 
 def test_every_set_has_the_strata_of_its_own_start() -> None:

@@ -296,7 +296,7 @@ def test_single_values(name: str, completion: str, truth: str, value: float) -> 
         ("numbers", tagged("1 2"), "1, 2", 1.0),
     ],
 )
-def test_mended_forms(name: str, completion: str, truth: str, value: float) -> None:
+def test_corrected_forms(name: str, completion: str, truth: str, value: float) -> None:
     assert SCORERS[f"ekipl/{name}"](completion, truth) == value
 
 

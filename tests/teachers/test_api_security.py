@@ -85,7 +85,7 @@ def test_the_key_is_in_nothing_that_a_training_run_and_its_report_write(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     (tmp_path / "mlruns").mkdir()
     with FaultServer(script={-1: ["401_echo", "ok_echo", "500"]}) as server:
-        block = {"cache": str(tmp_path / "store.sqlite3"), "on_failure": "skip", "backoff": 0.0}
+        block = {"cache": str(tmp_path / "store.sqlite3"), "on_error": "skip", "backoff": 0.0}
         teacher = {"type": "openai", "id": "api", "model": "m", "base_url": server.url + "/v1"}
         config = {
             "name": "secret",
@@ -196,7 +196,7 @@ def test_a_redirect_is_not_followed(tmp_path: Path, kind: str) -> None:
         spec = {"api_key_env": KEY_ENV}
         with (
             api_gateway(server.url, tmp_path, kind, spec=spec) as gateway,
-            pytest.raises(TeacherError, match="redirects are not followed; mend base_url"),
+            pytest.raises(TeacherError, match="redirects are not followed; fix base_url"),
         ):
             gateway.propose([numbered(1)], 1, PARAMS)
         assert (server.tally.received, thief.tally.received, thief.headers) == (1, 0, [])
@@ -247,7 +247,7 @@ def test_a_servers_words_cannot_steer_the_terminal(
     error = {"message": "\x1b[2J\x1b]0;owned\x07wiped \u202egnp\r\x9b1A", "code": "\x1b[8m"}
     with FaultServer(script={1: ["raw"] * 9}) as server:
         server.raw = json.dumps({"error": error}).encode()
-        with api_gateway(server.url, tmp_path, on_failure="skip", retries=0) as gateway:
+        with api_gateway(server.url, tmp_path, on_error="skip", retries=0) as gateway:
             ((failure,),) = gateway.propose_each([numbered(1)], 1, PARAMS)
             (row,) = gateway.ledger.unresolved()
     for text in (failure.message, row["error"], caplog.text.strip()):

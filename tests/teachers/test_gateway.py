@@ -161,7 +161,7 @@ def test_thirty_percent_faults(tmp_path: Path, count: int, kind: str) -> None:
     with (
         FaultServer(seed=seed, rate=0.3, hold=4.0) as server,
         api_gateway(
-            server.url, tmp_path, kind, on_failure="skip", timeout=1.5, in_flight=32
+            server.url, tmp_path, kind, on_error="skip", timeout=1.5, in_flight=32
         ) as gateway,
     ):
         rows = gateway.propose_each(samples, 1, PARAMS)
@@ -205,7 +205,7 @@ def test_every_fault_by_hand(
 ) -> None:
     with (
         FaultServer(script={3: faults}) as server,
-        api_gateway(server.url, tmp_path, on_failure="skip") as gateway,
+        api_gateway(server.url, tmp_path, on_error="skip") as gateway,
     ):
         ((outcome,),) = gateway.propose_each([numbered(3)], 1, PARAMS)
         assert server.tally.received == requests
@@ -240,7 +240,7 @@ def test_waiting_outlasts_the_retries(tmp_path: Path) -> None:
     faults = ["500", "429", "reset"] * 5
     with FaultServer(script={1: faults}) as server:
         with api_gateway(
-            server.url, tmp_path, on_failure="wait", retries=0, max_wait=0.02
+            server.url, tmp_path, on_error="wait", retries=0, max_wait=0.02
         ) as gateway:
             assert answers(gateway.propose([numbered(1)], 1, PARAMS)) == [["1"]]
         assert server.tally.received == 16
@@ -257,7 +257,7 @@ def test_pauses_by_hand() -> None:
     assert next_pause(CallError("key", "x", retryable=False), 1, spec, rng) is None
     second = [next_pause(CallError("server", "x"), 2, spec, rng) or 0.0 for _ in range(200)]
     assert 1.0 <= min(second) < 1.1 and 1.9 < max(second) <= 2.0
-    patient = spec.model_copy(update={"on_failure": "wait"})
+    patient = spec.model_copy(update={"on_error": "wait"})
     assert next_pause(CallError("rate_limit", "x", wait=31.0), 99, patient, rng) == 31.0
     assert next_pause(CallError("key", "x", retryable=False), 1, patient, rng) is None
     assert (next_pause(CallError("server", "x"), 99, patient, rng) or 0.0) <= 30.0
@@ -340,10 +340,10 @@ def test_offline_replays_the_same_actions_and_names_what_is_missing(tmp_path: Pa
     samples = [numbered(i) for i in range(8)]
     script = {2: ["empty", "ok"], 5: ["refusal"] * 9}
     with FaultServer(script=script) as server:
-        with api_gateway(server.url, tmp_path, on_failure="skip") as gateway:
+        with api_gateway(server.url, tmp_path, on_error="skip") as gateway:
             online = gateway.propose(samples, 2, PARAMS)
         url = server.url
-    with api_gateway(url, tmp_path, on_failure="skip", offline=True) as gateway:
+    with api_gateway(url, tmp_path, on_error="skip", offline=True) as gateway:
         offline = gateway.propose(samples, 2, PARAMS)
         assert [len(row) for row in offline] == [2, 2, 2, 2, 2, 0, 2, 2]
         assert [[a.completion for a in row] for row in offline] == [

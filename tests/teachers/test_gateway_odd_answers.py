@@ -44,7 +44,7 @@ def openai(text: str = WELL, finish: str = "stop", **fields: Any) -> dict[str, A
 def test_it_is_a_counted_error_and_another_attempt(tmp_path: Path, raw: Any, kind: str) -> None:
     with (
         FaultServer(script={1: ["raw", "ok"], 2: ["raw"] * 9}) as server,
-        api_gateway(server.url, tmp_path, on_failure="skip", retries=2) as gateway,
+        api_gateway(server.url, tmp_path, on_error="skip", retries=2) as gateway,
     ):
         server.raw = raw if isinstance(raw, bytes) else raw.encode()
         (first,), (second,) = gateway.propose_each([numbered(1), numbered(2)], 1, PARAMS)

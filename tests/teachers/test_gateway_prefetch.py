@@ -93,7 +93,7 @@ def test_waste_is_counted(tmp_path: Path) -> None:
 def test_failures_are_not_counted_as_fetched(tmp_path: Path) -> None:
     with (
         FaultServer(script={1: ["400"] * 9}) as server,
-        api_gateway(server.url, tmp_path, on_failure="skip") as gateway,
+        api_gateway(server.url, tmp_path, on_error="skip") as gateway,
         Prefetch(gateway) as ahead,
     ):
         expect(ahead, 0)

@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[Path]:
 
 
 def run(store: Path, name: str, url: str, **gateway: Any) -> TrainResult:
-    block = {"cache": str(store / "store.sqlite3"), "on_failure": "skip", "reask": 0, **gateway}
+    block = {"cache": str(store / "store.sqlite3"), "on_error": "skip", "reask": 0, **gateway}
     block["price"] = {"input": 1.0, "output": 10.0}
     teacher = {"type": "openai", "id": "api", "actions": 2, "model": "m", "base_url": url + "/v1"}
     config = {

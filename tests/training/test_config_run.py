@@ -59,7 +59,7 @@ def test_a_file_overrides_and_the_preset(tmp_path):
         ({"policy": {}}, "Give either policy.path"),
         ({"policy": {"build": "nano", "path": "x"}}, "Give either policy.path"),
         ({"evaluation": {"sets": [{"splt": "x"}]}}, "'splt'; did you mean 'split'?"),
-        ({"evaluation": {"sets": [{}, {}]}}, "Two evaluation sets are called alike"),
+        ({"evaluation": {"sets": [{}, {}]}}, "Two evaluation sets have the same name"),
         ({"name": "a/b"}, "name must fit the pattern"),
     ],
 )

@@ -149,9 +149,9 @@ def test_the_doctor_speaks_while_training_runs_and_its_advice_mends_the_run(run)
     assert words.read_text(encoding="utf-8").startswith("Steps 3 to 3: 2 of 2 groups")
     page = tracking.run_artifact(faulty.run_id, "figures/sources.html")
     assert "Kept actions by source" in page.read_text(encoding="utf-8")
-    mended, said = run("mended", "ekipl.params={keep_failures: 1}")
+    fixed, said = run("fixed", "ekipl.params={keep_failures: 1}")
     assert said[0]["text"] == "Steps 1 to 2: 0 of 4 groups (0%) taught nothing."
-    assert tracking.metric_history(mended.run_id)["doctor/mute"] == [(2, 0.0), (3, 0.0)]
+    assert tracking.metric_history(fixed.run_id)["doctor/mute"] == [(2, 0.0), (3, 0.0)]
 
 
 def test_without_a_doctor_nothing_is_said(run):

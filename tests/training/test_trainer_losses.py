@@ -194,7 +194,7 @@ def test_policy_ratio_is_trls_own_loss_on_teacher_rows(tmp_path, loss, moved):
     ("loss", "kind"),
     [
         *((loss, "chord_mu") for loss in RATIO_LOSSES),
-        *((loss, "on_failure") for loss in RATIO_LOSSES),
+        *((loss, "failed_groups") for loss in RATIO_LOSSES),
         ("grpo", "chord_phi"),
         ("grpo", "reinforced"),
     ],
@@ -205,7 +205,7 @@ def test_the_sft_term_has_its_gradient_in_every_ratio_loss(tmp_path, loss, kind,
         "chord_mu": SFTMixing("chord_mu", mu),
         "chord_phi": SFTMixing("chord_phi", mu),
         "reinforced": SFTMixing("chord_mu", mu, reinforce=True),
-        "on_failure": SFTMixing("on_failure", mu, min_successes=99),
+        "failed_groups": SFTMixing("failed_groups", mu, min_successes=99),
     }[kind]
     batch = Batch(tmp_path, loss, moved, sft=mixing, baseline="policy")
     logp = batch.logps()
@@ -213,7 +213,7 @@ def test_the_sft_term_has_its_gradient_in_every_ratio_loss(tmp_path, loss, kind,
     in_grpo = torch.tensor(batch.trainer._placed.advantages)[:, None]
     if kind != "reinforced":
         in_grpo = in_grpo * ~batch.teacher[:, None]
-    rest, theirs = (0.0, mu) if kind == "on_failure" else (1 - mu, mu)
+    rest, theirs = (0.0, mu) if kind == "failed_groups" else (1 - mu, mu)
     reinforced = rest * mean(-surrogate(torch.exp(logp - old), in_grpo), batch.mask, loss)
     phi = (logp.exp() * (1 - logp.exp())).detach() if kind == "chord_phi" else 1.0
     rows = batch.teacher

@@ -11,10 +11,10 @@ import trainer_toys as toys
 
 from ekipl_lab.errors import DataError, TeacherError
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.groups.collect import Given, Pool, Pooling, Round, Row
-from ekipl_lab.groups.diagnostics import GroupCosts, round_metrics
+from ekipl_lab.groups.collect import GenerationBatch, GroupCollector, Pool, Row, TeacherReply
+from ekipl_lab.groups.diagnostics import GroupCosts, batch_metrics
 from ekipl_lab.groups.doctor import CAUSES, cause_of, examine, zero_spread_cause
-from ekipl_lab.groups.options import EKIPLOptions, Moment, Teacher
+from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
@@ -116,14 +116,20 @@ def test_round_metrics_by_hand():
     # Second: policy right and wrong, nothing from a teacher (a's action was refused).
     second = grouped([policy_said(4), policy_said(4)], [scored(1), scored(0)])
     assert first.kept == (0, 2) and second.kept == (0, 1)
-    given = (Given("a", None, Usage(completion_tokens=7, cost=0.5)), Given("b", None, Usage()))
-    refused = (Given("a", "too_long", Usage(completion_tokens=50)), Given("b", "missing", Usage()))
+    given = (
+        TeacherReply("a", None, Usage(completion_tokens=7, cost=0.5)),
+        TeacherReply("b", None, Usage()),
+    )
+    refused = (
+        TeacherReply("a", "too_long", Usage(completion_tokens=50)),
+        TeacherReply("b", "missing", Usage()),
+    )
     pools = (
         Pool(0, first.candidates, first.rewards, ((1,) * 3, (1,) * 5, (1,) * 8, (1,) * 2), given),
         Pool(0, second.candidates, second.rewards, ((1,) * 4, (1,) * 4), refused),
     )
-    done = Round((first, second), pools, {"teachers": 0.25})
-    metrics = round_metrics(done, ["a", "b"])
+    done = GenerationBatch((first, second), pools, {"teachers": 0.25})
+    metrics = batch_metrics(done, ["a", "b"])
     expected = {
         "policy/reward": (0.5 + 0.5 + 1.5 + 0.5) / 4,
         "policy/accuracy": 1 / 4,
@@ -180,7 +186,7 @@ def test_causes_of_zero_spread_are_the_doctors():
     no_spread = faults.group(*pairs, baseline="policy")
     groups = (*(make() for make in faults.MADE.values()), teaches, no_spread)
     pools = [Pool(0, g.candidates, g.rewards, ((1,),) * len(g.candidates)) for g in groups]
-    metrics = round_metrics(Round(groups, tuple(pools), {}), ["t"])
+    metrics = batch_metrics(GenerationBatch(groups, tuple(pools), {}), ["t"])
     shares = {name: metrics[f"groups/zero_{name}"] for name in CAUSES}
     assert shares == {name: (2 if name == "starved" else 1) / 10 for name in CAUSES}
     assert metrics["groups/zero_spread_after"] == pytest.approx(sum(shares.values()))
@@ -204,8 +210,8 @@ class Fixed:
         return [[said(text, self.id) for text in self.texts] for _ in samples]
 
 
-def pooling(teachers, samples=None, scorer=toys.even_scorer):
-    return Pooling(
+def collector(teachers, samples=None, scorer=toys.even_scorer):
+    return GroupCollector(
         samples or toys.toy_samples(2), scorer, teachers, EKIPLOptions(), encoder(),
         group_size=2, max_new_tokens=20,
     )  # fmt: skip
@@ -220,8 +226,8 @@ def alone(values):
 
 
 def test_pools_hold_policy_first_then_accepted_actions_of_each_teacher():
-    pool = pooling([Teacher(Fixed("a", ["xx", " "]), 2), Teacher(Fixed("b", ["yyy"]), 2)])
-    done = pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, moment=Moment(draw=3))
+    pool = collector([Teacher(Fixed("a", ["xx", " "]), 2), Teacher(Fixed("b", ["yyy"]), 2)])
+    done = pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, context=StepContext(draw=3))
     assert [p.sample_index for p in done.pools] == [0, 1]
     assert [a.source for a in done.pools[0].actions] == ["policy", "policy", "a", "b"]
     assert [g.refused for g in done.pools[0].given] == [None, "empty", "missing", None]
@@ -237,20 +243,20 @@ def test_every_candidate_is_scored_once_and_nothing_else():
         seen.append((sample.id, action.source, action.completion))
         return toys.even_scorer(sample, action)
 
-    pool = pooling([Teacher(Fixed("a", ["xx", " "]), 2)], scorer=count)
-    pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, moment=Moment())
+    pool = collector([Teacher(Fixed("a", ["xx", " "]), 2)], scorer=count)
+    pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, context=StepContext())
     per_sample = [("policy", "x"), ("policy", "x"), ("a", "xx")]
     assert sorted(seen) == sorted((f"toy/{i}", *pair) for i in (0, 1) for pair in per_sample)
 
 
 def test_broken_batches_and_teachers_are_named():
     with pytest.raises(DataError, match="3 rows do not make up groups of 2"):
-        pooling([]).run(rows(0, 0, 1), rank=0, gather=alone, moment=Moment())
+        collector([]).run(rows(0, 0, 1), rank=0, gather=alone, context=StepContext())
     with pytest.raises(DataError, match=r"One group holds rows of the samples \[0, 1\]"):
-        pooling([]).run(rows(0, 1), rank=0, gather=alone, moment=Moment())
+        collector([]).run(rows(0, 1), rank=0, gather=alone, context=StepContext())
     many = Teacher(Fixed("a", ["1", "2"]), 1)
     with pytest.raises(TeacherError, match="'a' gave 2 actions for sample toy/0, not 1"):
-        pooling([many]).run(rows(0, 0), rank=0, gather=alone, moment=Moment())
+        collector([many]).run(rows(0, 0), rank=0, gather=alone, context=StepContext())
 
 
 def test_an_error_of_another_rank_is_raised_here():
@@ -259,7 +265,7 @@ def test_an_error_of_another_rank_is_raised_here():
         return [*values, *reports] if len(values[0]) == 2 and values[0][1] is None else values
 
     with pytest.raises(TeacherError, match="Rank 1 failed: TeacherError: no line"):
-        pooling([]).run(rows(0, 0), rank=0, gather=gather, moment=Moment())
+        collector([]).run(rows(0, 0), rank=0, gather=gather, context=StepContext())
 
 
 def test_preserved_random_state():

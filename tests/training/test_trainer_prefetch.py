@@ -19,7 +19,7 @@ from ekipl_lab import tracking
 from ekipl_lab.errors import BudgetExceeded, ConfigError
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.dataset import EpochSampler
-from ekipl_lab.training.prefetch import Schedule
+from ekipl_lab.training.prefetch import PromptSchedule
 from ekipl_lab.training.run import TrainResult, train
 
 WORKER = ROOT / "tests/kit/prefetch_worker.py"
@@ -135,7 +135,7 @@ def test_a_budget_is_never_passed(store: Path, on_budget: str) -> None:
 def test_what_a_gate_closes_after_it_was_bought_is_counted_as_waste(store: Path) -> None:
     """The shipped policy solves some of these prompts by itself, and then nobody else is asked."""
     solved = {"policy": {"path": "assets/policies/counting"}, "data": {"families": ["compare"]}}
-    gated = {"gates": {"api": {"*": "on_failure"}}}
+    gated = {"teacher_gates": {"api": {"*": "if_unsolved"}}}
     metrics = {}
     with FaultServer() as server:
         for name, generations in (("gated", 0), ("gated_ahead", 1)):
@@ -162,8 +162,8 @@ def test_gates_known_beforehand_waste_nothing(store: Path) -> None:
         ahead = run(store, "half_ahead", server.url, 2, ekipl=shares)
         assert server.tally.received == 2 * asked
     assert_equal(plain, ahead)
-    gated = {"gates": {"api": {"*": "on_failure"}}}
-    with pytest.raises(ConfigError, match=r"a gate on_failure buys actions that may not be used"):
+    gated = {"teacher_gates": {"api": {"*": "if_unsolved"}}}
+    with pytest.raises(ConfigError, match=r"a gate if_unsolved buys actions that may not be used"):
         parse_config(
             {"name": "x", "policy": {"build": "nano"}, "prefetch": {"generations": 1}}
             | {"ekipl": gated}
@@ -193,13 +193,13 @@ def arguments(rank: int = 0, world: int = 1, **changes: int) -> Any:
     return SimpleNamespace(**(values | changes | rest))
 
 
-def places(schedule: Schedule, first: tuple[int, int]) -> list[tuple[int, int]]:
+def places(schedule: PromptSchedule, first: tuple[int, int]) -> list[tuple[int, int]]:
     return list(schedule.following(first))
 
 
 def test_the_schedule_is_the_samplers() -> None:
     sampler = EpochSampler(range(11), mini_repeat_count=4, batch_size=3, repeat_count=1, seed=5)
-    schedule = Schedule(arguments(), 11, steps=8)
+    schedule = PromptSchedule(arguments(), 11, steps=8)
     for epoch in (0, 1, 2):
         sampler.set_epoch(epoch)
         rows = list(sampler)
@@ -212,18 +212,18 @@ def test_the_schedule_is_the_samplers() -> None:
 
 
 def test_the_schedule_ends_with_the_run_whatever_a_step_holds() -> None:
-    twice = Schedule(arguments(num_iterations=2), 12, steps=5)  # two steps on one generation
+    twice = PromptSchedule(arguments(num_iterations=2), 12, steps=5)  # two steps on one generation
     assert places(twice, (0, 0)) == [(0, 0), (0, 1), (0, 2)]
     # Two generations a step, three in a pass: its second step has only one.
-    pairs = Schedule(arguments(gradient_accumulation_steps=2), 9, steps=3)
+    pairs = PromptSchedule(arguments(gradient_accumulation_steps=2), 9, steps=3)
     assert places(pairs, (0, 0)) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     assert [pairs.step(place) for place in places(pairs, (0, 0))] == [0, 0, 1, 2, 2]
     assert [twice.step(place) for place in places(twice, (0, 0))] == [0, 2, 4]
 
 
 def test_every_group_has_one_owner() -> None:
-    ranks = [Schedule(arguments(rank, 2), 11, steps=8) for rank in (0, 1)]
-    whole = Schedule(arguments(), 11, steps=8)
+    ranks = [PromptSchedule(arguments(rank, 2), 11, steps=8) for rank in (0, 1)]
+    whole = PromptSchedule(arguments(), 11, steps=8)
     first, second = (schedule.prompts((0, 0)) for schedule in ranks)
     assert first + second == whole.prompts((0, 0))
     assert len(first) == 2  # rows 4 to 7 straddle the ranks; rank 0 holds their first

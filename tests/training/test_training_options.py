@@ -8,8 +8,8 @@ import yaml
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.groups.collect import Pool, Round
-from ekipl_lab.groups.gates import Gatekeeper, gate_of, is_after_policy
+from ekipl_lab.groups.collect import GenerationBatch, Pool
+from ekipl_lab.groups.gates import TeacherGates, gate_of, needs_policy_result
 from ekipl_lab.groups.options import EKIPLOptions, SFTMixing
 from ekipl_lab.groups.schedules import check_schedules, rounded, scheduled, value_at
 from ekipl_lab.training.config.plan import grpo_arguments
@@ -64,16 +64,16 @@ def sample(task="counting", family="remove", name="s"):
 def test_the_most_specific_gate_counts():
     gate = gate_of(
         {
-            "gpt": {"counting": "off", "counting/remove": "on_failure"},
+            "gpt": {"counting": "off", "counting/remove": "if_unsolved"},
             "*": {"*": "always", "geometry": "off"},
         }
     )
-    assert gate("gpt", sample()) == "on_failure"
+    assert gate("gpt", sample()) == "if_unsolved"
     assert gate("gpt", sample(family="pair")) == "off"
     assert gate("gpt", sample("geometry", "x")) == "off"  # from the entries of "*"
     assert gate("other", sample("spatial", "x")) == "always"
     assert gate_of({})("any", sample()) == "always"
-    assert is_after_policy({"gpt": {"*": "on_failure"}}) and not is_after_policy(
+    assert needs_policy_result({"gpt": {"*": "if_unsolved"}}) and not needs_policy_result(
         {"a": {"*": "off"}}
     )
 
@@ -85,8 +85,8 @@ def closed(keeper, *, successes=0, step=0, draw=0, spent=None, where=None):
 
 
 def test_reasons_not_to_ask():
-    gates = gate_of({"gpt": {"counting": "on_failure", "geometry": "off"}})
-    keeper = Gatekeeper(gates, budget={"usd": 2.0}, min_successes=2)
+    gates = gate_of({"gpt": {"counting": "if_unsolved", "geometry": "off"}})
+    keeper = TeacherGates(gates, budget={"usd": 2.0}, min_successes=2)
     assert closed(keeper, successes=1) is None and closed(keeper, successes=2) == "solved"
     assert closed(keeper, where=sample("geometry")) == "usefulness"
     assert closed(keeper, spent={"teacher_usd": 1.99}) is None
@@ -95,7 +95,7 @@ def test_reasons_not_to_ask():
 
 
 def test_the_teachers_share_is_drawn_once_for_all_ranks():
-    half = Gatekeeper(gate_of({}), {"teacher_share": [(0, 0.5), (10, 0.0)]}, seed=3)
+    half = TeacherGates(gate_of({}), {"teacher_share": [(0, 0.5), (10, 0.0)]}, seed=3)
     samples = [sample(name=f"s{i}") for i in range(400)]
     first = [closed(half, where=one) for one in samples]
     assert first == [closed(half, where=one) for one in samples]
@@ -106,7 +106,7 @@ def test_the_teachers_share_is_drawn_once_for_all_ranks():
     assert first != [closed(half, where=one, draw=1) for one in samples]
     assert {closed(half, where=one, step=10) for one in samples} == {"schedule"}
     assert half.actions(4, 0) == 4
-    fewer = Gatekeeper(gate_of({}), {"teacher_actions": [(0, 4), (4, 0)]})
+    fewer = TeacherGates(gate_of({}), {"teacher_actions": [(0, 4), (4, 0)]})
     assert [fewer.actions(2, step) for step in (0, 2, 3, 4)] == [2, 2, 1, 0]
 
 
@@ -131,7 +131,7 @@ def group_of(*successes, teachers, rows=1):
 
 
 def round_of(*pairs):
-    return Round(tuple(g for g, _ in pairs), tuple(p for _, p in pairs), {})
+    return GenerationBatch(tuple(g for g, _ in pairs), tuple(p for _, p in pairs), {})
 
 
 def test_chord_gives_teacher_rows_to_imitation():
@@ -157,15 +157,15 @@ def test_on_failure_imitates_where_the_whole_group_failed():
         group_of(True, False, teachers=[True]),
         group_of(False, False, teachers=[True, True], rows=1),
     )
-    solved, missed = shares(done, SFTMixing("on_failure", mu=1.0), "grpo")
+    solved, missed = shares(done, SFTMixing("failed_groups", mu=1.0), "grpo")
     assert [(s.advantage, s.imitate) for s in solved.values()] == [(0.5, 0.0), (0.5, 0.0)]
     # One of its two rows: a mean over the imitated rows of this prompt.
     assert [(s.advantage, s.imitate) for s in missed.values()] == [(0.0, 0.0), (0.0, 2.0)]
-    strict = shares(done, SFTMixing("on_failure", min_successes=2), "grpo")
+    strict = shares(done, SFTMixing("failed_groups", min_successes=2), "grpo")
     assert [group[2].imitate for group in strict] == [2.0, 2.0]
     # Nothing right to imitate: the prompt stays with GRPO.
     (left,) = shares(
-        round_of(group_of(False, False, teachers=[False])), SFTMixing("on_failure"), "grpo"
+        round_of(group_of(False, False, teachers=[False])), SFTMixing("failed_groups"), "grpo"
     )
     assert [s.imitate for s in left.values()] == [0.0, 0.0]
 
@@ -177,7 +177,7 @@ BASE = {
     "teachers": [{"type": "oracle", "id": "a"}],
 }  # fmt: skip
 CHORD = {"type": "chord_mu"}
-ON = {"type": "on_failure"}
+ON = {"type": "failed_groups"}
 
 
 def made(ekipl, grpo=None, teachers=BASE["teachers"]):
@@ -191,39 +191,44 @@ def made(ekipl, grpo=None, teachers=BASE["teachers"]):
         ({"sft": CHORD}, {}, 1, "so their rewards must not lift its baseline"),
         ({"sft": CHORD, "baseline": "policy", "weighting": "shaped"}, {}, 1, "would never act"),
         ({"sft": ON, "selection": "policy_only"}, {}, 1, "policy_only keeps none"),
-        ({"sft": {"type": "on_failure", "mu": 0}}, {}, 1, "with mu 0 imitates nothing"),
+        ({"sft": {"type": "failed_groups", "mu": 0}}, {}, 1, "with mu 0 imitates nothing"),
         ({"sft": ON}, {"loss_type": "cispo"}, 1, "needs a loss with a clipped ratio"),
         ({"sft": ON}, {"top_entropy_quantile": 0.2}, 1, "grpo.top_entropy_quantile"),
         ({"sft": ON}, {"mask_truncated_completions": True}, 1, "grpo.mask_truncated_completions"),
         ({"sft": ON}, {"importance_sampling_level": "sequence"}, 1, "adds a term per token"),
         ({"sft": {**ON, "reinforce": True}}, {"delta": 2.0}, 1, "grpo.delta"),
         ({"sft": ON}, {}, 0, "ekipl.sft is about teachers, and this run has none"),
-        ({"gates": {"*": {"*": "off"}}}, {}, 0, "ekipl.gates is about teachers"),
-        ({"budget": {"usd": 1}}, {}, 0, "ekipl.budget is about teachers"),
+        ({"teacher_gates": {"*": {"*": "off"}}}, {}, 0, "ekipl.teacher_gates is about teachers"),
+        ({"run_budget": {"usd": 1}}, {}, 0, "ekipl.run_budget is about teachers"),
         ({"schedules": {"teacher_share": [[0, 1]]}}, {}, 0, "schedules.teacher_share is about"),
         ({"schedules": {"sft.mu": [[0, 1]]}}, {}, 1, "weighs no SFT term"),
         ({"schedules": {"teacher_weight": [[0, 1]]}}, {"loss_type": "vespo"}, 1, "teacher_weight"),
-        ({"gates": {"b": {"*": "off"}}}, {}, 1, r"names teacher 'b'; the teachers are \['a'\]"),
-        ({"gates": {"a": {"*": "of"}}}, {}, 1, "did you mean 'off'"),
         (
-            {"gates": {"a": {"counting": True}}},
+            {"teacher_gates": {"b": {"*": "off"}}},
             {},
             1,
-            r"gates\.a\.counting is true .* on_failure, off",
+            r"names teacher 'b'; the teachers are \['a'\]",
         ),
+        ({"teacher_gates": {"a": {"*": "of"}}}, {}, 1, "did you mean 'off'"),
         (
-            {"gates": {"a": {"*": 0}}},
+            {"teacher_gates": {"a": {"counting": True}}},
             {},
             1,
-            r"ekipl\.gates\.a\.\* must be text, not a whole number",
+            r"gates\.a\.counting is true .* if_unsolved, off",
         ),
-        ({"budget": {"usb": 1}}, {}, 1, "did you mean 'usd'"),
-        ({"budget": {"usd": -1}}, {}, 1, "cannot be below 0"),
+        (
+            {"teacher_gates": {"a": {"*": 0}}},
+            {},
+            1,
+            r"ekipl\.teacher_gates\.a\.\* must be text, not a whole number",
+        ),
+        ({"run_budget": {"usb": 1}}, {}, 1, "did you mean 'usd'"),
+        ({"run_budget": {"usd": -1}}, {}, 1, "cannot be below 0"),
         ({"schedules": {"params.teacher_rows": [[0, 1]]}}, {}, 1, "parameter of selection rule"),
         ({"schedules": {"weighting_params.gamma": [[0, 1]]}}, {}, 1, "parameter of weighting"),
         ({"sft": {"type": "chord"}}, {}, 1, "did you mean 'chord_mu'"),
         ({"sft": {"type": "chord_mu", "mu": 2}}, {}, 1, "must lie between 0 and 1"),
-        ({"gates": "nowhere.json"}, {}, 1, "nowhere.json does not exist"),
+        ({"teacher_gates": "nowhere.json"}, {}, 1, "nowhere.json does not exist"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(ekipl, grpo, teachers, message):
@@ -276,11 +281,11 @@ def test_a_teacher_that_cannot_give_q_is_refused_before_it_is_loaded(teacher, gi
 
 def test_off_may_be_written_in_yaml_as_it_is():
     """YAML reads the bare word as false."""
-    gates = yaml.safe_load("{a: {counting: off, geometry: on_failure}, '*': {'*': always}}")
+    gates = yaml.safe_load("{a: {counting: off, geometry: if_unsolved}, '*': {'*': always}}")
     assert gates["a"]["counting"] is False
-    config = parse_config({**BASE, "ekipl": {"gates": gates}})
-    assert config.ekipl.gates == {
-        "a": {"counting": "off", "geometry": "on_failure"},
+    config = parse_config({**BASE, "ekipl": {"teacher_gates": gates}})
+    assert config.ekipl.teacher_gates == {
+        "a": {"counting": "off", "geometry": "if_unsolved"},
         "*": {"*": "always"},
     }
 
@@ -288,12 +293,12 @@ def test_off_may_be_written_in_yaml_as_it_is():
 def test_gates_come_from_the_reports_file_into_the_config(tmp_path):
     path = tmp_path / "gates.json"
     path.write_text(json.dumps({"a": {"counting": "off"}}), encoding="utf-8")
-    config = parse_config({**BASE, "ekipl": {"gates": str(path)}})
-    assert config.ekipl.gates == {"a": {"counting": "off"}}
-    assert config.model_dump(mode="json")["ekipl"]["gates"] == {"a": {"counting": "off"}}
+    config = parse_config({**BASE, "ekipl": {"teacher_gates": str(path)}})
+    assert config.ekipl.teacher_gates == {"a": {"counting": "off"}}
+    assert config.model_dump(mode="json")["ekipl"]["teacher_gates"] == {"a": {"counting": "off"}}
     path.write_text("[]", encoding="utf-8")
     with pytest.raises(ConfigError, match="must hold teacher -> "):
-        parse_config({**BASE, "ekipl": {"gates": str(path)}})
+        parse_config({**BASE, "ekipl": {"teacher_gates": str(path)}})
 
 
 # ------------------------------------------------------------------------------- in real training
@@ -338,17 +343,19 @@ def test_a_run_asks_less_and_less(tmp_path):
 
 
 def test_a_run_stops_paying_at_its_budget(tmp_path):
-    calls, trainer = trained(tmp_path, budget={"actions": 6}, scorer=toys.never_scorer)
+    calls, trainer = trained(tmp_path, run_budget={"actions": 6}, scorer=toys.never_scorer)
     assert calls == [(2, 2), (2, 2)]  # 8 actions: closed at the first generation at or above 6
     logged = toys.history(trainer, "teacher/asked/not_asked/budget")
     assert next(iter(logged.values())) == [None, None, 2.0, 2.0]
 
 
 def test_a_gate_on_failure_asks_only_where_the_policy_failed(tmp_path):
-    gates = {"asked": {"*": "on_failure"}}
-    calls, trainer = trained(tmp_path, gates=gates)  # right by chance about half of the time
+    gates = {"asked": {"*": "if_unsolved"}}
+    calls, trainer = trained(
+        tmp_path, teacher_gates=gates
+    )  # right by chance about half of the time
     solved = toys.history(trainer, "teacher/asked/not_asked/solved").popitem()[1]
     assert sum(count or 0 for count in solved) + sum(n for n, _ in calls) == 8
     assert sum(count or 0 for count in solved) >= 5
-    calls, _ = trained(tmp_path, gates=lambda teacher, sample: "off")
+    calls, _ = trained(tmp_path, teacher_gates=lambda teacher, sample: "off")
     assert calls == []

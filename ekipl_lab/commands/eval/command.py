@@ -20,14 +20,14 @@ from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
     from ekipl_lab.evaluation.job import Job, Measured
-    from ekipl_lab.evaluation.model_source import Origin
+    from ekipl_lab.evaluation.model_source import ModelSource
     from ekipl_lab.evaluation.summary import Labels
 
 
 def evaluate_command(args: Namespace) -> int:
     """Measure, print and keep everything in one folder; the same command continues."""
     from ekipl_lab.evaluation.job import check_job, job_id, load_sets, run_job
-    from ekipl_lab.evaluation.model_source import open_origin
+    from ekipl_lab.evaluation.model_source import open_model_source
     from ekipl_lab.rewards import get_scorer
     from ekipl_lab.tracking import store_folder
 
@@ -36,7 +36,7 @@ def evaluate_command(args: Namespace) -> int:
     scorer = get_scorer(job.scorer)
     sets = load_sets(job)
     samples = [sample for chosen in sets.values() for sample in chosen]
-    origin = open_origin(job.source, samples, job.loading, scenes=job.benchmark == "mini")
+    origin = open_model_source(job.source, samples, job.loading, scenes=job.benchmark == "mini")
     console = Console()
     _check_budget(origin, samples, job, args.yes, console)
     folder = args.out or store_folder() / "eval" / f"{_plain(origin.name)}-{job_id(job, origin)}"
@@ -78,7 +78,7 @@ def _plain(name: str) -> str:
 
 
 def _check_budget(
-    origin: Origin, samples: Sequence[Sample], job: Job, yes: bool, console: Console
+    origin: ModelSource, samples: Sequence[Sample], job: Job, yes: bool, console: Console
 ) -> None:
     """An estimate for a teacher that costs money; ConfigError without ceiling or ``--yes``."""
     from ekipl_lab.teachers.gateway.estimate import estimate
@@ -100,7 +100,7 @@ def _check_budget(
             )
 
 
-def _facts(origin: Origin, samples: Sequence[Sample]) -> dict[str, Any]:
+def _facts(origin: ModelSource, samples: Sequence[Sample]) -> dict[str, Any]:
     """Revision, packages, and for a model of a run: has its training seen these samples?"""
     from ekipl_lab.evaluation.contamination import contamination
     from ekipl_lab.tracking import provenance

@@ -27,7 +27,7 @@ from ekipl_lab.teachers.ensemble import gateways
 from ekipl_lab.teachers.gateway.estimate import estimate
 from ekipl_lab.training.config.plan import grpo_arguments, plan_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
-from ekipl_lab.training.prefetch import Schedule
+from ekipl_lab.training.prefetch import PromptSchedule
 from ekipl_lab.training.setup import build_run_teachers, load_training_samples
 from ekipl_lab.types import GenerationParams, Sample
 
@@ -74,7 +74,7 @@ def asked_in(config: RunConfig, samples: Sequence[Sample]) -> list[Pass]:
     A replaying teacher counts the passes, so that every sample must be recorded in each.
     """
     steps = plan_run(config, len(samples)).steps
-    schedule = Schedule(grpo_arguments(config, "unused"), len(samples), steps)
+    schedule = PromptSchedule(grpo_arguments(config, "unused"), len(samples), steps)
     places = list(schedule.following((0, 0)))
     last = places[-1][0]
     if last:

@@ -128,7 +128,7 @@ def gain_table(result: Usefulness) -> Table:
 
 
 def gate_file(result: Usefulness) -> dict[str, dict[str, str]]:
-    """Teacher -> task -> recommended gate, as ``ekipl.gates`` reads it.
+    """Teacher -> task -> recommended gate, as ``ekipl.teacher_gates`` reads it.
 
     Where more samples are needed there is no entry: the teacher is asked.
     """

@@ -224,7 +224,7 @@ def _status_error(status: int, headers: Mapping[str, str], content: bytes) -> Ca
         return CallError("server", text, wait=wait)
     kind = {401: "key", 403: "key", 404: "not_found"}.get(status, "request")
     if 300 <= status < 400:
-        kind, text = "redirect", f"HTTP {status}: redirects are not followed; mend base_url"
+        kind, text = "redirect", f"HTTP {status}: redirects are not followed; fix base_url"
     return CallError(kind, text, retryable=False, maybe_billed=False)
 
 

@@ -78,7 +78,7 @@ class CotTeacher(TextTeacher):
 
 def _read_rows(path: Path) -> Iterable[Mapping[str, Any]]:
     if not path.is_file():
-        raise ConfigError(f"Recording {path} does not exist; record it first or mend `path`.")
+        raise ConfigError(f"Recording {path} does not exist; record it first or fix `path`.")
     if path.suffix == ".parquet":
         return _read_parquet(path)
     if path.suffix == ".jsonl":

@@ -94,7 +94,7 @@ class Store:
 
     def _broken(self, error: Exception) -> DataError:
         return DataError(
-            f"The teacher store {self.path} cannot be read ({error}); move it away or mend it "
+            f"The teacher store {self.path} cannot be read ({error}); move it away or fix it "
             "with `sqlite3 FILE .recover`."
         )
 

@@ -76,7 +76,7 @@ class Gateway:
         elif not self.spec.cache.is_file():
             raise ConfigError(
                 f"Teacher {adapter.id!r} is offline, but there is no store {self.spec.cache}; "
-                "record one with `ekipl teach precompute`, or mend `cache`."
+                "record one with `ekipl teach precompute`, or fix `cache`."
             )
         self.price = price
         self.store = Store(self.spec.cache)
@@ -106,7 +106,7 @@ class Gateway:
     ) -> list[list[Action]]:
         """``num_actions`` actions per sample, in order.
 
-        With ``on_failure: skip`` a sample has fewer where actions could not be had (counted in
+        With ``on_error: skip`` a sample has fewer where actions could not be had (counted in
         ``stats.failures``). Otherwise raises TeacherError that names the sample, or BudgetExceeded.
         """
         outcomes = self.propose_each(samples, num_actions, params)
@@ -249,13 +249,13 @@ class Gateway:
             return True  # either it is raised, or every further call would meet it too
         if not isinstance(error, CallError):
             return True
-        return self.spec.on_failure != "skip" or error.kind == "not_cached"
+        return self.spec.on_error != "skip" or error.kind == "not_cached"
 
     def _skips(self, kind: str) -> bool:
         """Whether a failure of this kind leaves the action out, rather than ending the run."""
         if kind == BUDGET:
             return self.spec.on_budget == "skip"
-        return self.spec.on_failure == "skip" and kind not in ("not_cached", "stopped")
+        return self.spec.on_error == "skip" and kind not in ("not_cached", "stopped")
 
     def _failed(self, slot: _Slot, error: Exception) -> Failure:
         """The Failure of a slot, counted; or the error, raised, where the policy says so."""

@@ -33,7 +33,7 @@ def next_pause(
     """
     if not error.retryable:
         return None
-    patient = spec.on_failure == "wait"
+    patient = spec.on_error == "wait"
     if attempt > spec.retries and not patient:
         return None
     if error.wait is not None and (error.wait <= spec.max_wait or patient):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ekipl_lab.teachers.gateway.limits import Budget
 from ekipl_lab.teachers.gateway.pricing import Price
 
-OnFailure = Literal["abort", "skip", "wait"]
+OnError = Literal["abort", "skip", "wait"]
 
 
 class GatewaySpec(BaseModel):
@@ -22,7 +22,7 @@ class GatewaySpec(BaseModel):
     - ``retries``: further attempts after a failed one; ``backoff`` the first pause in seconds,
       doubled each time unless the server names its own; ``max_wait`` the longest pause taken.
     - ``reask``: how often an unusable answer (empty, refused) is asked anew; each one is paid for.
-    - ``on_failure``: ``abort`` the run; ``skip`` the action, so that a sample gets fewer;
+    - ``on_error``: ``abort`` the run; ``skip`` the action, so that a sample gets fewer;
       ``wait`` and try again for as long as it takes, unless trying again cannot help.
     - ``on_budget``: what a used-up budget does: ``abort`` or ``skip``.
     - ``fresh_draws``: a repeated prompt with another seed is asked anew, not taken from the cache.
@@ -41,7 +41,7 @@ class GatewaySpec(BaseModel):
     backoff: float = Field(default=1.0, ge=0.0)
     max_wait: float = Field(default=300.0, ge=0.0)
     reask: int = Field(default=1, ge=0)
-    on_failure: OnFailure = "abort"
+    on_error: OnError = "abort"
     on_budget: Literal["abort", "skip"] = "abort"
     budget: Budget = Budget()
     price: Price | None = None

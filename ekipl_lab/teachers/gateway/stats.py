@@ -37,7 +37,7 @@ class GatewayStats:
     prefetch_wasted: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
-    _ahead: set[str] = field(default_factory=set, repr=False)
+    _prefetcher: set[str] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def answered(self, spent: Spent, choices: int) -> None:
@@ -67,28 +67,28 @@ class GatewayStats:
     def fetch(self, keys: Iterable[str]) -> None:
         """These keys are being bought ahead."""
         with self._lock:
-            self._ahead |= set(keys)
+            self._prefetcher |= set(keys)
 
     def fetched(self, keys: Iterable[str], bought: Iterable[str]) -> None:
         """Of these keys, those were bought."""
         with self._lock:
             got = set(bought)
-            self._ahead -= set(keys) - got
+            self._prefetcher -= set(keys) - got
             self.prefetched += len(got)
 
     def use(self, keys: Iterable[str]) -> None:
         """The answers of these keys are used."""
         with self._lock:
-            if self._ahead:
-                used = self._ahead & set(keys)
-                self._ahead -= used
+            if self._prefetcher:
+                used = self._prefetcher & set(keys)
+                self._prefetcher -= used
                 self.prefetch_used += len(used)
 
     def waste(self, keys: Iterable[str]) -> None:
         """What was bought ahead of these keys will not be used."""
         with self._lock:
-            wasted = self._ahead & set(keys)
-            self._ahead -= wasted
+            wasted = self._prefetcher & set(keys)
+            self._prefetcher -= wasted
             self.prefetch_wasted += len(wasted)
 
     def failure(self, kind: str) -> None:

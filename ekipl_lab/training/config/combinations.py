@@ -56,16 +56,18 @@ def _check_data(config: RunConfig) -> None:
 def _check_teachers(config: RunConfig) -> None:
     """Settings about teachers need some, and must name those there are."""
     own, ids = config.ekipl, [spec.id for spec in config.teachers]
-    unknown = sorted(set(own.gates) - {*ids, "*"})
+    unknown = sorted(set(own.teacher_gates) - {*ids, "*"})
     if unknown:
-        raise ConfigError(f"ekipl.gates names teacher {unknown[0]!r}; the teachers are {ids}.")
+        raise ConfigError(
+            f"ekipl.teacher_gates names teacher {unknown[0]!r}; the teachers are {ids}."
+        )
     if ids:
         return
     about = [name for name in own.schedules if name.startswith(("teacher_", "sft."))]
     for setting, given in (
         (f"schedules.{about[0]}" if about else "", bool(about)),
-        ("gates", bool(own.gates)),
-        ("budget", bool(own.budget)),
+        ("teacher_gates", bool(own.teacher_gates)),
+        ("run_budget", bool(own.run_budget)),
         ("sft", own.sft.type != "none"),
     ):
         if given:

@@ -55,12 +55,12 @@ class EKIPLSettings(BaseModel):
     baseline: str = "kept"
     scale_rewards: str = "group"
     schedules: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
-    gates: dict[str, dict[str, str]] = Field(default_factory=dict)
-    gate_successes: int = Field(default=1, ge=1)
-    budget: dict[str, float] = Field(default_factory=dict)
+    teacher_gates: dict[str, dict[str, str]] = Field(default_factory=dict)
+    teacher_gate_successes: int = Field(default=1, ge=1)
+    run_budget: dict[str, float] = Field(default_factory=dict)
     sft: SFTSettings = SFTSettings()
 
-    @field_validator("gates", mode="before")
+    @field_validator("teacher_gates", mode="before")
     @classmethod
     def _from_file(cls, gates: Any) -> Any:
         """A path stands for the table in that file, as `ekipl teach report` writes it.
@@ -82,12 +82,12 @@ class EKIPLSettings(BaseModel):
                 "on the other groups of its step; choose group, pool or none."
             )
         check_names(self.baseline, self.scale_rewards)
-        check_table(self.gates)
-        for axis, most in self.budget.items():
+        check_table(self.teacher_gates)
+        for axis, most in self.run_budget.items():
             if axis not in BUDGETS:
-                raise unknown_name("axis of ekipl.budget", axis, BUDGETS)
+                raise unknown_name("axis of ekipl.run_budget", axis, BUDGETS)
             if most < 0:
-                raise ConfigError(f"ekipl.budget.{axis} is {most:g}; it cannot be below 0.")
+                raise ConfigError(f"ekipl.run_budget.{axis} is {most:g}; it cannot be below 0.")
         return self
 
     def options(self, seed: int = 0) -> EKIPLOptions:
@@ -99,13 +99,15 @@ class EKIPLSettings(BaseModel):
 def read_gates(path: Path) -> dict[str, dict[str, str]]:
     """The gates in a JSON file: teacher -> task, task/family or * -> gate."""
     if not path.is_file():
-        raise ConfigError(f"ekipl.gates: {path} does not exist; `ekipl teach report` makes it.")
+        raise ConfigError(
+            f"ekipl.teacher_gates: {path} does not exist; `ekipl teach report` makes it."
+        )
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ConfigError(f"ekipl.gates: {path} is not valid JSON: {error}.") from error
+        raise ConfigError(f"ekipl.teacher_gates: {path} is not valid JSON: {error}.") from error
     if not isinstance(table, Mapping) or not all(isinstance(v, Mapping) for v in table.values()):
-        raise ConfigError(f"ekipl.gates: {path} must hold teacher -> {{task: gate}}.")
+        raise ConfigError(f"ekipl.teacher_gates: {path} must hold teacher -> {{task: gate}}.")
     return {teacher: dict(entries) for teacher, entries in table.items()}
 
 
@@ -120,8 +122,8 @@ def _spelt(table: Any) -> Any:
         for where, gate in entries.items():
             if gate is True:
                 raise ConfigError(
-                    f"ekipl.gates.{teacher}.{where} is true (YAML reads on and yes as that); a "
-                    f"gate is one of {', '.join(GATES)}."
+                    f"ekipl.teacher_gates.{teacher}.{where} is true (YAML reads on and yes so); "
+                    f"a gate is one of {', '.join(GATES)}."
                 )
         spelt[teacher] = {w: "off" if gate is False else gate for w, gate in entries.items()}
     return spelt

@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.groups.gates import is_after_policy
+from ekipl_lab.groups.gates import needs_policy_result
 from ekipl_lab.teachers.build import TeacherSpec, teacher_spec
 from ekipl_lab.training.config.grpo_config import OWNED, PRESET, grpo_fields, grpo_value
 from ekipl_lab.training.config.method_config import EKIPLSettings
@@ -95,15 +95,19 @@ class RunConfig(Section):
             raise ConfigError("Two teachers have the same id; give each its own.")
         labels = [chosen.label for chosen in self.evaluation.sets]
         if len(set(labels)) < len(labels):
-            raise ConfigError(f"Two evaluation sets are called alike: {labels}; give them names.")
+            raise ConfigError(f"Two evaluation sets have the same name: {labels}; give them names.")
         return self
 
     @model_validator(mode="after")
     def _no_hidden_waste(self) -> Self:
         ahead = self.prefetch
-        if ahead.generations and is_after_policy(self.ekipl.gates) and not ahead.accept_waste:
+        if (
+            ahead.generations
+            and needs_policy_result(self.ekipl.teacher_gates)
+            and not ahead.accept_waste
+        ):
             raise ConfigError(
-                "prefetch.generations with a gate on_failure buys actions that may not be used; "
+                "prefetch.generations with a gate if_unsolved buys actions that may not be used; "
                 "leave it at 0, or set prefetch.accept_waste to have the waste counted."
             )
         return self

@@ -5,7 +5,7 @@ The rows that are imitated hold a teacher's action. Their loss is L_SFT, the mea
 
     chord_mu     L = (1 - mu) L_GRPO + mu L_SFT                     CHORD, arXiv 2508.11408
     chord_phi    the same with sg(pi (1 - pi)) on each imitated token
-    on_failure   a prompt that the whole group failed: mu L_SFT of its teacher rows instead of
+    failed_groups  a prompt that the whole group failed: mu L_SFT of its teacher rows instead of
                  L_GRPO; all others L_GRPO       HPT's switch, arXiv 2509.04419 (ReLIFT, 2506.07527,
                  takes such prompts to optimiser steps of their own)
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ekipl_lab.groups.collect import Pool, Round
+from ekipl_lab.groups.collect import GenerationBatch, Pool
 from ekipl_lab.groups.options import SFTMixing
 from ekipl_lab.types import POLICY, ActionGroup
 
@@ -35,11 +35,11 @@ class Share:
     imitate: float = 0.0
 
 
-def shares(done: Round, mixing: SFTMixing, loss_type: str) -> list[dict[int, Share]]:
+def shares(done: GenerationBatch, mixing: SFTMixing, loss_type: str) -> list[dict[int, Share]]:
     """For every group, what each kept candidate gives to the two losses.
 
     The weights make TRL's mean over all rows (or tokens) of the generation a mean over the
-    imitated ones: of all groups for the chords, of its own group for ``on_failure``.
+    imitated ones: of all groups for the chords, of its own group for ``failed_groups``.
     """
     pairs = list(zip(done.groups, done.pools, strict=True))
     chosen = [_imitated(group, mixing) for group in done.groups]
@@ -66,7 +66,9 @@ def failed(group: ActionGroup, min_successes: int) -> bool:
 
 
 def _imitated(group: ActionGroup, mixing: SFTMixing) -> list[int]:
-    if not mixing.on or (mixing.type == "on_failure" and not failed(group, mixing.min_successes)):
+    if not mixing.on or (
+        mixing.type == "failed_groups" and not failed(group, mixing.min_successes)
+    ):
         return []
     return [
         i
@@ -80,7 +82,7 @@ def _group_shares(
     group: ActionGroup, imitated: Sequence[int], scale: float, mixing: SFTMixing
 ) -> dict[int, Share]:
     advantages: Mapping[int, float] = dict(zip(group.kept, group.advantages, strict=True))
-    if mixing.type == "on_failure" and imitated and not mixing.reinforce:
+    if mixing.type == "failed_groups" and imitated and not mixing.reinforce:
         advantages = dict.fromkeys(group.kept, 0.0)  # this prompt is imitated instead
     return {
         i: Share(0.0 if i in imitated and not mixing.reinforce else advantages[i],

@@ -1,6 +1,6 @@
 """The rows of one rank in a generation: which candidate trains in each, in the form of TRL's batch.
 
-A generation's groups (`pooling.Round`) are global; a rank holds B consecutive rows of them.
+A generation's groups (`collect.GenerationBatch`) are global; a rank holds B consecutive rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ekipl_lab.groups.build import placement
-from ekipl_lab.groups.collect import Pool, Round, Row
+from ekipl_lab.groups.collect import GenerationBatch, Pool, Row
 from ekipl_lab.groups.options import SFTMixing
 from ekipl_lab.training.loss.mixing import shares
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown
@@ -21,7 +21,9 @@ from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown
 class RankRows:
     """Group, pool and placed candidate of each of the ``count`` rows of a rank."""
 
-    def __init__(self, done: Round, teachers: Sequence[str], *, rank: int, count: int) -> None:
+    def __init__(
+        self, done: GenerationBatch, teachers: Sequence[str], *, rank: int, count: int
+    ) -> None:
         self.done, self._teachers = done, list(teachers)
         everything: list[tuple[ActionGroup, Pool, int]] = [
             (group, pool, chosen)

@@ -42,7 +42,7 @@ def describe_memory(config: RunConfig) -> str:
     if prediction.total <= available:
         return text
     fitting = settings_that_fit(shape, work, available)
-    mend = (
+    fix = (
         f"it would fit with {' '.join(f'{key}={value}' for key, value in fitting.items())}."
         if fitting
         else "no setting of one process is enough; share the weights among more GPUs "
@@ -50,7 +50,7 @@ def describe_memory(config: RunConfig) -> str:
     )
     raise ConfigError(
         f"This run needs about {prediction.total / GIB:.1f} GiB on each process, and there are "
-        f"{available / GIB:.1f} GiB; {mend}\n{text}"
+        f"{available / GIB:.1f} GiB; {fix}\n{text}"
     )
 
 

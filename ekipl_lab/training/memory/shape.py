@@ -98,7 +98,7 @@ def model_config(source: str | Path) -> Any:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"There is no configuration of {str(source)!r} here, so its memory cannot be foretold; "
+            f"There is no configuration of {str(source)!r} here: its memory cannot be predicted; "
             f"download it first, or choose one of {', '.join(KNOWN)}."
         ) from error
 

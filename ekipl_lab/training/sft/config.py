@@ -26,7 +26,7 @@ class Stage(_Strict):
     ``patch_loss`` keeps the per-patch loss beside the completions; ``freeze_vision`` leaves the
     vision tower alone.
     ``token_weights`` raises the loss weight of single tokens; ``focus`` that of tokens which the
-    policy does not yet foretell (see ``sft_model.forward``). ``length_parts`` > 1 runs a batch in
+    policy does not yet predict (see ``sft_model.forward``). ``length_parts`` > 1 runs a batch in
     that many parts of like length, which saves padding (and weighs their patch losses by their
     tokens). ``mixture``: family or
     ``family:style`` -> share.

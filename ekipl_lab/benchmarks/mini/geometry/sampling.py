@@ -71,7 +71,7 @@ def draw_numbers(rng: random.Random, family: str, level: int, shift: str) -> Num
 
 
 def _angles(rng: random.Random, kind: str, level: int, shift: str) -> Numbers:
-    """Parts of 180 or 360 degrees; the unknown is drawn first, in steps of 10, 5 or 1."""
+    """RunSetup of 180 or 360 degrees; the unknown is drawn first, in steps of 10, 5 or 1."""
     total = 360 if kind in ("quadrilateral", "point") else 180
     parts = {"triangle": 3, "quadrilateral": 4, "point": 3}.get(kind, 2 if level == 1 else 3)
     step = 1 if shift == "values" else _STEP[level]
