@@ -99,8 +99,8 @@ def test_arms_must_be_comparable_within_a_seed(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["headroom", "--sed", "3"], "ekipl headroom: error: unknown argument '--sed'; did you mean "
-         "'--seed'?"),
+        (["headroom", "--sed", "3"], "ekipl headroom: error: unknown argument '--sed'; did you "
+         "mean '--seed'?"),
         (["train", "--config", "x.yaml", "--freshh=1"], "did you mean '--fresh'?"),
         (["doctor", "now"], "unknown argument 'now'; see `ekipl doctor --help`."),
     ],
