@@ -7,8 +7,8 @@ Runs `ekipl sft` on configs/sft_TASK.yaml from nothing into a folder of its own 
 and more; a second start goes on where the first was stopped), measures the result as
 `ekipl headroom` does, and compares it with the shipped policy: its figures in results/headroom.json
 (validation, seed 0) and results/headroom_seed23.json, or measured here for another seed. Each
-retraining is kept in results/retraining/; the table goes into docs/policy.md. Exit code 1 if a figure lies outside the
-margin.
+retraining is kept in results/retraining/; the table goes into docs/policy.md. Exit code 1 if a
+figure lies outside the margin.
 """
 
 from __future__ import annotations
