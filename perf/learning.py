@@ -6,7 +6,7 @@ The toy: flat images, a nano policy with random weights, a reward for one exact 
 that the policy never writes by itself; an oracle that writes it 80 % of the time (k = 2) and one
 that never does; G = 4, 2 prompts a step, learning rate 1e-2. GRPO alone cannot start. Weights over
 q need a teacher with log-probabilities: the policy that the first run has made, alone. One seed.
-Curves go to results/learning/curves.json, the table into docs/method.md, the figure into
+Curves go to results/learning/curves.json, the table into docs/experiments.md, the figure into
 docs/images/.
 A second start runs only what is missing.
 """
@@ -24,7 +24,7 @@ from ekipl_lab.files import put_between, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "learning" / "curves.json"
-DOC, FIGURE = ROOT / "docs" / "method.md", ROOT / "docs" / "images" / "learning.svg"
+DOC, FIGURE = ROOT / "docs" / "experiments.md", ROOT / "docs" / "images" / "learning.svg"
 BEGIN, END = "<!-- learning: generated, do not edit -->", "<!-- learning: end -->"
 TARGET = "<think> red cube</think><answer>2</answer>"
 
