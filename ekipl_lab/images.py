@@ -1,0 +1,104 @@
+"""One way from a file to the RGB picture that a model sees, and what was done to it on the way.
+
+- A photo is turned as its EXIF orientation says.
+- Transparency is laid on white, as a browser shows it.
+- Pixels of more than 8 bits are stretched from the image's own range to 0..255; floating-point
+  pixels between 0 and 1 are multiplied by 255.
+- Of several frames (an animation, a multi-page TIFF) the first is taken.
+
+``read_image`` says each of these in words, for `ekipl data check`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ekipl_lab.errors import DataError
+
+#: Pillow's modes with more than 8 bits a pixel.
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An RGB image, and in words what was done to the file's pixels."""
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()
+
+
+def read_image(source: Path | bytes) -> Picture:
+    """The picture in a file, or in a file's bytes.
+
+    Raises:
+        DataError: it is no image, it is cut off or too large, or a pixel is not a number.
+    """
+    name = "in the table" if isinstance(source, bytes) else str(source)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            return to_rgb(opened)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"Image {name} cannot be read ({error}); replace it.") from error
+
+
+def to_rgb(image: Image.Image) -> Picture:
+    """Any Pillow image as RGB; ValueError if a pixel is not a finite number."""
+    notes = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        image.seek(0)
+        notes.append(f"the first of {frames} frames")
+    if image.getexif().get(0x0112, 1) not in (0, 1):
+        notes.append("turned as its EXIF orientation says")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in _DEEP:
+        notes.append("stretched from its own range of values")
+        return Picture(_eight_bits(upright).convert("RGB"), tuple(notes))
+    if upright.has_transparency_data:
+        colours = upright.convert("RGBA")
+        if colours.getextrema()[3][0] < 255:
+            notes.append("transparent parts on white")
+        white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
+        return Picture(Image.alpha_composite(white, colours).convert("RGB"), tuple(notes))
+    return Picture(upright.convert("RGB"), tuple(notes))
+
+
+def single_colour(image: Image.Image) -> bool:
+    """Whether an RGB image shows one colour and nothing else."""
+    return all(low == high for low, high in image.getextrema())
+
+
+def shrunk(
+    image: Image.Image, *, side: int | None = None, pixels: int | None = None
+) -> Image.Image:
+    """The image with its long side at most ``side`` and at most ``pixels`` pixels.
+
+    Never enlarged; the sides keep their ratio, and none falls below 1 pixel.
+    """
+    factor = 1.0 if side is None else side / max(image.size)
+    if pixels is not None:
+        factor = min(factor, math.sqrt(pixels / (image.width * image.height)))
+    if factor >= 1.0:
+        return image
+    shape = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
+    return image.resize(shape, Image.Resampling.BICUBIC)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image (L) of one with integers of more than 8 bits, or floats."""
+    values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds pixels that are not finite numbers")
+    low, high = float(values.min()), float(values.max())
+    if image.mode == "F" and low >= 0.0 and high <= 1.0:
+        low, high = 0.0, 1.0
+    elif low == high:  # one value only: there is no range of its own
+        low, high = 0.0, max(high, 65535.0)
+    grey = (values - low) * (255.0 / (high - low))
+    return Image.fromarray(np.rint(grey).astype(np.uint8))

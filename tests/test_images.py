@@ -1,0 +1,115 @@
+"""One way from a file to the RGB picture a model sees: as a person would see it in a viewer."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ekipl_lab.errors import DataError
+from ekipl_lab.images import read_image, shrunk, single_colour
+
+
+def stored(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_a_photo_is_turned_as_its_exif_says():
+    photo = Image.new("RGB", (120, 60), "white")
+    photo.paste((255, 0, 0), (0, 0, 60, 60))  # the left half is red
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter clockwise: red is on top
+    picture = read_image(stored(photo, "JPEG", exif=exif, quality=95))
+    assert picture.image.size == (60, 120) and picture.image.mode == "RGB"
+    red, green, _ = picture.image.getpixel((30, 5))
+    assert red > 200 and green < 60
+    assert picture.notes == ("turned as its EXIF orientation says",)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_laid_on_white(mode):
+    drawn = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    drawn.paste((0, 0, 0, 255), (0, 0, 2, 4))  # black on nothing
+    picture = read_image(stored(drawn.quantize(4) if mode == "P" else drawn.convert(mode)))
+    assert picture.image.getpixel((0, 0)) == (0, 0, 0)
+    assert picture.image.getpixel((3, 3)) == (255, 255, 255)
+    assert picture.notes == ("transparent parts on white",)
+
+
+def test_an_opaque_alpha_channel_is_nothing_to_speak_of():
+    assert read_image(stored(Image.new("RGBA", (2, 2), (9, 8, 7, 255)))).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.linspace(2000, 60000, 4096).astype(np.uint16), "PNG"),
+        (np.linspace(2000, 60000, 4096).astype(np.uint16), "TIFF"),
+        (np.linspace(0, 4095, 4096).astype(np.uint16), "TIFF"),
+        (np.linspace(-7, 1e6, 4096).astype(np.int32), "TIFF"),
+        (np.linspace(-3.0, 5.0, 4096).astype(np.float32), "TIFF"),
+    ],
+)
+def test_more_than_eight_bits_keep_their_grey(values, kind):
+    picture = read_image(stored(Image.fromarray(values.reshape(64, 64)), kind))
+    grey = np.asarray(picture.image)[..., 0].ravel().astype(int)
+    assert (grey[0], grey[-1]) == (0, 255) and len(set(grey)) == 256
+    assert (np.diff(grey) >= 0).all()
+    assert picture.notes == ("stretched from its own range of values",)
+
+
+def test_floats_from_0_to_1_are_a_share_of_white():
+    values = np.array([[0.25, 0.5], [0.5, 0.75]], dtype=np.float32)
+    picture = read_image(stored(Image.fromarray(values), "TIFF"))
+    assert np.asarray(picture.image)[..., 0].tolist() == [[64, 128], [128, 191]]
+
+
+def test_one_value_of_16_bits_is_a_share_of_65535():
+    flat = Image.fromarray(np.full((2, 2), 32768, dtype=np.uint16))
+    assert read_image(stored(flat)).image.getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_the_first_frame_is_taken_and_said():
+    frames = [Image.new("RGB", (3, 3), colour) for colour in ("red", "blue")]
+    data = stored(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    picture = read_image(data)
+    assert picture.image.getpixel((1, 1)) == (255, 0, 0)
+    assert picture.notes == ("the first of 2 frames",)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK"])
+def test_every_mode_becomes_rgb(mode):
+    picture = read_image(stored(Image.new("RGB", (3, 3), "white").convert(mode), "TIFF"))
+    assert picture.image.mode == "RGB" and picture.image.getpixel((1, 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"not an image", stored(Image.effect_noise((64, 64), 90))[:900]]
+)
+def test_what_is_no_image_is_an_error(data):
+    with pytest.raises(DataError, match="cannot be read"):
+        read_image(data)
+
+
+def test_pixels_that_are_no_numbers_are_an_error():
+    values = np.array([[0.1, np.nan]], dtype=np.float32)
+    with pytest.raises(DataError, match="not finite numbers"):
+        read_image(stored(Image.fromarray(values), "TIFF"))
+
+
+def test_shrinking_keeps_the_ratio_and_never_enlarges():
+    image = Image.new("RGB", (400, 200))
+    assert shrunk(image, side=100).size == (100, 50)
+    assert shrunk(image, pixels=20_000).size == (200, 100)
+    assert shrunk(image, side=100, pixels=200).size == (20, 10)
+    assert shrunk(image, side=1000, pixels=10**9) is image
+    assert shrunk(Image.new("RGB", (2300, 8)), side=56).size == (56, 1)
+
+
+def test_single_colour():
+    image = Image.new("RGB", (5, 5), (1, 2, 3))
+    assert single_colour(image)
+    image.putpixel((0, 0), (1, 2, 4))
+    assert not single_colour(image)
