@@ -40,6 +40,11 @@ class _Row:
         self.metrics.update(event.get("metrics") or {})
         return changed
 
+    @property
+    def place(self) -> str:
+        """Step of how many, or nothing where the number is not known."""
+        return f"{self.step}/{self.total}" if self.total else ""
+
     def remaining(self, now: float) -> str:
         """Time left in this phase at its mean speed so far, or nothing where that is not known."""
         done = self.step - self.first_step
@@ -84,12 +89,11 @@ class CellProgress:
             self.live.update(self._table())
         elif changed or now - row.printed >= PLAIN_INTERVAL:
             row.printed = now
-            place = f"{row.step}/{row.total}" if row.total else ""
             parts = [
                 f"[{now - self.began:5.0f} s]",
                 f"{name}:",
                 row.phase,
-                place,
+                row.place,
                 row.remaining(now),
                 format_metrics(row.metrics),
             ]
@@ -103,6 +107,6 @@ class CellProgress:
         for heading in ("cell", "phase", "step", "", "latest"):
             table.add_column(heading)
         for name, row in self.rows.items():
-            place = f"{row.step}/{row.total}" if row.total else ""
-            table.add_row(name, row.phase, place, row.remaining(now), format_metrics(row.metrics))
+            latest = format_metrics(row.metrics)
+            table.add_row(name, row.phase, row.place, row.remaining(now), latest)
         return table
