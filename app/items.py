@@ -14,6 +14,8 @@ from ekipl_lab.types import Sample
 BENCHMARK = "mini"
 #: Side of the picture that a person looks at, drawn from the same scene.
 LARGE = 448
+#: Task, split, family and number of the item that the page opens with.
+FIRST = ("counting", "validation", ALL_FAMILIES, 0)
 
 
 def list_tasks() -> list[str]:

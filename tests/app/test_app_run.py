@@ -13,8 +13,10 @@ import uvicorn
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from app import live, ports, rail, runs, server, show
-from app.state import RECORDED, Selection
+from app import live, ports, runs, server, views
+from app.state import to_query
+from app.views import live as live_view
+from app.views import recorded
 from ekipl_lab import benchmarks, records, tracking
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.groups.build import build_group
@@ -89,10 +91,8 @@ def test_a_recorded_group_is_the_one_that_was_trained_on(trained: Trained) -> No
 
 def test_next_and_previous_cross_the_borders_of_steps(trained: Trained) -> None:
     def move(action: str, step: int, group: int) -> tuple[int, int]:
-        given = rail.Controls(
-            RECORDED, trained.run, "start", "counting", "test", "all", 0, 0, step, group
-        )
-        chosen = rail.choose(action, given)
+        state = recorded.State(trained.run, step, group)
+        chosen = recorded.act(action, state, {"run": trained.run, "step": step, "group": group})
         return chosen.step, chosen.group
 
     assert move("next", 1, 0) == (1, 1)
@@ -154,12 +154,12 @@ def test_a_refused_teacher_action_is_said(trained: Trained) -> None:
 
 
 def test_the_stage_shows_the_sample_first_and_then_the_group(trained: Trained) -> None:
-    address = Selection(run=trained.run, checkpoint="step-2", item=ITEM).to_query()
-    waiting, first, last = show.show(address)
+    address = to_query("live", live_view.State(trained.run, "step-2", ITEM))
+    waiting, first, last = views.show(address)
     assert live.WAITING in waiting and benchmarks.load_sample(ITEM).question in waiting
     assert "Now step 2 samples 4 actions; teachers: careful (1), guesser (1)." in first
     assert last.count('<article class="card') == 6
-    (recorded,) = show.show(f"run={trained.run}&view=recorded&step=1&group=0")
+    (recorded,) = views.show(f"run={trained.run}&view=recorded&step=1&group=0")
     assert recorded.count('<article class="card') == 6
     assert "Recorded in step 1, group 0." in recorded
 
@@ -180,7 +180,7 @@ def test_the_stage_shows_the_sample_first_and_then_the_group(trained: Trained) -
 def test_addresses_that_name_nothing_get_one_sentence(
     trained: Trained, address: str, words: str
 ) -> None:
-    *_, last = show.show(address.replace("RUN", trained.run))
+    *_, last = views.show(address.replace("RUN", trained.run))
     assert words in last and '<article class="card' not in last
 
 
