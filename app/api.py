@@ -48,7 +48,7 @@ def recorded_group(run: str, step: int, group: int) -> dict[str, Any]:
     return describe_group(found).to_json()
 
 
-def show(address: str) -> str:
+def view(address: str) -> str:
     """HTML of what the page shows for an address (the part after ``?``)."""
     *_, whole = views.show(address)
     return whole
@@ -56,7 +56,7 @@ def show(address: str) -> str:
 
 def add_endpoints() -> None:
     """Register the endpoints; call it inside ``gr.Blocks``."""
-    for function in (list_runs, get_item, live_group, recorded_group, show):
+    for function in (list_runs, get_item, live_group, recorded_group, view):
         gr.api(function, api_name=function.__name__, concurrency_limit=1)
 
 

@@ -8,15 +8,6 @@ from typing import Any
 import gradio as gr
 
 
-class Choice(gr.Dropdown):  # type: ignore[misc]
-    """A dropdown whose value is checked by the view: its choices may have changed meanwhile."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload
-
-
 class Ui:
     """Makes controls where it is called; changing or pressing one is the action of its name."""
 
@@ -27,7 +18,7 @@ class Ui:
 
     def choice(self, name: str, label: str, choices: Sequence[str] = ()) -> None:
         """One of several values; ``load`` may replace the choices."""
-        control = Choice(list(choices), label=label, elem_id=f"{self._view}-{name}")
+        control = gr.Dropdown(list(choices), label=label, elem_id=f"{self._view}-{name}")
         self._add(name, control, control.input)
 
     def number(self, name: str, label: str) -> None:
