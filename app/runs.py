@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.state import START
-from ekipl_lab import benchmarks, records, tracking
+from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.notebook.face import rebuild_sample
 from ekipl_lab.tracking import store
-from ekipl_lab.types import ActionGroup, Sample
+from ekipl_lab.types import ActionGroup
 
 NO_RUN = (
     "Nothing has been trained here, so nothing is recorded. One command trains GRPO and EKIPL side "
@@ -139,26 +140,8 @@ def load_recorded(run: str, step: int, group: int) -> ActionGroup:
     found = records.load_groups(folder, step, offset=group, limit=1)
     if not found:
         raise DataError(f"Step {step} has {count_groups(run, step)} groups, counted from 0.")
-    return found[0].with_sample(_rebuild(found[0]))
-
-
-def _rebuild(record: records.RecordedGroup) -> Sample:
-    """The sample of a record; without images if only its text was kept."""
-    if record.sample_id.startswith("mini/"):
-        sample = benchmarks.load_sample(record.sample_id)
-        if (sample.question, sample.answer) == (record.question, record.answer):
-            return sample
-    return Sample(
-        id=record.sample_id,
-        task=record.task,
-        split=record.split,
-        images=(),
-        question=record.question,
-        answer=record.answer,
-        answer_type=record.answer_type,
-        family=record.family,
-        difficulty=record.difficulty,
-    )
+    data = _remembered(("data", run), lambda: tracking.read_config(run)["data"])
+    return found[0].with_sample(rebuild_sample(found[0], data.get("image_size")))
 
 
 def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:
