@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from app import items, live, runs, views
-from app.group import describe_group
+from app.group import describe_group, describe_sample
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
 
@@ -28,11 +28,7 @@ def list_runs() -> list[dict[str, Any]]:
 
 def get_item(task: str, split: str, family: str, number: int) -> dict[str, Any]:
     """One benchmark item without its image."""
-    sample = _checked(items.item_at, task, split, family, int(number))
-    return {
-        name: getattr(sample, name)
-        for name in ("id", "task", "split", "family", "difficulty", "question", "answer")
-    }
+    return describe_sample(_checked(items.item_at, task, split, family, int(number)))
 
 
 def live_group(run: str, checkpoint: str, item: str, draw: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from app.why import explain_candidate, explain_spread, pool_order
 from ekipl_lab.benchmarks.mini.chain_report import ChainReport
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.plots import figures as plots
-from ekipl_lab.types import POLICY, Action, ActionGroup
+from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
 
 #: Longest completion shown as a card; the raw view says how much was cut.
 MAX_SHOWN = 8_000
@@ -71,42 +71,43 @@ class SourceSummary:
 class GroupView:
     """A group in words and numbers."""
 
-    sample_id: str
-    task: str
-    split: str
-    family: str
-    difficulty: int
-    question: str
-    answer: str
+    sample: Sample
     rule: str
     spread: str
     candidates: tuple[Candidate, ...]
     sources: tuple[SourceSummary, ...]
-    order: tuple[int, ...]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Numbers of the candidates, best first."""
+        return tuple(c.number for c in sorted(self.candidates, key=lambda c: c.place))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for API clients."""
-        return asdict(self)
+        facts = describe_sample(self.sample)
+        return {
+            "sample_id": facts.pop("id"),
+            **facts,
+            "rule": self.rule,
+            "spread": self.spread,
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "sources": [asdict(source) for source in self.sources],
+            "order": self.order,
+        }
+
+
+def describe_sample(sample: Sample) -> dict[str, Any]:
+    """A sample without its images."""
+    names = ("id", "task", "split", "family", "difficulty", "question", "answer")
+    return {name: getattr(sample, name) for name in names}
 
 
 def describe_group(group: ActionGroup) -> GroupView:
     """Everything the page says about a group."""
     colours = plots.source_colours(action.source for action in group.candidates)
     candidates = tuple(_describe(group, i, colours) for i in range(len(group.candidates)))
-    sample = group.sample
     return GroupView(
-        sample_id=sample.id,
-        task=sample.task,
-        split=sample.split,
-        family=sample.family,
-        difficulty=sample.difficulty,
-        question=sample.question,
-        answer=sample.answer,
-        rule=group.rule,
-        spread=explain_spread(group),
-        candidates=candidates,
-        sources=_sources(candidates),
-        order=tuple(index + 1 for index in pool_order(group)),
+        group.sample, group.rule, explain_spread(group), candidates, _sources(candidates)
     )
 
 

@@ -30,11 +30,6 @@ def list_families(task: str) -> list[str]:
     return [f.name for f in sorted(shown, key=lambda f: f.status != "study")]
 
 
-def count_items(split: str) -> int:
-    """Stated number of items of a split."""
-    return benchmarks.BENCHMARKS[BENCHMARK].sizes[split]
-
-
 def item_at(task: str, split: str, family: str, number: int) -> Sample:
     """The ``number``-th item (from 0) of the stream that the filters leave."""
     families = None if family == ALL_FAMILIES else [family]
@@ -58,7 +53,7 @@ def position_of(sample_id: str, family: str) -> tuple[str, str, str, int]:
 
 def random_number(split: str) -> int:
     """A number of an item, drawn afresh."""
-    return random.randrange(count_items(split))
+    return random.randrange(benchmarks.BENCHMARKS[BENCHMARK].sizes[split])
 
 
 def draw_large(sample: Sample) -> tuple[Image, ...]:
