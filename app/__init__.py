@@ -1,6 +1,7 @@
 """The Gradio page: policy and teacher reasoning side by side. Start it with ``ekipl app``.
 
-``data`` finds runs, checkpoints, items and groups; ``live`` samples a checkpoint and asks the
-teachers; ``why`` says in words what the selection rule did; ``view`` turns a group into HTML;
-none of these knows Gradio. ``main`` is the page, ``server`` puts it on 127.0.0.1.
+``views`` are the pages, one file each; ``items`` and ``runs`` find what they show, ``live`` makes a
+group now, ``why`` and ``chains`` say what happened in words, ``group`` puts it together, ``html``
+draws it. None of these knows Gradio: that is ``ui`` (controls by name), ``main`` (the page),
+``api`` (endpoints) and ``server`` (127.0.0.1).
 """

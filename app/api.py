@@ -11,7 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import items, live, runs, view
+from app import items, live, runs, views
+from app.group import describe_group, describe_sample
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
 
@@ -27,29 +28,31 @@ def list_runs() -> list[dict[str, Any]]:
 
 def get_item(task: str, split: str, family: str, number: int) -> dict[str, Any]:
     """One benchmark item without its image."""
-    sample = _checked(items.item_at, task, split, family, int(number))
-    return {
-        name: getattr(sample, name)
-        for name in ("id", "task", "split", "family", "difficulty", "question", "answer")
-    }
+    return describe_sample(_checked(items.item_at, task, split, family, int(number)))
 
 
 def live_group(run: str, checkpoint: str, item: str, draw: int) -> dict[str, Any]:
     """Sample the checkpoint, ask the teachers, select: the group as JSON."""
     sample = _checked(benchmarks.load_sample, item)
     made = _checked(live.live_group, run, checkpoint, sample, int(draw))
-    return {**view.describe_group(made.group).to_json(), "note": made.note}
+    return {**describe_group(made.group).to_json(), "note": made.note}
 
 
 def recorded_group(run: str, step: int, group: int) -> dict[str, Any]:
     """A group that training recorded, as JSON."""
     found = _checked(runs.load_recorded, run, int(step), int(group))
-    return view.describe_group(found).to_json()
+    return describe_group(found).to_json()
+
+
+def view(address: str) -> str:
+    """HTML of what the page shows for an address (the part after ``?``)."""
+    *_, whole = views.show(address)
+    return whole
 
 
 def add_endpoints() -> None:
     """Register the endpoints; call it inside ``gr.Blocks``."""
-    for function in (list_runs, get_item, live_group, recorded_group):
+    for function in (list_runs, get_item, live_group, recorded_group, view):
         gr.api(function, api_name=function.__name__, concurrency_limit=1)
 
 

@@ -14,6 +14,8 @@ from ekipl_lab.types import Sample
 BENCHMARK = "mini"
 #: Side of the picture that a person looks at, drawn from the same scene.
 LARGE = 448
+#: Task, split, family and number of the item that the page opens with.
+FIRST = ("counting", "validation", ALL_FAMILIES, 0)
 
 
 def list_tasks() -> list[str]:
@@ -26,11 +28,6 @@ def list_families(task: str) -> list[str]:
     table = mini.MINI_TASKS[task].families.values()
     shown = [family for family in table if family.images]
     return [f.name for f in sorted(shown, key=lambda f: f.status != "study")]
-
-
-def count_items(split: str) -> int:
-    """Stated number of items of a split."""
-    return benchmarks.BENCHMARKS[BENCHMARK].sizes[split]
 
 
 def item_at(task: str, split: str, family: str, number: int) -> Sample:
@@ -56,7 +53,7 @@ def position_of(sample_id: str, family: str) -> tuple[str, str, str, int]:
 
 def random_number(split: str) -> int:
     """A number of an item, drawn afresh."""
-    return random.randrange(count_items(split))
+    return random.randrange(benchmarks.BENCHMARKS[BENCHMARK].sizes[split])
 
 
 def draw_large(sample: Sample) -> tuple[Image, ...]:

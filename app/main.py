@@ -1,7 +1,7 @@
-"""The page: choose a run, a checkpoint and an item; see policy and teachers side by side.
+"""The page: only wiring lives here.
 
-Only wiring lives here. What is shown comes from ``app.show``; everything a model made reaches the
-browser as escaped HTML in the *value* of ``gr.HTML``.
+What is shown comes from ``app.views``; everything a model made reaches the browser as escaped HTML
+in the *value* of ``gr.HTML``.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 
 import gradio as gr
 
-from app import api, items, rail, show, view
-from app.state import ALL_FAMILIES, LIVE, RECORDED, Selection, from_query
-from ekipl_lab.benchmarks import SPLITS
+from app import api, html, views
+from app.state import from_query, to_query
+from app.ui import Ui
+from app.views import VIEWS
 
 _STATIC = Path(__file__).parent / "static"
 _HEAD = (
     "<h1>EKIPL Lab</h1>"
     "<p>What the policy thought, what its teachers thought, and what was kept.</p>"
 )
-#: Puts the selection into the address without loading the page again.
+#: Puts the state into the address without loading the page again.
 _TO_ADDRESS = "(query) => { window.history.replaceState(null, '', query ? '?' + query : '.'); }"
 
 
@@ -47,104 +48,43 @@ def look() -> dict[str, Any]:
 
 
 class Page:
-    """The components of the page and what happens to them."""
+    """Every view's controls at the left, what the chosen view shows at the right."""
 
     def __init__(self) -> None:
-        self.head = gr.HTML(_HEAD, elem_id="head")
+        gr.HTML(_HEAD, elem_id="head")
+        self.uis = {name: Ui(name) for name in VIEWS}
+        self.parts = {}
         with gr.Row(elem_id="body"):
             with gr.Column(elem_id="rail"):
-                self._build_rail()
-            self.stage = gr.HTML(view.render_message("Opening …", ""), elem_id="stage")
+                titles = [(view.title, name) for name, view in VIEWS.items()]
+                self.view = gr.Radio(titles, show_label=False, elem_id="mode")
+                for name, view in VIEWS.items():
+                    with gr.Column(visible=False, elem_classes="part") as self.parts[name]:
+                        view.build(self.uis[name])
+            self.stage = gr.HTML(html.render_message("Opening …", ""), elem_id="stage")
+        #: The state: the address after ``?``.
         self.query = gr.Textbox(visible=False)
         self._wire()
 
-    def _build_rail(self) -> None:
-        self.mode = gr.Radio([LIVE, RECORDED], value=LIVE, show_label=False, elem_id="mode")
-        self.run = gr.Dropdown([], label="Run", elem_id="run")
-        with gr.Column(elem_classes="part") as self.live_part:
-            self.checkpoint = gr.Dropdown([], label="Checkpoint", elem_id="checkpoint")
-            gr.HTML("<h3>Benchmark item</h3>", elem_classes="heading")
-            self.task = gr.Dropdown(items.list_tasks(), label="Task")
-            self.split = gr.Dropdown(list(SPLITS), label="Split")
-            self.family = gr.Dropdown([ALL_FAMILIES], label="Family")
-            self.number = gr.Number(
-                0, label="Item, counted from 0", minimum=0, precision=0, elem_id="number"
-            )
-            with gr.Row(elem_classes="step-buttons"):
-                self.previous = gr.Button("← Previous", size="sm")
-                self.next = gr.Button("Next →", size="sm")
-            with gr.Row(elem_classes="step-buttons"):
-                self.random = gr.Button("Random item", size="sm")
-            self.draw = gr.Number(0, visible=False, precision=0)
-            self.again = gr.Button("Sample again", variant="primary", elem_id="again")
-        with gr.Column(visible=False, elem_classes="part") as self.recorded_part:
-            self.step = gr.Dropdown([], label="Training step", elem_id="step")
-            self.number_of_group = gr.Number(
-                0,
-                label="Group in this step, counted from 0",
-                minimum=0,
-                precision=0,
-                elem_id="group-number",
-            )
-            with gr.Row(elem_classes="step-buttons"):
-                self.previous_group = gr.Button("← Previous", size="sm")
-                self.next_group = gr.Button("Next →", size="sm")
-
     def _wire(self) -> None:
-        """Every event makes a selection, then the controls that show it, then the stage."""
-        for trigger, action in self._triggers():
-            changed = trigger(
-                partial(self._act, action),
-                inputs=self._inputs,
-                outputs=[*self._outputs, self.query],
-                show_progress="hidden",
-                api_visibility="private",
-            )
-            self._then_show(changed)
+        """Every event makes a state, then the controls that show it, then the stage."""
+        self._on(self.view.input, self._switch, {self.view, self.query})
+        for name, ui in self.uis.items():
+            for trigger, action in ui.triggers:
+                inputs = {*ui.controls.values(), self.query}
+                self._on(trigger, partial(self._act, name, action), inputs)
 
-    def _triggers(self) -> list[tuple[Any, str]]:
-        """Which event means which action of ``rail.choose``."""
-        return [
-            (self.mode.input, "set"),
-            (self.run.input, "run"),
-            (self.checkpoint.input, "set"),
-            (self.task.input, "place"),
-            (self.split.input, "place"),
-            (self.family.input, "place"),
-            (self.number.submit, "set"),
-            (self.step.input, "set"),
-            (self.number_of_group.submit, "set"),
-            (self.previous.click, "previous"),
-            (self.next.click, "next"),
-            (self.random.click, "random"),
-            (self.again.click, "again"),
-            (self.previous_group.click, "previous"),
-            (self.next_group.click, "next"),
-        ]
-
-    @property
-    def _inputs(self) -> list[Any]:
-        """The controls in the order of the fields of ``rail.Controls``."""
-        return [
-            self.mode,
-            self.run,
-            self.checkpoint,
-            self.task,
-            self.split,
-            self.family,
-            self.number,
-            self.draw,
-            self.step,
-            self.number_of_group,
-        ]
-
-    @property
-    def _outputs(self) -> list[Any]:
-        return [*self._inputs, self.live_part, self.recorded_part]
-
-    def _then_show(self, event: Any) -> None:
+    def _on(self, trigger: Any, function: Any, inputs: Any) -> None:
+        controls = [control for ui in self.uis.values() for control in ui.controls.values()]
+        event = trigger(
+            function,
+            inputs=inputs,
+            outputs=[self.view, *self.parts.values(), *controls, self.query],
+            show_progress="hidden",
+            api_visibility="private",
+        )
         event.then(
-            show.show,
+            views.show,
             inputs=[self.query],
             outputs=[self.stage],
             show_progress="hidden",
@@ -154,46 +94,39 @@ class Page:
         )
         event.then(None, inputs=[self.query], js=_TO_ADDRESS)
 
-    def _act(self, action: str, *values: Any) -> list[Any]:
-        controls = rail.Controls(*values)
-        return self._arrange(rail.settle(rail.choose(action, controls)))
+    def open_when(self, loaded: Any) -> None:
+        """Open the page as its address asks for it."""
+        self._on(loaded, self._open, None)
 
-    def open(self, request: gr.Request) -> list[Any]:
-        """The page as its address asks for it."""
-        selection = from_query(dict(request.query_params), rail.start())
-        return self._arrange(rail.settle(selection))
+    def _open(self, request: gr.Request) -> dict[Any, Any]:
+        return self._arranged(*views.find(dict(request.query_params)))
 
-    def _arrange(self, selection: Selection) -> list[Any]:
-        """Updates of ``_outputs``, then the query."""
-        shown = rail.plan(selection)
-        is_live = selection.mode == LIVE
-        return [
-            gr.update(value=shown.mode),
-            gr.update(choices=list(shown.run_choices), value=shown.run),
-            gr.update(choices=list(shown.checkpoints), value=shown.checkpoint),
-            gr.update(value=shown.task),
-            gr.update(value=shown.split),
-            gr.update(choices=list(shown.families), value=shown.family),
-            gr.update(value=shown.number),
-            gr.update(value=shown.draw),
-            gr.update(choices=list(shown.steps), value=shown.step if shown.steps else None),
-            gr.update(value=shown.group, maximum=max(0, shown.num_groups - 1)),
-            gr.update(visible=is_live),
-            gr.update(visible=not is_live),
-            selection.to_query(),
-        ]
+    def _switch(self, given: dict[Any, Any]) -> dict[Any, Any]:
+        """Another view; what both have in their addresses, such as the run, stays."""
+        query = views.parse(given[self.query]) | {"view": given[self.view]}
+        return self._arranged(*views.find(query))
+
+    def _act(self, name: str, action: str, given: dict[Any, Any]) -> dict[Any, Any]:
+        view, controls = VIEWS[name], self.uis[name].controls
+        values = {n: given[c] for n, c in controls.items() if given[c] is not None}
+        state = from_query(view.state, views.parse(given[self.query]))
+        return self._arranged(name, view.act(action, state, values))
+
+    def _arranged(self, name: str, state: Any) -> dict[Any, Any]:
+        """The updates that make the page show a state."""
+        controls = self.uis[name].controls
+        shown = VIEWS[name].load(state).items()
+        return {
+            self.view: gr.update(value=name),
+            self.query: to_query(name, state, default=views.NAMES[0]),
+            **{part: gr.update(visible=n == name) for n, part in self.parts.items()},
+            **{controls[control]: gr.update(**properties) for control, properties in shown},
+        }
 
 
 def build_page() -> gr.Blocks:
     """The whole page with its API endpoints."""
     with gr.Blocks(title="EKIPL Lab", analytics_enabled=False, fill_width=True) as blocks:
-        page = Page()
-        opened = blocks.load(
-            page.open,
-            outputs=[*page._outputs, page.query],
-            show_progress="hidden",
-            api_visibility="private",
-        )
-        page._then_show(opened)
+        Page().open_when(blocks.load)
         api.add_endpoints()
     return blocks

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.state import START
-from ekipl_lab import benchmarks, records, tracking
+from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.notebook.face import rebuild_sample
 from ekipl_lab.tracking import store
-from ekipl_lab.types import ActionGroup, Sample
+from ekipl_lab.types import ActionGroup
 
 NO_RUN = (
     "Nothing has been trained here, so nothing is recorded. One command trains GRPO and EKIPL side "
@@ -53,6 +54,16 @@ def list_runs() -> list[RunChoice]:
     return [RunChoice(run.run_id, run.name, run.status, run.start) for run in found]
 
 
+def choices() -> list[tuple[str, str]]:
+    """Label and id of every run."""
+    return [(run.label, run.id) for run in list_runs()] or [("no run yet", "")]
+
+
+def latest() -> str:
+    """The id of the latest run; empty if there is none."""
+    return choices()[0][1]
+
+
 def has_store() -> bool:
     """Whether there is a store to ask; a missing SQLite file is not created only to be empty."""
     database = store.database()
@@ -68,31 +79,29 @@ def require_run(run: str) -> None:
 
 def list_checkpoints(run: str) -> list[str]:
     """Names of what can be sampled: ``start``, then ``step-<n>`` by step."""
-    return [START, *(f"step-{step}" for step in _checkpoints(run))]
+    return [START, *_checkpoints(run)]
 
 
 def label_checkpoint(run: str, checkpoint: str) -> str:
     """A checkpoint's name for people, with its greedy accuracy where that was measured."""
-    for step, found in _checkpoints(run).items():
-        if checkpoint == f"step-{step}":
-            measured = [found.metrics[name] for name in sorted(found.metrics) if _is_accuracy(name)]
-            return f"step {step}" + (f" · accuracy {measured[0]:.2f}" if measured else "")
-    return "start, before training" if checkpoint == START else checkpoint
-
-
-def _is_accuracy(metric: str) -> bool:
-    """Whether this is ``eval/<set>/accuracy_greedy``, and not that of one family."""
-    return metric.count("/") == 2 and metric.endswith("/accuracy_greedy")
+    found = _checkpoints(run).get(checkpoint)
+    if found is None:
+        return "start, before training" if checkpoint == START else checkpoint
+    # eval/<set>/accuracy_greedy, not that of one family
+    measured = sorted(
+        name for name in found.metrics if name.count("/") == 2 and name.endswith("/accuracy_greedy")
+    )
+    accuracy = f" · accuracy {found.metrics[measured[0]]:.2f}" if measured else ""
+    return f"step {found.step}{accuracy}"
 
 
 def checkpoint_folder(run: str, checkpoint: str) -> Path:
     """The files of a saved checkpoint (not of ``start``)."""
     require_run(run)
-    for step, found in _checkpoints(run).items():
-        if checkpoint == f"step-{step}":
-            return found.folder()
-    known = ", ".join(list_checkpoints(run))
-    raise ConfigError(f"Run {run!r} has no checkpoint {checkpoint!r}; it has: {known}.")
+    if checkpoint not in _checkpoints(run):
+        known = ", ".join(list_checkpoints(run))
+        raise ConfigError(f"Run {run!r} has no checkpoint {checkpoint!r}; it has: {known}.")
+    return _checkpoints(run)[checkpoint].folder()
 
 
 def list_steps(run: str) -> list[int]:
@@ -122,44 +131,25 @@ def paid_by(run: str, step: int) -> float:
 def load_recorded(run: str, step: int, group: int) -> ActionGroup:
     """One group as training recorded it, with its sample rebuilt where that is possible."""
     require_run(run)
-    folder = _records_folder(run)
-    if folder is None:
+    folder, steps = _records_folder(run), list_steps(run)
+    if folder is None or not steps:
         raise DataError(NO_RECORDS)
-    steps = list_steps(run)
     if step not in steps:
-        known = f"{steps[0]} to {steps[-1]}" if steps else "none so far"
+        known = f"{steps[0]} to {steps[-1]}"
         raise DataError(f"Step {step} has no recorded groups; recorded steps: {known}.")
     found = records.load_groups(folder, step, offset=group, limit=1)
     if not found:
         raise DataError(f"Step {step} has {count_groups(run, step)} groups, counted from 0.")
-    return found[0].with_sample(_rebuild(found[0]))
+    data = _remembered(("data", run), lambda: tracking.read_config(run)["data"])
+    return found[0].with_sample(rebuild_sample(found[0], data.get("image_size")))
 
 
-def _rebuild(record: records.RecordedGroup) -> Sample:
-    """The sample of a record; without images if only its text was kept."""
-    if record.sample_id.startswith("mini/"):
-        sample = benchmarks.load_sample(record.sample_id)
-        if (sample.question, sample.answer) == (record.question, record.answer):
-            return sample
-    return Sample(
-        id=record.sample_id,
-        task=record.task,
-        split=record.split,
-        images=(),
-        question=record.question,
-        answer=record.answer,
-        answer_type=record.answer_type,
-        family=record.family,
-        difficulty=record.difficulty,
-    )
-
-
-def _checkpoints(run: str) -> dict[int, tracking.LoggedCheckpoint]:
-    """Step -> checkpoint, by step; none for an unknown run."""
+def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:
+    """``step-<n>`` -> checkpoint, by step; none for an unknown run."""
     if not any(choice.id == run for choice in list_runs()):
         return {}
     found = _remembered(("checkpoints", run), lambda: tracking.list_checkpoints(run))
-    return {checkpoint.step: checkpoint for checkpoint in found}
+    return {f"step-{checkpoint.step}": checkpoint for checkpoint in found}
 
 
 def _records_folder(run: str) -> Path | None:

@@ -1,6 +1,6 @@
 """The page on 127.0.0.1, for this machine's browser only.
 
-Gradio answers any Host and ModelSource header; a page of another site could then talk to this one
+Gradio answers any Host and Origin header; a page of another site could then talk to this one
 (DNS rebinding). ``LocalOnly`` refuses both.
 """
 
@@ -24,7 +24,7 @@ TRUSTED = frozenset({"127.0.0.1", "localhost"})
 
 
 class LocalOnly:
-    """ASGI middleware: 403 unless Host, and ModelSource where one is sent, name this machine."""
+    """ASGI middleware: 403 unless Host, and Origin where one is sent, name this machine."""
 
     def __init__(self, app: ASGIApp, trusted: Iterable[str] = TRUSTED) -> None:
         self._app, self._trusted = app, frozenset(trusted)

@@ -3,68 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import fields
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-LIVE, RECORDED = "Live", "Recorded"
 ALL_FAMILIES = "all"
 START = "start"
+S = TypeVar("S")
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Everything the page needs to show one group again.
+def to_query(view: str, state: Any, *, default: str = "live") -> str:
+    """The part of the address after ``?``: the fields of a state that have a value of their own.
 
-    ``run`` is a run's id, empty for "no run"; ``checkpoint`` names one of the run's checkpoints.
-    Live: the sample ``item`` (an id; empty for the first), sampled with the seed ``draw``;
-    ``family`` only filters what previous and next go through. Recorded: the ``group``-th group of
-    ``step``.
+    The view is named unless it is the ``default`` one.
     """
-
-    mode: str = LIVE
-    run: str = ""
-    checkpoint: str = START
-    item: str = ""
-    family: str = ALL_FAMILIES
-    draw: int = 0
-    step: int = 0
-    group: int = 0
-
-    def to_query(self) -> str:
-        """The part of the address after ``?``; only what the mode needs."""
-        fields: dict[str, str | int] = {"run": self.run} if self.run else {}
-        if self.mode == RECORDED:
-            return urlencode({**fields, "view": "recorded", "step": self.step, "group": self.group})
-        if self.run:
-            fields["checkpoint"] = self.checkpoint
-        fields["item"] = self.item
-        if self.family != ALL_FAMILIES:
-            fields["family"] = self.family
-        if self.draw:
-            fields["draw"] = self.draw
-        return urlencode(fields, safe="/")
+    named = [(field.name, field.default, getattr(state, field.name)) for field in fields(state)]
+    pairs = [(name, value) for name, usual, value in named if value != usual]
+    if view != default:
+        pairs.insert(1, ("view", view))
+    return urlencode(pairs, safe="/")
 
 
-def from_query(query: Mapping[str, str], default: Selection) -> Selection:
-    """The selection that an address names; what it leaves out or spoils comes from ``default``.
+def from_query(kind: type[S], query: Mapping[str, str]) -> S:
+    """The state that an address names; what it leaves out or spoils has its default.
 
     Names are only read here: whether such a run or item exists is found when it is shown.
     """
-    if not query:
-        return default
-    return replace(
-        default,
-        mode=RECORDED if query.get("view") == "recorded" else LIVE,
-        run=query.get("run", default.run),
-        checkpoint=query.get("checkpoint", default.checkpoint),
-        item=query.get("item", default.item),
-        family=query.get("family", default.family),
-        draw=_count(query.get("draw"), default.draw),
-        step=_count(query.get("step"), default.step),
-        group=_count(query.get("group"), default.group),
-    )
-
-
-def _count(text: str | None, default: int) -> int:
-    """A non-negative whole number of at most nine digits, else ``default``."""
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 10 else default
+    found: dict[str, str | int] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        text = query.get(field.name, "")
+        if isinstance(field.default, str):
+            found[field.name] = text or field.default
+        elif text.isascii() and text.isdecimal() and len(text) < 10:
+            found[field.name] = int(text)
+    return kind(**found)

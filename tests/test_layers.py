@@ -18,12 +18,13 @@ TIERS = [
     {"groups"},
     {"evaluation"},
     {"training"},
-    {"biaslab", "notebook", "report", "studies"},
+    {"biaslab", "report", "studies"},
+    {"notebook"},
     {"commands"},
     {"__main__"},
 ]
 #: Only these may import the framework, lazily or not.
-OWNERS = {"mlflow": {"tracking", "commands"}, "trl": {"training"}, "gradio": {"commands"}}
+OWNERS = {"mlflow": {"tracking", "commands"}, "trl": {"training"}, "gradio": set()}
 
 
 def module_of(path):
@@ -79,6 +80,8 @@ def test_imports_go_down(room):
 def test_no_two_modules_import_each_other_however_far_around():
     arrows = {}
     for module, path in FILES.items():
+        if "." not in module:
+            continue  # the face: it imports a name when that is first used
         targets = {name if name in FILES else name.rpartition(".")[0] for name in imported(path)}
         arrows[module] = {target for target in targets if target in FILES} - {module}
     try:
@@ -95,4 +98,4 @@ def test_one_home_per_framework(framework):
         if "." in module and any(name.split(".")[0] == framework for name in imported(path))
     }
     assert importers <= OWNERS[framework]
-    assert importers, f"nothing imports {framework}: the table is stale"
+    assert bool(importers) == bool(OWNERS[framework]), f"the table is stale for {framework}"

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
+from ekipl_lab.commands.console import CellProgress
 from ekipl_lab.studies import cells as studies
 
 
-def compare_command(args: Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The arms, and how their cells are run."""
+    parser.add_argument("configs", nargs="+", type=Path, help="YAML files, one for each arm")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[], help="every arm from each of these seeds"
+    )
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
+    parser.add_argument("--print-cells", action="store_true", help="print the commands and stop")
+    parser.add_argument("--report", type=Path, default=Path("mlruns/report.html"))
+
+
+def run(args: argparse.Namespace) -> int:
     """Run the cells and report them; with ``print_cells`` print their commands alone."""
     cells = studies.plan_cells(args.configs, args.overrides, args.seeds)
     if args.print_cells:
@@ -18,7 +34,6 @@ def compare_command(args: Namespace) -> int:
             print(shlex.join(studies.command(cell, fresh=args.fresh)))
         return 0
     _check_arms(cells, len(args.configs))
-    from ekipl_lab.commands.console import CellProgress
     from ekipl_lab.tracking import ensure_store, store_folder
 
     ensure_store()

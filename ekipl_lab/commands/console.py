@@ -40,6 +40,11 @@ class _Row:
         self.metrics.update(event.get("metrics") or {})
         return changed
 
+    def cells(self, now: float) -> tuple[str, str, str, str]:
+        """Phase, step of how many, time left, latest metrics; empty where that is not known."""
+        place = f"{self.step}/{self.total}" if self.total else ""
+        return self.phase, place, self.remaining(now), format_metrics(self.metrics)
+
     def remaining(self, now: float) -> str:
         """Time left in this phase at its mean speed so far, or nothing where that is not known."""
         done = self.step - self.first_step
@@ -84,18 +89,8 @@ class CellProgress:
             self.live.update(self._table())
         elif changed or now - row.printed >= PLAIN_INTERVAL:
             row.printed = now
-            place = f"{row.step}/{row.total}" if row.total else ""
-            parts = [
-                f"[{now - self.began:5.0f} s]",
-                f"{name}:",
-                row.phase,
-                place,
-                row.remaining(now),
-                format_metrics(row.metrics),
-            ]
-            self.console.print(
-                " ".join(part for part in parts if part), markup=False, soft_wrap=True
-            )
+            line = [f"[{now - self.began:5.0f} s]", f"{name}:", *filter(None, row.cells(now))]
+            self.console.print(" ".join(line), markup=False, soft_wrap=True)
 
     def _table(self) -> Table:
         now = time.monotonic()
@@ -103,6 +98,5 @@ class CellProgress:
         for heading in ("cell", "phase", "step", "", "latest"):
             table.add_column(heading)
         for name, row in self.rows.items():
-            place = f"{row.step}/{row.total}" if row.total else ""
-            table.add_row(name, row.phase, place, row.remaining(now), format_metrics(row.metrics))
+            table.add_row(name, *row.cells(now))
         return table

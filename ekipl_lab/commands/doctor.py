@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import importlib.util
 import os
@@ -30,6 +31,11 @@ class Finding:
     name: str
     state: str
     text: str
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every check and print what was found; 2 if anything is broken."""
+    return print_findings(examine())
 
 
 def check_python() -> str:

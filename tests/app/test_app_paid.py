@@ -7,8 +7,10 @@ import pytest
 import torch
 from fault_server import FaultServer
 
-from app import live, runs, show, view
-from app.state import RECORDED, Selection
+from app import html, live, runs, views
+from app.group import describe_group
+from app.state import to_query
+from app.views import recorded
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.training.config.run_config import parse_config
@@ -47,7 +49,7 @@ def test_the_price_is_shown_and_a_click_spends_only_within_a_ceiling(
         # An answer: 100 x 2.5 + 20 x 10 millionths of a dollar; the run bought four.
         assert runs.paid_by(paid, 1) == pytest.approx(0.0018)
         assert runs.paid_by(paid, 0) == runs.paid_by(again, 1) == 0.0
-        pages = {id: list(show.show(query(id)))[-1] for id in (paid, again)}
+        pages = {id: list(views.show(query(id)))[-1] for id in (paid, again)}
         for page in pages.values():
             assert "0 of 2 right, 2 kept, 0.0009 USD</span>" in page
             assert page.count("20 tokens · m-served · 0.00045 USD") == 2
@@ -59,19 +61,19 @@ def test_the_price_is_shown_and_a_click_spends_only_within_a_ceiling(
         with pytest.raises(ConfigError, match="'api' costs money, has no ceiling"):
             live.live_group(paid, "start", item, 0)
         assert server.tally.received == 4
-        shown = view.describe_group(live.live_group(limited, "start", item, 0).group)
+        shown = describe_group(live.live_group(limited, "start", item, 0).group)
         assert (shown.sources[-1].price, server.tally.received) == (pytest.approx(0.0009), 6)
         group = live.live_group(paid, "start", item, 0).group  # bought by now: free to look at
-        assert all(c.is_cached for c in view.describe_group(group).candidates if not c.is_policy)
+        assert all(c.is_cached for c in describe_group(group).candidates if not c.is_policy)
         assert server.tally.received == 6
 
 
 def query(run: str) -> str:
-    return Selection(mode=RECORDED, run=run, step=1, group=0).to_query()
+    return to_query("recorded", recorded.State(run=run, step=1, group=0))
 
 
 def test_small_prices_are_written_out() -> None:
     amounts = [0.00045, 0.0000012, 12.0, 1.5, 0.0]
-    assert [view.dollars(amount) for amount in amounts] == [
+    assert [html.dollars(amount) for amount in amounts] == [
         "0.00045 USD", "0.000001 USD", "12 USD", "1.5 USD", "0 USD"
     ]  # fmt: skip

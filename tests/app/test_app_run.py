@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from page_kit import Browser, served
 
-from app import live, ports, rail, runs, server, show
-from app.state import RECORDED, Selection
+from app import live, runs, server, views
+from app.state import to_query
+from app.views import live as live_view
+from app.views import recorded
 from ekipl_lab import benchmarks, records, tracking
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.groups.build import build_group
@@ -89,10 +90,8 @@ def test_a_recorded_group_is_the_one_that_was_trained_on(trained: Trained) -> No
 
 def test_next_and_previous_cross_the_borders_of_steps(trained: Trained) -> None:
     def move(action: str, step: int, group: int) -> tuple[int, int]:
-        given = rail.Controls(
-            RECORDED, trained.run, "start", "counting", "test", "all", 0, 0, step, group
-        )
-        chosen = rail.choose(action, given)
+        state = recorded.State(trained.run, step, group)
+        chosen = recorded.act(action, state, {"run": trained.run, "step": step, "group": group})
         return chosen.step, chosen.group
 
     assert move("next", 1, 0) == (1, 1)
@@ -154,12 +153,12 @@ def test_a_refused_teacher_action_is_said(trained: Trained) -> None:
 
 
 def test_the_stage_shows_the_sample_first_and_then_the_group(trained: Trained) -> None:
-    address = Selection(run=trained.run, checkpoint="step-2", item=ITEM).to_query()
-    waiting, first, last = show.show(address)
+    address = to_query("live", live_view.State(trained.run, "step-2", ITEM))
+    waiting, first, last = views.show(address)
     assert live.WAITING in waiting and benchmarks.load_sample(ITEM).question in waiting
     assert "Now step 2 samples 4 actions; teachers: careful (1), guesser (1)." in first
     assert last.count('<article class="card') == 6
-    (recorded,) = show.show(f"run={trained.run}&view=recorded&step=1&group=0")
+    (recorded,) = views.show(f"run={trained.run}&view=recorded&step=1&group=0")
     assert recorded.count('<article class="card') == 6
     assert "Recorded in step 1, group 0." in recorded
 
@@ -180,7 +179,7 @@ def test_the_stage_shows_the_sample_first_and_then_the_group(trained: Trained) -
 def test_addresses_that_name_nothing_get_one_sentence(
     trained: Trained, address: str, words: str
 ) -> None:
-    *_, last = show.show(address.replace("RUN", trained.run))
+    *_, last = views.show(address.replace("RUN", trained.run))
     assert words in last and '<article class="card' not in last
 
 
@@ -193,15 +192,38 @@ def test_wrong_names_are_errors_of_the_user(trained: Trained) -> None:
 
 @pytest.fixture(scope="module")
 def address(trained: Trained) -> Iterator[str]:
-    """The whole page on a free port of this machine."""
-    held = ports.bind(0)
-    port = held.getsockname()[1]
-    served = uvicorn.Server(uvicorn.Config(server.build_app(port), log_level="error"))
-    thread = threading.Thread(target=served.run, kwargs={"sockets": [held]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{port}"
-    served.should_exit = True
-    thread.join(30)
+    with served() as found:
+        yield found
+
+
+def test_a_reader_goes_from_the_latest_run_to_its_recorded_groups(
+    trained: Trained, address: str
+) -> None:
+    page = Browser(address)
+    assert page.query == f"run={trained.run}&checkpoint=step-2&item={ITEM}"
+    assert page.stage.count('<article class="card') == 6
+    assert page["live-checkpoint"]["value"] == "step-2"
+    page.act("mode", "input", "recorded")
+    assert page.query == f"run={trained.run}&view=recorded&step=2"
+    assert "Recorded in step 2, group 0." in page.stage
+    page.act("recorded-step", "input", 1)
+    page.act("recorded-next", "click")
+    assert page.query == f"run={trained.run}&view=recorded&step=1&group=1"
+    assert "Recorded in step 1, group 1." in page.stage
+    page.act("mode", "input", "live")
+    assert page.query.startswith(f"run={trained.run}&checkpoint=step-2&")
+
+
+def test_a_link_opens_what_it_names_or_says_what_is_not_there(
+    trained: Trained, address: str
+) -> None:
+    page = Browser(address, f"run={trained.run}&view=recorded&step=1&group=1")
+    assert page["recorded-group"]["value"] == 1 and page["recorded-step"]["value"] == 1
+    gone = Browser(address, f"run={trained.run}&view=recorded&step=9")
+    assert "Step 9 has no recorded groups" in gone.stage
+    assert gone["recorded-step"]["value"] is None
+    gone.act("recorded-step", "input", 2)
+    assert "Recorded in step 2, group 0." in gone.stage
 
 
 def test_programs_get_the_same_groups_as_json(trained: Trained, address: str) -> None:
@@ -216,6 +238,8 @@ def test_programs_get_the_same_groups_as_json(trained: Trained, address: str) ->
     assert [c["total"] for c in made["candidates"]] == [r.total for r in group.rewards]
     recorded = client.predict(trained.run, 1, 0, api_name="/recorded_group")
     assert recorded["sample_id"] == runs.load_recorded(trained.run, 1, 0).sample.id
+    shown = client.predict(f"run={trained.run}&view=recorded&step=1", api_name="/view")
+    assert "Recorded in step 1, group 0." in shown
     with pytest.raises(AppError, match="has no checkpoint 'step-9'"):
         client.predict(trained.run, "step-9", ITEM, 0, api_name="/live_group")
 

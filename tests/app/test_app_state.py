@@ -6,8 +6,9 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from app import items, rail, show
-from app.state import LIVE, RECORDED, Selection, from_query
+from app import items, views
+from app.state import from_query, to_query
+from app.views import live, recorded
 from ekipl_lab.errors import ConfigError
 
 ITEM = "mini/counting/test/s0/count_pair/000004"
@@ -21,29 +22,38 @@ def no_runs(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize(
-    ("selection", "query"),
+    ("view", "state", "query"),
     [
-        (Selection(item=ITEM), f"item={ITEM}"),
-        (Selection(run="ab", item=ITEM), f"run=ab&checkpoint=start&item={ITEM}"),
+        ("live", live.State(item=ITEM), f"item={ITEM}"),
         (
-            Selection(run="ab12", checkpoint="step-50", item=ITEM, family="count_pair", draw=3),
+            "live",
+            live.State(run="ab", checkpoint="start", item=ITEM),
+            f"run=ab&checkpoint=start&item={ITEM}",
+        ),
+        (
+            "live",
+            live.State(run="ab12", checkpoint="step-50", item=ITEM, family="count_pair", draw=3),
             f"run=ab12&checkpoint=step-50&item={ITEM}&family=count_pair&draw=3",
         ),
         (
-            Selection(mode=RECORDED, run="ab12", step=7, group=1),
+            "recorded",
+            recorded.State(run="ab12", step=7, group=1),
             "run=ab12&view=recorded&step=7&group=1",
         ),
     ],
 )
-def test_an_address_holds_the_selection(selection: Selection, query: str) -> None:
-    assert selection.to_query() == query
-    assert from_query(dict(parse_qsl(query)), Selection()) == selection
+def test_an_address_holds_the_state(
+    view: str, state: live.State | recorded.State, query: str
+) -> None:
+    assert to_query(view, state) == query
+    assert from_query(type(state), dict(parse_qsl(query))) == state
 
 
 def test_spoilt_numbers_are_ignored() -> None:
-    read = from_query({"draw": "-1", "step": "x", "group": "9" * 30, "view": "?"}, Selection())
-    assert read == Selection(mode=LIVE)
-    assert from_query({}, Selection(mode=RECORDED)) == Selection(mode=RECORDED)
+    spoilt = {"draw": "-1", "step": "x", "group": "9" * 30, "view": "?"}
+    assert from_query(live.State, spoilt) == live.State()
+    assert from_query(recorded.State, spoilt) == from_query(recorded.State, {}) == recorded.State()
+    assert views.find(spoilt)[0] == "live"
 
 
 def test_position_is_the_number_under_the_filter() -> None:
@@ -59,53 +69,59 @@ def test_position_is_the_number_under_the_filter() -> None:
 
 
 def test_the_page_opens_without_any_run() -> None:
-    opened = rail.start()
-    shown = rail.plan(opened)
-    assert (opened.run, shown.run, shown.run_choices) == ("", "", (("no run yet", ""),))
-    assert shown.checkpoints == (("start, before training", "start"),)
-    assert (shown.steps, shown.number) == ((), 0)
-    assert shown.families[0] == "all" and "count_pair" in shown.families
+    name, opened = views.find({})
+    shown = live.load(opened)
+    assert (name, opened.run, shown["run"]["value"]) == ("live", "", "")
+    assert shown["run"]["choices"] == [("no run yet", "")]
+    assert shown["checkpoint"]["choices"] == [("start, before training", "start")]
+    assert shown["number"]["value"] == 0
+    assert recorded.load(recorded.complete(recorded.State()))["step"]["choices"] == []
+    families = shown["family"]["choices"]
+    assert families[0] == "all" and "count_pair" in families
 
 
 def test_recorded_without_any_run_says_what_to_do() -> None:
-    (page,) = show.show("view=recorded")
+    (page,) = views.show("view=recorded")
     assert "No run yet" in page and "<pre>make demo</pre>" in page
 
 
-def controls(**changes: object) -> rail.Controls:
-    base = {
-        "mode": LIVE,
+def act(action: str, **changes: object) -> live.State:
+    """Item 4, sampled with draw 2, after an action; ``changes`` are what the controls say."""
+    state = live.State(checkpoint="start", item=ITEM, family="count_pair", draw=2)
+    shown = {
         "run": "",
         "checkpoint": "start",
         "task": "counting",
         "split": "test",
         "family": "count_pair",
         "number": 4,
-        "draw": 2,
-        "step": 0,
-        "group": 3,
     }
-    return rail.Controls(**(base | changes))  # type: ignore[arg-type]
+    return live.act(action, state, shown | changes)
 
 
 @pytest.mark.parametrize(
     ("action", "number", "draw"),
-    [("set", 4, 2), ("next", 5, 0), ("previous", 3, 0), ("again", 4, 3), ("place", 0, 0)],
+    [("number", 4, 2), ("next", 5, 0), ("previous", 3, 0), ("again", 4, 3), ("family", 0, 0)],
 )
 def test_actions_move_the_item(action: str, number: int, draw: int) -> None:
-    chosen = rail.choose(action, controls())
+    chosen = act(action)
     assert chosen.item == f"mini/counting/test/s0/count_pair/{number:06d}"
     assert chosen.draw == draw
-    assert rail.plan(chosen).number == number
+    assert live.load(chosen)["number"]["value"] == number
 
 
 def test_previous_stops_at_the_first() -> None:
-    assert rail.choose("previous", controls(number=0)).item.endswith("/000000")
+    assert act("previous", number=0).item.endswith("/000000")
 
 
 def test_a_family_of_another_task_gives_way() -> None:
-    assert rail.choose("place", controls(family="no_such_family")).family == "all"
+    assert act("task", family="no_such_family").family == "all"
 
 
 def test_an_unknown_item_falls_back_to_the_first() -> None:
-    assert rail.plan(Selection(item="nonsense")).number == 0
+    assert live.load(live.State(item="nonsense"))["number"]["value"] == 0
+
+
+def test_what_does_not_exist_is_not_shown_as_something_else() -> None:
+    shown = live.load(live.State(run="gone", checkpoint="step-9", item=ITEM))
+    assert shown["run"]["value"] is None and shown["checkpoint"]["value"] is None

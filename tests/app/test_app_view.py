@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-from app import chains, view
+from app import chains, html
+from app.group import MAX_SHOWN, describe_group
 from ekipl_lab import benchmarks
 from ekipl_lab.benchmarks.mini.chains import write_chain
 from ekipl_lab.groups.build import build_group
@@ -60,7 +61,7 @@ def right_chain() -> str:
 def test_hostile_text_stays_text() -> None:
     item = sample()
     group = scored(("policy", HOSTILE), ("<i>teacher</i>", right_chain()))
-    page = Tags(view.render_page(item, (), view.describe_group(group), note="<u>note</u>"))
+    page = Tags(html.render_page(item, (), describe_group(group), note="<u>note</u>"))
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "u", "iframe", "a", "object"}
     assert all(not name.startswith("on") for _, attrs in page.tags for name in attrs)
@@ -74,10 +75,10 @@ def test_hostile_text_stays_text() -> None:
 def test_a_hostile_question_and_message_stay_text() -> None:
     item = sample()
     odd = Sample("x/<b>1</b>", "<s>task</s>", "test", (), "<script>1</script>?", "<b>2</b>", "text")
-    page = Tags(view.render_page(odd))
+    page = Tags(html.render_page(odd))
     assert {"script", "s"}.isdisjoint(tag for tag, _ in page.tags)
     assert "<script>1</script>?" in page.text
-    message = Tags(view.render_message("<script>", "<b>no</b>", "<i>"))
+    message = Tags(html.render_message("<script>", "<b>no</b>", "<i>"))
     assert [tag for tag, _ in message.tags] == ["section", "h2", "p", "pre"]
     assert item.question not in page.text
 
@@ -85,7 +86,7 @@ def test_a_hostile_question_and_message_stay_text() -> None:
 def test_describe_group_keeps_numbers_and_reasons() -> None:
     wrong = "<think> cone : none , so 0 . </think><answer>0 0</answer>"
     group = scored(("policy", wrong), ("policy", right_chain()), ("careful", right_chain()))
-    shown = view.describe_group(group)
+    shown = describe_group(group)
     first, second, third = shown.candidates
     # totals 1 (format only), 2, 2: the two right ones are kept, alike, so they teach nothing
     assert [c.total for c in shown.candidates] == [1.0, 2.0, 2.0]
@@ -110,17 +111,17 @@ def test_false_steps_are_named_and_true_chains_are_clean() -> None:
     import random
 
     item = sample()
-    good = chains.read_chain(item, right_chain())
-    assert good.check is not None
-    assert good.check.num_true == good.check.num_steps > 0
-    assert good.check.false_steps == () and good.check.supported
+    good = chains.check_steps(item, right_chain())
+    assert good is not None
+    assert len(good.true_steps) == good.steps > 0
+    assert good.false_steps == () and good.answer_supported
     planted = write_chain(item, style="short", fault="wrong_chain", rng=random.Random(0))
-    bad = chains.read_chain(item, planted)
-    assert bad.check is not None and bad.check.false_steps
-    assert bad.check.num_true == bad.check.num_steps - len(bad.check.false_steps)
-    html = view.render_page(item, (), view.describe_group(scored(("policy", planted))))
-    for step in bad.check.false_steps:
-        assert f"<mark>{step}</mark>" in html
+    bad = chains.check_steps(item, planted)
+    assert bad is not None and bad.false_steps
+    assert len(bad.true_steps) == bad.steps - len(bad.false_steps)
+    page = html.render_page(item, (), describe_group(scored(("policy", planted))))
+    for step in bad.false_steps:
+        assert f"<mark>{step}</mark>" in page
 
 
 def test_sentences() -> None:
@@ -141,7 +142,7 @@ def test_nothing_checks_a_chain_without_a_scene() -> None:
 def test_images_are_shown_whole_and_redrawn() -> None:
     item = sample()
     large = benchmarks.load_sample(item.id, image_size=448).images
-    uris = [attrs["src"] for tag, attrs in Tags(view.render_page(item, large)).tags if tag == "img"]
+    uris = [attrs["src"] for tag, attrs in Tags(html.render_page(item, large)).tags if tag == "img"]
     sizes = [
         Image.open(io.BytesIO(base64.b64decode((uri or "").split(",")[1]))).size for uri in uris
     ]
@@ -150,6 +151,6 @@ def test_images_are_shown_whole_and_redrawn() -> None:
 
 def test_megabytes_are_cut_and_said() -> None:
     group = scored(("policy", "z" * 1_000_000))
-    html = view.render_page(sample(), (), view.describe_group(group))
-    assert len(html) < 200_000
-    assert f"{1_000_000 - view.MAX_SHOWN} more characters" in html
+    page = html.render_page(sample(), (), describe_group(group))
+    assert len(page) < 200_000
+    assert f"{1_000_000 - MAX_SHOWN} more characters" in page

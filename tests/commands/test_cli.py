@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from ekipl_lab.commands import doctor
-from ekipl_lab.commands.cli import main
+from ekipl_lab.commands.cli import COMMANDS, main
 from ekipl_lab.commands.console import _Row, format_metrics
 from ekipl_lab.commands.doctor import Finding, examine, print_findings
-from ekipl_lab.commands.small import finished_line
+from ekipl_lab.commands.train import finished_line
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.studies import cells as studies
 from ekipl_lab.training.config.run_config import load_config, parse_config
@@ -31,6 +31,24 @@ def test_help_imports_no_framework():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_module_that_runs(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: ekipl {command}" in capsys.readouterr().out
+
+
+def test_help_lists_the_commands_in_order(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    names = list(dict.fromkeys(command.split()[0] for command in COMMANDS))
+    places = [said.index(f"\n    {name} ") for name in names]
+    assert places == sorted(places)
+    assert COMMANDS["doctor"] in said
 
 
 def test_unknown_name_offers_the_nearest():
@@ -154,7 +172,7 @@ def test_cells_run_and_their_events_and_logs_are_kept_apart(monkeypatch, tmp_pat
 def test_a_cell_stops_when_its_parent_is_gone():
     child = (
         "import sys, threading\n"
-        "from ekipl_lab.commands.cli import stop_with_parent\n"
+        "from ekipl_lab.commands.train import stop_with_parent\n"
         "stop_with_parent()\n"
         "try:\n"
         "    print('up', flush=True)\n"

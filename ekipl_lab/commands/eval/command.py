@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ekipl_lab.evaluation.summary import Labels
 
 
-def evaluate_command(args: Namespace) -> int:
+def run(args: Namespace) -> int:
     """Measure, print and keep everything in one folder; the same command continues."""
     from ekipl_lab.evaluation.job import check_job, job_id, load_sets, run_job
     from ekipl_lab.evaluation.model_source import open_model_source

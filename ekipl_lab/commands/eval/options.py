@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 128
 
 
-def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """All options of the command."""
     add = parser.add_argument
     add("source", nargs="?", help="checkpoint or adapter folder, mlflow:RUN[@STEP|@best:METRIC], "

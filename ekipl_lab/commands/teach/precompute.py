@@ -7,7 +7,7 @@ the cache. The run then asks with the same parameters and finds everything there
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.errors import BudgetExceeded, ConfigError
 from ekipl_lab.teachers.ensemble import gateways, members_of
 from ekipl_lab.teachers.gateway.cached_source import CachedSource
@@ -35,12 +36,16 @@ from ekipl_lab.types import GenerationParams, Sample
 BATCH = 64
 
 
-def teach_precompute_command(args: Namespace) -> int:
-    """Fill the cache of a config's teachers for its training prompts.
+def add_options(parser: ArgumentParser) -> None:
+    """The config, how much is asked, and whether it may cost."""
+    add_config_options(parser)
+    parser.add_argument("--limit", type=int, default=None, help="samples; default: all")
+    parser.add_argument("--dry-run", action="store_true", help="print the estimate and stop")
+    add_payment_option(parser)
 
-    ``args``: config (path), overrides, limit (samples, None: all), dry_run (estimate only), yes.
-    Without ``yes`` a teacher that may cost money must have a budget in USD.
-    """
+
+def run(args: Namespace) -> int:
+    """Fill the cache of a config's teachers for its training prompts."""
     config = load_config(args.config, args.overrides)
     samples = load_training_samples(config)[: args.limit]
     params = run_params(config)

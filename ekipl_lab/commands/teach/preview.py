@@ -5,10 +5,11 @@ They are asked with the parameters of the run, so that what is bought here is no
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 from rich.console import Console
 
+from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.commands.teach.precompute import check_budget, describe, run_params
 from ekipl_lab.errors import ConfigError, printable
 from ekipl_lab.teachers.ensemble import gateways
@@ -18,12 +19,16 @@ from ekipl_lab.training.setup import build_run_teachers, load_training_samples
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 
 
-def teach_preview_command(args: Namespace) -> int:
-    """Ask, score and print; texts are shown as they are, but for control characters.
+def add_options(parser: ArgumentParser) -> None:
+    """The config, how much is asked, and whether it may cost."""
+    add_config_options(parser)
+    parser.add_argument("--limit", type=int, default=16, help="samples to ask about")
+    parser.add_argument("--show", type=int, default=2, help="samples to print in full")
+    add_payment_option(parser)
 
-    ``args``: config (path), overrides, limit (samples to ask about), show (samples to print), yes
-    (see `ekipl teach precompute`).
-    """
+
+def run(args: Namespace) -> int:
+    """Ask, score and print; texts are shown as they are, but for control characters."""
     from ekipl_lab.rewards import get_scorer
 
     config = load_config(args.config, args.overrides)

@@ -10,7 +10,7 @@ file. What is recorded is the text of the actions, not their log-probabilities.
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
+from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.commands.teach.precompute import BATCH, check_budget, describe, run_params
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.files import write_text
@@ -35,11 +36,15 @@ from ekipl_lab.types import GenerationParams, Sample
 Pass = tuple[int, Sequence[Sample]]
 
 
-def teach_record_command(args: Namespace) -> int:
-    """Record a config's teachers on the prompts of its run.
+def add_options(parser: ArgumentParser) -> None:
+    """The config, how much is asked, and whether it may cost."""
+    add_config_options(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the recording")
+    add_payment_option(parser)
 
-    ``args``: config (path), overrides, out (folder), yes (see `ekipl teach precompute`).
-    """
+
+def run(args: Namespace) -> int:
+    """Record a config's teachers on the prompts of its run."""
     config = load_config(args.config, args.overrides)
     if not config.teachers:
         raise ConfigError(f"Run {config.name!r} has no teachers to record.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.commands.teach.page import page
 from ekipl_lab.commands.teach.precompute import check_budget, describe, run_params
 from ekipl_lab.errors import ConfigError
@@ -30,12 +31,24 @@ from ekipl_lab.types import POLICY, Action, EvalRecord, Sample
 Checks = dict[tuple[str, str, str], tuple[ChainCheck, ...]]
 
 
-def teach_report_command(args: Namespace) -> int:
-    """Measure policy and teachers on a sample of the training split, print and write a page.
+def add_options(parser: ArgumentParser) -> None:
+    """The config, how much is asked, and whether it may cost."""
+    add_config_options(parser)
+    parser.add_argument("--limit", type=int, default=200, help="samples to measure on")
+    parser.add_argument(
+        "--samples",
+        "--num-samples",
+        type=int,
+        dest="num_samples",
+        default=16,
+        help="policy actions per sample",
+    )
+    parser.add_argument("--out", type=Path, default=Path("mlruns/teachers.html"), help="HTML file")
+    add_payment_option(parser)
 
-    ``args``: config (path), overrides, limit (samples), num_samples (policy actions per sample),
-    out (HTML file), yes (see `ekipl teach precompute`).
-    """
+
+def run(args: Namespace) -> int:
+    """Measure policy and teachers on a sample of the training split, print and write a page."""
     config = load_config(args.config, args.overrides)
     console = Console()
     result = report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,16 @@ from ekipl_lab.rewards import check_ground_truth
 from ekipl_lab.types import Sample
 
 
-def check_data(path: str) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The data."""
+    parser.add_argument("path", help="folder or YAML file")
+
+
+def run(args: argparse.Namespace) -> int:
     """Print what is found; 0 if the data are sound, 1 if not. ConfigError for a wrong path."""
-    if not Path(path).exists():
-        raise missing_path("Data", path, "give a folder of Reason-RFT-CoT or a YAML file.")
-    return _check_own(path) if is_own(path) else _check_published(path)
+    if not Path(args.path).exists():
+        raise missing_path("Data", args.path, "give a folder of Reason-RFT-CoT or a YAML file.")
+    return _check_own(args.path) if is_own(args.path) else _check_published(args.path)
 
 
 def _check_published(folder: str) -> int:

@@ -1,0 +1,1 @@
+"""`ekipl data list, preview, check`: look at benchmarks."""

@@ -1,0 +1,80 @@
+"""`ekipl train`: one run, from its config to its last checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ekipl_lab.commands.options import add_config_options
+
+if TYPE_CHECKING:
+    from ekipl_lab.training.config.run_config import RunConfig
+    from ekipl_lab.training.run import TrainResult
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The config and how to begin."""
+    add_config_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
+    parser.add_argument("--events", action="store_true", help="print progress as JSON lines")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or continue; GRPO is the same trainer without teachers."""
+    from ekipl_lab.training.config.run_config import load_config
+
+    config = load_config(args.config, args.overrides)
+    if args.dry_run:
+        from ekipl_lab.training.config.plan import describe_plan
+        from ekipl_lab.training.memory.estimate import describe_memory
+
+        print(describe_plan(config))
+        print(describe_memory(config))
+        return 0
+    from ekipl_lab.commands.console import CellProgress
+    from ekipl_lab.training.run import train
+
+    if args.events:
+        stop_with_parent()
+        train(config, on_event=_print_event, fresh=args.fresh)
+        return 0
+    name = args.config.stem
+    with CellProgress([name]) as progress:
+        result = train(config, on_event=lambda event: progress(name, event), fresh=args.fresh)
+    print(finished_line(config, result))
+    return 0
+
+
+def finished_line(config: RunConfig, result: TrainResult) -> str:
+    """What is said at the end; a report needs something that was evaluated."""
+    from ekipl_lab.training.config.plan import evaluation_steps
+
+    if config.evaluation.sets and evaluation_steps(config, result.step):
+        return f"Run {result.run_id} finished; `ekipl report {result.run_id}` writes its page."
+    return (
+        f"Run {result.run_id} finished; nothing was evaluated, so it has no report page (set "
+        "evaluation.sets, at_start and at_end)."
+    )
+
+
+def stop_with_parent() -> None:
+    """Interrupt this process when its standard input closes: the parent is gone."""
+
+    def watch() -> None:
+        sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _print_event(event: Mapping[str, Any]) -> None:
+    """One event as one JSON line, for the process that started this cell."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
