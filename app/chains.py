@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ekipl_lab.benchmarks.mini import chains
+from ekipl_lab.benchmarks.mini import MINI_TASKS, chains
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.types import Sample
 
@@ -59,7 +59,7 @@ def split_sentences(reasoning: str) -> tuple[str, ...]:
 
 def check_steps(sample: Sample, completion: str) -> Check | None:
     """The checker's verdict; None for a benchmark or task without one, or a very long text."""
-    known = sample.metadata.get("benchmark") == "mini" and sample.task in chains.CHECKERS
+    known = sample.metadata.get("benchmark") == "mini" and sample.task in MINI_TASKS
     if not known or len(completion) > MAX_CHECKED:
         return None
     report = chains.check_chain(sample, completion)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def list_benchmarks() -> None:
     """Print the benchmarks with their tasks, families and splits."""
     from ekipl_lab.benchmarks import BENCHMARKS
-    from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+    from ekipl_lab.benchmarks.mini import MINI_TASKS
 
     console = Console()
     for benchmark in BENCHMARKS.values():

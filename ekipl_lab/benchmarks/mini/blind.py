@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.benchmarks.base import MINI_VERSION
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.solvers import SOLVERS
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, iterate
+from ekipl_lab.benchmarks.mini.task import MINI_VERSION, SampleKey
 from ekipl_lab.benchmarks.seeding import rng_for
 from ekipl_lab.errors import DataError
 from ekipl_lab.files import put_between, write_text
@@ -68,8 +68,8 @@ def measure(task: str, family: str, split: str, fit: Sequence[Sample], test: int
 
 def draw(task: str, family: str, split: str, count: int) -> list[Sample]:
     """The first ``count`` samples of a family, at 56 pixels."""
-    stream = iterate(task=task, split=split, families=(family,), image_size=56)
-    return [next(stream) for _ in range(count)]
+    keys = [SampleKey(task, split, 0, family, index) for index in range(count)]
+    return [MINI_TASKS[task].build(key, 56) for key in keys]
 
 
 def measure_all(train: int, test: int, *, study: bool = False) -> dict[str, Any]:

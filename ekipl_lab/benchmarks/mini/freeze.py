@@ -20,9 +20,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ekipl_lab.benchmarks.base import MINI_VERSION, SampleKey
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, FAULTS, write_chain
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini.task import MINI_VERSION, SampleKey
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import write_text

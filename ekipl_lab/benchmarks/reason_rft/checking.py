@@ -131,8 +131,6 @@ def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
 
 
 def _report(file: DataFile, prints: _Prints) -> FileReport:
-    from ekipl_lab.benchmarks.reason_rft.loading import difficulty
-
     first: dict[tuple[tuple[str, ...], str], str] = {}
     duplicates = []
     for record, exact in zip(prints.records, prints.exact, strict=True):
@@ -144,7 +142,7 @@ def _report(file: DataFile, prints: _Prints) -> FileReport:
         file=file,
         records=len(prints.records),
         answer_types=dict(sorted(Counter(r.answer_type for r in prints.records).items())),
-        difficulties=dict(sorted(Counter(difficulty(r) for r in prints.records).items())),
+        difficulties=dict(sorted(Counter(r.difficulty for r in prints.records).items())),
         duplicates=tuple(duplicates),
     )
 

@@ -30,6 +30,11 @@ class Record:
         """number, letter, calls, or math where the answer of a figure is neither of these."""
         return answer_type(self.file.task, self.answer)
 
+    @property
+    def difficulty(self) -> int:
+        """Number of calls of a transformation; 0 where the data do not say."""
+        return len(read_calls(self.answer)) if self.file.task == "transformation" else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

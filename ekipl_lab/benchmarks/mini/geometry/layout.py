@@ -24,6 +24,13 @@ class Drawing:
     thin: tuple[Line, ...]
     places: tuple[Point, ...]
 
+    def moved(self, move: Callable[[Point], Point]) -> Drawing:
+        """The drawing with every point moved."""
+        thick, thin = (
+            tuple(tuple(map(move, line)) for line in lines) for lines in (self.thick, self.thin)
+        )
+        return Drawing(thick, thin, tuple(map(move, self.places)))
+
     def turned(self, degrees: int, mirror: bool) -> Drawing:
         """The drawing rotated about the centre (and mirrored first), shrunk to stay inside."""
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -33,16 +40,7 @@ class Drawing:
             y = (point[1] - CENTRE) * 0.86
             return (CENTRE + x * cosine - y * sine, CENTRE + x * sine + y * cosine)
 
-        return Drawing(
-            tuple(tuple(map(move, line)) for line in self.thick),
-            tuple(tuple(map(move, line)) for line in self.thin),
-            tuple(map(move, self.places)),
-        )
-
-
-def lay_out(rng: random.Random, kind: str) -> Drawing:
-    """A random layout of a kind of figure; see ``LAYOUTS``."""
-    return LAYOUTS[kind](rng)
+        return self.moved(move)
 
 
 def _unit(start: Point, end: Point) -> Point:
@@ -98,20 +96,20 @@ def _triangle(rng: random.Random) -> Drawing:
     return Drawing((_polygon(points),), arcs, tuple(places))
 
 
+def _ray(angle: float) -> Point:
+    return (math.cos(math.radians(angle)), -math.sin(math.radians(angle)))
+
+
 def _rays(rng: random.Random, angles: list[float], line: bool) -> Drawing:
     """Rays from a vertex at drawn angles (degrees, anticlockwise); labels between neighbours."""
     vertex = (rng.uniform(32, 52), rng.uniform(46, 74) if line else rng.uniform(36, 48))
-    bearing = [(math.cos(math.radians(a)), -math.sin(math.radians(a))) for a in angles]
     length = rng.uniform(34, 40)
-    thick: list[Line] = [(vertex, _along(vertex, ray, length)) for ray in bearing]
+    thick: list[Line] = [(vertex, _along(vertex, _ray(angle), length)) for angle in angles]
     thin, places = [], []
     following = angles[1:] + ([] if line else [angles[0] + 360])
     for start, end in zip(angles, following, strict=False):
-        middle = math.radians((start + end) / 2)
-        mid = (math.cos(middle), -math.sin(middle))
-        first = (math.cos(math.radians(start)), -math.sin(math.radians(start)))
-        second = (math.cos(math.radians(end)), -math.sin(math.radians(end)))
-        thin.append(_arc(vertex, first, mid, 8) + _arc(vertex, mid, second, 8)[1:])
+        mid = _ray((start + end) / 2)
+        thin.append(_arc(vertex, _ray(start), mid, 8) + _arc(vertex, mid, _ray(end), 8)[1:])
         places.append(_along(vertex, mid, rng.uniform(28, 32)))
     return Drawing(tuple(thick), tuple(thin), tuple(places))
 
@@ -160,20 +158,9 @@ def _right_triangle(rng: random.Random) -> Drawing:
         _along(middle, away, 12),
     )
     drawing = Drawing((_polygon((corner, base, top)),), (square,), places)
-    return _flipped(drawing) if rng.random() < 0.5 else drawing
-
-
-def _flipped(drawing: Drawing) -> Drawing:
-    """Left and right exchanged."""
-
-    def move(point: Point) -> Point:
-        return (2 * CENTRE - point[0], point[1])
-
-    return Drawing(
-        tuple(tuple(map(move, line)) for line in drawing.thick),
-        tuple(tuple(map(move, line)) for line in drawing.thin),
-        tuple(map(move, drawing.places)),
-    )
+    if rng.random() < 0.5:
+        return drawing.moved(lambda point: (2 * CENTRE - point[0], point[1]))
+    return drawing
 
 
 def _box(rng: random.Random) -> tuple[float, float, float, float]:

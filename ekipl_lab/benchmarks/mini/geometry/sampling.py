@@ -19,9 +19,10 @@ from ekipl_lab.benchmarks.mini.geometry.figure import (
     draw_figure,
     labels_apart,
 )
+from ekipl_lab.benchmarks.mini.geometry.plans import total_of
+from ekipl_lab.benchmarks.mini.task import Draw
 from ekipl_lab.benchmarks.seeding import in_domain_split, scene_hash
 
-SHIFTS = ("turned", "values", "figure")
 _TRIPLES = {
     1: (
         *((3, 4, 5), (6, 8, 10), (5, 12, 13), (9, 12, 15), (8, 15, 17), (12, 16, 20)),
@@ -45,7 +46,8 @@ _STEP = {1: 10, 2: 5, 3: 1}
 class Numbers:
     """What a question is about before it is laid out.
 
-    ``values`` are the given numbers in role order, ``texts`` the labels in layout order.
+    ``values`` are the given numbers in role order, ``texts`` the labels in layout order; ``layout``
+    is empty where it is the kind's own.
     """
 
     kind: str
@@ -71,8 +73,8 @@ def draw_numbers(rng: random.Random, family: str, level: int, shift: str) -> Num
 
 
 def _angles(rng: random.Random, kind: str, level: int, shift: str) -> Numbers:
-    """RunSetup of 180 or 360 degrees; the unknown is drawn first, in steps of 10, 5 or 1."""
-    total = 360 if kind in ("quadrilateral", "point") else 180
+    """Parts of 180 or 360 degrees; the unknown is drawn first, in steps of 10, 5 or 1."""
+    total = total_of(kind)
     parts = {"triangle": 3, "quadrilateral": 4, "point": 3}.get(kind, 2 if level == 1 else 3)
     step = 1 if shift == "values" else _STEP[level]
     while True:
@@ -90,7 +92,7 @@ def _angles(rng: random.Random, kind: str, level: int, shift: str) -> Numbers:
     texts = [str(value) for value in given]
     rng.shuffle(texts)
     texts.insert(rng.randint(0, len(given)), "x")
-    layout = "line_three" if kind == "line" and parts == 3 else kind
+    layout = "line_three" if kind == "line" and parts == 3 else ""
     return Numbers(kind, "angle", tuple(given), tuple(texts), layout)
 
 
@@ -104,13 +106,11 @@ def _triple(rng: random.Random, level: int, shift: str) -> Numbers:
     if answer == longest or shift == "figure":
         rng.shuffle(legs)
         kind = "diagonal" if shift == "figure" else "right_triangle"
-        return Numbers(kind, "hypotenuse", tuple(legs), (str(legs[0]), str(legs[1]), "x"), kind)
+        return Numbers(kind, "hypotenuse", tuple(legs), (*map(str, legs), "x"))
     other = legs[1 - legs.index(answer)]
     texts = [str(other), "x"]
     rng.shuffle(texts)
-    return Numbers(
-        "right_triangle", "leg", (longest, other), (*texts, str(longest)), "right_triangle"
-    )
+    return Numbers("right_triangle", "leg", (longest, other), (*texts, str(longest)))
 
 
 def _sizes(rng: random.Random, level: int, shift: str) -> Numbers:
@@ -119,8 +119,7 @@ def _sizes(rng: random.Random, level: int, shift: str) -> Numbers:
         triple = rng.choice(_TRIPLES[1] + _TRIPLES[2] + _TRIPLES[3])
         legs = list(triple[:2])
         rng.shuffle(legs)
-        values = (*legs, triple[2])
-        return Numbers("sides", "area", values, tuple(map(str, values)), "sides")
+        return _area("sides", *legs, triple[2])
     low, high = {1: (2, 9), 2: (3, 20), 3: (3, 20)}[level]
     while True:
         values = (rng.randint(low, high), rng.randint(low, high))
@@ -128,16 +127,17 @@ def _sizes(rng: random.Random, level: int, shift: str) -> Numbers:
         if any(odd) if shift == "values" else not any(odd):
             break
     if shift == "figure":
-        slant = values[1] + rng.randint(1, 5)
-        values = (*values, slant)
-        return Numbers("parallelogram", "area", values, tuple(map(str, values)), "parallelogram")
-    return Numbers("rectangle", "area", values, tuple(map(str, values)), "rectangle")
+        return _area("parallelogram", *values, values[1] + rng.randint(1, 5))
+    return _area("rectangle", *values)
+
+
+def _area(kind: str, *values: int) -> Numbers:
+    return Numbers(kind, "area", values, tuple(map(str, values)))
 
 
 def split_of(figure: Figure) -> str:
     """The one split that this figure can be in."""
-    odd = figure.kind in OOD_KINDS or figure.turn or figure.mirror
-    if odd or _odd_values(figure):
+    if figure.kind in OOD_KINDS or figure.turn or figure.mirror or _odd_values(figure):
         return "test_ood"
     return in_domain_split(scene_hash(canonical(figure)))
 
@@ -152,10 +152,10 @@ def _odd_values(figure: Figure) -> bool:
     return any(held_out(value) for value in values)
 
 
-def draw(rng: random.Random, family: str, level: int, split: str, shift: str) -> Figure:
+def draw(rng: random.Random, family: str, wanted: Draw) -> Figure:
     """A figure of the family that belongs to the split, its labels well apart."""
-    digits = {1: 12, 2: 11, 3: 10}[level]
-    numbers = draw_numbers(rng, family, level, shift)
+    digits = {1: 12, 2: 11, 3: 10}[wanted.level]
+    numbers = draw_numbers(rng, family, wanted.level, wanted.shift)
     while True:
         figure = draw_figure(
             rng,
@@ -164,8 +164,8 @@ def draw(rng: random.Random, family: str, level: int, split: str, shift: str) ->
             numbers.texts,
             numbers.asked,
             digits,
-            shift == "turned",
-            numbers.layout,
+            wanted.shift == "turned",
+            numbers.layout or numbers.kind,
         )
-        if split_of(figure) == split and labels_apart(figure):
+        if split_of(figure) == wanted.split and labels_apart(figure):
             return figure
