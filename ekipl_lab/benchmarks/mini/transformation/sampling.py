@@ -48,8 +48,8 @@ def random_call(rng: random.Random, things: Sequence[Thing], functions: Sequence
     return Call(number, function, rng.choice([value for value in VALUES[function] if value != now]))
 
 
-#: Family -> how many changes there may be, and of what.
-_CHANGES: dict[str, tuple[tuple[int, ...], Sequence[str]]] = {
+#: Family whose answers are calls -> how many changes there may be, and of what.
+CHANGES: dict[str, tuple[tuple[int, ...], Sequence[str]]] = {
     "change_look": ((1,), KINDS),
     "change_place": ((1, 2), ("position",)),
     "change_two": ((2,), FUNCTIONS),
@@ -59,7 +59,7 @@ _CHANGES: dict[str, tuple[tuple[int, ...], Sequence[str]]] = {
 
 def _calls(rng: random.Random, family: str, things: Sequence[Thing]) -> list[Call]:
     """As many calls as the family has, no function twice on a thing."""
-    numbers, functions = _CHANGES[family]
+    numbers, functions = CHANGES[family]
     wanted = 1 if family == "change_look" else rng.choice(numbers)  # frozen: no draw for a look
     found: dict[tuple[int, str], Call] = {}
     while len(found) < wanted:

@@ -116,7 +116,8 @@ def _walk(pair: Pair, facts: Facts, answer: str) -> str:
     before = pair.before[number]
     if answer in STEPS:  # a mistaken "same"
         return compared(before, before).replace("equal", answer, 1)
-    claimed = dict(clause.split() for clause in answer.split(" , ") if clause != "same")
+    clauses = [clause.split() for clause in answer.split(" , ") if clause != "same"]
+    claimed: dict[str, Any] = dict(clauses)
     return compared(before, replace(before, **claimed))
 
 
@@ -198,9 +199,9 @@ def _read_walk(pair: Pair, facts: Facts, said: str) -> _Read:
         steps = [(item, item in true and item not in items[:at]) for at, item in enumerate(items)]
         return [*steps, ("list complete", set(true) <= set(items)), (last, last == truth)], last
     if form == "compare_text" and len(words) == 3 * len(KINDS) and not listed:
-        right = compared(*(part[facts["thing"]] for part in (pair.before, pair.after))).split()
+        true = compared(*(part[facts["thing"]] for part in (pair.before, pair.after))).split()
         triples, wanted = (
-            list(zip(part[::3], part[1::3], part[2::3], strict=True)) for part in (words, right)
+            list(zip(part[::3], part[1::3], part[2::3], strict=True)) for part in (words, true)
         )
         steps = [(" ".join(one), one == other) for one, other in zip(triples, wanted, strict=True)]
         clauses = [f"{verdict} {new}" for _, new, verdict in triples if verdict != "equal"]

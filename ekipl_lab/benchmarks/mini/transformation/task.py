@@ -14,7 +14,7 @@ from typing import Any
 
 from ekipl_lab.benchmarks.mini.task import Draw, Drawn, Family, MiniTask, PatchLabels
 from ekipl_lab.benchmarks.mini.transformation import chains, check, skills
-from ekipl_lab.benchmarks.mini.transformation.sampling import draw_pair
+from ekipl_lab.benchmarks.mini.transformation.sampling import CHANGES, draw_pair
 from ekipl_lab.benchmarks.mini.transformation.scene import (
     KINDS,
     VALUES,
@@ -30,10 +30,7 @@ from ekipl_lab.benchmarks.mini.transformation.scene import (
 
 _EXAMPLE = "0 small red rubber cube, 1 large blue glass sphere. What changed?"
 _FAMILIES = (
-    *(
-        Family(name, "study", _EXAMPLE)
-        for name in ("change_look", "change_place", "change_two", "change_many")
-    ),
+    *(Family(name, "study", _EXAMPLE) for name in CHANGES),
     Family(
         "caption",
         "sub_skill",
