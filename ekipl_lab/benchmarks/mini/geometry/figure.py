@@ -85,32 +85,39 @@ def figure_from_json(data: Mapping[str, Any]) -> Figure:
     return Figure(**fields)
 
 
-def draw_figure(
-    rng: random.Random,
-    kind: str,
-    values: Sequence[int],
-    texts: Sequence[str],
-    asked: str,
-    digits: int,
-    turned: bool,
-    layout: str,
-) -> Figure:
-    """Lays a figure out at random (see ``LAYOUTS``); ``texts`` are its labels in layout order.
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a question is about before it is laid out.
+
+    ``values`` are the given numbers in role order, ``texts`` the labels in layout order; ``layout``
+    is empty where it is the kind's own.
+    """
+
+    kind: str
+    asked: str
+    values: tuple[int, ...]
+    texts: tuple[str, ...]
+    layout: str = ""
+
+
+def draw_figure(rng: random.Random, numbers: Numbers, digits: int, turned: bool) -> Figure:
+    """Lays a figure out at random.
 
     ``digits`` is the height of the digits in units. ``turned`` rotates by 25 to 335 degrees, or
     mirrors and rotates.
     """
-    drawing = LAYOUTS[layout](rng)
+    kind, asked, values = numbers.kind, numbers.asked, numbers.values
+    drawing = LAYOUTS[numbers.layout or kind](rng)
     turn = rng.randrange(25, 336, 5) if turned else 0
     mirror = turned and rng.random() < 0.5
     drawing = drawing.turned(turn, mirror) if turned else drawing
     labels = tuple(
         _clamped(text, x, y, digits, kind in ANGLE_KINDS)
-        for text, (x, y) in zip(texts, drawing.places, strict=True)
+        for text, (x, y) in zip(numbers.texts, drawing.places, strict=True)
     )
     return Figure(
         kind,
-        tuple(values) if kind == "parallelogram" else _as_read(values, asked, labels),
+        values if kind == "parallelogram" else _as_read(values, asked, labels),
         asked,
         labels,
         _tenths(drawing.thick),
@@ -118,8 +125,8 @@ def draw_figure(
         digits * 10,
         turn,
         mirror,
-        rng.randrange(4),
-        rng.randrange(4),
+        ink=rng.randrange(4),
+        paper=rng.randrange(4),
     )
 
 

@@ -9,12 +9,11 @@ Held out for "other values": angles and sides that end in 3 or 7, and four primi
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ekipl_lab.benchmarks.mini.geometry.figure import (
     OOD_KINDS,
     Figure,
+    Numbers,
     canonical,
     draw_figure,
     labels_apart,
@@ -40,21 +39,6 @@ _TRIPLES = {
 }
 _HELD_OUT_TRIPLES = ((7, 24, 25), (20, 21, 29), (12, 35, 37), (9, 40, 41), (14, 48, 50))
 _STEP = {1: 10, 2: 5, 3: 1}
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """What a question is about before it is laid out.
-
-    ``values`` are the given numbers in role order, ``texts`` the labels in layout order; ``layout``
-    is empty where it is the kind's own.
-    """
-
-    kind: str
-    asked: str
-    values: tuple[int, ...]
-    texts: tuple[str, ...]
-    layout: str = ""
 
 
 def held_out(value: int) -> bool:
@@ -102,7 +86,7 @@ def _triple(rng: random.Random, level: int, shift: str) -> Numbers:
     sides = sorted({side for triple in triples for side in triple})
     answer = rng.choice(sides)
     triple = rng.choice([triple for triple in triples if answer in triple])
-    legs, longest = list(triple[:2]), triple[2]
+    *legs, longest = triple
     if answer == longest or shift == "figure":
         rng.shuffle(legs)
         kind = "diagonal" if shift == "figure" else "right_triangle"
@@ -146,7 +130,7 @@ def _odd_values(figure: Figure) -> bool:
     if figure.kind in ("right_triangle", "sides"):
         known = [triple for level in _TRIPLES.values() for triple in level]
         return not any(set(figure.values) <= set(triple) for triple in known)
-    values: Sequence[int] = figure.values
+    values = figure.values
     if figure.asked == "angle":
         values = (*values, 180 - sum(values))
     return any(held_out(value) for value in values)
@@ -157,15 +141,6 @@ def draw(rng: random.Random, family: str, wanted: Draw) -> Figure:
     digits = {1: 12, 2: 11, 3: 10}[wanted.level]
     numbers = draw_numbers(rng, family, wanted.level, wanted.shift)
     while True:
-        figure = draw_figure(
-            rng,
-            numbers.kind,
-            numbers.values,
-            numbers.texts,
-            numbers.asked,
-            digits,
-            wanted.shift == "turned",
-            numbers.layout or numbers.kind,
-        )
+        figure = draw_figure(rng, numbers, digits, wanted.shift == "turned")
         if split_of(figure) == wanted.split and labels_apart(figure):
             return figure
