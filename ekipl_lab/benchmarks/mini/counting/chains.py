@@ -30,10 +30,10 @@ from ekipl_lab.benchmarks.mini.counting.query import (
     answer_from_counts,
     cells_of,
     counts_of,
+    flags_of,
     matches,
     noun,
     query_from_json,
-    removed,
 )
 from ekipl_lab.benchmarks.mini.counting.scene import (
     ATTRIBUTES,
@@ -145,12 +145,11 @@ def _caption(belief: Belief, rng: random.Random) -> list[str]:
 
 
 def _walk(belief: Belief, rng: random.Random) -> list[str]:
-    query, kinds = belief.query, belief.query.kinds
-    items = []
-    for thing in belief.scene.things:
-        flags = ["yes" if matches(thing.look, predicate) else "no" for predicate in query.count]
-        verdict = "gone" if removed(thing.look, query) else " ".join(flags)
-        items.append(f"p{thing.cell} {thing.look.words(kinds)} {verdict}")
+    query = belief.query
+    items = [
+        f"p{thing.cell} {thing.look.words(query.kinds)} {' '.join(flags_of(thing.look, query))}"
+        for thing in belief.scene.things
+    ]
     return [" , ".join(items) or "none", *_totals(belief)]
 
 

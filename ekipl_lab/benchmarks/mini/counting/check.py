@@ -26,14 +26,12 @@ from ekipl_lab.benchmarks.mini.counting.query import (
     answer_from_counts,
     cells_of,
     counts_of,
-    matches,
+    flags_of,
     query_from_json,
-    removed,
 )
 from ekipl_lab.benchmarks.mini.counting.scene import (
     ATTRIBUTES,
     KIND_OF,
-    Look,
     Scene,
     scene_from_json,
 )
@@ -146,17 +144,10 @@ def _note_items(
         holds = look is not None and cell in wanted and cell not in seen
         if look is not None:
             holds = holds and values <= set(look.values)
-            holds = holds and flags in ([], _flags(steps.query, look))
+            holds = holds and flags in ([], flags_of(look, steps.query))
         steps.note(holds, f"{name} {' '.join([cell_word, *words])}".strip())
         seen.append(cell)
     steps.note(set(seen) >= set(wanted), f"{name} list complete".strip())
-
-
-def _flags(query: Query, look: Look) -> list[str]:
-    """What a walk says of a thing: whether each predicate counts it, or that it is gone."""
-    if removed(look, query):
-        return ["gone"]
-    return ["yes" if matches(look, predicate) else "no" for predicate in query.count]
 
 
 def _read_removal(steps: _Steps, predicate: Predicate, rest: list[str]) -> None:

@@ -51,6 +51,13 @@ def removed(look: Look, query: Query) -> bool:
     return any(matches(look, predicate) for predicate in query.remove)
 
 
+def flags_of(look: Look, query: Query) -> list[str]:
+    """Whether each predicate counts a look, ``yes`` or ``no``, or that it is ``gone``."""
+    if removed(look, query):
+        return ["gone"]
+    return ["yes" if matches(look, predicate) else "no" for predicate in query.count]
+
+
 def cells_of(scene: Scene, query: Query, predicate: Predicate) -> tuple[int, ...]:
     """Cells of the things left after removing that match, in raster order."""
     return tuple(

@@ -20,7 +20,6 @@ slip twice so that the result is right again.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ekipl_lab.benchmarks.mini.geometry.figure import (
@@ -91,19 +90,12 @@ def write(sample: Sample, style: str, fault: str, rng: random.Random) -> tuple[s
         belief = _misled(sample, truth, rng)
     elif fault == "wrong_chain":
         belief = _harmless(truth, rng)
-    answer = _answer(sample, belief.results)
+    answer = " ".join(map(str, belief.results))
     said = _STYLES[style](belief, rng)
     if sample.answer_type == "letter":
+        answer = LETTERS[sample.choices.index(answer)]
         said.append(f"{belief.results[0]} is {answer}")
     return sentences(said), answer
-
-
-def _answer(sample: Sample, results: Sequence[int]) -> str:
-    """The results as an answer; for a choice question their letter."""
-    text = " ".join(map(str, results))
-    if sample.answer_type != "letter":
-        return text
-    return LETTERS[sample.choices.index(text)]
 
 
 # --- styles -------------------------------------------------------------------------------------
@@ -112,9 +104,7 @@ def _answer(sample: Sample, results: Sequence[int]) -> str:
 def _equation(step: Done) -> str:
     """``50 + 60 = 110`` or ``root 100 = 10``."""
     left, sign, right, result = step
-    if sign == "root":
-        return f"root {left} = {result}"
-    return f"{left} {sign} {right} = {result}"
+    return f"{f'root {left}' if sign == 'root' else f'{left} {sign} {right}'} = {result}"
 
 
 def _equations(belief: Belief, squares: bool) -> list[str]:

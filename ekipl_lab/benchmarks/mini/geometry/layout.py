@@ -101,7 +101,10 @@ def _ray(angle: float) -> Point:
 
 
 def _rays(rng: random.Random, angles: list[float], line: bool) -> Drawing:
-    """Rays from a vertex at drawn angles (degrees, anticlockwise); labels between neighbours."""
+    """Rays from a vertex at drawn angles (degrees, anticlockwise); labels between neighbours.
+
+    ``line``: the first and the last ray make a straight line, with nothing below it.
+    """
     vertex = (rng.uniform(32, 52), rng.uniform(46, 74) if line else rng.uniform(36, 48))
     length = rng.uniform(34, 40)
     thick: list[Line] = [(vertex, _along(vertex, _ray(angle), length)) for angle in angles]
@@ -112,11 +115,6 @@ def _rays(rng: random.Random, angles: list[float], line: bool) -> Drawing:
         thin.append(_arc(vertex, _ray(start), mid, 8) + _arc(vertex, mid, _ray(end), 8)[1:])
         places.append(_along(vertex, mid, rng.uniform(28, 32)))
     return Drawing(tuple(thick), tuple(thin), tuple(places))
-
-
-def _line_two(rng: random.Random) -> Drawing:
-    """One ray on a straight line; labels: right sector, left sector."""
-    return _rays(rng, [0, rng.uniform(55, 125), 180], line=True)
 
 
 def _line_three(rng: random.Random) -> Drawing:
@@ -163,31 +161,23 @@ def _right_triangle(rng: random.Random) -> Drawing:
     return drawing
 
 
-def _box(rng: random.Random) -> tuple[float, float, float, float]:
+def _rectangle(rng: random.Random) -> Drawing:
+    """Labels: width (below), height (left); the right angle at the bottom left."""
     left, bottom = rng.uniform(21, 40), rng.uniform(40, 68)
     width, height = rng.uniform(22, 48), rng.uniform(22, 48)
-    return left, max(6.0, bottom - height), min(78.0, left + width), bottom
-
-
-def _rectangle(rng: random.Random) -> Drawing:
-    """Labels: width (below), height (left)."""
-    return _rectangle_at(*_box(rng))
-
-
-def _diagonal(rng: random.Random) -> Drawing:
-    """A rectangle and its diagonal; labels: width, height, diagonal."""
-    left, top, right, bottom = _box(rng)
-    plain = _rectangle_at(left, top, right, bottom)
-    diagonal = ((left, bottom), (right, top))
-    place = ((left + right) / 2, (top + bottom) / 2)
-    return Drawing((*plain.thick, diagonal), plain.thin, (*plain.places, place))
-
-
-def _rectangle_at(left: float, top: float, right: float, bottom: float) -> Drawing:
+    top, right = max(6.0, bottom - height), min(78.0, left + width)
     points = ((left, bottom), (right, bottom), (right, top), (left, top))
     square = _square(points[0], (1.0, 0.0), (0.0, -1.0))
     places = (((left + right) / 2, bottom + 10), (left - 12, (top + bottom) / 2))
     return Drawing((_polygon(points),), (square,), places)
+
+
+def _diagonal(rng: random.Random) -> Drawing:
+    """A rectangle and its diagonal; labels: width, height, diagonal."""
+    plain = _rectangle(rng)
+    corner, _, opposite, *_ = plain.thick[0]
+    place = ((corner[0] + opposite[0]) / 2, (opposite[1] + corner[1]) / 2)
+    return Drawing((*plain.thick, (corner, opposite)), plain.thin, (*plain.places, place))
 
 
 def _parallelogram(rng: random.Random) -> Drawing:
@@ -208,7 +198,7 @@ def _parallelogram(rng: random.Random) -> Drawing:
 
 LAYOUTS: dict[str, Callable[[random.Random], Drawing]] = {
     "triangle": _triangle,
-    "line": _line_two,
+    "line": lambda rng: _rays(rng, [0, rng.uniform(55, 125), 180], line=True),
     "line_three": _line_three,
     "right_triangle": _right_triangle,
     "rectangle": _rectangle,
