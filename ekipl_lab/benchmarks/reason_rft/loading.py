@@ -51,20 +51,15 @@ def data_folder() -> Path:
 def unpack_images(folder: Path) -> None:
     """Unpack ``train_images.zip`` and ``test_images.zip`` unless their folders are there."""
     for name in ("train_images", "test_images"):
-        archive = folder / f"{name}.zip"
-        if any((folder / place).is_dir() for place in (f"images/{name}", name)):
+        archive, temporary = folder / f"{name}.zip", folder / f".{name}.{os.getpid()}"
+        there = any((folder / place).is_dir() for place in (f"images/{name}", name))
+        if there or not archive.is_file():
             continue
-        if archive.is_file():
-            _unpack(archive, folder)
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    temporary = folder / f".{archive.stem}.{os.getpid()}"
-    with zipfile.ZipFile(archive) as opened:
-        opened.extractall(temporary)
-    inner = next((path for path in temporary.rglob(archive.stem) if path.is_dir()), temporary)
-    (folder / "images").mkdir(exist_ok=True)
-    inner.replace(folder / "images" / archive.stem)
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(temporary)
+        inner = next((path for path in temporary.rglob(name) if path.is_dir()), temporary)
+        (folder / "images").mkdir(exist_ok=True)
+        inner.replace(folder / "images" / name)
 
 
 def iterate(request: Request, folder: str | Path | None = None) -> Iterator[Sample]:

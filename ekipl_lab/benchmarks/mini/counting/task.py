@@ -1,9 +1,6 @@
 """The counting task: families, difficulty, and what is asked about a scene.
 
 Example (family count_pair): "How many red things and how many balls?" -> "2 1".
-
-Difficulty is the level of the scene: 1 up to four large things, 2 two to five of both sizes, 3 four
-to six; out of domain also 4, seven or eight.
 """
 
 from __future__ import annotations

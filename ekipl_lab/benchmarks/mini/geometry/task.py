@@ -2,10 +2,6 @@
 
 Example (family triangle): a triangle with the labels 50° and 60° and a red x; "Find angle x." ->
 "70". Figures are not to scale, so only the labels tell.
-
-Difficulty: 1 multiples of 10, one-digit sides, small triples; 2 multiples of 5, three sectors,
-sides to 20; 3 any whole degrees, right triangles' area and perimeter, large triples. Out of domain
-(a third each): turned or mirrored figures, other values, unseen figures.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class _Steps(Steps):
     """Steps read so far and the changes claimed."""
 
     pair: Pair
+    truth: set[Call]
     claimed: set[Call] = field(default_factory=set)
 
     def shown(self, name: str) -> tuple[Thing, ...]:
@@ -56,7 +57,7 @@ class _Steps(Steps):
     def claim(self, call: Call, text: str, holds: bool = True) -> None:
         """A step that names a change."""
         self.claimed.add(call)
-        self.note(holds and call in calls_of(self.pair), text)
+        self.note(holds and call in self.truth, text)
 
 
 def check(sample: Sample, reasoning: str, answer: str) -> ChainReport:
@@ -64,11 +65,11 @@ def check(sample: Sample, reasoning: str, answer: str) -> ChainReport:
     pair, facts = pair_from_json(sample.metadata["scene"]), sample.metadata["query"]
     if facts["form"] in skills.FORMS:
         return skills.check(pair, facts, reasoning.lower(), answer)
-    steps = _Steps(pair=pair)
+    steps = _Steps(pair=pair, truth=set(calls_of(pair)))
     steps.read(reasoning, lambda sentence: _read_sentence(steps, sentence), signs=".,:")
-    given, truth = _calls(answer), set(calls_of(pair))
-    steps.note(truth <= steps.claimed, "changes complete")
-    return steps.report(answer, supported=given == steps.claimed, correct=given == truth)
+    steps.note(steps.truth <= steps.claimed, "changes complete")
+    given = _calls(answer)
+    return steps.report(answer, supported=given == steps.claimed, correct=given == steps.truth)
 
 
 def _calls(answer: str) -> set[Call] | None:
@@ -130,11 +131,9 @@ def _read_thing(steps: _Steps, words: list[str]) -> None:
     if len(rest) > 2 and rest[2] in ("equal", *STEPS) and "," not in rest:
         _read_walk(steps, number, rest)
         return
-    cells = [word for word in rest if _cell(word) is not None]
-    if len(cells) not in (0, 2):
+    if sum(_cell(word) is not None for word in rest) not in (0, 2):
         raise Unread
-    clauses = " ".join(rest).split(" , ")
-    for clause in clauses:
+    for clause in " ".join(rest).split(" , "):
         parts = clause.split()
         if parts and _cell(parts[0]) is not None:
             parts = _read_cells(steps, number, parts)
@@ -168,7 +167,7 @@ def _read_walk(steps: _Steps, number: int, words: list[str]) -> None:
     if len(words) % 3:
         raise Unread
     before, after = steps.pair.before[number], shown_after(steps.pair)[number]
-    moved = any(c.function == "position" and c.thing == number for c in calls_of(steps.pair))
+    moved = any(c.function == "position" and c.thing == number for c in steps.truth)
     first, second, step = words[:3]
     steps.note(_cell(first) == before.cell, f"before {number} {first}")
     steps.note(_cell(second) == after.cell, f"after {number} {second}")
@@ -196,10 +195,9 @@ def _read_kind(steps: _Steps, number: int, words: list[str], things: tuple[Thing
 
 def _read_clause(steps: _Steps, number: int, parts: list[str]) -> None:
     """One claimed change, or ``same``."""
-    truth = {call for call in calls_of(steps.pair) if call.thing == number}
     text = f"{number} {' '.join(parts)}"
     if parts == ["same"]:
-        steps.note(not truth, text)
+        steps.note(all(call.thing != number for call in steps.truth), text)
     elif len(parts) == 1 and parts[0] in STEPS:
         steps.claim(Call(number, "position", parts[0]), text)
     elif (

@@ -2,9 +2,6 @@
 
 Example: two pictures; "0 small red rubber cube, 1 large blue glass sphere. What changed?" ->
 "change_color(0, blue), change_position(1, left)".
-
-Difficulty is the number of things less one. Out of domain the second picture is taken from the left
-or the right, and the question says so; directions stay those of the first picture.
 """
 
 from __future__ import annotations
