@@ -40,10 +40,15 @@ from ekipl_lab.benchmarks.mini.steps import LOOK, sentences
 from ekipl_lab.types import Sample
 
 LETTERS = "ABCD"
-_KIND_WORDS = {
+#: Kind of figure -> its name as chains say it.
+KIND_WORDS = {
+    "triangle": "triangle",
     "right_triangle": "right triangle",
     "sides": "right triangle",
+    "rectangle": "rectangle",
     "diagonal": "rectangle",
+    "quadrilateral": "quadrilateral",
+    "parallelogram": "parallelogram",
     "line": "straight line",
     "point": "full turn",
 }
@@ -65,11 +70,6 @@ class Belief:
     @property
     def results(self) -> tuple[int, ...]:
         return answers(self.plan, self.done)
-
-
-def kind_words(kind: str) -> str:
-    """The figure's name as chains say it."""
-    return _KIND_WORDS.get(kind, kind)
 
 
 def truth_of(figure: Figure) -> Belief:
@@ -152,12 +152,12 @@ def _rule(figure: Figure) -> str:
 
 
 def _caption(belief: Belief, rng: random.Random) -> list[str]:
-    named = f"{kind_words(belief.figure.kind)} : {' , '.join(_as_read(belief))}"
+    named = f"{KIND_WORDS[belief.figure.kind]} : {' , '.join(_as_read(belief))}"
     return [named, _rule(belief.figure), *_equations(belief, squares=True)]
 
 
 def _wordy(belief: Belief, rng: random.Random) -> list[str]:
-    kind = kind_words(belief.figure.kind)
+    kind = KIND_WORDS[belief.figure.kind]
     opening = rng.choice((f"I see a {kind}", f"this is a {kind}", f"the figure is a {kind}"))
     labels = " and ".join(map(str, belief.read))
     reading = rng.choice((f"the labels are {labels}", f"I read {labels}", f"it says {labels}"))

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ekipl_lab.benchmarks.mini.geometry.chains import LETTERS, kind_words, truth_of
+from ekipl_lab.benchmarks.mini.geometry.chains import KIND_WORDS, LETTERS, truth_of
 from ekipl_lab.benchmarks.mini.geometry.figure import Figure, figure_from_json, place_of
 from ekipl_lab.benchmarks.mini.geometry.plans import operate, total_of
 from ekipl_lab.benchmarks.mini.steps import LOOK, ChainReport, Steps, Unread
@@ -31,15 +31,7 @@ _FILLERS = frozenset(
     re.findall("[a-z]+", "i see a this the figure labels are read it says so then next get and")
 )
 _PLACES = frozenset(("top", "middle", "bottom", "left", "right"))
-_KINDS = (
-    "full turn",
-    "parallelogram",
-    "triangle",
-    "right triangle",
-    "rectangle",
-    "straight line",
-    "quadrilateral",
-)
+_KINDS = frozenset(KIND_WORDS.values())
 _DIGITS = "[0-9]{1,6}"
 _NUMBER = re.compile(_DIGITS)
 _EQUATION = re.compile(rf"(?:(root) ({_DIGITS})|({_DIGITS}) ([-+*/]) ({_DIGITS})) = (-?{_DIGITS})")
@@ -122,7 +114,7 @@ def _read_words(steps: _Steps, text: str) -> None:
         area = steps.figure.asked == "area"
         steps.note(area == text.startswith("area") and steps.figure.asked != "angle", text)
     elif text in _KINDS:
-        steps.note(text == kind_words(steps.figure.kind), text)
+        steps.note(text == KIND_WORDS[steps.figure.kind], text)
     elif re.fullmatch(f"x is {_DIGITS}|area {_DIGITS} , perimeter {_DIGITS}", text):
         stated = tuple(int(number) for number in _NUMBER.findall(text))
         steps.note(stated == truth_of(steps.figure).results, text)
@@ -157,7 +149,7 @@ def _read_labels(steps: _Steps, text: str) -> None:
     if colon:
         if head not in _KINDS:
             raise Unread
-        steps.note(head == kind_words(steps.figure.kind), head)
+        steps.note(head == KIND_WORDS[steps.figure.kind], head)
     left = [label.text for label in steps.figure.labels]
     place: list[str] = []
     for word in rest.replace(",", " ").split():
