@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ekipl_lab.benchmarks.mini import chains
-from ekipl_lab.benchmarks.mini.chain_report import ChainReport
+from ekipl_lab.benchmarks.mini import MINI_TASKS, chains
+from ekipl_lab.benchmarks.mini.steps import ChainReport
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.types import Sample
 
@@ -27,7 +27,7 @@ def check_steps(sample: Sample, completion: str) -> ChainReport | None:
 
     None for a benchmark or task without a checker, another form, or a very long text.
     """
-    known = sample.metadata.get("benchmark") == "mini" and sample.task in chains.CHECKERS
+    known = sample.metadata.get("benchmark") == "mini" and sample.task in MINI_TASKS
     if not known or len(completion) > MAX_CHECKED or not parse_completion(completion).format_ok:
         return None
     return chains.check_chain(sample, completion)

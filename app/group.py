@@ -8,7 +8,7 @@ from typing import Any
 
 from app.chains import check_steps, split_sentences
 from app.why import explain_candidate, explain_spread, pool_order
-from ekipl_lab.benchmarks.mini.chain_report import ChainReport
+from ekipl_lab.benchmarks.mini.steps import ChainReport
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.plots import figures as plots
 from ekipl_lab.types import POLICY, Action, ActionGroup, Sample

@@ -8,7 +8,8 @@ from PIL.Image import Image
 
 from app.state import ALL_FAMILIES
 from ekipl_lab import benchmarks
-from ekipl_lab.benchmarks.mini import stream as mini
+from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.benchmarks.mini.stream import study_families
 from ekipl_lab.types import Sample
 
 BENCHMARK = "mini"
@@ -25,7 +26,7 @@ def list_tasks() -> list[str]:
 
 def list_families(task: str) -> list[str]:
     """Families of a task with images: those that studies use first, then the others."""
-    table = mini.MINI_TASKS[task].families.values()
+    table = MINI_TASKS[task].families.values()
     shown = [family for family in table if family.images]
     return [f.name for f in sorted(shown, key=lambda f: f.status != "study")]
 
@@ -45,7 +46,7 @@ def position_of(sample_id: str, family: str) -> tuple[str, str, str, int]:
     """
     sample = benchmarks.load_sample(sample_id)
     index = int(sample_id.rsplit("/", 1)[1])
-    names = list(mini.study_families(sample.task)) if family == ALL_FAMILIES else [family]
+    names = list(study_families(sample.task)) if family == ALL_FAMILIES else [family]
     if sample.family not in names:
         family, names = sample.family, [sample.family]
     return sample.task, sample.split, family, index * len(names) + names.index(sample.family)

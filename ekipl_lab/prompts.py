@@ -1,4 +1,4 @@
-"""Sample -> chat messages: the only home of prompt text.
+"""Sample -> chat messages; what a task of the built-in benchmark says for itself is in its folder.
 
 The built-in benchmark asks its bare question, since the tiny policy is trained on exactly that; so
 does data of your own with a prompt of its own (``metadata["bare_prompt"]``). Every other benchmark
@@ -14,6 +14,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.types import Sample
 
 #: Raise it with every change of wording: caches and records of actions are keyed by it.
@@ -50,77 +51,6 @@ ANSWER_FORMS = {
 
 BARE_BENCHMARKS = ("mini",)
 
-#: What the pictures of the built-in benchmark mean, by task.
-MINI_RULES = {
-    "counting": (
-        "The things are cubes, balls and cones, each shiny or matte, and large (about a fifth of "
-        "the picture wide) or small (about an eighth). They stand in a grid of 4 x 4 cells, p1 to "
-        "p16, row by row from the top left. Removing two kinds takes away whatever is of either."
-    ),
-    "geometry": (
-        "The figure is not to scale: only its labels tell the values. A red x, where there is "
-        "one, marks the unknown. Where lengths are given, opposite sides of a figure with four "
-        "sides are parallel."
-    ),
-    "transformation": (
-        "The things stand in a grid of 4 x 4 cells; in each picture its cells are p1 to p16, row "
-        "by row from the top left. A move is to one of the eight neighbouring cells. Directions "
-        "are those of the first picture: behind is towards its top, front towards its bottom. "
-        "Second picture from the left (right): it is taken from that side, so that the left "
-        "(right) edge of the first picture is at its bottom; its cells are counted as they stand "
-        "in it."
-    ),
-}
-
-#: The form of the built-in benchmark's textual answers, by task and family.
-MINI_FORMS = {
-    ("counting", "compare"): (
-        "The final answer is which of the two there is more of (in the words of the question, "
-        "singular, without the word things), how many, and how many more, such as: red 3 2. "
-        "If there are as many of both: equal, how many of each, and 0."
-    ),
-    ("counting", "caption"): (
-        "The final answer lists cell, size, color and shape of every thing in the order of the "
-        "cells, a space before each comma, such as: p2 large red ball , p7 small blue cube."
-    ),
-    ("counting", "at"): (
-        "The final answer is size, color and shape of the thing, such as: large red ball; of an "
-        "empty cell: none."
-    ),
-    ("counting", "material"): "The final answer is one word.",
-    ("counting", "where"): (
-        "The final answer is the cells in order, separated by spaces, such as: p2 p7. "
-        "If there are none: none."
-    ),
-    ("counting", "match_text"): (
-        "The final answer is yes or no for each thing, separated by spaces, such as: yes no no."
-    ),
-    ("geometry", "read"): (
-        "The final answer is all labels, without degree signs, from left to right by their "
-        "middles, separated by spaces, such as: 30 x 70."
-    ),
-    ("transformation", "caption"): (
-        "The final answer lists cell, size, color, material and shape of every thing in the order "
-        "of the cells, first as before, then as after the changes, a space before each comma, "
-        "such as: "
-        "p2 small red metal cube , p7 large blue glass sphere then p3 small red metal cube , "
-        "p7 large blue glass sphere."
-    ),
-    ("transformation", "find"): (
-        "The question describes a thing as it is in the first picture. The final answer is its "
-        "cell in the first and in the second picture, such as: p2 p3."
-    ),
-    ("transformation", "compare_text"): (
-        "The final answer is what changed and its new value, such as: color red; of two changes: "
-        "size small , color red. If nothing changed: same."
-    ),
-    ("transformation", "step_text"): (
-        "The final answer is the direction of the move from the first cell to the second: front, "
-        "behind, left, right, front_left, front_right, behind_left or behind_right; "
-        "same if the cells are the same."
-    ),
-}
-
 
 def build_messages(sample: Sample) -> list[dict[str, Any]]:
     """One user turn: the images in order, then the text.
@@ -154,18 +84,26 @@ def instructed_text(sample: Sample) -> str:
     """The question with its rules and the form of the answer, for models that need to be told."""
     rules = [TRANSFORMATION_RULES] if sample.answer_type == "calls" else []
     form = ANSWER_FORMS.get(sample.answer_type)
-    if _benchmark(sample) == "mini":
-        rules += [MINI_RULES[sample.task]] if sample.task in MINI_RULES else []
-        form = MINI_FORMS.get((sample.task, sample.family), form)
+    if _benchmark(sample) == "mini" and sample.task in MINI_TASKS:
+        task = MINI_TASKS[sample.task]
+        rules.append(task.rules)
+        family = task.families.get(sample.family)
+        form = family.answer_form or form if family else form
     return "\n\n".join(
         [*rules, sample.question + _choices(sample), f"{_FORM} {form}" if form else _FORM]
     )
 
 
 def prompt_fingerprint() -> str:
-    """16 hex digits that change whenever any prompt text of this module does."""
-    forms = [[*key, form] for key, form in MINI_FORMS.items()]
-    own = [BARE_BENCHMARKS, MINI_RULES, forms]
+    """16 hex digits that change whenever any prompt text does."""
+    rules = {name: task.rules for name, task in MINI_TASKS.items()}
+    forms = [
+        [name, family.name, family.answer_form]
+        for name, task in MINI_TASKS.items()
+        for family in task.families.values()
+        if family.answer_form
+    ]
+    own = [BARE_BENCHMARKS, rules, forms]
     parts = [PROMPT_VERSION, _FORM, TRANSFORMATION_RULES, ANSWER_FORMS, *own]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

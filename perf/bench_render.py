@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from ekipl_lab.benchmarks import load_samples
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 
 COUNT = 1000
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.evaluation.headroom import headroom
 from ekipl_lab.files import put_between, write_text
 from ekipl_lab.policies import load_policy

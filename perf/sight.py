@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ekipl_lab.benchmarks.mini.stream import iterate
+from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.evaluation.headroom import label_accuracy
 from ekipl_lab.files import put_between, write_text
 from ekipl_lab.parsing import parse_completion
@@ -70,8 +70,9 @@ def config_of(task: str, family: str, image: int, folder: str, *, reader: bool) 
 
 def samples_of(task: str, family: str, image: int, items: int) -> list[Sample]:
     """The first pictures of the validation split."""
-    stream = iterate(task=task, split="validation", families=[family], image_size=image)
-    return [sample for sample, _ in zip(stream, range(items), strict=False)]
+    return load_samples(
+        "mini", task=task, split="validation", families=[family], image_size=image, limit=items
+    )
 
 
 def linear(task: str, family: str, image: int, items: int) -> tuple[float, float]:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write docs/settings.md from the settings' own models: every key, its type, default and bounds.
 
-    python scripts/settings_page.py            # write the page
-    python scripts/settings_page.py --check    # exit code 1 if the page is not of this version
+python scripts/settings_page.py            # write the page
+python scripts/settings_page.py --check    # exit code 1 if the page is not of this version
 """
 
 from __future__ import annotations

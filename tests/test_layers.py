@@ -12,8 +12,10 @@ PACKAGE = ROOT / "ekipl_lab"
 #: import every tier above it in this list.
 TIERS = [
     {"errors", "types"},
-    {"files", "parsing", "prompts", "random_state", "validation"},
-    {"benchmarks", "plots", "policies", "records", "rewards", "statistics", "tracking"},
+    {"files", "parsing", "random_state", "validation"},
+    {"benchmarks", "plots", "records", "rewards", "statistics", "tracking"},
+    {"prompts"},
+    {"policies"},
     {"teachers"},
     {"groups"},
     {"evaluation"},

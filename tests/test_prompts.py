@@ -8,8 +8,8 @@ from PIL import Image
 
 from ekipl_lab import prompts
 from ekipl_lab.benchmarks import load_samples
-from ekipl_lab.benchmarks.base import SampleKey
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.benchmarks.mini.task import SampleKey
 from ekipl_lab.benchmarks.mini.transformation.scene import Thing, direction, seen_from
 from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.teachers.adapters.chat import teacher_messages
@@ -86,18 +86,17 @@ def mini_samples() -> list[Sample]:
     ]
 
 
+def form_of(task: str, family: str) -> str:
+    return MINI_TASKS[task].families[family].answer_form
+
+
 @pytest.mark.parametrize("sample", mini_samples(), ids=lambda sample: sample.id)
 def test_a_model_that_was_not_trained_on_it_is_told_the_built_in_benchmark(sample: Sample) -> None:
     """What the pictures mean, and the form of every answer; else a right answer scores 0."""
     text = prompts.instructed_text(sample)
-    assert prompts.MINI_RULES[sample.task] in text and sample.question in text
-    known = sample.answer_type != "text" or (sample.task, sample.family) in prompts.MINI_FORMS
+    assert MINI_TASKS[sample.task].rules in text and sample.question in text
+    known = sample.answer_type != "text" or form_of(sample.task, sample.family)
     assert known and "The final answer" in text
-
-
-def test_forms_name_families_that_there_are() -> None:
-    for task, family in prompts.MINI_FORMS:
-        assert family in MINI_TASKS[task].families
 
 
 EXAMPLES = {
@@ -120,7 +119,7 @@ EXAMPLES = {
 def test_the_example_in_a_form_has_the_form_of_the_answers(
     key: tuple[str, str], pattern: str
 ) -> None:
-    example = prompts.MINI_FORMS[key].split("such as: ")[1]
+    example = form_of(*key).split("such as: ")[1]
     assert re.match(rf"({pattern})[.;]", example), example
     task, family = key
     samples = load_samples("mini", task=task, split="validation", limit=40, families=[family])
@@ -129,7 +128,7 @@ def test_the_example_in_a_form_has_the_form_of_the_answers(
 
 
 def test_directions_of_the_built_in_pictures_are_as_told() -> None:
-    rules = prompts.MINI_RULES["transformation"]
+    rules = MINI_TASKS["transformation"].rules
     assert "behind is towards its top, front towards its bottom" in rules
     assert direction(6, 2) == "behind" and direction(6, 10) == "front"
     assert direction(6, 7) == "right" and direction(1, 3) is None

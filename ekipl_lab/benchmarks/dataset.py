@@ -25,19 +25,18 @@ def as_dataset(samples: Sequence[Sample]) -> Dataset:
         raise DataError("A dataset needs at least one sample; raise the limit.")
     import datasets
 
-    features: dict[str, Any] = {name: datasets.Value("string") for name in _TEXT}
+    texts = (*_TEXT, "cot", "metadata")
+    features: dict[str, Any] = {name: datasets.Value("string") for name in texts}
     features |= {
-        "cot": datasets.Value("string"),
-        "metadata": datasets.Value("string"),
         "difficulty": datasets.Value("int32"),
         "choices": datasets.List(datasets.Value("string")),
         "images": datasets.List(datasets.Image()),
     }
     columns: dict[str, list[Any]] = {
-        name: [getattr(sample, name) for sample in samples] for name in (*_TEXT, "difficulty")
+        name: [getattr(sample, name) for sample in samples]
+        for name in (*_TEXT, "cot", "difficulty")
     }
-    columns["cot"] = [sample.cot for sample in samples]
-    columns["choices"] = [list(sample.choices) for sample in samples]
-    columns["images"] = [list(sample.images) for sample in samples]
+    for name in ("choices", "images"):
+        columns[name] = [list(getattr(sample, name)) for sample in samples]
     columns["metadata"] = [json.dumps(sample.metadata, sort_keys=True) for sample in samples]
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))

@@ -40,12 +40,23 @@ def write_contact_sheet(samples: Sequence[Sample], path: str | Path, columns: in
         for column, card in enumerate(row):
             sheet.paste(card, (column * (width + _GAP), top))
         top += height + _GAP
-    return _save(sheet, Path(path))
+    try:
+        with replacing(Path(path)) as temporary:
+            sheet.save(temporary, format="PNG")
+    except OSError as error:
+        raise ConfigError(
+            f"The sheet cannot be written to {str(path)!r} ({error.strerror}); name a PNG file."
+        ) from error
+    return Path(path)
 
 
 def _card(sample: Sample) -> Image.Image:
     """One sample: its images side by side, then the text."""
-    images = [_enlarged(image) for image in sample.images]
+    images = []
+    for image in sample.images:
+        factor = max(1, -(-_MIN_SIDE // image.width))
+        size = (image.width * factor, image.height * factor)
+        images.append(image.convert("RGB").resize(size, Image.Resampling.NEAREST))
     width = max([sum(image.width + _GAP for image in images), 230])
     lines = [f"{sample.family}  difficulty {sample.difficulty}  {sample.split}"]
     lines += textwrap.wrap(f"Q: {sample.question}", max(24, width * 10 // 66))
@@ -61,20 +72,3 @@ def _card(sample: Sample) -> Image.Image:
     for number, line in enumerate(lines):
         draw.text((2, top + 2 + number * _LINE), line, fill="black", font=font)
     return card
-
-
-def _enlarged(image: Image.Image) -> Image.Image:
-    factor = max(1, -(-_MIN_SIDE // image.width))
-    size = (image.width * factor, image.height * factor)
-    return image.convert("RGB").resize(size, Image.Resampling.NEAREST)
-
-
-def _save(sheet: Image.Image, path: Path) -> Path:
-    try:
-        with replacing(path) as temporary:
-            sheet.save(temporary, format="PNG")
-    except OSError as error:
-        raise ConfigError(
-            f"The sheet cannot be written to {str(path)!r} ({error.strerror}); name a PNG file."
-        ) from error
-    return path

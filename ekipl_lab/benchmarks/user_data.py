@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
-import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ekipl_lab.benchmarks.base import Benchmark
+from ekipl_lab.benchmarks.base import Benchmark, Request, ordered
 from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
@@ -67,17 +67,13 @@ def is_own(name: str) -> bool:
 def own_benchmark(path: str) -> Benchmark:
     """The benchmark that a YAML file describes; ConfigError for what is wrong with the file."""
     data = read_description(path)
-
-    def iterate(**options: Any) -> Iterator[Sample]:
-        return iterate_own(data, Path(path).parent, **options)
-
     return Benchmark(
         name=data.name,
         source=data.hub or path,
         licence=data.licence,
         tasks=(data.task,),
         sizes={},
-        iterate=iterate,
+        iterate=partial(iterate_own, data, Path(path).parent),
     )
 
 
@@ -114,43 +110,32 @@ def _known_names(path: str | Path, kind: str, raw: Row, model: type[BaseModel]) 
             raise unknown_name(f"{kind} in {path}:", str(name), model.model_fields)
 
 
-def iterate_own(
-    data: OwnData,
-    folder: Path,
-    *,
-    task: str,
-    split: str,
-    families: Sequence[str] | None = None,
-    seed: int = 0,
-    image_size: int | None = None,
-    start: int = 0,
-    difficulties: Collection[int] | None = None,
-) -> Iterator[Sample]:
+def iterate_own(data: OwnData, folder: Path, request: Request) -> Iterator[Sample]:
     """Samples in the order of the file, or shuffled by a ``seed`` > 0.
 
     All records are checked first: DataError names file, record and column of the first broken one.
     """
-    if task != data.task:
-        raise unknown_name(f"task of benchmark {data.name!r}", task, (data.task,))
+    split = request.split
+    if request.task != data.task:
+        raise unknown_name(f"task of benchmark {data.name!r}", request.task, (data.task,))
     if split not in data.splits:
         raise unknown_name(f"split of benchmark {data.name!r}", split, data.splits)
-    samples, seen = [], set()
+    samples: dict[str, Sample] = {}
     for index, row in enumerate(_rows(data, folder, split)):
         where = f"{data.hub or data.splits[split]}, record {index}"
-        sample = _sample(data, folder, split, row, index, image_size, where)
-        if sample.id in seen:
+        sample = _sample(data, folder, split, row, index, request.image_size, where)
+        if sample.id in samples:
             raise DataError(f"{where}, column {data.columns.id!r}: the id occurs twice.")
-        seen.add(sample.id)
-        samples.append(sample)
-    if families is not None:
-        samples = [sample for sample in samples if sample.family in families]
-    if difficulties is not None:
-        samples = [sample for sample in samples if sample.difficulty in difficulties]
-    if not samples:
+        samples[sample.id] = sample
+    found = [
+        sample
+        for sample in samples.values()
+        if (request.families is None or sample.family in request.families)
+        and (request.difficulties is None or sample.difficulty in request.difficulties)
+    ]
+    if not found:
         raise DataError(f"Benchmark {data.name!r} has no samples of {split} that were asked for.")
-    if seed:
-        random.Random(seed).shuffle(samples)
-    return iter(samples[start:])
+    return iter(ordered(found, request))
 
 
 def _rows(data: OwnData, folder: Path, split: str) -> Sequence[Row]:

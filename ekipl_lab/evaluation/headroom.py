@@ -17,8 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.benchmarks.base import MINI_VERSION
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, iterate
+from ekipl_lab.benchmarks import load_samples
+from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.benchmarks.mini.task import MINI_VERSION
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.files import write_text
 from ekipl_lab.policies import Policy, PolicySource, load_policy
@@ -29,12 +30,6 @@ from ekipl_lab.types import Action, GenerationParams, Sample
 GATE = 0.90
 STRATA = ((0.05, "0-5 %"), (0.50, "5-50 %"), (1.0, "> 50 %"))
 _THING = re.compile(r"p(\d+)((?: \w+)+)")
-#: Per task: the family that describes the whole scene, and the words said of each thing, in order.
-_DESCRIBES = {
-    "counting": ("caption", ("size", "colour", "shape")),
-    "geometry": ("read", ()),
-    "transformation": ("caption", ("size", "color", "material", "shape")),
-}
 
 
 def stratum_of(success: float) -> str:
@@ -107,7 +102,7 @@ def headroom(
     probe = _Probe(policy, task, split, seed, items, max_new_tokens)
     families = MINI_TASKS[task].families
     skills = [name for name, family in families.items() if family.status == "sub_skill"]
-    describes, kinds = _DESCRIBES[task]
+    describes, kinds = MINI_TASKS[task].scene_family or ("", ())
     sub_skills, perception = {}, dict[str, float]()
     for name in skills:
         samples, actions, interval = probe.run(name, temperature=0.0)
@@ -165,14 +160,15 @@ class _Probe:
     def run(
         self, family: str, *, temperature: float
     ) -> tuple[list[Sample], list[Action], Interval]:
-        stream = iterate(
+        samples = load_samples(
+            "mini",
             task=self._task,
             split=self._split,
             families=[family],
             seed=self._seed,
             image_size=self._size,
+            limit=self._items,
         )
-        samples = [sample for sample, _ in zip(stream, range(self._items), strict=False)]
         params = GenerationParams(temperature, max_new_tokens=self._max_new_tokens, seed=self._seed)
         actions = [drawn[0] for drawn in self._source.propose(samples, 1, params)]
         right = sum(

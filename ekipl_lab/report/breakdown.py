@@ -123,10 +123,11 @@ def chain_checks(
     records: Sequence[EvalRecord],
 ) -> dict[tuple[str, str, str], tuple[ChainCheck, ...]]:
     """Reasoning checked against the scene, where the benchmark knows it; else nothing."""
-    from ekipl_lab.benchmarks.mini.chains import CHECKERS, check_chain
+    from ekipl_lab.benchmarks.mini import MINI_TASKS
+    from ekipl_lab.benchmarks.mini.chains import check_chain
 
     samples = [rebuild(record.sample_id) for record in records]
-    known = [sample for sample in samples if sample is not None and sample.task in CHECKERS]
+    known = [sample for sample in samples if sample is not None and sample.task in MINI_TASKS]
     if not records or len(known) < len(records):
         return {}
     return check_chains(records, known, check_chain)

@@ -182,9 +182,10 @@ def _criteria(reward: RewardBreakdown) -> list[tuple[str, str]]:
 
 def check_one(sample: Sample | None, completion: str) -> tuple[int, tuple[str, ...], bool] | None:
     """(true steps, false steps, sound) where the benchmark can check chains."""
-    from ekipl_lab.benchmarks.mini.chains import CHECKERS, check_chain
+    from ekipl_lab.benchmarks.mini import MINI_TASKS
+    from ekipl_lab.benchmarks.mini.chains import check_chain
 
-    if sample is None or sample.task not in CHECKERS:
+    if sample is None or sample.task not in MINI_TASKS:
         return None
     report = check_chain(sample, completion)
     return len(report.true_steps), report.false_steps, report.sound

@@ -202,11 +202,12 @@ def _prefetcher(
 def _measurer(
     config: RunConfig, folder: Path, setup: RunSetup, steps: int, log: RunLog | None
 ) -> Measurer:
-    from ekipl_lab.benchmarks.mini.chains import CHECKERS, check_chain
+    from ekipl_lab.benchmarks.mini import MINI_TASKS
+    from ekipl_lab.benchmarks.mini.chains import check_chain
     from ekipl_lab.training.evaluator import Measurer
 
     tasks = {sample.task for samples in setup.sets.values() for sample in samples}
-    known = config.data.benchmark == "mini" and tasks <= set(CHECKERS)
+    known = config.data.benchmark == "mini" and tasks <= set(MINI_TASKS)
     checker = check_chain if known and config.evaluation.check_chains else None
     return Measurer(
         config, setup.sets, setup.policy, setup.scorer, folder / "evaluation", steps, log, checker

@@ -12,7 +12,7 @@ from paths import ROOT
 from PIL import Image
 
 from ekipl_lab.benchmarks import load_samples
-from ekipl_lab.benchmarks.base import MINI_VERSION
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.blind import (
     BLIND_LIMIT,
     draw,
@@ -24,7 +24,7 @@ from ekipl_lab.benchmarks.mini.blind import (
     without_images,
 )
 from ekipl_lab.benchmarks.mini.solvers import SOLVERS, template
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini.task import MINI_VERSION
 from ekipl_lab.errors import DataError
 from ekipl_lab.types import Sample
 

@@ -14,10 +14,18 @@ import pytest
 from paths import ROOT
 from PIL import Image
 
-from ekipl_lab.benchmarks import BENCHMARKS, SPLITS, iterate_samples, load_sample, load_samples
+from ekipl_lab.benchmarks import (
+    BENCHMARKS,
+    SPLITS,
+    Request,
+    iterate_samples,
+    load_sample,
+    load_samples,
+)
 from ekipl_lab.benchmarks.dataset import as_dataset
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.audit import shared_scenes
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, study_families
+from ekipl_lab.benchmarks.mini.stream import study_families
 from ekipl_lab.benchmarks.preview import write_contact_sheet
 from ekipl_lab.benchmarks.seeding import in_domain_split, rng_for, stable_seed
 from ekipl_lab.errors import ConfigError, DataError
@@ -137,7 +145,7 @@ def test_no_scene_in_two_splits_among_a_million(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("size", [56, 100, 448])
 def test_images_have_the_size_asked_for(task: str, size: int) -> None:
-    sample = next(iterate_samples("mini", task=task, split="train", image_size=size))
+    sample = next(iterate_samples("mini", Request(task, "train", image_size=size)))
     assert {image.size for image in sample.images} == {(size, size)}
     assert {image.mode for image in sample.images} == {"RGB"}
 

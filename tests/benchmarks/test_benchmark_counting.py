@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ekipl_lab.benchmarks import load_sample, load_samples
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, check_chain, write_chain
 from ekipl_lab.benchmarks.mini.counting import skills
 from ekipl_lab.benchmarks.mini.counting.query import Query, answer_of, question_text
@@ -25,8 +26,7 @@ from ekipl_lab.benchmarks.mini.counting.scene import (
     scene_to_json,
     split_of,
 )
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, study_families
-from ekipl_lab.benchmarks.mini.vocabulary import words
+from ekipl_lab.benchmarks.mini.stream import study_families
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.types import Sample
 
@@ -362,11 +362,6 @@ def test_sizes_show_the_same_scene() -> None:
     shrunk = large.reduce(8).tobytes()
     differences = [abs(a - b) for a, b in zip(small.tobytes(), shrunk, strict=True)]
     assert sum(differences) / len(differences) < 3
-
-
-def test_vocabulary_covers_cells_and_values() -> None:
-    found = set(words("counting", samples=12))
-    assert {"p1", "p16", "red", "cyan", "balls", "cube", "remove", "yes", "gone"} <= found
 
 
 def test_wrong_use_is_named() -> None:

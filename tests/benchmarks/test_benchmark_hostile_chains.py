@@ -4,10 +4,15 @@ import random
 
 import pytest
 
-from ekipl_lab.benchmarks.base import SampleKey
-from ekipl_lab.benchmarks.mini.chain_report import ChainReport, completion
-from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, check_chain, write_chain
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.benchmarks.mini.chains import (
+    CHAIN_STYLES,
+    ChainReport,
+    check_chain,
+    completion,
+    write_chain,
+)
+from ekipl_lab.benchmarks.mini.task import SampleKey
 
 BITS = [
     ".", ",", "  ,  ,", ":", "=", "-", "before", "before .", "before :", "after : ,", "to", "equal",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from ekipl_lab.benchmarks.base import MINI_VERSION
-from ekipl_lab.benchmarks.mini import freeze
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini import MINI_TASKS, freeze
+from ekipl_lab.benchmarks.mini.task import MINI_VERSION, Draw, Drawn
 from ekipl_lab.errors import ConfigError, DataError
 
 ENTRY = freeze.Version(f"{MINI_VERSION}.9", "2026-01-01", "a test", {"t": "aa"}, {"p": "bb"})
@@ -23,13 +23,13 @@ def test_what_is_shipped_is_what_was_frozen() -> None:
 def test_a_change_of_one_word_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     mini = MINI_TASKS["geometry"]
 
-    def reworded(key: object) -> object:
-        sample = mini.draft(key)  # type: ignore[arg-type]
-        return replace(sample, question=sample.question.replace("Find", "Give"))
+    def reworded(rng: Random, wanted: Draw) -> Drawn:
+        drawn = mini.draw(rng, wanted)
+        return replace(drawn, question=drawn.question.replace("Find", "Give"))
 
     before = freeze.benchmark_digest("geometry")
     assert before == freeze.benchmark_digest("geometry")
-    monkeypatch.setitem(MINI_TASKS, "geometry", replace(mini, draft=reworded))
+    monkeypatch.setitem(MINI_TASKS, "geometry", replace(mini, draw=reworded))
     assert freeze.benchmark_digest("geometry") != before
 
 

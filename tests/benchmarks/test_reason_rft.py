@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ekipl_lab.benchmarks import load_samples, reason_rft
+from ekipl_lab.benchmarks import Request, load_samples, reason_rft
 from ekipl_lab.benchmarks.image_files import open_image
 from ekipl_lab.benchmarks.reason_rft.checking import check_folder, check_lines, difference_hash
 from ekipl_lab.benchmarks.reason_rft.layout import FILES
@@ -75,7 +75,7 @@ def change(folder: Path, path: str, edit: Callable[[list[Any]], Any]) -> None:
 
 
 def load(folder: Path, task: str, split: str, **options: Any) -> list[Sample]:
-    return list(reason_rft.iterate(task=task, split=split, folder=folder, **options))
+    return list(reason_rft.iterate(Request(task, split, **options), folder))
 
 
 def test_every_file_is_loaded(folder: Path) -> None:
@@ -268,7 +268,7 @@ def test_wrong_names_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError, match="not a folder"):
         data_folder()
     monkeypatch.setenv("EKIPL_REASON_RFT", str(folder))
-    assert len(list(reason_rft.iterate(task="counting", split="test"))) == 4
+    assert len(list(reason_rft.iterate(Request("counting", "test")))) == 4
 
 
 def test_downloaded_archives_are_unpacked_once(folder: Path) -> None:

@@ -5,8 +5,9 @@ import random
 import pytest
 
 from ekipl_lab.benchmarks import load_samples
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, study_families
+from ekipl_lab.benchmarks.mini.stream import study_families
 from ekipl_lab.rewards import check_ground_truth, get_scorer
 from ekipl_lab.teachers.adapters.random import RandomTeacher, pool_of
 from ekipl_lab.types import Action, GenerationParams

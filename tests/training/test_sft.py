@@ -14,10 +14,9 @@ import pytest
 import torch
 import yaml
 
-from ekipl_lab.benchmarks import load_samples
+from ekipl_lab.benchmarks import Request, iterate_samples, load_samples
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES
 from ekipl_lab.benchmarks.mini.geometry.task import label_places
-from ekipl_lab.benchmarks.mini.stream import iterate
 from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.policies import as_policy, build_tiny_policy, load_policy
@@ -71,7 +70,8 @@ def config(folder: Path, **changes: object) -> SFTConfig:
 
 
 def examples(count: int, task: str = "counting", *families: str) -> list[Example]:
-    stream = iterate(task=task, split="train", families=families or ("count_pair", "where"))
+    request = Request(task, "train", families or ("count_pair", "where"))
+    stream = iterate_samples("mini", request)
     samples = [next(stream) for _ in range(count)]
     return [Example(s, f"<think> red </think><answer>{s.answer}</answer>") for s in samples]
 
@@ -199,7 +199,7 @@ def test_rows_are_the_prompt_then_the_completion_then_eos() -> None:
 
 
 def test_an_image_of_another_size_is_refused() -> None:
-    sample = next(iterate(task="counting", split="train", families=["where"], image_size=112))
+    sample = next(iterate_samples("mini", Request("counting", "train", ["where"], image_size=112)))
     encoder = BatchEncoder(build_tiny_policy("nano", 0)[1])
     with pytest.raises(ConfigError, match="112 x 112 pixels but the policy takes 56 x 56"):
         encoder.patches(sample.images[0])

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.benchmarks.base import MINI_VERSION
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.solvers import SOLVERS
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, iterate
+from ekipl_lab.benchmarks.mini.task import MINI_VERSION, SampleKey
 from ekipl_lab.benchmarks.seeding import rng_for
 from ekipl_lab.errors import DataError
 from ekipl_lab.files import put_between, write_text
@@ -68,8 +68,8 @@ def measure(task: str, family: str, split: str, fit: Sequence[Sample], test: int
 
 def draw(task: str, family: str, split: str, count: int) -> list[Sample]:
     """The first ``count`` samples of a family, at 56 pixels."""
-    stream = iterate(task=task, split=split, families=(family,), image_size=56)
-    return [next(stream) for _ in range(count)]
+    keys = [SampleKey(task, split, 0, family, index) for index in range(count)]
+    return [MINI_TASKS[task].build(key, 56) for key in keys]
 
 
 def measure_all(train: int, test: int, *, study: bool = False) -> dict[str, Any]:
@@ -91,26 +91,22 @@ def measure_all(train: int, test: int, *, study: bool = False) -> dict[str, Any]
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record as a Markdown table, one row a family, accuracies in percent."""
-    names = list(SOLVERS)
-    head = ["task", "family", "status", *(name.replace("_", " ") for name in names)]
+    """The best solver of every family as a Markdown table, accuracies in percent."""
     lines = [
         f"Fitted on {record['train_samples']} training samples a family, measured on "
-        f"{record['test_samples']} of test / test_ood; accuracy in percent.",
+        f"{record['test_samples']} of each split; accuracy of the best solver in percent.",
         "",
-        "| " + " | ".join([*head, "best, test", "best, ood"]) + " |",
-        "|" + "---|" * (len(head) + 2),
+        "| task | family | status | test | test_ood |",
+        "|---|---|---|---|---|",
     ]
     rows = {(row["task"], row["family"], row["split"]): row for row in record["rows"]}
     for (task, family, split), row in rows.items():
-        if split != "test":
-            continue
-        other = rows[task, family, "test_ood"]
-        cells = [
-            f"{100 * row['scores'][name]:.1f} / {100 * other['scores'][name]:.1f}" for name in names
-        ]
-        best = [f"{100 * entry['best_score']:.1f}" for entry in (row, other)]
-        lines.append("| " + " | ".join([task, family, row["status"], *cells, *best]) + " |")
+        if split == "test":
+            best = [
+                f"{100 * one['best_score']:.1f} ({one['best'].replace('_', ' ')})"
+                for one in (row, rows[task, family, "test_ood"])
+            ]
+            lines.append("| " + " | ".join([task, family, row["status"], *best]) + " |")
     return "\n".join(lines)
 
 

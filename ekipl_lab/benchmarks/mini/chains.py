@@ -7,32 +7,13 @@ training. Both go by the task of the sample; only samples of the built-in benchm
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import TypeVar
 
-from ekipl_lab.benchmarks.mini.chain_report import CHAIN_STYLES, FAULTS, ChainReport
-from ekipl_lab.benchmarks.mini.counting import chains as counting_chains
-from ekipl_lab.benchmarks.mini.counting import check as counting_check
-from ekipl_lab.benchmarks.mini.geometry import chains as geometry_chains
-from ekipl_lab.benchmarks.mini.geometry import check as geometry_check
-from ekipl_lab.benchmarks.mini.transformation import chains as transformation_chains
-from ekipl_lab.benchmarks.mini.transformation import check as transformation_check
+from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.benchmarks.mini.steps import CHAIN_STYLES, FAULTS, ChainReport
+from ekipl_lab.benchmarks.mini.task import MiniTask
 from ekipl_lab.errors import DataError, unknown_name
+from ekipl_lab.parsing import parse_completion
 from ekipl_lab.types import Sample
-
-_Writer = Callable[[Sample, str, str, random.Random], str]
-_Checker = Callable[[Sample, str], ChainReport]
-
-WRITERS: dict[str, _Writer] = {
-    "counting": counting_chains.write,
-    "geometry": geometry_chains.write,
-    "transformation": transformation_chains.write,
-}
-CHECKERS: dict[str, _Checker] = {
-    "counting": counting_check.check,
-    "geometry": geometry_check.check,
-    "transformation": transformation_check.check,
-}
 
 
 def write_chain(
@@ -49,7 +30,12 @@ def write_chain(
         raise unknown_name("chain style", style, CHAIN_STYLES)
     if fault not in FAULTS:
         raise unknown_name("chain fault", fault, FAULTS)
-    return _for_task(WRITERS, sample)(sample, style, fault, rng)
+    return completion(*_task_of(sample).write(sample, style, fault, rng))
+
+
+def completion(reasoning: str, answer: str) -> str:
+    """A whole completion; the reasoning is padded with single blanks."""
+    return f"<think> {reasoning} </think><answer>{answer}</answer>"
 
 
 def check_chain(sample: Sample, completion: str) -> ChainReport:
@@ -57,19 +43,19 @@ def check_chain(sample: Sample, completion: str) -> ChainReport:
 
     Raises DataError for a sample that no scene is known of.
     """
-    return _for_task(CHECKERS, sample)(sample, completion)
+    task, parsed = _task_of(sample), parse_completion(completion)
+    if parsed.think is None or parsed.answer is None:
+        return ChainReport((), (), (completion,), None, False, False)
+    return task.check(sample, parsed.think, parsed.answer)
 
 
-_T = TypeVar("_T")
-
-
-def _for_task(table: dict[str, _T], sample: Sample) -> _T:
-    if sample.metadata.get("benchmark") != "mini" or sample.task not in table:
+def _task_of(sample: Sample) -> MiniTask:
+    if sample.metadata.get("benchmark") != "mini" or sample.task not in MINI_TASKS:
         raise DataError(
             f"Sample {sample.id!r} has no known scene; only samples of the built-in benchmark "
             "have reference chains."
         )
-    return table[sample.task]
+    return MINI_TASKS[sample.task]
 
 
-__all__ = ["CHAIN_STYLES", "FAULTS", "ChainReport", "check_chain", "write_chain"]
+__all__ = ["CHAIN_STYLES", "FAULTS", "ChainReport", "check_chain", "completion", "write_chain"]

@@ -16,17 +16,17 @@ import datetime
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
-from ekipl_lab.benchmarks.base import MINI_VERSION, SampleKey
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, FAULTS, write_chain
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini.task import MINI_VERSION, SampleKey
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import write_text
-from ekipl_lab.types import Sample
 
 FROZEN = Path("assets/frozen.json")
 POLICIES = Path("assets/policies")
@@ -47,25 +47,17 @@ class Version:
 
 def benchmark_digest(task: str) -> str:
     """64 hexadecimal digits of what a task's samples are."""
-    digest = hashlib.sha256()
-    for sample in _samples(task):
+    digest, mini = hashlib.sha256(), MINI_TASKS[task]
+    for split, family, index in product(SPLITS, mini.families, range(PER_FAMILY)):
+        sample = mini.build(SampleKey(task, split, 0, family, index), mini.image_size)
         fields = (sample.id, sample.question, sample.answer, sample.answer_type, sample.choices)
         digest.update(repr((*fields, sample.difficulty, sample.metadata["scene_hash"])).encode())
         for image in sample.images:
             digest.update(image.tobytes())
-        for style in CHAIN_STYLES:
-            for fault in FAULTS:
-                rng = random.Random(f"{sample.id}/{style}/{fault}")
-                digest.update(write_chain(sample, style=style, fault=fault, rng=rng).encode())
+        for style, fault in product(CHAIN_STYLES, FAULTS):
+            rng = random.Random(f"{sample.id}/{style}/{fault}")
+            digest.update(write_chain(sample, style=style, fault=fault, rng=rng).encode())
     return digest.hexdigest()
-
-
-def _samples(task: str) -> Iterator[Sample]:
-    mini = MINI_TASKS[task]
-    for split in SPLITS:
-        for family in mini.families:
-            for index in range(PER_FAMILY):
-                yield mini.build(SampleKey(task, split, 0, family, index), mini.image_size)
 
 
 def folder_digest(folder: Path) -> str:

@@ -19,6 +19,14 @@ from PIL import Image
 #: The image side in scene units; a cell is 14 units, a sprite box 16 x 16 units.
 UNITS, CELL, BOX = 56, 14, 16
 Array = npt.NDArray[np.floating[Any]]
+RGB = tuple[int, int, int]
+COLOURS: dict[str, RGB] = {
+    "red": (220, 42, 40),
+    "green": (40, 160, 62),
+    "blue": (40, 84, 222),
+    "purple": (152, 52, 190),
+    "cyan": (44, 200, 212),
+}
 #: Returns (inside 0/1, light factor, highlight 0..1, nearness to the rim 0..1).
 _Solid = Callable[[Array, Array, bool], tuple[Array, Array, Array, Array]]
 
@@ -93,7 +101,7 @@ def _pool(values: npt.NDArray[np.int64], factor: int) -> npt.NDArray[np.int64]:
 
 @lru_cache(maxsize=4096)
 def sprite(
-    shape: str, rgb: tuple[int, int, int], scale: float, finish: str, side: int
+    shape: str, rgb: RGB, scale: float, finish: str, side: int
 ) -> tuple[Image.Image, Image.Image]:
     """The colours (RGB) and coverage (L) of a solid on a box of ``side`` x ``side`` pixels."""
     oversample = 8 if side <= 40 else 4
@@ -138,9 +146,7 @@ def sprite_side(size: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def gradient(
-    top: tuple[int, int, int], bottom: tuple[int, int, int], stripes: int, size: int
-) -> Image.Image:
+def gradient(top: RGB, bottom: RGB, stripes: int, size: int) -> Image.Image:
     """A vertical gradient, with darker diagonal stripes of the given period (units; 0: none)."""
     rows = np.arange(size)[:, None, None]
     start, end = np.array(top), np.array(bottom)

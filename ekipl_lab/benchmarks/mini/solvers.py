@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -62,7 +63,12 @@ def question_words(train: Sequence[Sample], test: Sequence[Sample]) -> npt.NDArr
     """Naive Bayes on the words and word pairs of the question (Laplace 0.5)."""
     answers = [template(sample) for sample in train]
     classes = sorted(set(answers))
-    known, asked = _presence(train, test, _words_and_pairs)
+
+    def words_and_pairs(sample: Sample) -> set[str]:
+        words = tokens(sample.question)
+        return {*words, *(f"{one} {two}" for one, two in pairwise(words))}
+
+    known, asked = _presence(train, test, words_and_pairs)
     member = np.zeros((len(classes), len(train)), dtype=np.float32)
     member[[classes.index(answer) for answer in answers], np.arange(len(train))] = 1.0
     sizes = member.sum(axis=1)
@@ -79,20 +85,15 @@ def question_nearest(train: Sequence[Sample], test: Sequence[Sample]) -> npt.NDA
     for sample in train:
         by_text[sample.question].append(template(sample))
         first.setdefault(sample.question, sample)
-    known, asked = _presence(list(first.values()), test, _words_in_place)
+
+    def words_in_place(sample: Sample) -> set[str]:
+        return {f"{place} {word}" for place, word in enumerate(tokens(sample.question))}
+
+    known, asked = _presence(list(first.values()), test, words_in_place)
     shared = asked @ known.T
     union = known.sum(axis=1)[None, :] + asked.sum(axis=1)[:, None] - shared
     likest = [list(first)[place] for place in (shared / np.maximum(union, 1)).argmax(axis=1)]
     return _hits([Counter(by_text[text]).most_common(1)[0][0] for text in likest], test)
-
-
-def _words_and_pairs(sample: Sample) -> set[str]:
-    words = tokens(sample.question)
-    return {*words, *(f"{one} {two}" for one, two in pairwise(words))}
-
-
-def _words_in_place(sample: Sample) -> set[str]:
-    return {f"{place} {word}" for place, word in enumerate(tokens(sample.question))}
 
 
 def _presence(
@@ -111,53 +112,44 @@ def _presence(
     return matrix(found), matrix([features(sample) for sample in test])
 
 
-def pixels(train: Sequence[Sample], test: Sequence[Sample]) -> npt.NDArray[np.float64]:
-    """The answer of the training sample whose pictures are nearest (28 x 28 RGB, Euclidean)."""
-    nearest = _distances(train, test).argmin(axis=1)
-    return _hits([template(train[place]) for place in nearest], test)
-
-
-def outlines(train: Sequence[Sample], test: Sequence[Sample]) -> npt.NDArray[np.float64]:
-    """As ``pixels``, on grey pictures without their brightness and contrast."""
-    nearest = _distances(train, test, grey=True).argmin(axis=1)
-    return _hits([template(train[place]) for place in nearest], test)
-
-
-def pixels_same_question(
-    train: Sequence[Sample], test: Sequence[Sample]
+def nearest_pictures(
+    train: Sequence[Sample],
+    test: Sequence[Sample],
+    *,
+    grey: bool = False,
+    same_question: bool = False,
 ) -> npt.NDArray[np.float64]:
-    """Nearest pictures among training samples with the same question, if there are any."""
-    distances = _distances(train, test)
-    texts = np.array([sample.question for sample in train])
-    for row, sample in enumerate(test):
-        same = texts == sample.question
-        if same.any():
-            distances[row, ~same] = np.inf
+    """The answer of the training sample whose pictures are nearest (28 x 28 RGB, Euclidean).
+
+    ``grey``: on grey pictures without their brightness and contrast. ``same_question``: among
+    training samples with the same question, if there are any.
+    """
+    known, asked = (
+        np.stack([_vector(sample, grey) for sample in group]) for group in (train, test)
+    )
+    # Squared distances, shape (test, train), up to a constant per row.
+    distances = np.asarray((known * known).sum(axis=1)[None, :] - 2.0 * (asked @ known.T))
+    if same_question:
+        texts = np.array([sample.question for sample in train])
+        for row, sample in enumerate(test):
+            same = texts == sample.question
+            if same.any():
+                distances[row, ~same] = np.inf
     return _hits([template(train[place]) for place in distances.argmin(axis=1)], test)
 
 
-def _distances(
-    train: Sequence[Sample], test: Sequence[Sample], grey: bool = False
-) -> npt.NDArray[np.float32]:
-    """Squared distances between the pictures, up to a constant per row, shape (test, train)."""
-    vector = _grey_vector if grey else _vector
-    known, asked = (np.stack([vector(sample) for sample in group]) for group in (train, test))
-    return np.asarray((known * known).sum(axis=1)[None, :] - 2.0 * (asked @ known.T))
-
-
-def _vector(sample: Sample) -> npt.NDArray[np.float32]:
+def _vector(sample: Sample, grey: bool) -> npt.NDArray[np.float32]:
+    """All pictures; ``grey``: each one's values less their median, over their deviation."""
     small = [
         np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float32).ravel()
         for image in sample.images
     ]
-    return np.concatenate(small) / np.float32(255.0)
-
-
-def _grey_vector(sample: Sample) -> npt.NDArray[np.float32]:
-    """Each picture's grey values less their median, over their standard deviation."""
-    grey = _vector(sample).reshape(len(sample.images), -1, 3).mean(axis=2)
-    level = grey - np.median(grey, axis=1, keepdims=True)
-    return np.asarray(level / (grey.std(axis=1, keepdims=True) + 1e-6)).ravel()
+    pixels = np.concatenate(small) / np.float32(255.0)
+    if not grey:
+        return pixels
+    values = pixels.reshape(len(sample.images), -1, 3).mean(axis=2)
+    level = values - np.median(values, axis=1, keepdims=True)
+    return np.asarray(level / (values.std(axis=1, keepdims=True) + 1e-6)).ravel()
 
 
 SOLVERS: dict[str, Solver] = {
@@ -165,7 +157,7 @@ SOLVERS: dict[str, Solver] = {
     "prior": prior,
     "question_words": question_words,
     "question_nearest": question_nearest,
-    "pixels": pixels,
-    "outlines": outlines,
-    "pixels_same_question": pixels_same_question,
+    "pixels": nearest_pictures,
+    "outlines": partial(nearest_pictures, grey=True),
+    "pixels_same_question": partial(nearest_pictures, same_question=True),
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +67,18 @@ class CheckReport:
         return not self.problems and not any(o.kind != "near image" for o in self.overlaps)
 
 
-@dataclass(slots=True)
-class _Prints:
-    """Fingerprints of a file's records: per record the exact hashes of its images, per image the
-    near hash, and which record it belongs to."""
+@dataclass(frozen=True, slots=True)
+class _Print:
+    """A record with the exact hash and the near hash of each of its images."""
 
-    records: list[Record] = field(default_factory=list)
-    exact: list[tuple[str, ...]] = field(default_factory=list)
-    near: list[NDArray[np.uint64]] = field(default_factory=list)
-    owner: list[int] = field(default_factory=list)
+    record: Record
+    exact: tuple[str, ...]
+    near: tuple[NDArray[np.uint64], ...]
+
+    @property
+    def item(self) -> tuple[tuple[str, ...], str]:
+        """What makes two records the same: images and question."""
+        return self.exact, self.record.problem
 
 
 def check_folder(folder: str | Path, progress: Progress | None = None) -> CheckReport:
@@ -88,39 +91,31 @@ def check_folder(folder: str | Path, progress: Progress | None = None) -> CheckR
         raise ConfigError(
             f"{root} holds none of the files of Reason-RFT-CoT, such as {FILES[0].path}."
         )
-    reports: list[FileReport] = []
     problems: list[Problem] = []
-    prints: dict[DataFile, _Prints] = {}
+    prints: dict[DataFile, list[_Print]] = {}
     for file in FILES:
-        found = _Prints()
-        for item in scan_records(root, file):
-            problem = item if isinstance(item, Problem) else _take(found, item)
-            if problem is not None:
-                problems.append(problem)
-        prints[file] = found
-        reports.append(_report(file, found))
+        found = [_print_of(item) for item in scan_records(root, file)]
+        problems += [one for one in found if isinstance(one, Problem)]
+        prints[file] = [one for one in found if isinstance(one, _Print)]
         if progress is not None:
-            progress(file.path, len(found.records))
+            progress(file.path, len(prints[file]))
     overlaps = [o for f in FILES if f.split != "train" for o in _overlaps(f, prints)]
-    return CheckReport(tuple(reports), tuple(problems), tuple(overlaps))
+    reports = tuple(_report(file, found) for file, found in prints.items())
+    return CheckReport(reports, tuple(problems), tuple(overlaps))
 
 
-def _take(prints: _Prints, record: Record) -> Problem | None:
-    """Add a record's fingerprints; a problem if an image cannot be decoded."""
+def _print_of(record: Record | Problem) -> _Print | Problem:
+    """A record's fingerprints; a problem if an image cannot be decoded."""
+    if isinstance(record, Problem):
+        return record
     try:
         images = [open_image(path) for path in record.images]
     except DataError as error:
         reason = str(error).rstrip(".")
         return Problem(record.file.path, record.index, record.id, "image", reason)
-    prints.owner += [len(prints.records)] * len(images)
-    prints.records.append(record)
-    prints.exact.append(tuple(_exact_hash(image) for image in images))
-    prints.near += [difference_hash(image) for image in images]
-    return None
-
-
-def _exact_hash(image: Image.Image) -> str:
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+    exact = (hashlib.sha256(f"{image.size}".encode() + image.tobytes()) for image in images)
+    near = tuple(difference_hash(image) for image in images)
+    return _Print(record, tuple(digest.hexdigest() for digest in exact), near)
 
 
 def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
@@ -130,50 +125,43 @@ def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
     return np.packbits(bits).view(np.uint64)
 
 
-def _report(file: DataFile, prints: _Prints) -> FileReport:
-    from ekipl_lab.benchmarks.reason_rft.loading import difficulty
-
+def _report(file: DataFile, prints: Sequence[_Print]) -> FileReport:
     first: dict[tuple[tuple[str, ...], str], str] = {}
     duplicates = []
-    for record, exact in zip(prints.records, prints.exact, strict=True):
-        key = (exact, record.problem)
-        if key in first:
-            duplicates.append((first[key], record.id))
-        first.setdefault(key, record.id)
+    for one in prints:
+        known = first.setdefault(one.item, one.record.id)
+        if known != one.record.id:
+            duplicates.append((known, one.record.id))
+    records = [one.record for one in prints]
     return FileReport(
         file=file,
-        records=len(prints.records),
-        answer_types=dict(sorted(Counter(r.answer_type for r in prints.records).items())),
-        difficulties=dict(sorted(Counter(difficulty(r) for r in prints.records).items())),
+        records=len(records),
+        answer_types=dict(sorted(Counter(r.answer_type for r in records).items())),
+        difficulties=dict(sorted(Counter(r.difficulty for r in records).items())),
         duplicates=tuple(duplicates),
     )
 
 
-def _overlaps(test: DataFile, prints: dict[DataFile, _Prints]) -> Iterable[Overlap]:
+def _overlaps(test: DataFile, prints: dict[DataFile, list[_Print]]) -> Iterable[Overlap]:
     """At most one overlap per test record, the strongest: whole item, exact image, near image."""
     train = next(f for f in FILES if f.task == test.task and f.split == "train")
-    seen, asked = prints[train], prints[test]
-    if not seen.records:
+    items = {one.item: one.record.id for one in prints[train]}
+    by_image = {image: one.record.id for one in prints[train] for image in one.exact}
+    near = [(row, one.record.id) for one in prints[train] for row in one.near]
+    if not near:
         return
-    pairs = list(zip(seen.exact, seen.records, strict=True))
-    items = {(exact, record.problem): record.id for exact, record in pairs}
-    by_image = {image: record.id for exact, record in pairs for image in exact}
-    table = np.stack(seen.near)
-    near_of: dict[int, list[NDArray[np.uint64]]] = {}
-    for owner, near in zip(asked.owner, asked.near, strict=True):
-        near_of.setdefault(owner, []).append(near)
-    for index, (exact, record) in enumerate(zip(asked.exact, asked.records, strict=True)):
-        same = items.get((exact, record.problem))
-        shared = next((by_image[image] for image in exact if image in by_image), None)
-        if same is not None:
-            yield Overlap("whole item", test.path, record.id, same)
+    table, owners = np.stack([row for row, _ in near]), [owner for _, owner in near]
+    for one in prints[test]:
+        shared = next((by_image[image] for image in one.exact if image in by_image), None)
+        if one.item in items:
+            kind, train_id = "whole item", items[one.item]
         elif shared is not None:
-            yield Overlap("exact image", test.path, record.id, shared)
+            kind, train_id = "exact image", shared
+        elif (closest := _nearest(table, one.near)) is not None:
+            kind, train_id = "near image", owners[closest]
         else:
-            closest = _nearest(table, near_of[index])
-            if closest is not None:
-                train_id = seen.records[seen.owner[closest]].id
-                yield Overlap("near image", test.path, record.id, train_id)
+            continue
+        yield Overlap(kind, test.path, one.record.id, train_id)
 
 
 def _nearest(table: NDArray[np.uint64], prints: Iterable[NDArray[np.uint64]]) -> int | None:

@@ -28,21 +28,14 @@ def cot_sft(record: Record, prompt: str, root: Path) -> Entry:
     """Question -> chain and answer in tags; DataError for a record without a chain."""
     if not record.cot:
         raise DataError(f"{record.file.path}, record {record.index}: there is no chain to learn.")
-    cot = record.cot
-    for tag in ("<think>", "</think>"):
-        cot = cot.replace(tag, "")
-    text = f"<think>\n{cot.strip()}\n</think>\n<answer>\n{record.answer}\n</answer>"
+    cot = record.cot.replace("<think>", "").replace("</think>", "").strip()
+    text = f"<think>\n{cot}\n</think>\n<answer>\n{record.answer}\n</answer>"
     return _messages(record, prompt, text, root)
 
 
 def reinforcement(record: Record, prompt: str, root: Path) -> Entry:
     """Question and solution; the prompt is added by the trainer."""
-    return {
-        "id": record.id,
-        "image": _image(record, root),
-        "problem": record.problem,
-        "solution": record.answer,
-    }
+    return _head(record, root) | {"problem": record.problem, "solution": record.answer}
 
 
 FORMS: dict[str, Callable[[Record, str, Path], Entry]] = {
@@ -66,16 +59,10 @@ def export(
 def _messages(record: Record, prompt: str, reply: str, root: Path) -> Entry:
     marks = "<image>" * len(record.images)
     question = "\n".join(part for part in (prompt, marks + record.problem) if part)
-    return {
-        "id": record.id,
-        "image": _image(record, root),
-        "messages": [
-            {"content": question, "role": "user"},
-            {"content": reply, "role": "assistant"},
-        ],
-    }
+    turns = [{"content": question, "role": "user"}, {"content": reply, "role": "assistant"}]
+    return _head(record, root) | {"messages": turns}
 
 
-def _image(record: Record, root: Path) -> str | list[str]:
+def _head(record: Record, root: Path) -> Entry:
     paths = [path.relative_to(root.resolve()).as_posix() for path in record.images]
-    return paths[0] if len(paths) == 1 else paths
+    return {"id": record.id, "image": paths[0] if len(paths) == 1 else paths}

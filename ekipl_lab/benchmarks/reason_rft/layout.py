@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ekipl_lab.benchmarks.mini.transformation.scene import STEPS, VALUES
+
 HUB_ID = "tanhuajie2001/Reason-RFT-CoT-Dataset"
 SOURCE = f"hub data set {HUB_ID}, arXiv 2503.20752"
 LICENCE = "see the data set's page; code of the authors: Apache-2.0"
@@ -39,29 +41,26 @@ class DataFile:
         return "images/train_images" if self.split == "train" else "images/test_images"
 
 
-FILES: tuple[DataFile, ...] = (
-    DataFile("train_jsons/A3-Visual-Counting-train-35k-cot.json",
-             "counting", "train", "clevr_math", 35_000),
-    DataFile("test_jsons/Visual-Counting-id-test-1k.json",
-             "counting", "test", "clevr_math", 1_000),
-    DataFile("test_jsons/Visual-Counting-ood-test-1k.json",
-             "counting", "test_ood", "super_clevr", 1_000),
-    DataFile("train_jsons/A2-Structure-Perception-train-4k5-cot.json",
-             "geometry", "train", "geomath", 4_500),
-    DataFile("test_jsons/Structure-Perception-id-test-820.json",
-             "geometry", "test", "geomath", 820),
-    DataFile("test_jsons/Structure-Perception-ood-test-800.json",
-             "geometry", "test_ood", "geometry3k", 800),
-    DataFile("train_jsons/A1-Spatial-Transformation-train-60k-cot.json",
-             "transformation", "train", "trance", 60_000),
-    DataFile("test_jsons/Spatial-Transformation-id-test-1k.json",
-             "transformation", "test", "trance", 1_000),
-    DataFile("test_jsons/Spatial-Transformation-ood-left-test-1k.json",
-             "transformation", "test_ood", "trance_left", 1_000),
-    DataFile("test_jsons/Spatial-Transformation-ood-right-test-1k.json",
-             "transformation", "test_ood", "trance_right", 1_000),
-)  # fmt: skip
+_TABLE = """
+counting       train    clevr_math   35000 train_jsons/A3-Visual-Counting-train-35k-cot.json
+counting       test     clevr_math    1000 test_jsons/Visual-Counting-id-test-1k.json
+counting       test_ood super_clevr   1000 test_jsons/Visual-Counting-ood-test-1k.json
+geometry       train    geomath       4500 train_jsons/A2-Structure-Perception-train-4k5-cot.json
+geometry       test     geomath        820 test_jsons/Structure-Perception-id-test-820.json
+geometry       test_ood geometry3k     800 test_jsons/Structure-Perception-ood-test-800.json
+transformation train    trance       60000 train_jsons/A1-Spatial-Transformation-train-60k-cot.json
+transformation test     trance        1000 test_jsons/Spatial-Transformation-id-test-1k.json
+transformation test_ood trance_left   1000 test_jsons/Spatial-Transformation-ood-left-test-1k.json
+transformation test_ood trance_right  1000 test_jsons/Spatial-Transformation-ood-right-test-1k.json
+"""
 
+
+def _file(line: str) -> DataFile:
+    task, split, family, published, path = line.split()
+    return DataFile(path, task, split, family, int(published))
+
+
+FILES: tuple[DataFile, ...] = tuple(map(_file, _TABLE.strip().splitlines()))
 TASKS = ("counting", "geometry", "transformation")
 IMAGES_PER_RECORD = {"counting": 1, "geometry": 1, "transformation": 2}
 
@@ -69,13 +68,7 @@ IMAGES_PER_RECORD = {"counting": 1, "geometry": 1, "transformation": 2}
 #: have no validation split, and settings must not be chosen on a test set.
 VALIDATION_SHARE = 50
 
-FUNCTION_VALUES: dict[str, tuple[str, ...]] = {
-    "change_size": ("small", "medium", "large"),
-    "change_color": ("yellow", "gray", "cyan", "blue", "brown", "green", "red", "purple"),
-    "change_material": ("glass", "metal", "rubber"),
-    "change_shape": ("cube", "sphere", "cylinder"),
-    "change_position": (
-        "front", "behind", "left", "right",
-        "front_left", "front_right", "behind_left", "behind_right",
-    ),
-}  # fmt: skip
+#: The grammar of TRANCE, which the built-in transformation task shares.
+FUNCTION_VALUES = {f"change_{kind}": values for kind, values in VALUES.items()} | {
+    "change_position": tuple(STEPS)
+}

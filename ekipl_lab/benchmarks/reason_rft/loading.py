@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from ekipl_lab.benchmarks.base import Request, ordered
 from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.reason_rft.layout import (
     FILES,
@@ -22,27 +22,21 @@ from ekipl_lab.benchmarks.reason_rft.layout import (
     VALIDATION_SHARE,
     DataFile,
 )
-from ekipl_lab.benchmarks.reason_rft.reading import Record, read_calls, read_records
+from ekipl_lab.benchmarks.reason_rft.reading import Record, read_records
+from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
 from ekipl_lab.types import Sample
 
 FOLDER_VARIABLE = "EKIPL_REASON_RFT"
-SPLITS = ("train", "validation", "test", "test_ood")
 
 
 def data_folder() -> Path:
     """The data set's folder: the environment's, or a downloaded snapshot of the hub's."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
-        folder = Path(named)
-        if not folder.is_dir():
+        if not Path(named).is_dir():
             raise ConfigError(f"{FOLDER_VARIABLE} names {named}, which is not a folder.")
-        return folder
-    return download()
-
-
-def download() -> Path:
-    """A snapshot of the hub's data set; DataError that says what to do where it cannot be had."""
+        return Path(named)
     from huggingface_hub import snapshot_download
 
     try:
@@ -57,33 +51,18 @@ def download() -> Path:
 def unpack_images(folder: Path) -> None:
     """Unpack ``train_images.zip`` and ``test_images.zip`` unless their folders are there."""
     for name in ("train_images", "test_images"):
-        archive = folder / f"{name}.zip"
-        if any((folder / place).is_dir() for place in (f"images/{name}", name)):
+        archive, temporary = folder / f"{name}.zip", folder / f".{name}.{os.getpid()}"
+        there = any((folder / place).is_dir() for place in (f"images/{name}", name))
+        if there or not archive.is_file():
             continue
-        if archive.is_file():
-            _unpack(archive, folder)
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(temporary)
+        inner = next((path for path in temporary.rglob(name) if path.is_dir()), temporary)
+        (folder / "images").mkdir(exist_ok=True)
+        inner.replace(folder / "images" / name)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    temporary = folder / f".{archive.stem}.{os.getpid()}"
-    with zipfile.ZipFile(archive) as opened:
-        opened.extractall(temporary)
-    inner = next((path for path in temporary.rglob(archive.stem) if path.is_dir()), temporary)
-    (folder / "images").mkdir(exist_ok=True)
-    inner.replace(folder / "images" / archive.stem)
-
-
-def iterate(
-    *,
-    task: str,
-    split: str,
-    families: Sequence[str] | None = None,
-    seed: int = 0,
-    image_size: int | None = None,
-    start: int = 0,
-    difficulties: Collection[int] | None = None,
-    folder: str | Path | None = None,
-) -> Iterator[Sample]:
+def iterate(request: Request, folder: str | Path | None = None) -> Iterator[Sample]:
     """The samples of a task and split, in the order of the files, or shuffled by a ``seed`` > 0.
 
     ``families`` are the sources (clevr_math, super_clevr, geomath, geometry3k, trance, trance_left,
@@ -91,17 +70,16 @@ def iterate(
     ``difficulties`` keeps records with so many calls. Raises ConfigError for unknown names,
     DataError that names file, record and field for the first broken record.
     """
-    files = _files(task, split, families)
+    split = request.split
+    files = _files(request.task, split, request.families)
     root = data_folder() if folder is None else Path(folder)
     unpack_images(root)
     records = [record for file in files for record in read_records(root, file)]
     if split in ("train", "validation"):
         records = [r for r in records if is_validation(r.id) == (split == "validation")]
-    if difficulties is not None:
-        records = [r for r in records if difficulty(r) in difficulties]
-    if seed:
-        random.Random(seed).shuffle(records)
-    return (to_sample(record, split, image_size) for record in records[start:])
+    if request.difficulties is not None:
+        records = [r for r in records if r.difficulty in request.difficulties]
+    return (to_sample(record, split, request.image_size) for record in ordered(records, request))
 
 
 def _files(task: str, split: str, families: Sequence[str] | None) -> list[DataFile]:
@@ -124,11 +102,6 @@ def is_validation(record_id: str) -> bool:
     return int.from_bytes(digest[:8], "big") % VALIDATION_SHARE == 0
 
 
-def difficulty(record: Record) -> int:
-    """Number of calls of a transformation; 0 where the data do not say."""
-    return len(read_calls(record.answer)) if record.file.task == "transformation" else 0
-
-
 def to_sample(record: Record, split: str, image_size: int | None = None) -> Sample:
     """The sample of a record; its images are opened when they are looked at."""
     images: Any = ImageFiles(record.images, image_size)
@@ -142,6 +115,6 @@ def to_sample(record: Record, split: str, image_size: int | None = None) -> Samp
         answer_type=record.answer_type,
         family=record.file.family,
         cot=record.cot,
-        difficulty=difficulty(record),
+        difficulty=record.difficulty,
         metadata={"benchmark": "reason_rft", "file": record.file.path, "record": record.index},
     )

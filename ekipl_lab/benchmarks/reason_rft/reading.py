@@ -30,6 +30,11 @@ class Record:
         """number, letter, calls, or math where the answer of a figure is neither of these."""
         return answer_type(self.file.task, self.answer)
 
+    @property
+    def difficulty(self) -> int:
+        """Number of calls of a transformation; 0 where the data do not say."""
+        return len(read_calls(self.answer)) if self.file.task == "transformation" else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -65,28 +70,34 @@ def read_records(root: Path, file: DataFile) -> list[Record]:
 def scan_records(root: Path, file: DataFile) -> Iterator[Record | Problem]:
     """Every record of a file, or what is wrong with it, in order."""
     try:
-        rows = json.loads((root / file.path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        yield Problem(file.path, None, "", "", "the file is missing")
-        return
-    except ValueError as error:
-        yield Problem(file.path, None, "", "", f"not JSON ({error})")
-        return
-    if not isinstance(rows, list):
-        yield Problem(file.path, None, "", "", "not a JSON list of records")
+        rows = _rows(root / file.path)
+    except BrokenRecord as broken:
+        yield Problem(file.path, None, "", *broken.args)
         return
     seen: dict[str, int] = {}
     for index, row in enumerate(rows):
-        named = str(row.get("id", "")) if isinstance(row, dict) else ""
         try:
             record = _record(root, file, index, row)
             if record.id in seen:
                 raise BrokenRecord("id", f"the same as of record {seen[record.id]}")
         except BrokenRecord as broken:
-            yield Problem(file.path, index, named, broken.args[0], broken.args[1])
+            named = str(row.get("id", "")) if isinstance(row, dict) else ""
+            yield Problem(file.path, index, named, *broken.args)
             continue
         seen[record.id] = index
         yield record
+
+
+def _rows(path: Path) -> list[Any]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BrokenRecord("", "the file is missing") from None
+    except ValueError as error:
+        raise BrokenRecord("", f"not JSON ({error})") from None
+    if not isinstance(rows, list):
+        raise BrokenRecord("", "not a JSON list of records")
+    return rows
 
 
 def _record(root: Path, file: DataFile, index: int, row: Any) -> Record:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ekipl_lab.benchmarks import BENCHMARKS
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 
 
 def run(args: argparse.Namespace) -> int:

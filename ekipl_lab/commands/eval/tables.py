@@ -33,11 +33,12 @@ CSV_COLUMNS = ("slice", "metric", "value", "low", "high", "method", "n")
 
 def all_rows(found: Measured, job: Job, labels: Labels) -> list[MetricRow]:
     """Every metric of every slice; chains are checked where the benchmark knows the scene."""
-    from ekipl_lab.benchmarks.mini.chains import CHECKERS, check_chain
+    from ekipl_lab.benchmarks.mini import MINI_TASKS
+    from ekipl_lab.benchmarks.mini.chains import check_chain
     from ekipl_lab.evaluation import check_chains, summarize
 
     known = {s.id for s in found.samples if s.metadata.get("benchmark") == "mini"}
-    checked = [r for r in found.records if r.sample_id in known and r.task in CHECKERS]
+    checked = [r for r in found.records if r.sample_id in known and r.task in MINI_TASKS]
     chains = check_chains(checked, found.samples, check_chain)
     rows: list[MetricRow] = []
     for by in (*MORE_SLICES, *SLICES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ekipl_lab.benchmarks import iterate_samples
+from ekipl_lab.benchmarks import Request, iterate_samples
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.weighting import NEEDS_Q
 
@@ -48,9 +48,7 @@ def _check_data(config: RunConfig) -> None:
         families = evaluation_families(config, chosen)
         asked.append((chosen.task or data.task, chosen.split, families))
     for task, split, families in asked:
-        iterate_samples(
-            "mini", task=task, split=split, families=families, image_size=data.image_size
-        )
+        iterate_samples("mini", Request(task, split, families, image_size=data.image_size))
 
 
 def _check_teachers(config: RunConfig) -> None:

@@ -21,9 +21,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from ekipl_lab.benchmarks.base import SampleKey
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import write_chain
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS
+from ekipl_lab.benchmarks.mini.task import SampleKey
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.policies.tokenizer import ASSISTANT, IMAGE, USER, VISION_END, VISION_START
 from ekipl_lab.training.sft.labels import patch_labels, with_backdrop

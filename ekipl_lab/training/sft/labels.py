@@ -1,68 +1,32 @@
-"""What the pictures of the built-in benchmark show, patch by patch, and other backgrounds.
-
-Dense supervision of the vision tower: counting and transformation name the thing in each cell,
-geometry the label (up to three digits, or x) whose centre lies in a patch.
-"""
+"""What the pictures of the built-in benchmark show, patch by patch, and other backgrounds."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from ekipl_lab.benchmarks.mini.counting.render import render as render_counting
-from ekipl_lab.benchmarks.mini.counting.scene import ATTRIBUTES, cell_labels, scene_from_json
-from ekipl_lab.benchmarks.mini.geometry.task import label_places
-from ekipl_lab.benchmarks.mini.transformation.scene import VALUES, pair_from_json, pair_labels
+from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.benchmarks.mini.task import PatchLabels
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.types import Sample
 
 Grid = tuple[int, int]
-Labels = npt.NDArray[np.int64]
-#: Labels of geometry are three characters, right-aligned: a digit, x, or none.
-_CHARACTERS = "0123456789x "
 
 
-@dataclass(frozen=True, slots=True)
-class _Labelling:
-    """``classes`` per column, and the (images, P, K) labels of a sample's metadata."""
-
-    classes: tuple[int, ...]
-    label: Callable[[Mapping[str, Any], Grid], Labels]
-
-
-def _counting(metadata: Mapping[str, Any], grid: Grid) -> Labels:
-    return cell_labels(scene_from_json(metadata["scene"]))[None]
-
-
-def _transformation(metadata: Mapping[str, Any], grid: Grid) -> Labels:
-    return pair_labels(pair_from_json(metadata["scene"]))
-
-
-def _geometry(metadata: Mapping[str, Any], grid: Grid) -> Labels:
-    rows, columns = grid
-    labels = np.full((1, rows * columns, 3), -1, dtype=np.int64)
-    for text, x, y in label_places(metadata):
-        patch = min(rows - 1, int(y * rows)) * columns + min(columns - 1, int(x * columns))
-        labels[0, patch] = [_CHARACTERS.index(character) for character in text.rjust(3)]
+def _labels_of(task: str) -> PatchLabels:
+    labels = MINI_TASKS[task].patches
+    if labels is None:
+        raise ConfigError(f"Task {task!r} has no labels of patches; give its MiniTask `patches`.")
     return labels
-
-
-_TASKS = {
-    "counting": _Labelling(tuple(map(len, ATTRIBUTES.values())), _counting),
-    "geometry": _Labelling((len(_CHARACTERS),) * 3, _geometry),
-    "transformation": _Labelling(tuple(map(len, VALUES.values())), _transformation),
-}
 
 
 def patch_classes(task: str) -> tuple[int, ...]:
     """Classes per column of the labels of a task."""
-    return _TASKS[task].classes
+    return _labels_of(task).classes
 
 
 def patch_labels(samples: Sequence[Sample], grid: Grid) -> torch.Tensor:
@@ -70,8 +34,8 @@ def patch_labels(samples: Sequence[Sample], grid: Grid) -> torch.Tensor:
 
     Raises ConfigError where the grid of patches is not that of the scene's cells.
     """
-    labelling = _TASKS[samples[0].task]
-    labels = np.stack([labelling.label(sample.metadata, grid) for sample in samples])
+    label = _labels_of(samples[0].task).label
+    labels = np.stack([label(sample.metadata, grid) for sample in samples])
     if labels.shape[2] != grid[0] * grid[1]:
         raise ConfigError(
             f"The patches of task {samples[0].task!r} are labelled by its {labels.shape[2]} cells, "
@@ -81,13 +45,13 @@ def patch_labels(samples: Sequence[Sample], grid: Grid) -> torch.Tensor:
 
 
 def with_backdrop(sample: Sample, size: int, rng: random.Random) -> Sample:
-    """A counting sample drawn before a random background; other samples as they are."""
-    if sample.task != "counting":
+    """A sample drawn before a random background, where its task can (counting); else as it is."""
+    redraw = MINI_TASKS[sample.task].with_backdrop
+    if redraw is None:
         return sample
     level = rng.randint(40, 250)
     red, green, blue = (max(0, min(255, level + rng.randint(-25, 25))) for _ in range(3))
     drop, stripes = rng.randint(0, 40), rng.choice((0, 0, rng.randint(5, 20)))
     bottom = (max(0, red - drop), max(0, green - drop), max(0, blue - drop))
-    scene = scene_from_json(sample.metadata["scene"])
-    image = render_counting(scene, size, ((red, green, blue), bottom, stripes))
-    return replace(sample, images=(image,))
+    backdrop = ((red, green, blue), bottom, stripes)
+    return replace(sample, images=redraw(sample.metadata, size, backdrop))

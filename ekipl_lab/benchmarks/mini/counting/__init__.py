@@ -1,5 +1,1 @@
-"""The counting task of the built-in benchmark; see ``task`` for its families."""
-
-from ekipl_lab.benchmarks.mini.counting.task import TASK
-
-__all__ = ["TASK"]
+"""The counting task of the built-in benchmark; ``task`` puts it together."""

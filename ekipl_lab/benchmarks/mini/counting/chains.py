@@ -19,11 +19,10 @@ that has a false step and still ends in the right answer.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ekipl_lab.benchmarks.mini.chain_report import completion
 from ekipl_lab.benchmarks.mini.counting import skills
 from ekipl_lab.benchmarks.mini.counting.query import (
     Predicate,
@@ -31,21 +30,21 @@ from ekipl_lab.benchmarks.mini.counting.query import (
     answer_from_counts,
     cells_of,
     counts_of,
+    flags_of,
     matches,
     noun,
     query_from_json,
-    removed,
 )
 from ekipl_lab.benchmarks.mini.counting.scene import (
     ATTRIBUTES,
-    CELLS,
-    KIND_OF,
-    Look,
+    NAMED,
     Scene,
     Thing,
     all_looks,
     scene_from_json,
 )
+from ekipl_lab.benchmarks.mini.grid import CELLS
+from ekipl_lab.benchmarks.mini.steps import sentences
 from ekipl_lab.types import Sample
 
 
@@ -59,7 +58,6 @@ class Belief:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The claimed counts."""
         counts = list(counts_of(self.scene, self.query))
         place, amount = self.slip
         counts[place] += amount
@@ -67,67 +65,63 @@ class Belief:
 
     @property
     def answer(self) -> str:
-        """The answer that the claims lead to."""
         return answer_from_counts(self.query, self.counts)
 
+    def cells(self, predicate: Predicate) -> tuple[int, ...]:
+        """Where the things are that a predicate removes, or else counts."""
+        remove = self.query.remove
+        if predicate in remove:
+            before = remove[: remove.index(predicate)]
+            return cells_of(self.scene, Query((predicate,), before), predicate)
+        return cells_of(self.scene, self.query, predicate)
 
-def write(sample: Sample, style: str, fault: str, rng: random.Random) -> str:
-    """A whole completion for a counting sample; see ``ekipl_lab.benchmarks.mini.chains``."""
+
+def write(sample: Sample, style: str, fault: str, rng: random.Random) -> tuple[str, str]:
+    """Reasoning and answer for a counting sample; see ``ekipl_lab.benchmarks.mini.chains``."""
     facts = sample.metadata["query"]
     scene = scene_from_json(sample.metadata["scene"])
-    if facts["form"] not in ("counts", "compare"):
+    if facts["form"] in skills.FORMS:
         return _write_skill(scene, facts, style, fault, rng)
-    truth = Belief(scene, query_from_json(facts))
-    if fault == "none":
-        return completion(_STYLES[style](truth, rng), truth.answer)
-    if fault == "wrong_answer":
-        belief = _misled(truth, rng)
-        return completion(_STYLES[style](belief, rng), belief.answer)
-    belief = _harmless(truth, rng)
-    return completion(_STYLES[style](belief, rng), truth.answer)
+    truth = belief = Belief(scene, query_from_json(facts))
+    if fault != "none":
+        belief = _misled(truth, rng) if fault == "wrong_answer" else _harmless(truth, rng)
+    answer = belief.answer if fault == "wrong_answer" else truth.answer
+    return sentences(_STYLES[style](belief, rng)), answer
 
 
 # --- styles -------------------------------------------------------------------------------------
 
 
-def _words(predicate: Predicate) -> str:
-    return " ".join(predicate)
-
-
-def _marks(cells: tuple[int, ...]) -> str:
+def _marks(cells: Sequence[int]) -> str:
     return " ".join(f"p{cell}" for cell in cells) or "none"
 
 
-def _look_words(look: Look, query: Query) -> str:
-    """Size, colour, (material, if it is asked for) and shape."""
-    asked = {KIND_OF[value] for predicate in query.count + query.remove for value in predicate}
-    kinds = [kind for kind in ATTRIBUTES if kind != "material" or kind in asked]
-    return " ".join(look.values[list(ATTRIBUTES).index(kind)] for kind in kinds)
-
-
-def _facts_list(belief: Belief, cells: tuple[int, ...]) -> str:
-    looks = {thing.cell: _look_words(thing.look, belief.query) for thing in belief.scene.things}
+def _facts_list(belief: Belief, cells: Sequence[int]) -> str:
+    """``p2 large red ball , p7 ...``; materials are named if they are asked for."""
+    kinds = tuple(ATTRIBUTES) if "material" in belief.query.kinds else NAMED
+    looks = {thing.cell: thing.look.words(kinds) for thing in belief.scene.things}
     return " , ".join(f"p{cell} {looks[cell]}" for cell in cells) or "none"
 
 
-def _gone(belief: Belief, predicate: Predicate) -> tuple[int, ...]:
-    """Cells taken away by one removal predicate and by none before it."""
-    before = belief.query.remove[: belief.query.remove.index(predicate)]
-    return cells_of(belief.scene, Query((predicate,), before), predicate)
+def _short(belief: Belief, rng: random.Random) -> list[str]:
+    return _lists(belief, {p: _marks(belief.cells(p)) for p in _predicates(belief)})
 
 
-def _lists(belief: Belief, full: bool) -> list[str]:
-    query, scene = belief.query, belief.scene
-    sentences = []
-    for predicate in query.remove:
-        cells = _gone(belief, predicate)
-        listed = _facts_list(belief, cells) if full else _marks(cells)
-        sentences.append(f"remove {_words(predicate)} : {listed}")
-    for predicate, number in zip(query.count, belief.counts, strict=True):
-        cells = cells_of(scene, query, predicate)
-        listed = _facts_list(belief, cells) if full else _marks(cells)
-        sentences.append(f"{_words(predicate)} : {listed} , so {number}")
-    return sentences + _comparison(belief)
+def _facts(belief: Belief, rng: random.Random) -> list[str]:
+    return _lists(belief, {p: _facts_list(belief, belief.cells(p)) for p in _predicates(belief)})
+
+
+def _predicates(belief: Belief) -> tuple[Predicate, ...]:
+    return belief.query.remove + belief.query.count
+
+
+def _lists(belief: Belief, listed: Mapping[Predicate, str]) -> list[str]:
+    """What is removed and what is counted, each with its list of things."""
+    query = belief.query
+    gone = [f"remove {' '.join(p)} : {listed[p]}" for p in query.remove]
+    pairs = zip(query.count, belief.counts, strict=True)
+    counted = [f"{' '.join(p)} : {listed[p]} , so {number}" for p, number in pairs]
+    return [*gone, *counted, *_comparison(belief)]
 
 
 def _comparison(belief: Belief) -> list[str]:
@@ -139,59 +133,41 @@ def _comparison(belief: Belief) -> list[str]:
     return [f"{high} - {low} = {high - low} , {kind}"]
 
 
-def _join(sentences: list[str]) -> str:
-    return " . ".join(sentences) + " ."
-
-
-def _short(belief: Belief, rng: random.Random) -> str:
-    return _join(_lists(belief, full=False))
-
-
-def _facts(belief: Belief, rng: random.Random) -> str:
-    return _join(_lists(belief, full=True))
-
-
 def _totals(belief: Belief) -> list[str]:
     pairs = zip(belief.query.count, belief.counts, strict=True)
-    return [f"{_words(predicate)} {number}" for predicate, number in pairs] + _comparison(belief)
+    return [f"{' '.join(p)} {number}" for p, number in pairs] + _comparison(belief)
 
 
-def _caption(belief: Belief, rng: random.Random) -> str:
-    scene, query = belief.scene, belief.query
-    listed = _facts_list(belief, tuple(thing.cell for thing in scene.things)) or "none"
-    gone = [f"remove {_words(p)} : {_marks(_gone(belief, p))}" for p in query.remove]
-    return _join([listed, *gone, *_totals(belief)])
+def _caption(belief: Belief, rng: random.Random) -> list[str]:
+    listed = _facts_list(belief, [thing.cell for thing in belief.scene.things])
+    gone = [f"remove {' '.join(p)} : {_marks(belief.cells(p))}" for p in belief.query.remove]
+    return [listed, *gone, *_totals(belief)]
 
 
-def _walk(belief: Belief, rng: random.Random) -> str:
+def _walk(belief: Belief, rng: random.Random) -> list[str]:
     query = belief.query
-    kinds = {KIND_OF[value] for predicate in query.count + query.remove for value in predicate}
-    places = [place for place, kind in enumerate(ATTRIBUTES) if kind in kinds]
-    items = []
-    for thing in belief.scene.things:
-        words = " ".join(thing.look.values[place] for place in places)
-        flags = ["yes" if matches(thing.look, predicate) else "no" for predicate in query.count]
-        verdict = "gone" if removed(thing.look, query) else " ".join(flags)
-        items.append(f"p{thing.cell} {words} {verdict}")
-    return _join([" , ".join(items) or "none", *_totals(belief)])
+    items = [
+        f"p{thing.cell} {thing.look.words(query.kinds)} {' '.join(flags_of(thing.look, query))}"
+        for thing in belief.scene.things
+    ]
+    return [" , ".join(items) or "none", *_totals(belief)]
 
 
-def _wordy(belief: Belief, rng: random.Random) -> str:
+def _wordy(belief: Belief, rng: random.Random) -> list[str]:
     """Full sentences in varied wording; counts in either order."""
     query = belief.query
-    sentences = []
-    for predicate in query.remove:
-        listed = _marks(_gone(belief, predicate)).replace(" p", " and p")
-        sentences.append(rng.choice(_REMOVE).format(noun=noun(predicate), listed=listed))
-    order = list(range(len(query.count)))
-    rng.shuffle(order)
-    for place in order:
-        predicate = query.count[place]
-        listed = _marks(cells_of(belief.scene, query, predicate)).replace(" p", " and p")
-        template = rng.choice(_COUNT)
-        text = template.format(noun=noun(predicate), listed=listed, number=belief.counts[place])
-        sentences.append(text)
-    return _join(sentences + _comparison(belief))
+    listed = {p: _marks(belief.cells(p)).replace(" p", " and p") for p in _predicates(belief)}
+    said = [
+        rng.choice(_REMOVE).format(noun=noun(predicate), listed=listed[predicate])
+        for predicate in query.remove
+    ]
+    counted = list(zip(query.count, belief.counts, strict=True))
+    rng.shuffle(counted)
+    said += [
+        rng.choice(_COUNT).format(noun=noun(predicate), listed=listed[predicate], number=number)
+        for predicate, number in counted
+    ]
+    return said + _comparison(belief)
 
 
 _REMOVE = (
@@ -251,26 +227,22 @@ def _harmless(truth: Belief, rng: random.Random) -> Belief:
     A thing that the chain must list is moved to an empty cell. Where the chain lists none, one
     count is claimed to be one too high while the answer is still the right one.
     """
-    query, scene = truth.query, truth.scene
     listed = [
         place
-        for place, thing in enumerate(scene.things)
-        if any(matches(thing.look, predicate) for predicate in query.remove + query.count)
+        for place, thing in enumerate(truth.scene.things)
+        if any(matches(thing.look, predicate) for predicate in _predicates(truth))
     ]
     if not listed:
         return replace(truth, slip=(rng.randrange(len(truth.counts)), 1))
-    things = list(scene.things)
+    things = list(truth.scene.things)
     place = rng.choice(listed)
-    things[place] = replace(things[place], cell=rng.choice(_free_cells(scene)))
-    return replace(truth, scene=_with_things(scene, things))
-
-
-# --- sub-skills ---------------------------------------------------------------------------------
+    things[place] = replace(things[place], cell=rng.choice(_free_cells(truth.scene)))
+    return replace(truth, scene=_with_things(truth.scene, things))
 
 
 def _write_skill(
     scene: Scene, facts: Mapping[str, Any], style: str, fault: str, rng: random.Random
-) -> str:
+) -> tuple[str, str]:
     """A sub-skill's completion; for any fault one that a false belief leads to (wrong answer)."""
     truth = answer = skills.answer_of(scene, facts)
     if fault != "none" and facts["form"] == "match_text":
@@ -280,4 +252,4 @@ def _write_skill(
         if facts["form"] != "material" or belief.at(facts["cell"]) is not None:
             answer = skills.answer_of(belief, facts)
             scene = belief if answer != truth else scene
-    return completion(skills.think(scene, facts, style, answer), answer)
+    return skills.think(scene, facts, style, answer), answer

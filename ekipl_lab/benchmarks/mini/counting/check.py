@@ -17,107 +17,91 @@ the same grammar; what cannot be read is reported, never taken as true.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ekipl_lab.benchmarks.mini.chain_report import ChainReport, split_completion, unreadable
 from ekipl_lab.benchmarks.mini.counting import skills
 from ekipl_lab.benchmarks.mini.counting.query import (
     Predicate,
     Query,
     answer_from_counts,
     cells_of,
-    matches,
+    counts_of,
+    flags_of,
     query_from_json,
-    removed,
 )
-from ekipl_lab.benchmarks.mini.counting.scene import ATTRIBUTES, KIND_OF, Scene, scene_from_json
+from ekipl_lab.benchmarks.mini.counting.scene import (
+    ATTRIBUTES,
+    KIND_OF,
+    Scene,
+    scene_from_json,
+)
+from ekipl_lab.benchmarks.mini.steps import ChainReport, Steps, Unread
 from ekipl_lab.types import Sample
 
+#: Words that say nothing of the scene.
 _FILLERS = frozenset(
     re.findall(
         "[a-z]+", "i look for see that makes now the they are at there count first and things"
     )
 )
 _SYNONYMS = {"balls": "ball", "cubes": "cube", "cones": "cone", "without": "remove"}
+_FLAGS = ("yes", "no", "gone")
 _NUMBER = re.compile(r"\d{1,3}")
 _CELL = re.compile(r"p\d{1,3}")
 
 
-class _Unread(Exception):
-    """A sentence that is not in the grammar."""
-
-
-@dataclass
-class _Ledger:
+@dataclass(kw_only=True)
+class _Steps(Steps):
     """Steps read so far, and what the chain claims of every count."""
 
     scene: Scene
     query: Query
-    true: list[str] = field(default_factory=list)
-    false: list[str] = field(default_factory=list)
     claimed: dict[Predicate, int] = field(default_factory=dict)
 
-    def note(self, holds: bool, text: str) -> None:
-        (self.true if holds else self.false).append(text)
+    def cells(self, predicate: Predicate) -> tuple[int, ...]:
+        """Where the things are that are counted by a predicate."""
+        return cells_of(self.scene, self.query, predicate)
 
 
-def check(sample: Sample, text: str) -> ChainReport:
-    """The report on a completion for a counting sample."""
-    parts = split_completion(text)
-    if parts is None:
-        return unreadable(text)
-    think, answer = parts
+def check(sample: Sample, reasoning: str, answer: str) -> ChainReport:
+    """The report on the reasoning and answer of a completion for a counting sample."""
     answer = " ".join(answer.replace(",", " , " if "," in sample.answer else " ").split())
-    correct = answer == sample.answer
-    facts = sample.metadata["query"]
+    scene, facts = scene_from_json(sample.metadata["scene"]), sample.metadata["query"]
     if facts["form"] in skills.FORMS:
-        scene = scene_from_json(sample.metadata["scene"])
-        return skills.check(scene, facts, think.lower(), answer)
-    ledger = _Ledger(scene_from_json(sample.metadata["scene"]), query_from_json(facts))
-    unread = _read(ledger, think)
-    counts = [ledger.claimed.get(predicate) for predicate in ledger.query.count]
+        return skills.check(scene, facts, reasoning.lower(), answer)
+    steps = _Steps(scene=scene, query=query_from_json(facts))
+    text = reasoning.lower().replace("take away", "remove")
+    steps.read(text, lambda sentence: _read_sentence(steps, sentence))
+    counts = [steps.claimed.get(predicate) for predicate in steps.query.count]
     known = [count for count in counts if count is not None]
-    supported = len(known) == len(counts) and answer == answer_from_counts(ledger.query, known)
-    return ChainReport(tuple(ledger.true), tuple(ledger.false), unread, answer, supported, correct)
+    supported = len(known) == len(counts) and answer == answer_from_counts(steps.query, known)
+    return steps.report(answer, supported=supported, correct=answer == sample.answer)
 
 
-def _read(ledger: _Ledger, think: str) -> tuple[str, ...]:
-    """Reads every sentence into the ledger; returns those that cannot be read."""
-    unread = []
-    spaced = re.sub(r"([.,:=])", r" \1 ", think.lower()).replace("take away", "remove")
-    for sentence in re.split(r"\s\.(?:\s|$)", spaced):
-        words = [_SYNONYMS.get(word, word) for word in sentence.split() if word not in _FILLERS]
-        if not words:
-            continue
-        try:
-            _read_sentence(ledger, words)
-        except _Unread:
-            unread.append(" ".join(sentence.split()))
-    return tuple(unread)
-
-
-def _read_sentence(ledger: _Ledger, words: list[str]) -> None:
+def _read_sentence(steps: _Steps, sentence: str) -> None:
+    words = [_SYNONYMS.get(word, word) for word in sentence.split() if word not in _FILLERS]
+    if not words:
+        return
     if ":" in words:
         head, rest = words[: words.index(":")], words[words.index(":") + 1 :]
         head = [word for word in head if word != ","]
         if head[:1] == ["remove"]:
-            _read_removal(ledger, _predicate(head[1:]), rest)
+            _read_removal(steps, _predicate(head[1:]), rest)
         else:
-            _read_count(ledger, _predicate(head), rest)
+            _read_count(steps, _predicate(head), rest)
     elif "=" in words:
-        _read_comparison(ledger, words)
+        _read_comparison(steps, words)
     elif _NUMBER.fullmatch(words[-1]):
-        _note_number(ledger, _predicate(words[:-1]), words[-1])
+        _note_number(steps, _predicate(words[:-1]), words[-1])
     else:
-        _read_scene(ledger, words)
+        _read_scene(steps, words)
 
 
 def _predicate(words: list[str]) -> Predicate:
-    """The words as a predicate in speaking order; _Unread unless they are attribute values."""
+    """The words as a predicate in speaking order; Unread unless they are attribute values."""
     kinds = [KIND_OF.get(word, "") for word in words]
     if not words or "" in kinds or len(set(kinds)) < len(kinds):
-        raise _Unread
+        raise Unread
     order = list(ATTRIBUTES)
     return tuple(sorted(words, key=lambda word: order.index(KIND_OF[word])))
 
@@ -134,117 +118,92 @@ def _items(words: list[str]) -> list[list[str]]:
         elif items:
             items[-1].append(word)
         else:
-            raise _Unread
+            raise Unread
     if not items:
-        raise _Unread
+        raise Unread
     return items
 
 
 def _note_items(
-    ledger: _Ledger,
+    steps: _Steps,
     name: str,
     items: list[list[str]],
     wanted: tuple[int, ...],
-    flags_hold: Callable[[int, list[str]], bool] | None = None,
+    *,
+    flagged: bool = False,
 ) -> None:
     """Notes every item (right cell, true words, true flags) and that the list is complete."""
     seen = []
     for cell_word, *words in items:
         cell = int(cell_word[1:])
-        look = ledger.scene.at(cell)
-        flags = [word for word in words if word in ("yes", "no", "gone")]
-        values = [word for word in words if word not in ("yes", "no", "gone")]
-        if any(value not in KIND_OF for value in values) or (flags and not flags_hold):
-            raise _Unread
-        true = look is not None and cell in wanted and cell not in seen
-        true = true and all(look is not None and value in look.values for value in values)
-        if flags_hold is not None and flags:
-            true = true and flags_hold(cell, flags)
-        ledger.note(true, f"{name} {' '.join([cell_word, *words])}".strip())
+        flags = [word for word in words if word in _FLAGS]
+        values = {word for word in words if word not in _FLAGS}
+        if not values <= KIND_OF.keys() or (flags and not flagged):
+            raise Unread
+        look = steps.scene.at(cell)
+        holds = look is not None and cell in wanted and cell not in seen
+        if look is not None:
+            holds = holds and values <= set(look.values)
+            holds = holds and flags in ([], flags_of(look, steps.query))
+        steps.note(holds, f"{name} {' '.join([cell_word, *words])}".strip())
         seen.append(cell)
-    ledger.note(set(seen) >= set(wanted), f"{name} list complete".strip())
+    steps.note(set(seen) >= set(wanted), f"{name} list complete".strip())
 
 
-def _read_removal(ledger: _Ledger, predicate: Predicate, rest: list[str]) -> None:
+def _read_removal(steps: _Steps, predicate: Predicate, rest: list[str]) -> None:
     """Removal lists may or may not repeat a thing that an earlier removal already took."""
     items = _items(rest)
-    everything = cells_of(ledger.scene, Query(()), predicate)
-    earlier = ledger.query.remove
+    everything = cells_of(steps.scene, Query(()), predicate)
+    earlier = steps.query.remove
     known = predicate in earlier
     before = earlier[: earlier.index(predicate)] if known else ()
-    fresh = cells_of(ledger.scene, Query((), before), predicate)
+    fresh = cells_of(steps.scene, Query((), before), predicate)
     cells = {int(item[0][1:]) for item in items}
     wanted = fresh if cells <= set(fresh) else everything
-    _note_items(ledger, f"remove {' '.join(predicate)}", items, wanted)
+    _note_items(steps, f"remove {' '.join(predicate)}", items, wanted)
     if not known:
-        ledger.note(False, f"remove {' '.join(predicate)} was not asked for")
+        steps.note(False, f"remove {' '.join(predicate)} was not asked for")
 
 
-def _read_count(ledger: _Ledger, predicate: Predicate, rest: list[str]) -> None:
+def _read_count(steps: _Steps, predicate: Predicate, rest: list[str]) -> None:
     number = None
     if "so" in rest:
         number = rest[-1] if rest.index("so") == len(rest) - 2 else ""
         rest = rest[: rest.index("so")]
     elif rest and _NUMBER.fullmatch(rest[-1]):
         number, rest = rest[-1], rest[:-1]
-    name = " ".join(predicate)
-    wanted = cells_of(ledger.scene, ledger.query, predicate)
     if [word for word in rest if word != ","]:
-        _note_items(ledger, name, _items(rest), wanted)
+        _note_items(steps, " ".join(predicate), _items(rest), steps.cells(predicate))
     if number is not None:
-        _note_number(ledger, predicate, number)
+        _note_number(steps, predicate, number)
 
 
-def _note_number(ledger: _Ledger, predicate: Predicate, number: str) -> None:
+def _note_number(steps: _Steps, predicate: Predicate, number: str) -> None:
     if not _NUMBER.fullmatch(number):
-        raise _Unread
-    true = len(cells_of(ledger.scene, ledger.query, predicate))
-    ledger.claimed[predicate] = int(number)
-    ledger.note(int(number) == true, f"{' '.join(predicate)} {number}")
+        raise Unread
+    steps.claimed[predicate] = int(number)
+    steps.note(int(number) == len(steps.cells(predicate)), f"{' '.join(predicate)} {number}")
 
 
-def _read_comparison(ledger: _Ledger, words: list[str]) -> None:
+def _read_comparison(steps: _Steps, words: list[str]) -> None:
     """``3 - 2 = 1 , more red``: of the claimed counts; the verdict must fit the true ones."""
-    numbers, signs, verdict = (
-        words[0:5:2],
-        words[1:4:2],
-        [word for word in words[5:] if word != ","],
-    )
-    if (
-        len(numbers) < 3
-        or signs != ["-", "="]
-        or not all(_NUMBER.fullmatch(number) for number in numbers)
-    ):
-        raise _Unread
+    numbers, signs = words[0:5:2], words[1:4:2]
+    verdict = [word for word in words[5:] if word != ","]
+    if len(numbers) < 3 or signs != ["-", "="] or not all(map(_NUMBER.fullmatch, numbers)):
+        raise Unread
     high, low, difference = (int(number) for number in numbers)
-    claimed = [ledger.claimed.get(predicate) for predicate in ledger.query.count]
+    claimed = [steps.claimed.get(predicate) for predicate in steps.query.count]
     grounded = claimed in ([high, low], [low, high])
-    ledger.note(grounded and high - low == difference, " ".join(words[:5]))
+    steps.note(grounded and high - low == difference, " ".join(words[:5]))
     if verdict:
-        truth = answer_from_counts(
-            ledger.query, [_true_count(ledger, p) for p in ledger.query.count]
-        )
+        truth = answer_from_counts(steps.query, counts_of(steps.scene, steps.query))
         if verdict != ["equal"] and (verdict[0] != "more" or len(verdict) < 2):
-            raise _Unread
+            raise Unread
         kind = "equal" if verdict == ["equal"] else " ".join(verdict[1:])
-        ledger.note(truth.rsplit(" ", 2)[0] == kind, " ".join(verdict))
+        steps.note(truth.rsplit(" ", 2)[0] == kind, " ".join(verdict))
 
 
-def _true_count(ledger: _Ledger, predicate: Predicate) -> int:
-    return len(cells_of(ledger.scene, ledger.query, predicate))
-
-
-def _read_scene(ledger: _Ledger, words: list[str]) -> None:
+def _read_scene(steps: _Steps, words: list[str]) -> None:
     """The whole scene, as a caption or as a walk with flags."""
-
-    def flags_hold(cell: int, flags: list[str]) -> bool:
-        look = ledger.scene.at(cell)
-        if look is None:
-            return False
-        if removed(look, ledger.query):
-            return flags == ["gone"]
-        hits = [matches(look, predicate) for predicate in ledger.query.count]
-        return flags == ["yes" if hit else "no" for hit in hits]
-
-    wanted = tuple(thing.cell for thing in ledger.scene.things)
-    _note_items(ledger, "", _items(words), wanted, flags_hold)
+    wanted = tuple(thing.cell for thing in steps.scene.things)
+    _note_items(steps, "", _items(words), wanted, flagged=True)

@@ -24,22 +24,21 @@ class Query:
     remove: tuple[Predicate, ...] = ()
     form: str = "counts"
 
+    @property
+    def kinds(self) -> set[str]:
+        """Kinds of attributes that its predicates name."""
+        return {KIND_OF[value] for predicate in self.count + self.remove for value in predicate}
+
     def to_json(self) -> dict[str, Any]:
         """JSON values, kept in ``Sample.metadata["query"]``."""
-        return {
-            "count": [list(predicate) for predicate in self.count],
-            "remove": [list(predicate) for predicate in self.remove],
-            "form": self.form,
-        }
+        count, remove = ([list(p) for p in part] for part in (self.count, self.remove))
+        return {"count": count, "remove": remove, "form": self.form}
 
 
 def query_from_json(data: Mapping[str, Any]) -> Query:
     """The inverse of ``Query.to_json``."""
-    return Query(
-        tuple(tuple(predicate) for predicate in data["count"]),
-        tuple(tuple(predicate) for predicate in data["remove"]),
-        data["form"],
-    )
+    count, remove = (tuple(map(tuple, data[name])) for name in ("count", "remove"))
+    return Query(count, remove, data["form"])
 
 
 def matches(look: Look, predicate: Predicate) -> bool:
@@ -50,6 +49,13 @@ def matches(look: Look, predicate: Predicate) -> bool:
 def removed(look: Look, query: Query) -> bool:
     """Whether the query takes this look away before counting."""
     return any(matches(look, predicate) for predicate in query.remove)
+
+
+def flags_of(look: Look, query: Query) -> list[str]:
+    """Whether each predicate counts a look, ``yes`` or ``no``, or that it is ``gone``."""
+    if removed(look, query):
+        return ["gone"]
+    return ["yes" if matches(look, predicate) else "no" for predicate in query.count]
 
 
 def cells_of(scene: Scene, query: Query, predicate: Predicate) -> tuple[int, ...]:
@@ -98,12 +104,8 @@ def question_text(query: Query) -> str:
     counted = [noun(predicate) for predicate in query.count]
     if query.form == "compare":
         return f"More {counted[0]} or {counted[1]}? Say which, how many, how many more."
-    if len(counted) == 1:
-        text = f"How many {counted[0]}?"
-    elif len(counted) == 2:
-        text = f"How many {counted[0]} and how many {counted[1]}?"
-    else:
-        text = f"How many {counted[0]}, how many {counted[1]}, how many {counted[2]}?"
+    asked = [f"how many {noun}" for noun in counted]
+    text = (" and " if len(asked) == 2 else ", ").join(asked).capitalize() + "?"
     if not query.remove:
         return text
     return f"Remove {' and '.join(noun(predicate) for predicate in query.remove)}. {text}"

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ekipl_lab.benchmarks.mini.counting.query import Predicate, Query, matches, removed
 from ekipl_lab.benchmarks.mini.counting.scene import (
     ATTRIBUTES,
     BACKGROUNDS,
-    CELLS,
     HELD_OUT_PAIRS,
-    JITTER,
     MAX_THINGS,
     OOD_BACKGROUNDS,
-    SIZES,
     Look,
     Scene,
     Thing,
     all_looks,
     split_of,
 )
+from ekipl_lab.benchmarks.mini.grid import CELLS, JITTER
+from ekipl_lab.benchmarks.mini.task import Draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Level:
 
     fewest: int
     most: int
-    sizes: tuple[str, ...] = SIZES
+    sizes: tuple[str, ...] = ATTRIBUTES["size"]
 
 
 #: Difficulty -> level; 4 is met only out of domain.
@@ -53,10 +52,6 @@ def _values(kind: str, level: Level) -> tuple[str, ...]:
     return level.sizes if kind == "size" else ATTRIBUTES[kind]
 
 
-def _one(rng: random.Random, kind: str, level: Level) -> Predicate:
-    return (rng.choice(_values(kind, level)),)
-
-
 def _kinds(level: Level) -> list[str]:
     """The attribute kinds that questions may name: size only where both sizes occur."""
     return ["colour", "shape"] if len(level.sizes) == 1 else ["colour", "shape", "size"]
@@ -66,7 +61,7 @@ def _singles(rng: random.Random, kinds: Sequence[str], level: Level) -> tuple[Pr
     """One-value predicates of the given kinds, all different."""
     found: list[Predicate] = []
     while len(found) < len(kinds):
-        predicate = _one(rng, kinds[len(found)], level)
+        predicate = (rng.choice(_values(kinds[len(found)], level)),)
         if predicate not in found:
             found.append(predicate)
     return tuple(found)
@@ -198,13 +193,13 @@ def _draw_looks(rng: random.Random, query: Query, level: Level, pairs: bool) -> 
     if chosen is None:
         return None
     looks = [rng.choice(atoms[atom]) for atom in chosen]
-    if not pairs or any(_is_held_out(look) for look in looks):
+    if not pairs or any(look.is_held_out for look in looks):
         return looks
     swaps = [
         (place, look)
         for place, atom in enumerate(chosen)
         for look in atoms[atom]
-        if _is_held_out(look)
+        if look.is_held_out
     ]
     if not swaps:
         return None
@@ -212,43 +207,24 @@ def _draw_looks(rng: random.Random, query: Query, level: Level, pairs: bool) -> 
     return [*looks[:place], look, *looks[place + 1 :]]
 
 
-def _is_held_out(look: Look) -> bool:
-    return (look.colour, look.shape) in HELD_OUT_PAIRS
-
-
-def _place(rng: random.Random, looks: Sequence[Look]) -> tuple[Thing, ...]:
-    cells = sorted(rng.sample(CELLS, len(looks)))
-    order = rng.sample(looks, len(looks))
-    return tuple(Thing(cell, look) for cell, look in zip(cells, order, strict=True))
-
-
-def _jitter(rng: random.Random, things: tuple[Thing, ...]) -> tuple[Thing, ...]:
-    return tuple(
-        Thing(thing.cell, thing.look, rng.randint(-JITTER, JITTER), rng.randint(-JITTER, JITTER))
-        for thing in things
-    )
-
-
-def draw_free_scene(rng: random.Random, level: Level, split: str, shift: str) -> Scene:
+def draw_free_scene(rng: random.Random, wanted: Draw) -> Scene:
     """A scene drawn without a question, for describing and locating."""
+    level = LEVELS[wanted.level]
     while True:
-        pool = [look for look in all_looks(shift == "pairs") if look.size in level.sizes]
+        pool = [look for look in all_looks(wanted.shift == "pairs") if look.size in level.sizes]
         looks = [rng.choice(pool) for _ in range(rng.randint(level.fewest, level.most))]
-        scene = _settle(rng, looks, split)
+        scene = _settle(rng, looks, wanted.split)
         if scene is not None:
             return scene
 
 
-def draw_scene(
-    rng: random.Random, family: str, level: Level, split: str, shift: str
-) -> tuple[Scene, Query]:
+def draw_scene(rng: random.Random, family: str, wanted: Draw) -> tuple[Scene, Query]:
     """A scene of the split and a query of the family, with the answer drawn first."""
+    level = LEVELS[wanted.level]
     while True:
         query = draw_query(rng, family, level)
-        looks = _draw_looks(rng, query, level, shift == "pairs")
-        if looks is None:
-            continue
-        scene = _settle(rng, looks, split)
+        looks = _draw_looks(rng, query, level, wanted.shift == "pairs")
+        scene = None if looks is None else _settle(rng, looks, wanted.split)
         if scene is not None:
             return scene, query
 
@@ -256,10 +232,16 @@ def draw_scene(
 def _settle(rng: random.Random, looks: Sequence[Look], split: str) -> Scene | None:
     """Places the looks so that the scene belongs to the split; None after 40 tries."""
     for _ in range(40):
-        things = _place(rng, looks)
+        cells = sorted(rng.sample(CELLS, len(looks)))
+        order = rng.sample(looks, len(looks))
+        things = tuple(Thing(cell, look) for cell, look in zip(cells, order, strict=True))
         if split_of(things) == split:
-            back = OOD_BACKGROUNDS if split == "test_ood" else BACKGROUNDS
-            return Scene(_jitter(rng, things), rng.choice(back))
+            moved = (
+                replace(thing, dx=rng.randint(-JITTER, JITTER), dy=rng.randint(-JITTER, JITTER))
+                for thing in things
+            )
+            backgrounds = OOD_BACKGROUNDS if split == "test_ood" else BACKGROUNDS
+            return Scene(tuple(moved), rng.choice(backgrounds))
         if split == "test_ood":
             return None
     return None

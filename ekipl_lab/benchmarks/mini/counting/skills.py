@@ -18,76 +18,60 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ekipl_lab.benchmarks.mini.chain_report import ChainReport
 from ekipl_lab.benchmarks.mini.counting.query import matches, noun
 from ekipl_lab.benchmarks.mini.counting.scene import (
     ATTRIBUTES,
-    CELLS,
     KIND_OF,
-    MATERIALS,
+    NAMED,
     Look,
     Scene,
     describe,
 )
+from ekipl_lab.benchmarks.mini.grid import CELLS
+from ekipl_lab.benchmarks.mini.steps import LOOK, ChainReport, Steps
 
 Facts = Mapping[str, Any]
-LOOK = "look ."
 #: Forms of questions that are answered in these words and not in counts.
 FORMS = ("caption", "at", "material", "where", "match_text")
+_OF_A_CELL = ("at", "material")
 
 
 def draw(rng: random.Random, form: str, scene: Scene) -> tuple[str, dict[str, Any]]:
     """A question of a form about a scene, and the facts that say what is asked."""
     if form == "caption":
         return "List all things.", {"form": form}
-    if form in ("at", "material"):
-        return _about_cell(rng, form, scene)
+    if form in _OF_A_CELL:
+        full = [thing.cell for thing in scene.things]
+        cell = rng.choice(full if form == "material" or rng.random() < 0.8 else CELLS)
+        question = f"What is at p{cell}?" if form == "at" else f"Is p{cell} matte or shiny?"
+        return question, {"form": form, "cell": cell}
+    value = _value(rng, scene, 0.75 if form == "where" else 0.6)
+    facts = {"form": form, "predicate": [value]}
     if form == "where":
-        value = _value(rng, scene, 0.75)
-        return f"Where are {noun((value,))}?", {"form": form, "predicate": [value]}
-    value = _value(rng, scene, 0.6)
-    full = value in MATERIALS
-    listed = ", ".join(_words(thing.look, material=full) for thing in scene.things)
-    return f"{listed}: {value}?", {"form": form, "predicate": [value]}
-
-
-def _about_cell(rng: random.Random, form: str, scene: Scene) -> tuple[str, dict[str, Any]]:
-    full = [thing.cell for thing in scene.things]
-    if form == "material":
-        cell = rng.choice(full)
-        return f"Is p{cell} matte or shiny?", {"form": form, "cell": cell}
-    cell = rng.choice(full) if rng.random() < 0.8 else rng.choice(CELLS)
-    return f"What is at p{cell}?", {"form": form, "cell": cell}
+        return f"Where are {noun((value,))}?", facts
+    kinds = tuple(ATTRIBUTES) if KIND_OF[value] == "material" else NAMED
+    listed = ", ".join(thing.look.words(kinds) for thing in scene.things)
+    return f"{listed}: {value}?", facts
 
 
 def _value(rng: random.Random, scene: Scene, share: float) -> str:
     """A value to look for, with probability ``share`` one that some thing has."""
     kind = rng.choice(list(ATTRIBUTES))
     if rng.random() < share:
-        return _has(rng.choice(scene.things).look, kind)
+        return rng.choice(scene.things).look.words((kind,))
     return rng.choice(ATTRIBUTES[kind])
-
-
-def _has(look: Look, kind: str) -> str:
-    return look.values[list(ATTRIBUTES).index(kind)]
-
-
-def _words(look: Look, *, material: bool = False) -> str:
-    kinds = [kind for kind in ATTRIBUTES if material or kind != "material"]
-    return " ".join(_has(look, kind) for kind in kinds)
 
 
 def answer_of(scene: Scene, facts: Facts) -> str:
     """The exact answer."""
-    if facts["form"] == "caption":
+    form = facts["form"]
+    if form == "caption":
         return describe(scene)
-    if facts["form"] in ("at", "material"):
+    if form in _OF_A_CELL:
         look = scene.at(facts["cell"])
-        if look is None:
-            return "none"
-        return _words(look) if facts["form"] == "at" else look.material
+        return "none" if look is None else look.words(NAMED if form == "at" else ("material",))
     hits = [(thing, matches(thing.look, tuple(facts["predicate"]))) for thing in scene.things]
-    if facts["form"] == "where":
+    if form == "where":
         return " ".join(f"p{thing.cell}" for thing, hit in hits if hit) or "none"
     return " ".join("yes" if hit else "no" for _, hit in hits)
 
@@ -97,17 +81,18 @@ def think(scene: Scene, facts: Facts, style: str, answer: str) -> str:
     form = facts["form"]
     if style != "walk" or form == "caption":
         return LOOK
-    if form in ("at", "material"):
+    if form in _OF_A_CELL:
         return f"p{facts['cell']} {answer} ."
     kind = KIND_OF[facts["predicate"][0]]
     found = answer.split()
     items = []
     for place, thing in enumerate(scene.things):
+        value = thing.look.words((kind,))
         if form == "where":
             flag = "yes" if f"p{thing.cell}" in found else "no"
-            items.append(f"p{thing.cell} {_has(thing.look, kind)} {flag}")
+            items.append(f"p{thing.cell} {value} {flag}")
         else:
-            items.append(f"{_has(thing.look, kind)} {found[place]}")
+            items.append(f"{value} {found[place]}")
     return " , ".join(items) + " ."
 
 
@@ -122,51 +107,41 @@ def mistaken(answer: str, rng: random.Random) -> str:
 def check(scene: Scene, facts: Facts, text: str, answer: str) -> ChainReport:
     """The report on a chain about a sub-skill; ``answer`` is the one that was given."""
     correct = answer == answer_of(scene, facts)
-    sentences = [part.strip() for part in f" {text} ".split(" . ") if part.strip()]
-    if all(sentence in ("look", "i look", "i see") for sentence in sentences):
-        return ChainReport((), (), (), answer, correct, correct)
-    items = [part.split() for part in sentences[0].split(" , ")] if len(sentences) == 1 else []
+    said = [part.strip() for part in f" {text} ".split(" . ") if part.strip()]
+    if all(sentence in ("look", "i look", "i see") for sentence in said):
+        return Steps().report(answer, supported=correct, correct=correct)
+    items = [part.split() for part in said[0].split(" , ")] if len(said) == 1 else []
     items = [words for words in items if words]
     if facts["form"] == "caption" or not items:
-        return ChainReport((), (), (text,), answer, False, correct)
-    steps, unread = _steps(scene, facts, items)
-    led = _leads_to(facts, items)
-    return ChainReport(
-        tuple(step for step, holds in steps if holds),
-        tuple(step for step, holds in steps if not holds),
-        tuple(unread),
-        answer,
-        led == answer,
-        correct,
-    )
+        return Steps(unread=[text]).report(answer, supported=False, correct=correct)
+    supported = _leads_to(facts, items) == answer
+    return _steps(scene, facts, items).report(answer, supported=supported, correct=correct)
 
 
-def _steps(
-    scene: Scene, facts: Facts, items: list[list[str]]
-) -> tuple[list[tuple[str, bool]], list[str]]:
-    """Every item with whether it holds (and the list being complete), and what was not read."""
-    steps, unread, seen = list[tuple[str, bool]](), list[str](), list[int]()
-    by_cell = facts["form"] != "match_text"
+def _steps(scene: Scene, facts: Facts, items: list[list[str]]) -> Steps:
+    """Every item with whether it holds, and the list being complete."""
+    steps, seen = Steps(), list[int]()
+    by_cell, of_a_cell = facts["form"] != "match_text", facts["form"] in _OF_A_CELL
     for place, words in enumerate(items):
         look, said, flag = _subject(scene, words, place, by_cell)
         known = all(word in KIND_OF or word == "none" for word in said)
-        if not said or not known or (flag is None) != (facts["form"] in ("at", "material")):
-            unread.append(" ".join(words))
+        if not said or not known or (flag is None) != of_a_cell:
+            steps.unread.append(" ".join(words))
             continue
         holds = said == ["none"] if look is None else set(said) <= set(look.values)
-        if facts["form"] in ("at", "material"):
+        if of_a_cell:
             holds = holds and words[0] == f"p{facts['cell']}"
         else:
             hit = look is not None and matches(look, tuple(facts["predicate"]))
-            holds = holds and look is not None and flag == ("yes" if hit else "no")
             key = int(words[0][1:]) if by_cell else place
+            holds = holds and look is not None and flag == ("yes" if hit else "no")
             holds = holds and key not in seen
             seen.append(key)
-        steps.append((" ".join(words), holds))
-    if facts["form"] in ("where", "match_text"):
+        steps.note(holds, " ".join(words))
+    if not of_a_cell:
         wanted = {t.cell for t in scene.things} if by_cell else set(range(len(scene.things)))
-        steps.append(("list complete", set(seen) >= wanted))
-    return steps, unread
+        steps.note(set(seen) >= wanted, "list complete")
+    return steps
 
 
 def _subject(
@@ -185,11 +160,8 @@ def _subject(
 
 def _leads_to(facts: Facts, items: list[list[str]]) -> str:
     """The answer that the items claim."""
-    if facts["form"] in ("at", "material"):
+    if facts["form"] in _OF_A_CELL:
         return " ".join(items[0][1:])
     if facts["form"] == "where":
         return " ".join(words[0] for words in items if words[-1] == "yes") or "none"
     return " ".join(words[-1] for words in items)
-
-
-__all__ = ["FORMS", "answer_of", "check", "draw", "mistaken", "think"]

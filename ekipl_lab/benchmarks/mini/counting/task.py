@@ -1,33 +1,28 @@
-"""The counting task: families, difficulty, and samples from keys.
+"""The counting task: families, difficulty, and what is asked about a scene.
 
 Example (family count_pair): "How many red things and how many balls?" -> "2 1".
-
-Difficulty is the level of the scene: 1 up to four large things, 2 two to five of both sizes, 3 four
-to six; out of domain also 4, seven or eight. It cycles with the index: every prefix is balanced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import random
 
-from PIL import Image
-
-from ekipl_lab.benchmarks.base import MINI_VERSION, Family, MiniTask, SampleKey
-from ekipl_lab.benchmarks.mini.counting import skills
+from ekipl_lab.benchmarks.mini.counting import chains, check, skills
 from ekipl_lab.benchmarks.mini.counting.query import Query, answer_of, question_text
-from ekipl_lab.benchmarks.mini.counting.render import render
-from ekipl_lab.benchmarks.mini.counting.sampling import LEVELS, draw_free_scene, draw_scene
+from ekipl_lab.benchmarks.mini.counting.sampling import draw_free_scene, draw_scene
 from ekipl_lab.benchmarks.mini.counting.scene import (
+    ATTRIBUTES,
+    NAMED,
     canonical,
+    cell_labels,
     describe,
+    render,
     scene_from_json,
     scene_to_json,
 )
-from ekipl_lab.benchmarks.seeding import rng_for, scene_hash
-from ekipl_lab.types import Sample
+from ekipl_lab.benchmarks.mini.task import Draw, Drawn, Family, MiniTask, PatchLabels
 
-_ALL = (
+_FAMILIES = (
     Family("count_pair", "study", "How many red things and how many balls?"),
     Family("count_two", "study", "How many large balls and how many red cubes?"),
     Family("count_three", "study", "How many red things, how many balls, how many small things?"),
@@ -37,14 +32,45 @@ _ALL = (
         "study",
         "Remove red things and balls. How many small things and how many cubes?",
     ),
-    Family("compare", "study", "More red things or balls? Say which, how many, how many more."),
+    Family(
+        "compare",
+        "study",
+        "More red things or balls? Say which, how many, how many more.",
+        "The final answer is which of the two there is more of (in the words of the question, "
+        "singular, without the word things), how many, and how many more, such as: red 3 2. "
+        "If there are as many of both: equal, how many of each, and 0.",
+    ),
     Family("count_material", "study", "How many shiny things and how many cubes?"),
     Family("count_one", "guessable", "How many red things?"),
-    Family("caption", "sub_skill", "List all things."),
-    Family("at", "sub_skill", "What is at p5?"),
-    Family("material", "sub_skill", "Is p5 matte or shiny?"),
-    Family("where", "sub_skill", "Where are red things?"),
-    Family("match_text", "sub_skill", "large red ball, small blue cube: red?", images=False),
+    Family(
+        "caption",
+        "sub_skill",
+        "List all things.",
+        "The final answer lists cell, size, color and shape of every thing in the order of the "
+        "cells, a space before each comma, such as: p2 large red ball , p7 small blue cube.",
+    ),
+    Family(
+        "at",
+        "sub_skill",
+        "What is at p5?",
+        "The final answer is size, color and shape of the thing, such as: large red ball; of an "
+        "empty cell: none.",
+    ),
+    Family("material", "sub_skill", "Is p5 matte or shiny?", "The final answer is one word."),
+    Family(
+        "where",
+        "sub_skill",
+        "Where are red things?",
+        "The final answer is the cells in order, separated by spaces, such as: p2 p7. "
+        "If there are none: none.",
+    ),
+    Family(
+        "match_text",
+        "sub_skill",
+        "large red ball, small blue cube: red?",
+        "The final answer is yes or no for each thing, separated by spaces, such as: yes no no.",
+        images=False,
+    ),
     Family(
         "count_text",
         "sub_skill",
@@ -52,60 +78,24 @@ _ALL = (
         images=False,
     ),
 )
-FAMILIES = {family.name: family for family in _ALL}
 
 
-def difficulty_of(key: SampleKey) -> int:
-    """The level (1..4) of a key, without building the sample."""
-    if key.split == "test_ood" and key.index % 2 == 0:
-        return 4
-    return 1 + (key.index // (2 if key.split == "test_ood" else 1)) % 3
-
-
-def _shift(key: SampleKey) -> str:
-    """What is out of domain: more things, or held-out colour-shape pairs."""
-    if key.split != "test_ood":
-        return ""
-    return "objects" if key.index % 2 == 0 else "pairs"
-
-
-def draft(key: SampleKey) -> Sample:
-    """The sample of a key, without its image."""
-    rng = rng_for("mini", MINI_VERSION, key.task, key.split, key.seed, key.family, key.index)
-    level = LEVELS[difficulty_of(key)]
-    facts: dict[str, Any]
-    if key.family in skills.FORMS:
-        scene = draw_free_scene(rng, level, key.split, _shift(key))
-        question, facts = skills.draw(rng, key.family, scene)
+def draw(rng: random.Random, wanted: Draw) -> Drawn:
+    """A scene and a question of a family about it."""
+    family = wanted.family
+    if family in skills.FORMS:
+        scene = draw_free_scene(rng, wanted)
+        question, facts = skills.draw(rng, family, scene)
         answer, answer_type = skills.answer_of(scene, facts), "text"
     else:
-        wanted = "count_pair" if key.family == "count_text" else key.family
-        scene, query = draw_scene(rng, wanted, level, key.split, _shift(key))
+        asked = "count_pair" if family == "count_text" else family
+        scene, query = draw_scene(rng, asked, wanted)
         question, answer, facts = question_text(query), answer_of(scene, query), query.to_json()
-        if key.family == "count_text":
+        if family == "count_text":
             question = f"{describe(scene).replace(' ,', ',')}. {question}"
         answer_type = _answer_type(query)
-    metadata = {
-        "benchmark": "mini",
-        "version": MINI_VERSION,
-        "index": key.index,
-        "seed": key.seed,
-        "shift": _shift(key),
-        "scene_hash": scene_hash(canonical(scene.things)),
-        "scene": scene_to_json(scene),
-        "query": facts,
-    }
-    return Sample(
-        id=str(key),
-        task=key.task,
-        split=key.split,
-        images=(),
-        question=question,
-        answer=answer,
-        answer_type=answer_type,
-        family=key.family,
-        difficulty=difficulty_of(key),
-        metadata=metadata,
+    return Drawn(
+        question, answer, answer_type, canonical(scene.things), scene_to_json(scene), facts
     )
 
 
@@ -115,9 +105,26 @@ def _answer_type(query: Query) -> str:
     return "number" if len(query.count) == 1 else "numbers"
 
 
-def render_images(metadata: Mapping[str, Any], size: int) -> tuple[Image.Image, ...]:
-    """The one image of a counting sample."""
-    return (render(scene_from_json(metadata["scene"]), size),)
-
-
-TASK = MiniTask("counting", FAMILIES, 56, draft, render_images, difficulty_of)
+TASK = MiniTask(
+    name="counting",
+    families={family.name: family for family in _FAMILIES},
+    image_size=56,
+    rules=(
+        "The things are cubes, balls and cones, each shiny or matte, and large (about a fifth of "
+        "the picture wide) or small (about an eighth). They stand in a grid of 4 x 4 cells, p1 to "
+        "p16, row by row from the top left. Removing two kinds takes away whatever is of either."
+    ),
+    draw=draw,
+    render=lambda metadata, size: (render(scene_from_json(metadata["scene"]), size),),
+    write=chains.write,
+    check=check.check,
+    shifts={"objects": 4, "pairs": None},
+    scene_family=("caption", NAMED),
+    patches=PatchLabels(
+        tuple(map(len, ATTRIBUTES.values())),
+        lambda metadata, grid: cell_labels(scene_from_json(metadata["scene"]))[None],
+    ),
+    with_backdrop=lambda metadata, size, backdrop: (
+        render(scene_from_json(metadata["scene"]), size, backdrop),
+    ),
+)

@@ -1,5 +1,1 @@
-"""The geometry task of the built-in benchmark; see ``task`` for its families."""
-
-from ekipl_lab.benchmarks.mini.geometry.task import TASK
-
-__all__ = ["TASK"]
+"""The geometry task of the built-in benchmark; ``task`` puts it together."""

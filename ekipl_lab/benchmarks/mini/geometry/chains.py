@@ -20,24 +20,35 @@ slip twice so that the result is right again.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ekipl_lab.benchmarks.mini.chain_report import completion
 from ekipl_lab.benchmarks.mini.geometry.figure import (
     Figure,
     figure_from_json,
     place_of,
     reading_order,
 )
-from ekipl_lab.benchmarks.mini.geometry.plans import Plan, answers, plan_for, run
+from ekipl_lab.benchmarks.mini.geometry.plans import (
+    Done,
+    Plan,
+    answers,
+    plan_for,
+    run,
+    total_of,
+)
+from ekipl_lab.benchmarks.mini.steps import LOOK, sentences
 from ekipl_lab.types import Sample
 
 LETTERS = "ABCD"
-_KIND_WORDS = {
+#: Kind of figure -> its name as chains say it.
+KIND_WORDS = {
+    "triangle": "triangle",
     "right_triangle": "right triangle",
     "sides": "right triangle",
+    "rectangle": "rectangle",
     "diagonal": "rectangle",
+    "quadrilateral": "quadrilateral",
+    "parallelogram": "parallelogram",
     "line": "straight line",
     "point": "full turn",
 }
@@ -53,23 +64,12 @@ class Belief:
     figure: Figure
     plan: Plan
     read: tuple[int, ...]
-    done: tuple[tuple[int, str, int, int], ...]
+    done: tuple[Done, ...]
     seen: bool = True
 
     @property
     def results(self) -> tuple[int, ...]:
-        """The claimed results."""
         return answers(self.plan, self.done)
-
-
-def kind_words(kind: str) -> str:
-    """The figure's name as chains say it."""
-    return _KIND_WORDS.get(kind, kind)
-
-
-def total_of(figure: Figure) -> int:
-    """What the angles of the figure add to."""
-    return 360 if figure.kind in ("quadrilateral", "point") else 180
 
 
 def truth_of(figure: Figure) -> Belief:
@@ -78,46 +78,38 @@ def truth_of(figure: Figure) -> Belief:
     return Belief(figure, plan, figure.values, tuple(run(plan, figure.values)))
 
 
-def write(sample: Sample, style: str, fault: str, rng: random.Random) -> str:
-    """A whole completion for a geometry sample; see ``ekipl_lab.benchmarks.mini.chains``."""
-    if sample.metadata["query"]["form"] in ("read", "arith"):
+def write(sample: Sample, style: str, fault: str, rng: random.Random) -> tuple[str, str]:
+    """Reasoning and answer for a geometry sample; see ``ekipl_lab.benchmarks.mini.chains``."""
+    form = sample.metadata["query"]["form"]
+    if form in ("read", "arith"):
         answer = sample.answer if fault == "none" else _wrong_skill(sample, rng)
-        return completion(_skill_chain(sample, style, answer), answer)
+        return _skill_chain(sample, style, answer), answer
     truth = truth_of(figure_from_json(sample.metadata["scene"]))
-    belief = truth = replace(truth, seen=sample.metadata["query"]["form"] != "solve_text")
+    belief = truth = replace(truth, seen=form != "solve_text")
     if fault == "wrong_answer":
         belief = _misled(sample, truth, rng)
     elif fault == "wrong_chain":
         belief = _harmless(truth, rng)
-    answer = _answer(sample, belief.results)
-    think = _STYLES[style](belief, rng)
+    answer = " ".join(map(str, belief.results))
+    said = _STYLES[style](belief, rng)
     if sample.answer_type == "letter":
-        think += f" {belief.results[0]} is {answer} ."
-    return completion(think, answer)
-
-
-def _answer(sample: Sample, results: Sequence[int]) -> str:
-    """The results as an answer; for a choice question their letter."""
-    text = " ".join(map(str, results))
-    if sample.answer_type != "letter":
-        return text
-    return LETTERS[sample.choices.index(text)]
+        answer = LETTERS[sample.choices.index(answer)]
+        said.append(f"{belief.results[0]} is {answer}")
+    return sentences(said), answer
 
 
 # --- styles -------------------------------------------------------------------------------------
 
 
-def equation(step: tuple[int, str, int, int]) -> str:
+def _equation(step: Done) -> str:
     """``50 + 60 = 110`` or ``root 100 = 10``."""
     left, sign, right, result = step
-    if sign == "root":
-        return f"root {left} = {result}"
-    return f"{left} {sign} {right} = {result}"
+    return f"{f'root {left}' if sign == 'root' else f'{left} {sign} {right}'} = {result}"
 
 
 def _equations(belief: Belief, squares: bool) -> list[str]:
     hide = not squares and belief.figure.asked in ("leg", "hypotenuse")
-    return [equation(step) for step in (belief.done[2:] if hide else belief.done)]
+    return [_equation(step) for step in (belief.done[2:] if hide else belief.done)]
 
 
 def _as_read(belief: Belief) -> list[str]:
@@ -130,20 +122,16 @@ def _as_read(belief: Belief) -> list[str]:
     return [name.removeprefix("*") for name in names]
 
 
-def _join(sentences: Sequence[str]) -> str:
-    return " . ".join(sentences) + " ."
+def _short(belief: Belief, rng: random.Random) -> list[str]:
+    return [" , ".join(map(str, belief.read)), *_equations(belief, squares=False)]
 
 
-def _short(belief: Belief, rng: random.Random) -> str:
-    return _join([" , ".join(map(str, belief.read)), *_equations(belief, squares=False)])
-
-
-def _facts(belief: Belief, rng: random.Random) -> str:
+def _facts(belief: Belief, rng: random.Random) -> list[str]:
     named = _as_read(belief)
     if belief.seen:
         places = [place_of(label) for label in reading_order(belief.figure)]
         named = [f"{place} {name}" for place, name in zip(places, named, strict=True)]
-    return _join([" , ".join(named), *_equations(belief, squares=True)])
+    return [" , ".join(named), *_equations(belief, squares=True)]
 
 
 def _conclusion(belief: Belief) -> str:
@@ -152,34 +140,35 @@ def _conclusion(belief: Belief) -> str:
     return f"x is {belief.results[0]}"
 
 
-def _walk(belief: Belief, rng: random.Random) -> str:
+def _walk(belief: Belief, rng: random.Random) -> list[str]:
     equations = _equations(belief, squares=True)
-    return _join([" , ".join(_as_read(belief)), *equations, _conclusion(belief)])
+    return [" , ".join(_as_read(belief)), *equations, _conclusion(belief)]
 
 
 def _rule(figure: Figure) -> str:
     if figure.asked == "angle":
-        return f"angles add to {total_of(figure)}"
+        return f"angles add to {total_of(figure.kind)}"
     return "squares of the legs add up" if figure.asked != "area" else "area then perimeter"
 
 
-def _caption(belief: Belief, rng: random.Random) -> str:
-    named = f"{kind_words(belief.figure.kind)} : {' , '.join(_as_read(belief))}"
-    return _join([named, _rule(belief.figure), *_equations(belief, squares=True)])
+def _caption(belief: Belief, rng: random.Random) -> list[str]:
+    named = f"{KIND_WORDS[belief.figure.kind]} : {' , '.join(_as_read(belief))}"
+    return [named, _rule(belief.figure), *_equations(belief, squares=True)]
 
 
-def _wordy(belief: Belief, rng: random.Random) -> str:
-    kind = kind_words(belief.figure.kind)
+def _wordy(belief: Belief, rng: random.Random) -> list[str]:
+    kind = KIND_WORDS[belief.figure.kind]
     opening = rng.choice((f"I see a {kind}", f"this is a {kind}", f"the figure is a {kind}"))
     labels = " and ".join(map(str, belief.read))
     reading = rng.choice((f"the labels are {labels}", f"I read {labels}", f"it says {labels}"))
-    steps = []
-    for text in _equations(belief, squares=True):
-        steps.append(rng.choice(("so ", "then ", "next I get ", "")) + text)
+    steps = [
+        rng.choice(("so ", "then ", "next I get ", "")) + text
+        for text in _equations(belief, squares=True)
+    ]
     ending = [_conclusion(belief)] if rng.random() < 0.7 else []
     first = [opening, reading] if rng.random() < 0.7 else [reading, opening]
     rule = [_rule(belief.figure)] if rng.random() < 0.5 else []
-    return _join([*first, *rule, *steps, *ending])
+    return [*first, *rule, *steps, *ending]
 
 
 _STYLES = {"short": _short, "facts": _facts, "walk": _walk, "caption": _caption, "wordy": _wordy}
@@ -238,7 +227,7 @@ def _harmless(truth: Belief, rng: random.Random) -> Belief:
 def _skill_chain(sample: Sample, style: str, answer: str) -> str:
     """What the chain of style ``walk`` says of a sub-skill; ``look .`` in the other styles."""
     if style != "walk":
-        return "look ."
+        return LOOK
     if sample.metadata["query"]["form"] == "read":
         return " , ".join(answer.split()) + " ."
     return f"{sample.question.removesuffix('?')} = {answer} ."

@@ -20,147 +20,109 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ekipl_lab.benchmarks.mini.chain_report import ChainReport, split_completion, unreadable
-from ekipl_lab.benchmarks.mini.geometry.chains import kind_words, total_of, truth_of
+from ekipl_lab.benchmarks.mini.geometry.chains import KIND_WORDS, LETTERS, truth_of
 from ekipl_lab.benchmarks.mini.geometry.figure import Figure, figure_from_json, place_of
-from ekipl_lab.benchmarks.mini.geometry.plans import operate
+from ekipl_lab.benchmarks.mini.geometry.plans import operate, total_of
+from ekipl_lab.benchmarks.mini.steps import LOOK, ChainReport, Steps, Unread
 from ekipl_lab.types import Sample
 
+#: Words that say nothing of the scene.
 _FILLERS = frozenset(
     re.findall("[a-z]+", "i see a this the figure labels are read it says so then next get and")
 )
 _PLACES = frozenset(("top", "middle", "bottom", "left", "right"))
-_KINDS = (
-    "full turn",
-    "parallelogram",
-    "triangle",
-    "right triangle",
-    "rectangle",
-    "straight line",
-    "quadrilateral",
-)
+_KINDS = frozenset(KIND_WORDS.values())
 _DIGITS = "[0-9]{1,6}"
 _NUMBER = re.compile(_DIGITS)
 _EQUATION = re.compile(rf"(?:(root) ({_DIGITS})|({_DIGITS}) ([-+*/]) ({_DIGITS})) = (-?{_DIGITS})")
 _SLOGANS = ("squares of legs add up", "area perimeter")
 
 
-class _Unread(Exception):
-    """A sentence that is not in the grammar."""
-
-
-@dataclass
-class _Ledger:
+@dataclass(kw_only=True)
+class _Steps(Steps):
     """Steps read so far and the numbers that operations may use."""
 
     figure: Figure
     choices: tuple[str, ...]
     known: set[int]
-    true: list[str] = field(default_factory=list)
-    false: list[str] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
     letters: dict[str, str] = field(default_factory=dict)
 
-    def note(self, holds: bool, text: str) -> None:
-        (self.true if holds else self.false).append(text)
 
-
-def check(sample: Sample, text: str) -> ChainReport:
-    """The report on a completion for a geometry sample."""
-    parts = split_completion(text)
-    if parts is None:
-        return unreadable(text)
-    think, answer = parts
+def check(sample: Sample, reasoning: str, answer: str) -> ChainReport:
+    """The report on the reasoning and answer of a completion for a geometry sample."""
     answer = " ".join(answer.replace(",", " ").split())
     correct = answer == sample.answer
     form = sample.metadata["query"]["form"]
-    if form in ("read", "arith") and think in ("look .", "look"):
-        return ChainReport((), (), (), answer, correct, correct)
+    if form in ("read", "arith") and reasoning in (LOOK, "look"):
+        return Steps().report(answer, supported=correct, correct=correct)
     if form == "arith":
-        return _check_arith(sample, think, answer, correct)
+        return _check_arith(sample, reasoning, answer, correct)
     figure = figure_from_json(sample.metadata["scene"])
     squares = {value * value for value in figure.values}
-    known = {*figure.values, *squares, 2, total_of(figure)}
-    ledger = _Ledger(figure, sample.choices, known)
-    unread = _read(ledger, think)
-    return ChainReport(
-        tuple(ledger.true),
-        tuple(ledger.false),
-        unread,
-        answer,
-        _supported(ledger, sample, answer) if form != "read" else _words(think) == answer,
-        correct,
-    )
+    known = {*figure.values, *squares, 2, total_of(figure.kind)}
+    steps = _Steps(figure=figure, choices=sample.choices, known=known)
+    steps.read(reasoning, lambda sentence: _read_sentence(steps, sentence))
+    if form == "read":
+        supported = " ".join(reasoning.replace(",", " ").replace(".", " ").split()) == answer
+    else:
+        supported = _supported(steps, sample, answer)
+    return steps.report(answer, supported=supported, correct=correct)
 
 
-def _words(think: str) -> str:
-    return " ".join(think.replace(",", " ").replace(".", " ").split())
-
-
-def _check_arith(sample: Sample, think: str, answer: str, correct: bool) -> ChainReport:
+def _check_arith(sample: Sample, reasoning: str, answer: str, correct: bool) -> ChainReport:
     """One equation, which must be the one that was asked about."""
-    found = _EQUATION.fullmatch(think.removesuffix(".").strip())
+    found = _EQUATION.fullmatch(reasoning.removesuffix(".").strip())
     asked = sample.question.removesuffix("?")
-    if not found or think.partition(" = ")[0] != asked:
-        return ChainReport((), (), (think,), answer, False, correct)
-    holds = found[6] == sample.answer
-    true, false = ((found[0],), ()) if holds else ((), (found[0],))
-    return ChainReport(true, false, (), answer, found[6] == answer, correct)
+    if not found or reasoning.partition(" = ")[0] != asked:
+        return Steps(unread=[reasoning]).report(answer, supported=False, correct=correct)
+    steps = Steps([(found[0], found[6] == sample.answer)])
+    return steps.report(answer, supported=found[6] == answer, correct=correct)
 
 
-def _supported(ledger: _Ledger, sample: Sample, answer: str) -> bool:
+def _supported(steps: _Steps, sample: Sample, answer: str) -> bool:
     if sample.answer_type == "letter":
-        value = ledger.letters.get(answer)
-        return value is not None and ledger.results[-1:] == [int(value)]
+        value = steps.letters.get(answer)
+        return value is not None and steps.results[-1:] == [int(value)]
     words = answer.split()
     if not words or not all(_NUMBER.fullmatch(word) for word in words):
         return False
     numbers = [int(word) for word in words]
-    wanted = len(truth_of(ledger.figure).results)
-    found = all(number in ledger.results for number in numbers)
-    return len(numbers) == wanted and found and ledger.results[-1:] == numbers[-1:]
+    wanted = len(truth_of(steps.figure).results)
+    found = all(number in steps.results for number in numbers)
+    return len(numbers) == wanted and found and steps.results[-1:] == numbers[-1:]
 
 
-def _read(ledger: _Ledger, think: str) -> tuple[str, ...]:
-    """Reads every sentence into the ledger; returns those that cannot be read."""
-    unread = []
-    spaced = re.sub(r"([.,:=])", r" \1 ", think.lower())
-    for sentence in re.split(r"\s\.(?:\s|$)", spaced):
-        letter = re.search(rf"(?<![0-9])({_DIGITS})\s+is\s+([a-d])\s*$", sentence)
-        words = [word for word in sentence.split() if word not in _FILLERS]
-        try:
-            if letter:
-                _read_choice(ledger, letter[1], letter[2].upper())
-            elif words:
-                _read_sentence(ledger, words)
-        except _Unread:
-            unread.append(" ".join(sentence.split()))
-    return tuple(unread)
+def _read_sentence(steps: _Steps, sentence: str) -> None:
+    letter = re.search(rf"(?<![0-9])({_DIGITS})\s+is\s+([a-d])\s*$", sentence)
+    words = [word for word in sentence.split() if word not in _FILLERS]
+    if letter:
+        _read_choice(steps, letter[1], letter[2].upper())
+    elif words:
+        _read_words(steps, " ".join(words).removeprefix("is "))
 
 
-def _read_sentence(ledger: _Ledger, words: list[str]) -> None:
-    text = " ".join(words).removeprefix("is ")
+def _read_words(steps: _Steps, text: str) -> None:
     equation = _EQUATION.fullmatch(text)
     rule = re.fullmatch(f"angles add to ({_DIGITS})", text)
     if equation:
-        _read_equation(ledger, equation)
+        _read_equation(steps, equation)
     elif rule:
-        ledger.note(
-            ledger.figure.asked == "angle" and int(rule[1]) == total_of(ledger.figure), text
-        )
+        right = int(rule[1]) == total_of(steps.figure.kind)
+        steps.note(right and steps.figure.asked == "angle", text)
     elif text in _SLOGANS:
-        area = ledger.figure.asked == "area"
-        ledger.note(area == text.startswith("area") and ledger.figure.asked != "angle", text)
+        area = steps.figure.asked == "area"
+        steps.note(area == text.startswith("area") and steps.figure.asked != "angle", text)
     elif text in _KINDS:
-        ledger.note(text == kind_words(ledger.figure.kind), text)
+        steps.note(text == KIND_WORDS[steps.figure.kind], text)
     elif re.fullmatch(f"x is {_DIGITS}|area {_DIGITS} , perimeter {_DIGITS}", text):
         stated = tuple(int(number) for number in _NUMBER.findall(text))
-        ledger.note(stated == truth_of(ledger.figure).results, text)
+        steps.note(stated == truth_of(steps.figure).results, text)
     else:
-        _read_labels(ledger, text)
+        _read_labels(steps, text)
 
 
-def _read_equation(ledger: _Ledger, found: re.Match[str]) -> None:
+def _read_equation(steps: _Steps, found: re.Match[str]) -> None:
     result = int(found[6])
     if found[1]:
         numbers, sign = [int(found[2])], "root"
@@ -169,44 +131,44 @@ def _read_equation(ledger: _Ledger, found: re.Match[str]) -> None:
         numbers, sign = [int(found[3]), int(found[5])], found[4]
         exact = sign != "/" or (numbers[1] != 0 and numbers[0] % numbers[1] == 0)
         exact = exact and operate(numbers[0], sign, numbers[1]) == result
-    ledger.note(exact and all(number in ledger.known for number in numbers), found[0])
-    ledger.known.add(result)
-    ledger.results.append(result)
+    steps.note(exact and all(number in steps.known for number in numbers), found[0])
+    steps.known.add(result)
+    steps.results.append(result)
 
 
-def _read_choice(ledger: _Ledger, number: str, letter: str) -> None:
-    place = "ABCD".index(letter)
-    holds = place < len(ledger.choices) and ledger.choices[place] == number
-    ledger.letters[letter] = number
-    ledger.note(holds, f"{number} is {letter}")
+def _read_choice(steps: _Steps, number: str, letter: str) -> None:
+    place = LETTERS.index(letter)
+    holds = place < len(steps.choices) and steps.choices[place] == number
+    steps.letters[letter] = number
+    steps.note(holds, f"{number} is {letter}")
 
 
-def _read_labels(ledger: _Ledger, text: str) -> None:
+def _read_labels(steps: _Steps, text: str) -> None:
     """Labels as read, with a figure's name before a colon and places before numbers."""
     head, colon, rest = text.rpartition(" : ")
     if colon:
         if head not in _KINDS:
-            raise _Unread
-        ledger.note(head == kind_words(ledger.figure.kind), head)
-    left = [label.text for label in ledger.figure.labels]
+            raise Unread
+        steps.note(head == KIND_WORDS[steps.figure.kind], head)
+    left = [label.text for label in steps.figure.labels]
     place: list[str] = []
     for word in rest.replace(",", " ").split():
         if word in _PLACES:
             place.append(word)
         else:
-            _read_label(ledger, " ".join(place), word, left)
+            _read_label(steps, " ".join(place), word, left)
             place = []
     if place:
-        raise _Unread
-    ledger.note(set(left) <= {"x"}, "labels complete")
+        raise Unread
+    steps.note(set(left) <= {"x"}, "labels complete")
 
 
-def _read_label(ledger: _Ledger, place: str, name: str, left: list[str]) -> None:
+def _read_label(steps: _Steps, place: str, name: str, left: list[str]) -> None:
     """One label; takes it out of ``left``."""
     if not _NUMBER.fullmatch(name) and name != "x":
-        raise _Unread
-    found = [label for label in ledger.figure.labels if label.text == name]
+        raise Unread
+    found = [label for label in steps.figure.labels if label.text == name]
     here = not place or any(place_of(label) == place for label in found)
-    ledger.note(name in left and here, f"{place} {name}".strip())
+    steps.note(name in left and here, f"{place} {name}".strip())
     if name in left:
         left.remove(name)

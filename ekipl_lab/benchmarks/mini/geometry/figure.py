@@ -9,12 +9,13 @@ quadrilateral, point, diagonal and parallelogram are met only out of domain.
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ekipl_lab.benchmarks.mini.geometry.layout import lay_out
+from ekipl_lab.benchmarks.mini.geometry.layout import LAYOUTS
 from ekipl_lab.benchmarks.mini.geometry.strokes import text_width
 
 UNITS = 84
@@ -69,19 +70,9 @@ def canonical(figure: Figure) -> str:
 
 def figure_to_json(figure: Figure) -> dict[str, Any]:
     """The figure as JSON values, kept in ``Sample.metadata["scene"]``."""
-    return {
-        "kind": figure.kind,
-        "values": list(figure.values),
-        "asked": figure.asked,
-        "labels": [{"text": label.text, "x": label.x, "y": label.y} for label in figure.labels],
-        "thick": [[list(point) for point in line] for line in figure.thick],
-        "thin": [[list(point) for point in line] for line in figure.thin],
-        "height": figure.height,
-        "turn": figure.turn,
-        "mirror": figure.mirror,
-        "ink": figure.ink,
-        "paper": figure.paper,
-    }
+    fields = {name: getattr(figure, name) for name in Figure.__slots__}
+    found: dict[str, Any] = json.loads(json.dumps(fields, default=asdict))
+    return found
 
 
 def figure_from_json(data: Mapping[str, Any]) -> Figure:
@@ -94,32 +85,39 @@ def figure_from_json(data: Mapping[str, Any]) -> Figure:
     return Figure(**fields)
 
 
-def draw_figure(
-    rng: random.Random,
-    kind: str,
-    values: Sequence[int],
-    texts: Sequence[str],
-    asked: str,
-    digits: int,
-    turned: bool,
-    layout: str,
-) -> Figure:
-    """Lays a figure out at random; ``texts`` are its labels in the order of the layout.
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a question is about before it is laid out.
+
+    ``values`` are the given numbers in role order, ``texts`` the labels in layout order; ``layout``
+    is empty where it is the kind's own.
+    """
+
+    kind: str
+    asked: str
+    values: tuple[int, ...]
+    texts: tuple[str, ...]
+    layout: str = ""
+
+
+def draw_figure(rng: random.Random, numbers: Numbers, digits: int, turned: bool) -> Figure:
+    """Lays a figure out at random.
 
     ``digits`` is the height of the digits in units. ``turned`` rotates by 25 to 335 degrees, or
     mirrors and rotates.
     """
-    drawing = lay_out(rng, layout)
+    kind, asked, values = numbers.kind, numbers.asked, numbers.values
+    drawing = LAYOUTS[numbers.layout or kind](rng)
     turn = rng.randrange(25, 336, 5) if turned else 0
     mirror = turned and rng.random() < 0.5
     drawing = drawing.turned(turn, mirror) if turned else drawing
     labels = tuple(
         _clamped(text, x, y, digits, kind in ANGLE_KINDS)
-        for text, (x, y) in zip(texts, drawing.places, strict=True)
+        for text, (x, y) in zip(numbers.texts, drawing.places, strict=True)
     )
     return Figure(
         kind,
-        tuple(values) if kind == "parallelogram" else _as_read(values, asked, labels),
+        values if kind == "parallelogram" else _as_read(values, asked, labels),
         asked,
         labels,
         _tenths(drawing.thick),
@@ -127,8 +125,8 @@ def draw_figure(
         digits * 10,
         turn,
         mirror,
-        rng.randrange(4),
-        rng.randrange(4),
+        ink=rng.randrange(4),
+        paper=rng.randrange(4),
     )
 
 

@@ -24,6 +24,13 @@ class Drawing:
     thin: tuple[Line, ...]
     places: tuple[Point, ...]
 
+    def moved(self, move: Callable[[Point], Point]) -> Drawing:
+        """The drawing with every point moved."""
+        thick, thin = (
+            tuple(tuple(map(move, line)) for line in lines) for lines in (self.thick, self.thin)
+        )
+        return Drawing(thick, thin, tuple(map(move, self.places)))
+
     def turned(self, degrees: int, mirror: bool) -> Drawing:
         """The drawing rotated about the centre (and mirrored first), shrunk to stay inside."""
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -33,16 +40,7 @@ class Drawing:
             y = (point[1] - CENTRE) * 0.86
             return (CENTRE + x * cosine - y * sine, CENTRE + x * sine + y * cosine)
 
-        return Drawing(
-            tuple(tuple(map(move, line)) for line in self.thick),
-            tuple(tuple(map(move, line)) for line in self.thin),
-            tuple(map(move, self.places)),
-        )
-
-
-def lay_out(rng: random.Random, kind: str) -> Drawing:
-    """A random layout of a kind of figure; see ``LAYOUTS``."""
-    return LAYOUTS[kind](rng)
+        return self.moved(move)
 
 
 def _unit(start: Point, end: Point) -> Point:
@@ -98,27 +96,25 @@ def _triangle(rng: random.Random) -> Drawing:
     return Drawing((_polygon(points),), arcs, tuple(places))
 
 
+def _ray(angle: float) -> Point:
+    return (math.cos(math.radians(angle)), -math.sin(math.radians(angle)))
+
+
 def _rays(rng: random.Random, angles: list[float], line: bool) -> Drawing:
-    """Rays from a vertex at drawn angles (degrees, anticlockwise); labels between neighbours."""
+    """Rays from a vertex at drawn angles (degrees, anticlockwise); labels between neighbours.
+
+    ``line``: the first and the last ray make a straight line, with nothing below it.
+    """
     vertex = (rng.uniform(32, 52), rng.uniform(46, 74) if line else rng.uniform(36, 48))
-    bearing = [(math.cos(math.radians(a)), -math.sin(math.radians(a))) for a in angles]
     length = rng.uniform(34, 40)
-    thick: list[Line] = [(vertex, _along(vertex, ray, length)) for ray in bearing]
+    thick: list[Line] = [(vertex, _along(vertex, _ray(angle), length)) for angle in angles]
     thin, places = [], []
     following = angles[1:] + ([] if line else [angles[0] + 360])
     for start, end in zip(angles, following, strict=False):
-        middle = math.radians((start + end) / 2)
-        mid = (math.cos(middle), -math.sin(middle))
-        first = (math.cos(math.radians(start)), -math.sin(math.radians(start)))
-        second = (math.cos(math.radians(end)), -math.sin(math.radians(end)))
-        thin.append(_arc(vertex, first, mid, 8) + _arc(vertex, mid, second, 8)[1:])
+        mid = _ray((start + end) / 2)
+        thin.append(_arc(vertex, _ray(start), mid, 8) + _arc(vertex, mid, _ray(end), 8)[1:])
         places.append(_along(vertex, mid, rng.uniform(28, 32)))
     return Drawing(tuple(thick), tuple(thin), tuple(places))
-
-
-def _line_two(rng: random.Random) -> Drawing:
-    """One ray on a straight line; labels: right sector, left sector."""
-    return _rays(rng, [0, rng.uniform(55, 125), 180], line=True)
 
 
 def _line_three(rng: random.Random) -> Drawing:
@@ -160,47 +156,28 @@ def _right_triangle(rng: random.Random) -> Drawing:
         _along(middle, away, 12),
     )
     drawing = Drawing((_polygon((corner, base, top)),), (square,), places)
-    return _flipped(drawing) if rng.random() < 0.5 else drawing
-
-
-def _flipped(drawing: Drawing) -> Drawing:
-    """Left and right exchanged."""
-
-    def move(point: Point) -> Point:
-        return (2 * CENTRE - point[0], point[1])
-
-    return Drawing(
-        tuple(tuple(map(move, line)) for line in drawing.thick),
-        tuple(tuple(map(move, line)) for line in drawing.thin),
-        tuple(map(move, drawing.places)),
-    )
-
-
-def _box(rng: random.Random) -> tuple[float, float, float, float]:
-    left, bottom = rng.uniform(21, 40), rng.uniform(40, 68)
-    width, height = rng.uniform(22, 48), rng.uniform(22, 48)
-    return left, max(6.0, bottom - height), min(78.0, left + width), bottom
+    if rng.random() < 0.5:
+        return drawing.moved(lambda point: (2 * CENTRE - point[0], point[1]))
+    return drawing
 
 
 def _rectangle(rng: random.Random) -> Drawing:
-    """Labels: width (below), height (left)."""
-    return _rectangle_at(*_box(rng))
-
-
-def _diagonal(rng: random.Random) -> Drawing:
-    """A rectangle and its diagonal; labels: width, height, diagonal."""
-    left, top, right, bottom = _box(rng)
-    plain = _rectangle_at(left, top, right, bottom)
-    diagonal = ((left, bottom), (right, top))
-    place = ((left + right) / 2, (top + bottom) / 2)
-    return Drawing((*plain.thick, diagonal), plain.thin, (*plain.places, place))
-
-
-def _rectangle_at(left: float, top: float, right: float, bottom: float) -> Drawing:
+    """Labels: width (below), height (left); the right angle at the bottom left."""
+    left, bottom = rng.uniform(21, 40), rng.uniform(40, 68)
+    width, height = rng.uniform(22, 48), rng.uniform(22, 48)
+    top, right = max(6.0, bottom - height), min(78.0, left + width)
     points = ((left, bottom), (right, bottom), (right, top), (left, top))
     square = _square(points[0], (1.0, 0.0), (0.0, -1.0))
     places = (((left + right) / 2, bottom + 10), (left - 12, (top + bottom) / 2))
     return Drawing((_polygon(points),), (square,), places)
+
+
+def _diagonal(rng: random.Random) -> Drawing:
+    """A rectangle and its diagonal; labels: width, height, diagonal."""
+    plain = _rectangle(rng)
+    corner, _, opposite, *_ = plain.thick[0]
+    place = ((corner[0] + opposite[0]) / 2, (opposite[1] + corner[1]) / 2)
+    return Drawing((*plain.thick, (corner, opposite)), plain.thin, (*plain.places, place))
 
 
 def _parallelogram(rng: random.Random) -> Drawing:
@@ -221,7 +198,7 @@ def _parallelogram(rng: random.Random) -> Drawing:
 
 LAYOUTS: dict[str, Callable[[random.Random], Drawing]] = {
     "triangle": _triangle,
-    "line": _line_two,
+    "line": lambda rng: _rays(rng, [0, rng.uniform(55, 125), 180], line=True),
     "line_three": _line_three,
     "right_triangle": _right_triangle,
     "rectangle": _rectangle,

@@ -9,19 +9,19 @@ Held out for "other values": angles and sides that end in 3 or 7, and four primi
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ekipl_lab.benchmarks.mini.geometry.figure import (
     OOD_KINDS,
     Figure,
+    Numbers,
     canonical,
     draw_figure,
     labels_apart,
 )
+from ekipl_lab.benchmarks.mini.geometry.plans import total_of
+from ekipl_lab.benchmarks.mini.task import Draw
 from ekipl_lab.benchmarks.seeding import in_domain_split, scene_hash
 
-SHIFTS = ("turned", "values", "figure")
 _TRIPLES = {
     1: (
         *((3, 4, 5), (6, 8, 10), (5, 12, 13), (9, 12, 15), (8, 15, 17), (12, 16, 20)),
@@ -41,20 +41,6 @@ _HELD_OUT_TRIPLES = ((7, 24, 25), (20, 21, 29), (12, 35, 37), (9, 40, 41), (14, 
 _STEP = {1: 10, 2: 5, 3: 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """What a question is about before it is laid out.
-
-    ``values`` are the given numbers in role order, ``texts`` the labels in layout order.
-    """
-
-    kind: str
-    asked: str
-    values: tuple[int, ...]
-    texts: tuple[str, ...]
-    layout: str = ""
-
-
 def held_out(value: int) -> bool:
     """Whether an angle or side is kept for the out-of-domain test."""
     return value % 10 in (3, 7)
@@ -71,8 +57,8 @@ def draw_numbers(rng: random.Random, family: str, level: int, shift: str) -> Num
 
 
 def _angles(rng: random.Random, kind: str, level: int, shift: str) -> Numbers:
-    """RunSetup of 180 or 360 degrees; the unknown is drawn first, in steps of 10, 5 or 1."""
-    total = 360 if kind in ("quadrilateral", "point") else 180
+    """Parts of 180 or 360 degrees; the unknown is drawn first, in steps of 10, 5 or 1."""
+    total = total_of(kind)
     parts = {"triangle": 3, "quadrilateral": 4, "point": 3}.get(kind, 2 if level == 1 else 3)
     step = 1 if shift == "values" else _STEP[level]
     while True:
@@ -90,7 +76,7 @@ def _angles(rng: random.Random, kind: str, level: int, shift: str) -> Numbers:
     texts = [str(value) for value in given]
     rng.shuffle(texts)
     texts.insert(rng.randint(0, len(given)), "x")
-    layout = "line_three" if kind == "line" and parts == 3 else kind
+    layout = "line_three" if kind == "line" and parts == 3 else ""
     return Numbers(kind, "angle", tuple(given), tuple(texts), layout)
 
 
@@ -100,17 +86,15 @@ def _triple(rng: random.Random, level: int, shift: str) -> Numbers:
     sides = sorted({side for triple in triples for side in triple})
     answer = rng.choice(sides)
     triple = rng.choice([triple for triple in triples if answer in triple])
-    legs, longest = list(triple[:2]), triple[2]
+    *legs, longest = triple
     if answer == longest or shift == "figure":
         rng.shuffle(legs)
         kind = "diagonal" if shift == "figure" else "right_triangle"
-        return Numbers(kind, "hypotenuse", tuple(legs), (str(legs[0]), str(legs[1]), "x"), kind)
+        return Numbers(kind, "hypotenuse", tuple(legs), (*map(str, legs), "x"))
     other = legs[1 - legs.index(answer)]
     texts = [str(other), "x"]
     rng.shuffle(texts)
-    return Numbers(
-        "right_triangle", "leg", (longest, other), (*texts, str(longest)), "right_triangle"
-    )
+    return Numbers("right_triangle", "leg", (longest, other), (*texts, str(longest)))
 
 
 def _sizes(rng: random.Random, level: int, shift: str) -> Numbers:
@@ -119,8 +103,7 @@ def _sizes(rng: random.Random, level: int, shift: str) -> Numbers:
         triple = rng.choice(_TRIPLES[1] + _TRIPLES[2] + _TRIPLES[3])
         legs = list(triple[:2])
         rng.shuffle(legs)
-        values = (*legs, triple[2])
-        return Numbers("sides", "area", values, tuple(map(str, values)), "sides")
+        return _area("sides", *legs, triple[2])
     low, high = {1: (2, 9), 2: (3, 20), 3: (3, 20)}[level]
     while True:
         values = (rng.randint(low, high), rng.randint(low, high))
@@ -128,16 +111,17 @@ def _sizes(rng: random.Random, level: int, shift: str) -> Numbers:
         if any(odd) if shift == "values" else not any(odd):
             break
     if shift == "figure":
-        slant = values[1] + rng.randint(1, 5)
-        values = (*values, slant)
-        return Numbers("parallelogram", "area", values, tuple(map(str, values)), "parallelogram")
-    return Numbers("rectangle", "area", values, tuple(map(str, values)), "rectangle")
+        return _area("parallelogram", *values, values[1] + rng.randint(1, 5))
+    return _area("rectangle", *values)
+
+
+def _area(kind: str, *values: int) -> Numbers:
+    return Numbers(kind, "area", values, tuple(map(str, values)))
 
 
 def split_of(figure: Figure) -> str:
     """The one split that this figure can be in."""
-    odd = figure.kind in OOD_KINDS or figure.turn or figure.mirror
-    if odd or _odd_values(figure):
+    if figure.kind in OOD_KINDS or figure.turn or figure.mirror or _odd_values(figure):
         return "test_ood"
     return in_domain_split(scene_hash(canonical(figure)))
 
@@ -146,26 +130,17 @@ def _odd_values(figure: Figure) -> bool:
     if figure.kind in ("right_triangle", "sides"):
         known = [triple for level in _TRIPLES.values() for triple in level]
         return not any(set(figure.values) <= set(triple) for triple in known)
-    values: Sequence[int] = figure.values
+    values = figure.values
     if figure.asked == "angle":
         values = (*values, 180 - sum(values))
     return any(held_out(value) for value in values)
 
 
-def draw(rng: random.Random, family: str, level: int, split: str, shift: str) -> Figure:
+def draw(rng: random.Random, family: str, wanted: Draw) -> Figure:
     """A figure of the family that belongs to the split, its labels well apart."""
-    digits = {1: 12, 2: 11, 3: 10}[level]
-    numbers = draw_numbers(rng, family, level, shift)
+    digits = {1: 12, 2: 11, 3: 10}[wanted.level]
+    numbers = draw_numbers(rng, family, wanted.level, wanted.shift)
     while True:
-        figure = draw_figure(
-            rng,
-            numbers.kind,
-            numbers.values,
-            numbers.texts,
-            numbers.asked,
-            digits,
-            shift == "turned",
-            numbers.layout,
-        )
-        if split_of(figure) == split and labels_apart(figure):
+        figure = draw_figure(rng, numbers, digits, wanted.shift == "turned")
+        if split_of(figure) == wanted.split and labels_apart(figure):
             return figure

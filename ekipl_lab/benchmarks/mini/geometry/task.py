@@ -1,22 +1,18 @@
-"""The geometry task: families, difficulty, and samples from keys.
+"""The geometry task: families, difficulty, and what is asked about a figure.
 
 Example (family triangle): a triangle with the labels 50° and 60° and a red x; "Find angle x." ->
 "70". Figures are not to scale, so only the labels tell.
-
-Difficulty: 1 multiples of 10, one-digit sides, small triples; 2 multiples of 5, three sectors,
-sides to 20; 3 any whole degrees, right triangles' area and perimeter, large triples. It cycles with
-the index. Out of domain (a third each): turned or mirrored figures, other values, unseen figures.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import Any
 
-from PIL import Image
+import numpy as np
+import numpy.typing as npt
 
-from ekipl_lab.benchmarks.base import MINI_VERSION, Family, MiniTask, SampleKey
+from ekipl_lab.benchmarks.mini.geometry import chains, check
+from ekipl_lab.benchmarks.mini.geometry.chains import LETTERS, truth_of
 from ekipl_lab.benchmarks.mini.geometry.figure import (
     UNITS,
     Figure,
@@ -25,40 +21,41 @@ from ekipl_lab.benchmarks.mini.geometry.figure import (
     figure_to_json,
     reading_order,
 )
-from ekipl_lab.benchmarks.mini.geometry.plans import answers, plan_for, run
 from ekipl_lab.benchmarks.mini.geometry.render import render
-from ekipl_lab.benchmarks.mini.geometry.sampling import SHIFTS, draw
-from ekipl_lab.benchmarks.seeding import rng_for, scene_hash
-from ekipl_lab.types import Sample
+from ekipl_lab.benchmarks.mini.geometry.sampling import draw as draw_figure
+from ekipl_lab.benchmarks.mini.task import (
+    Draw,
+    Drawn,
+    Family,
+    Metadata,
+    MiniTask,
+    PatchLabels,
+)
 
-_ALL = (
+_FAMILIES = (
     Family("triangle", "study", "Find angle x."),
     Family("line", "study", "Find angle x."),
     Family("pythagoras", "study", "Find length x."),
     Family("area", "study", "Find the area and the perimeter."),
     Family("angle_choice", "guessable", "Find angle x. A 40 B 60 C 70 D 80"),
-    Family("read", "sub_skill", "Read the labels."),
+    Family(
+        "read",
+        "sub_skill",
+        "Read the labels.",
+        "The final answer is all labels, without degree signs, from left to right by their "
+        "middles, separated by spaces, such as: 30 x 70.",
+    ),
     Family("arith", "sub_skill", "180 - 110?", images=False),
     Family("solve_text", "sub_skill", "triangle : 50 , 60. Find angle x.", images=False),
 )
-FAMILIES = {family.name: family for family in _ALL}
 _FIGURES = ("triangle", "line", "pythagoras", "area")
-LETTERS = "ABCD"
-
-
-def difficulty_of(key: SampleKey) -> int:
-    """The level (1..3) of a key, without drafting the sample."""
-    return 1 + (key.index // (3 if key.split == "test_ood" else 1)) % 3
-
-
-def _shift(key: SampleKey) -> str:
-    return SHIFTS[key.index % 3] if key.split == "test_ood" else ""
+#: Labels of patches are three characters, right-aligned: a digit, x, or none.
+_CHARACTERS = "0123456789x "
 
 
 def answer_of(figure: Figure) -> str:
     """The exact answer: one integer, or area and perimeter."""
-    plan = plan_for(figure.kind, len(figure.values), figure.asked)
-    return " ".join(map(str, answers(plan, run(plan, figure.values))))
+    return " ".join(map(str, truth_of(figure).results))
 
 
 def question_of(figure: Figure) -> str:
@@ -68,39 +65,18 @@ def question_of(figure: Figure) -> str:
     return "Find angle x." if figure.asked == "angle" else "Find length x."
 
 
-def draft(key: SampleKey) -> Sample:
-    """The sample of a key, without its image."""
-    rng = rng_for("mini", MINI_VERSION, key.task, key.split, key.seed, key.family, key.index)
-    family = key.family
+def draw(rng: random.Random, wanted: Draw) -> Drawn:
+    """A figure and a question of a family about it."""
+    family = wanted.family
     if family == "angle_choice":
         family = rng.choice(("triangle", "line"))
     elif family in ("read", "arith", "solve_text"):
         family = rng.choice(_FIGURES)
-    figure = draw(rng, family, difficulty_of(key), key.split, _shift(key))
-    question, answer, answer_type, choices = _asked(key.family, figure, rng)
-    metadata: dict[str, Any] = {
-        "benchmark": "mini",
-        "version": MINI_VERSION,
-        "index": key.index,
-        "seed": key.seed,
-        "shift": _shift(key),
-        "scene_hash": scene_hash(canonical(figure)),
-        "scene": figure_to_json(figure),
-        "query": {"form": key.family},
-    }
-    return Sample(
-        id=str(key),
-        task=key.task,
-        split=key.split,
-        images=(),
-        question=question,
-        answer=answer,
-        answer_type=answer_type,
-        family=key.family,
-        choices=choices,
-        difficulty=difficulty_of(key),
-        metadata=metadata,
-    )
+    figure = draw_figure(rng, family, wanted)
+    question, answer, answer_type, choices = _asked(wanted.family, figure, rng)
+    facts = {"form": wanted.family}
+    scene = figure_to_json(figure)
+    return Drawn(question, answer, answer_type, canonical(figure), scene, facts, choices)
 
 
 def _asked(
@@ -111,8 +87,7 @@ def _asked(
         labels = " ".join(label.text for label in reading_order(figure))
         return "Read the labels.", labels, "text", ()
     if family == "arith":
-        plan = plan_for(figure.kind, len(figure.values), figure.asked)
-        left, sign, right, result = rng.choice(run(plan, figure.values))
+        left, sign, right, result = rng.choice(truth_of(figure).done)
         text = f"root {left}?" if sign == "root" else f"{left} {sign} {right}?"
         return text, str(result), "number", ()
     question, answer = question_of(figure), answer_of(figure)
@@ -122,24 +97,19 @@ def _asked(
         role = f" {figure.asked}" if figure.asked in ("leg", "hypotenuse") else ""
         question = f"{kind}{role} : {given}. {question}"
     if family == "angle_choice":
-        choices = _choices(int(answer), difficulty_step(answer), rng)
-        listed = " ".join(
-            f"{letter} {value}" for letter, value in zip(LETTERS, choices, strict=True)
-        )
+        choices = _choices(int(answer), rng)
+        listed = " ".join(map(" ".join, zip(LETTERS, choices, strict=True)))
         return f"{question} {listed}", LETTERS[choices.index(answer)], "letter", choices
     return question, answer, "numbers" if " " in answer else "number", ()
 
 
-def difficulty_step(answer: str) -> int:
-    """The coarsest of 10, 5 and 1 that divides the answer, so that wrong choices look alike."""
-    return next(step for step in (10, 5, 1) if int(answer) % step == 0)
-
-
-def _choices(answer: int, step: int, rng: random.Random) -> tuple[str, ...]:
+def _choices(answer: int, rng: random.Random) -> tuple[str, ...]:
     """Four evenly spaced positive values in random order; the answer has any rank among them.
 
-    The rank is drawn first, so that "the one in the middle" is no better than another.
+    The rank is drawn first, so that "the one in the middle" is no better than another. All are
+    multiples of the coarsest of 10, 5 and 1 that divides the answer, so that they look alike.
     """
+    step = next(step for step in (10, 5, 1) if answer % step == 0)
     gap = step * rng.choice((1, 2))
     rank = rng.randrange(4)
     while answer - rank * gap <= 0:
@@ -149,19 +119,37 @@ def _choices(answer: int, step: int, rng: random.Random) -> tuple[str, ...]:
     return tuple(map(str, values))
 
 
-def label_places(metadata: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """(text, x, y) of every label from left to right; x and y are shares of the image side.
-
-    For dense supervision of the vision tower; the digits are ``height / (10 * 84)`` of the side.
-    """
+def label_places(metadata: Metadata) -> list[tuple[str, float, float]]:
+    """(text, x, y) of every label from left to right; x and y are shares of the image side."""
     figure = figure_from_json(metadata["scene"])
     side = UNITS * 10
     return [(label.text, label.x / side, label.y / side) for label in reading_order(figure)]
 
 
-def render_images(metadata: Mapping[str, Any], size: int) -> tuple[Image.Image, ...]:
-    """The one image of a geometry sample."""
-    return (render(figure_from_json(metadata["scene"]), size),)
+def _patch_labels(metadata: Metadata, grid: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """The label (up to three digits, or x) whose centre lies in a patch, shape (1, P, 3)."""
+    rows, columns = grid
+    labels = np.full((1, rows * columns, 3), -1, dtype=np.int64)
+    for text, x, y in label_places(metadata):
+        patch = min(rows - 1, int(y * rows)) * columns + min(columns - 1, int(x * columns))
+        labels[0, patch] = [_CHARACTERS.index(character) for character in text.rjust(3)]
+    return labels
 
 
-TASK = MiniTask("geometry", FAMILIES, 84, draft, render_images, difficulty_of)
+TASK = MiniTask(
+    name="geometry",
+    families={family.name: family for family in _FAMILIES},
+    image_size=84,
+    rules=(
+        "The figure is not to scale: only its labels tell the values. A red x, where there is "
+        "one, marks the unknown. Where lengths are given, opposite sides of a figure with four "
+        "sides are parallel."
+    ),
+    draw=draw,
+    render=lambda metadata, size: (render(figure_from_json(metadata["scene"]), size),),
+    write=chains.write,
+    check=check.check,
+    shifts=dict.fromkeys(("turned", "values", "figure")),
+    scene_family=("read", ()),
+    patches=PatchLabels((len(_CHARACTERS),) * 3, _patch_labels),
+)

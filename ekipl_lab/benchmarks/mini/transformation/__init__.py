@@ -1,5 +1,1 @@
-"""The transformation task of the built-in benchmark; see ``task`` for its families."""
-
-from ekipl_lab.benchmarks.mini.transformation.task import TASK
-
-__all__ = ["TASK"]
+"""The transformation task of the built-in benchmark; ``task`` puts it together."""

@@ -16,14 +16,15 @@ has a thing at a wrong cell of the first picture.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ekipl_lab.benchmarks.mini.chain_report import completion
+from ekipl_lab.benchmarks.mini.grid import CELLS
+from ekipl_lab.benchmarks.mini.steps import sentences
 from ekipl_lab.benchmarks.mini.transformation import skills
 from ekipl_lab.benchmarks.mini.transformation.sampling import random_call
 from ekipl_lab.benchmarks.mini.transformation.scene import (
-    KINDS,
+    FUNCTIONS,
     Call,
     Pair,
     Thing,
@@ -46,18 +47,18 @@ class Belief:
     calls: tuple[Call, ...]
 
 
-def write(sample: Sample, style: str, fault: str, rng: random.Random) -> str:
-    """A whole completion for a transformation sample; see ``ekipl_lab.benchmarks.mini.chains``."""
+def write(sample: Sample, style: str, fault: str, rng: random.Random) -> tuple[str, str]:
+    """Reasoning and answer for a transformation sample; see ``mini.chains``."""
     pair, facts = pair_from_json(sample.metadata["scene"]), sample.metadata["query"]
     if facts["form"] in skills.FORMS:
         answer = sample.answer if fault == "none" else skills.mistaken(sample.answer, rng)
-        return completion(skills.think(pair, facts, style, answer), answer)
+        return skills.think(pair, facts, style, answer), answer
     belief = _believing(pair, calls_of(pair))
     if fault == "wrong_answer":
         belief = _misled(pair, rng)
     elif fault == "wrong_chain":
         belief = _harmless(belief, rng)
-    return completion(_STYLES[style](belief, rng), answer_text(belief.calls))
+    return sentences(_STYLES[style](belief, rng)), answer_text(belief.calls)
 
 
 def _believing(pair: Pair, calls: Sequence[Call]) -> Belief:
@@ -80,84 +81,68 @@ def _verdict(belief: Belief, number: int) -> str:
     return " , ".join(clauses) or "same"
 
 
-def _join(sentences: Sequence[str]) -> str:
-    return " . ".join(sentences) + " ."
+def _numbered(belief: Belief) -> Iterator[tuple[int, Thing, Thing]]:
+    """Number, thing before and thing after."""
+    for number, (before, after) in enumerate(zip(belief.before, belief.after, strict=True)):
+        yield number, before, after
 
 
-def _short(belief: Belief, rng: random.Random) -> str:
-    return _join(
-        [
-            f"{number} p{before.cell} p{after.cell} {_verdict(belief, number)}"
-            for number, (before, after) in enumerate(zip(belief.before, belief.after, strict=True))
-        ]
-    )
+def _short(belief: Belief, rng: random.Random) -> list[str]:
+    return [
+        f"{number} p{before.cell} p{after.cell} {_verdict(belief, number)}"
+        for number, before, after in _numbered(belief)
+    ]
 
 
-def _facts(belief: Belief, rng: random.Random) -> str:
-    return _join(
-        [
-            f"{number} : p{before.cell} {before.words} to p{after.cell} {after.words} , "
-            f"{_verdict(belief, number)}"
-            for number, (before, after) in enumerate(zip(belief.before, belief.after, strict=True))
-        ]
-    )
+def _facts(belief: Belief, rng: random.Random) -> list[str]:
+    return [
+        f"{number} : p{before.cell} {before.words} to p{after.cell} {after.words} , "
+        f"{_verdict(belief, number)}"
+        for number, before, after in _numbered(belief)
+    ]
 
 
-def _walk(belief: Belief, rng: random.Random) -> str:
+def _walk(belief: Belief, rng: random.Random) -> list[str]:
     """Cells, then each kind: the word before, the word after, and whether they are equal."""
     moves = {call.thing: call.value for call in belief.calls if call.function == "position"}
-    return _join(
-        [
-            f"{number} p{before.cell} p{after.cell} {moves.get(number, 'equal')} "
-            f"{skills.compared(before, after)}"
-            for number, (before, after) in enumerate(zip(belief.before, belief.after, strict=True))
-        ]
-    )
+    return [
+        f"{number} p{before.cell} p{after.cell} {moves.get(number, 'equal')} "
+        f"{skills.compared(before, after)}"
+        for number, before, after in _numbered(belief)
+    ]
 
 
-def _caption(belief: Belief, rng: random.Random) -> str:
+def _caption(belief: Belief, rng: random.Random) -> list[str]:
     changed = sorted({call.thing for call in belief.calls})
     verdicts = [f"{number} : {_verdict(belief, number)}" for number in changed]
-    pictures = [
-        f"{name} : {skills.describe(things)}"
-        for name, things in (("before", belief.before), ("after", belief.after))
-    ]
-    return _join([*pictures, *verdicts])
+    before, after = skills.describe(belief.before), skills.describe(belief.after)
+    return [f"before : {before}", f"after : {after}", *verdicts]
 
 
-def _wordy(belief: Belief, rng: random.Random) -> str:
+def _wordy(belief: Belief, rng: random.Random) -> list[str]:
     """One sentence a thing, in random order and varied wording."""
     order = list(range(len(belief.before)))
     if rng.random() < 0.5:
         rng.shuffle(order)
-    return _join([_sentence(belief, number, rng) for number in order])
+    return [_sentence(belief, number, rng) for number in order]
 
 
 def _sentence(belief: Belief, number: int, rng: random.Random) -> str:
     before, after = belief.before[number], belief.after[number]
     name = rng.choice((f"object {number}", f"thing {number}", f"the {before.words} {number}"))
     calls = [call for call in belief.calls if call.thing == number]
+    cells = f"p{before.cell} and p{after.cell}"
     if not calls:
-        return rng.choice(
-            (
-                f"{name} : p{before.cell} and p{after.cell} , it stays the same",
-                f"{name} is the same , p{before.cell} and p{after.cell}",
-            )
-        )
+        wordings = (f"{name} : {cells} , it stays the same", f"{name} is the same , {cells}")
+        return rng.choice(wordings)
     clauses = [f"{name} goes from p{before.cell} to p{after.cell}"]
     for call in calls:
         if call.function == "position":
-            clauses.append(rng.choice((f"that is {call.value}", f"it moved {call.value}")))
+            wordings = (f"that is {call.value}", f"it moved {call.value}")
         else:
-            old = getattr(before, call.function)
-            clauses.append(
-                rng.choice(
-                    (
-                        f"its {call.function} turns from {old} to {call.value}",
-                        f"its {call.function} is now {call.value}",
-                    )
-                )
-            )
+            old, its = getattr(before, call.function), f"its {call.function}"
+            wordings = (f"{its} turns from {old} to {call.value}", f"{its} is now {call.value}")
+        clauses.append(rng.choice(wordings))
     return " , ".join(clauses)
 
 
@@ -173,10 +158,10 @@ def _misled(pair: Pair, rng: random.Random) -> Belief:
     while True:
         calls = list(truth)
         kind = rng.choice(("alter", "alter", "drop", "add"))
-        if kind == "drop" or kind == "alter":
+        if kind in ("drop", "alter"):
             calls.pop(rng.randrange(len(calls)))
-        if kind == "add" or kind == "alter":
-            calls.append(random_call(rng, pair.before, (*KINDS, "position")))
+        if kind in ("add", "alter"):
+            calls.append(random_call(rng, pair.before, FUNCTIONS))
         taken = {(call.thing, call.function) for call in calls}
         unlike = set(calls) != set(truth) and len(taken) == len(calls) > 0
         if unlike and len(calls) <= 4 and applied(pair.before, calls) is not None:
@@ -187,7 +172,7 @@ def _harmless(truth: Belief, rng: random.Random) -> Belief:
     """The right calls, with one thing at a wrong, empty cell of the first picture."""
     number = rng.randrange(len(truth.before))
     full = {thing.cell for thing in truth.before}
-    wrong = rng.choice([cell for cell in range(1, 17) if cell not in full])
+    wrong = rng.choice([cell for cell in CELLS if cell not in full])
     things = list(truth.before)
     things[number] = replace(things[number], cell=wrong)
     return replace(truth, before=tuple(things))

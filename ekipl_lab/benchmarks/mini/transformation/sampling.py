@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from ekipl_lab.benchmarks.mini.grid import CELLS, JITTER
 from ekipl_lab.benchmarks.mini.transformation.scene import (
+    FUNCTIONS,
     KINDS,
     STEPS,
     VALUES,
@@ -17,12 +19,10 @@ from ekipl_lab.benchmarks.mini.transformation.scene import (
     split_of,
 )
 
-_JITTER = 2
-
 
 def _things(rng: random.Random, count: int) -> tuple[Thing, ...]:
     """Things of different colors, numbered in raster order."""
-    cells = sorted(rng.sample(range(1, 17), count))
+    cells = sorted(rng.sample(CELLS, count))
     colors = rng.sample(VALUES["color"], count)
     return tuple(
         Thing(
@@ -31,8 +31,8 @@ def _things(rng: random.Random, count: int) -> tuple[Thing, ...]:
             color,
             rng.choice(VALUES["material"]),
             rng.choice(VALUES["shape"]),
-            rng.randint(-_JITTER, _JITTER),
-            rng.randint(-_JITTER, _JITTER),
+            rng.randint(-JITTER, JITTER),
+            rng.randint(-JITTER, JITTER),
         )
         for cell, color in zip(cells, colors, strict=True)
     )
@@ -48,13 +48,19 @@ def random_call(rng: random.Random, things: Sequence[Thing], functions: Sequence
     return Call(number, function, rng.choice([value for value in VALUES[function] if value != now]))
 
 
+#: Family whose answers are calls -> how many changes there may be, and of what.
+CHANGES: dict[str, tuple[tuple[int, ...], Sequence[str]]] = {
+    "change_look": ((1,), KINDS),
+    "change_place": ((1, 2), ("position",)),
+    "change_two": ((2,), FUNCTIONS),
+    "change_many": ((3, 4), FUNCTIONS),
+}
+
+
 def _calls(rng: random.Random, family: str, things: Sequence[Thing]) -> list[Call]:
     """As many calls as the family has, no function twice on a thing."""
-    if family == "change_look":
-        return [random_call(rng, things, KINDS)]
-    numbers = {"change_place": (1, 2), "change_two": (2,), "change_many": (3, 4)}
-    functions = ["position"] if family == "change_place" else [*KINDS, "position"]
-    wanted = rng.choice(numbers[family])
+    numbers, functions = CHANGES[family]
+    wanted = 1 if family == "change_look" else rng.choice(numbers)  # frozen: no draw for a look
     found: dict[tuple[int, str], Call] = {}
     while len(found) < wanted:
         call = random_call(rng, things, functions)
@@ -63,7 +69,7 @@ def _calls(rng: random.Random, family: str, things: Sequence[Thing]) -> list[Cal
 
 
 def draw_pair(rng: random.Random, family: str, count: int, split: str, view: str) -> Pair:
-    """A pair of ``count`` things that belongs to the split and can be told without doubt."""
+    """A pair of ``count`` things that belongs to the split, its changes beyond doubt."""
     while True:
         before = _things(rng, count)
         for _ in range(12):

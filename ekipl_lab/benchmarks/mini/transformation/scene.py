@@ -1,9 +1,8 @@
 """Scenes of the transformation task: solids on a 4 x 4 grid before and after some changes.
 
-Cells are p1..p16 in raster order, as in the counting task; "behind" is up in the first picture,
-"front" down. A move is one cell in one of eight directions. Things keep their number (their index)
-and their jitter. The after picture may be taken from the left or the right (out of domain): then
-the whole grid is turned, while directions stay those of the first picture.
+"behind" is up in the first picture, "front" down. A move is one cell in one of eight directions.
+Things keep their number (their index) and their jitter. Out of domain the second picture is taken
+from the left or the right: the whole grid is turned, and directions stay those of the first.
 """
 
 from __future__ import annotations
@@ -15,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from ekipl_lab.benchmarks.mini import grid, solids
+from ekipl_lab.benchmarks.mini.grid import GRID
 from ekipl_lab.benchmarks.seeding import in_domain_split, scene_hash
 
-GRID = 4
 VALUES: Mapping[str, tuple[str, ...]] = {
     "size": ("small", "medium", "large"),
     "color": ("yellow", "gray", "cyan", "blue", "brown", "green", "red", "purple"),
@@ -38,8 +39,7 @@ STEPS: Mapping[str, tuple[int, int]] = {
     "behind_left": (-1, -1),
     "behind_right": (-1, 1),
 }
-FUNCTIONS = ("size", "color", "material", "shape", "position")
-VIEWS = ("same", "left", "right")
+FUNCTIONS = (*KINDS, "position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,14 @@ class Thing:
     dy: int = 0
 
     @property
+    def values(self) -> tuple[str, str, str, str]:
+        """The four attribute values in the order of KINDS."""
+        return (self.size, self.color, self.material, self.shape)
+
+    @property
     def words(self) -> str:
         """``small red rubber cube``."""
-        return f"{self.size} {self.color} {self.material} {self.shape}"
+        return " ".join(self.values)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -113,8 +118,8 @@ def applied(before: Sequence[Thing], calls: Sequence[Call]) -> tuple[Thing, ...]
                 return None
             things[call.thing] = replace(thing, cell=cell)
         else:
-            looks = {kind: getattr(thing, kind) for kind in KINDS} | {call.function: call.value}
-            things[call.thing] = Thing(thing.cell, dx=thing.dx, dy=thing.dy, **looks)
+            changed: dict[str, Any] = {call.function: call.value}
+            things[call.thing] = replace(thing, **changed)
     cells = {thing.cell for thing in things}
     return tuple(things) if len(cells) == len(things) else None
 
@@ -122,9 +127,9 @@ def applied(before: Sequence[Thing], calls: Sequence[Call]) -> tuple[Thing, ...]
 def changes(number: int, before: Thing, after: Thing) -> list[Call] | None:
     """The calls that turn one thing into another; None if no single step explains its move."""
     calls = [
-        Call(number, kind, getattr(after, kind))
-        for kind in KINDS
-        if getattr(before, kind) != getattr(after, kind)
+        Call(number, kind, new)
+        for kind, old, new in zip(KINDS, before.values, after.values, strict=True)
+        if old != new
     ]
     step = direction(before.cell, after.cell)
     if step is None:
@@ -196,17 +201,11 @@ def split_of(pair: Pair) -> str:
 
 def pair_to_json(pair: Pair) -> dict[str, Any]:
     """The pair as JSON values, kept in ``Sample.metadata["scene"]``."""
-
-    def state(things: Sequence[Thing]) -> list[dict[str, Any]]:
-        names = ("cell", *KINDS, "dx", "dy")
-        return [{name: getattr(thing, name) for name in names} for thing in things]
-
-    return {
-        "before": state(pair.before),
-        "after": state(pair.after),
-        "view": pair.view,
-        "background": pair.background,
-    }
+    before, after = (
+        [{name: getattr(thing, name) for name in Thing.__slots__} for thing in things]
+        for things in (pair.before, pair.after)
+    )
+    return {"before": before, "after": after, "view": pair.view, "background": pair.background}
 
 
 def pair_from_json(data: Mapping[str, Any]) -> Pair:
@@ -216,13 +215,41 @@ def pair_from_json(data: Mapping[str, Any]) -> Pair:
 
 
 def pair_labels(pair: Pair) -> npt.NDArray[np.int64]:
-    """Dense labels for vision supervision, shape (2, 16, 4): size, color, material, shape per cell.
+    """Labels of both pictures as they are shown, shape (2, 16, 4): size, color, material, shape."""
+    return np.stack(
+        [
+            grid.labels(((thing.cell, thing.values) for thing in things), VALUES)
+            for things in (pair.before, shown_after(pair))
+        ]
+    )
 
-    Row 0 is the first picture, row 1 the second as it is shown; an empty cell is -1.
-    """
-    labels = np.full((2, GRID * GRID, len(KINDS)), -1, dtype=np.int64)
-    for number, things in enumerate((pair.before, shown_after(pair))):
-        for thing in things:
-            row = [VALUES[kind].index(getattr(thing, kind)) for kind in KINDS]
-            labels[number, thing.cell - 1] = row
-    return labels
+
+_COLORS = solids.COLOURS | {
+    "yellow": (246, 208, 30),
+    "gray": (122, 124, 128),
+    "brown": (128, 74, 32),
+}
+_SCALE = {"small": 0.52, "medium": 0.76, "large": 1.0}
+_FINISH = {"rubber": "flat", "metal": "gloss", "glass": "clear"}
+_BACKDROPS: tuple[grid.Backdrop, ...] = (
+    ((236, 236, 236), (220, 220, 220), 0),
+    ((242, 240, 234), (224, 222, 216), 0),
+    ((230, 234, 240), (212, 216, 224), 0),
+    ((250, 250, 250), (234, 234, 234), 0),
+)
+
+
+def render(pair: Pair, size: int) -> tuple[Image.Image, ...]:
+    """The two RGB pictures, ``size`` x ``size`` pixels each."""
+    return tuple(
+        grid.picture(
+            _BACKDROPS[pair.background],
+            ((thing, _solid(thing)) for thing in sorted(things, key=lambda thing: thing.cell)),
+            size,
+        )
+        for things in (pair.before, shown_after(pair))
+    )
+
+
+def _solid(thing: Thing) -> grid.Solid:
+    return thing.shape, _COLORS[thing.color], _SCALE[thing.size], _FINISH[thing.material]

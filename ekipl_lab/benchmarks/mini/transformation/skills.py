@@ -18,10 +18,13 @@ In the other styles, and for ``caption``, there is only ``look .``
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ekipl_lab.benchmarks.mini.chain_report import ChainReport
+from ekipl_lab.benchmarks.mini.grid import CELLS
+from ekipl_lab.benchmarks.mini.steps import LOOK, ChainReport, Steps
 from ekipl_lab.benchmarks.mini.transformation.scene import (
     KIND_OF,
     KINDS,
@@ -29,6 +32,7 @@ from ekipl_lab.benchmarks.mini.transformation.scene import (
     VALUES,
     Pair,
     Thing,
+    changes,
     direction,
     shown_after,
 )
@@ -43,21 +47,25 @@ def describe(things: Sequence[Thing]) -> str:
     return " , ".join(f"p{thing.cell} {thing.words}" for thing in ordered)
 
 
+def view_of(pair: Pair) -> str:
+    """What a question says of another view of the second picture."""
+    return "" if pair.view == "same" else f" Second picture from the {pair.view}."
+
+
 def draw(rng: random.Random, form: str, pair: Pair) -> tuple[str, dict[str, Any]]:
     """A question of a form about a pair, and the facts that say what is asked."""
     if form == "caption":
         return "List both pictures.", {"form": form}
     if form == "step_text":
         start = rng.randint(1, 16)
-        end = rng.choice([cell for cell in range(1, 17) if direction(start, cell) is not None])
+        end = rng.choice([cell for cell in CELLS if direction(start, cell) is not None])
         return f"p{start} to p{end}?", {"form": form, "start": start, "end": end}
     number = rng.randrange(len(pair.before))
     facts = {"form": form, "thing": number}
     before, after = pair.before[number], pair.after[number]
     if form == "compare_text":
         return f"{before.words}, {after.words}: what changed?", facts
-    view = "" if pair.view == "same" else f" Second picture from the {pair.view}."
-    return f"Where is {before.words}?{view}", facts
+    return f"Where is {before.words}?{view_of(pair)}", facts
 
 
 def answer_of(pair: Pair, facts: Facts) -> str:
@@ -71,8 +79,8 @@ def answer_of(pair: Pair, facts: Facts) -> str:
     if form == "find":
         return f"p{pair.before[number].cell} p{shown_after(pair)[number].cell}"
     before, after = pair.before[number], pair.after[number]
-    kinds = [kind for kind in KINDS if getattr(before, kind) != getattr(after, kind)]
-    return " , ".join(f"{kind} {getattr(after, kind)}" for kind in kinds) or "same"
+    calls = changes(number, before, replace(after, cell=before.cell)) or []
+    return " , ".join(f"{call.function} {call.value}" for call in calls) or "same"
 
 
 def think(pair: Pair, facts: Facts, style: str, answer: str) -> str:
@@ -81,7 +89,7 @@ def think(pair: Pair, facts: Facts, style: str, answer: str) -> str:
     if style == "walk" and form != "caption":
         return f"{_walk(pair, facts, answer)} ."
     if style != "facts" or form == "caption":
-        return "look ."
+        return LOOK
     if form == "step_text":
         return f"p{facts['start']} to p{facts['end']} , {answer} ."
     number = facts["thing"]
@@ -94,11 +102,8 @@ def think(pair: Pair, facts: Facts, style: str, answer: str) -> str:
 
 def compared(before: Thing, after: Thing) -> str:
     """Every kind of two things: ``small small equal red blue color ...``."""
-    words = []
-    for kind in KINDS:
-        old, new = getattr(before, kind), getattr(after, kind)
-        words += [old, new, "equal" if old == new else kind]
-    return " ".join(words)
+    triples = zip(KINDS, before.values, after.values, strict=True)
+    return " ".join(f"{old} {new} {'equal' if old == new else kind}" for kind, old, new in triples)
 
 
 def _walk(pair: Pair, facts: Facts, answer: str) -> str:
@@ -106,18 +111,22 @@ def _walk(pair: Pair, facts: Facts, answer: str) -> str:
     if form == "step_text":
         return f"p{facts['start']} p{facts['end']} {answer}"
     number = facts["thing"]
-    before = pair.before[number]
     if form == "find":
-        items = [
-            f"p{thing.cell} {thing.words} {'yes' if thing is before else 'no'}"
-            for thing in sorted(pair.before, key=lambda thing: thing.cell)
-        ]
-        return f"{' , '.join(items)} . {answer}"
+        return f"{' , '.join(_flagged(pair, number))} . {answer}"
+    before = pair.before[number]
     if answer in STEPS:  # a mistaken "same"
         return compared(before, before).replace("equal", answer, 1)
-    claimed = [clause.split() for clause in answer.split(" , ") if clause != "same"]
-    looks = {kind: getattr(before, kind) for kind in KINDS} | dict(claimed)
-    return compared(before, Thing(before.cell, **looks))
+    clauses = [clause.split() for clause in answer.split(" , ") if clause != "same"]
+    claimed: dict[str, Any] = dict(clauses)
+    return compared(before, replace(before, **claimed))
+
+
+def _flagged(pair: Pair, asked: int) -> list[str]:
+    """Every thing of the first picture in raster order, and whether it is the one asked about."""
+    return [
+        f"p{thing.cell} {thing.words} {'yes' if number == asked else 'no'}"
+        for number, thing in sorted(enumerate(pair.before), key=lambda item: item[1].cell)
+    ]
 
 
 def mistaken(answer: str, rng: random.Random) -> str:
@@ -134,8 +143,8 @@ def _others(word: str) -> list[str]:
         return [value for value in VALUES[KIND_OF[word]] if value != word]
     if word in STEPS or word == "same":
         return [name for name in STEPS if name != word]
-    if word[0] == "p" and word[1:].isdigit():
-        return [f"p{cell}" for cell in range(1, 17) if f"p{cell}" != word]
+    if re.fullmatch("p[0-9]+", word):
+        return [f"p{cell}" for cell in CELLS if f"p{cell}" != word]
     return []
 
 
@@ -144,75 +153,57 @@ def check(pair: Pair, facts: Facts, text: str, answer: str) -> ChainReport:
     correct = answer == answer_of(pair, facts)
     said = text.removesuffix(".").strip()
     if said == "look":
-        return ChainReport((), (), (), answer, correct, correct)
-    if " to " not in said and facts["form"] != "caption":
-        return _check_walk(pair, facts, said, answer)
+        return Steps().report(answer, supported=correct, correct=correct)
+    facts_style = " to " in said or facts["form"] == "caption"
+    read = _read_facts(pair, facts, said) if facts_style else _read_walk(pair, facts, said)
+    if read is None:
+        unread = Steps(unread=[text if facts_style else said])
+        return unread.report(answer, supported=False, correct=correct)
+    steps, led = read
+    return Steps(steps).report(answer, supported=led == answer, correct=correct)
+
+
+#: Steps of a chain with whether each holds, and the answer that it leads to; None: not read.
+_Read = tuple[list[tuple[str, bool]], str] | None
+
+
+def _read_facts(pair: Pair, facts: Facts, said: str) -> _Read:
+    """``<cell or words> to <cell or words> [, <answer>]``."""
     left, to, right = said.partition(" to ")
     right, comma, verdict = right.partition(" , ")
     form = facts["form"]
     if form == "caption" or not to or (form == "find") == bool(comma):
-        return ChainReport((), (), (text,), answer, False, correct)
+        return None
     if form == "step_text":
-        ends = (f"p{facts['start']}", f"p{facts['end']}")
-        steps = [(left, left == ends[0]), (right, right == ends[1])]
+        true = [f"p{facts['start']}", f"p{facts['end']}"]
     else:
-        number = facts["thing"]
-        things = (pair.before[number], shown_after(pair)[number])
-        named = [f"p{thing.cell} {thing.words}" for thing in things]
-        if form == "compare_text":
-            named = [thing.words for thing in things]
-        steps = [(left, left == named[0]), (right, right == named[1])]
-    led = verdict if comma else " ".join(part.split()[0] for part in (left, right) if part)
-    if comma:
-        steps.append((verdict, verdict == answer_of(pair, facts)))
-    return ChainReport(
-        tuple(step for step, holds in steps if holds),
-        tuple(step for step, holds in steps if not holds),
-        (),
-        answer,
-        led == answer,
-        correct,
-    )
+        things = [part[facts["thing"]] for part in (pair.before, shown_after(pair))]
+        cells = [f"p{thing.cell} " if form == "find" else "" for thing in things]
+        true = [f"{cell}{thing.words}" for cell, thing in zip(cells, things, strict=True)]
+    steps = [(part, part == wanted) for part, wanted in zip((left, right), true, strict=True)]
+    if not comma:
+        return steps, " ".join(part.split()[0] for part in (left, right) if part)
+    return [*steps, (verdict, verdict == answer_of(pair, facts))], verdict
 
 
-def _check_walk(pair: Pair, facts: Facts, said: str, answer: str) -> ChainReport:
+def _read_walk(pair: Pair, facts: Facts, said: str) -> _Read:
+    """What ``_walk`` writes."""
     form, truth = facts["form"], answer_of(pair, facts)
     *listed, last = said.split(" . ")
     words = last.split()
-    steps: list[tuple[str, bool]] = []
     if form == "step_text" and len(words) == 3 and not listed:
-        ends = [f"p{facts['start']}", f"p{facts['end']}"]
-        steps, led = [(last, words == [*ends, truth])], words[2]
-    elif form == "find" and len(words) == 2 and len(listed) == 1:
-        steps, led = [*_listed_steps(pair, facts["thing"], listed[0]), (last, last == truth)], last
-    elif form == "compare_text" and len(words) == 3 * len(KINDS) and not listed:
-        number = facts["thing"]
-        right = compared(pair.before[number], pair.after[number]).split()
-        triples = [words[at : at + 3] for at in range(0, len(words), 3)]
-        steps = [
-            (" ".join(triple), triple == right[3 * place : 3 * place + 3])
-            for place, triple in enumerate(triples)
-        ]
+        right = f"p{facts['start']} p{facts['end']} {truth}"
+        return [(last, words == right.split())], words[2]
+    if form == "find" and len(words) == 2 and len(listed) == 1:
+        true, items = _flagged(pair, facts["thing"]), listed[0].split(" , ")
+        steps = [(item, item in true and item not in items[:at]) for at, item in enumerate(items)]
+        return [*steps, ("list complete", set(true) <= set(items)), (last, last == truth)], last
+    if form == "compare_text" and len(words) == 3 * len(KINDS) and not listed:
+        true = compared(*(part[facts["thing"]] for part in (pair.before, pair.after))).split()
+        triples, wanted = (
+            list(zip(part[::3], part[1::3], part[2::3], strict=True)) for part in (words, true)
+        )
+        steps = [(" ".join(one), one == other) for one, other in zip(triples, wanted, strict=True)]
         clauses = [f"{verdict} {new}" for _, new, verdict in triples if verdict != "equal"]
-        led = " , ".join(clauses) or "same"
-    else:
-        return ChainReport((), (), (said,), answer, False, answer == truth)
-    return ChainReport(
-        tuple(step for step, holds in steps if holds),
-        tuple(step for step, holds in steps if not holds),
-        (),
-        answer,
-        led == answer,
-        answer == truth,
-    )
-
-
-def _listed_steps(pair: Pair, asked: int, text: str) -> list[tuple[str, bool]]:
-    """Each listed thing of the first picture with its flag, and the list being complete."""
-    true = [
-        f"p{thing.cell} {thing.words} {'yes' if number == asked else 'no'}"
-        for number, thing in enumerate(pair.before)
-    ]
-    items = text.split(" , ")
-    steps = [(item, item in true and item not in items[:place]) for place, item in enumerate(items)]
-    return [*steps, ("list complete", set(true) <= set(items))]
+        return steps, " , ".join(clauses) or "same"
+    return None

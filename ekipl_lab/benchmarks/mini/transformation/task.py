@@ -1,108 +1,111 @@
-"""The transformation task: families, difficulty, and samples from keys.
+"""The transformation task: families, difficulty, and what is asked about a pair of pictures.
 
 Example: two pictures; "0 small red rubber cube, 1 large blue glass sphere. What changed?" ->
 "change_color(0, blue), change_position(1, left)".
-
-Difficulty is the number of things less one: 1 two things, 2 three, 3 four; it cycles with the
-index. Out of domain the second picture is taken from the left or the right, and the question says
-so; directions stay those of the first picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
 from typing import Any
 
-from PIL import Image
-
-from ekipl_lab.benchmarks.base import MINI_VERSION, Family, MiniTask, SampleKey
-from ekipl_lab.benchmarks.mini.transformation import skills
-from ekipl_lab.benchmarks.mini.transformation.render import render
-from ekipl_lab.benchmarks.mini.transformation.sampling import draw_pair
+from ekipl_lab.benchmarks.mini.task import Draw, Drawn, Family, MiniTask, PatchLabels
+from ekipl_lab.benchmarks.mini.transformation import chains, check, skills
+from ekipl_lab.benchmarks.mini.transformation.sampling import CHANGES, draw_pair
 from ekipl_lab.benchmarks.mini.transformation.scene import (
+    KINDS,
+    VALUES,
     Pair,
     answer_text,
     calls_of,
     canonical,
     pair_from_json,
+    pair_labels,
     pair_to_json,
+    render,
 )
-from ekipl_lab.benchmarks.seeding import rng_for, scene_hash
-from ekipl_lab.types import Sample
 
 _EXAMPLE = "0 small red rubber cube, 1 large blue glass sphere. What changed?"
-_ALL = (
-    Family("change_look", "study", _EXAMPLE),
-    Family("change_place", "study", _EXAMPLE),
-    Family("change_two", "study", _EXAMPLE),
-    Family("change_many", "study", _EXAMPLE),
-    Family("caption", "sub_skill", "List both pictures."),
-    Family("find", "sub_skill", "Where is small red rubber cube?"),
+_FAMILIES = (
+    *(Family(name, "study", _EXAMPLE) for name in CHANGES),
+    Family(
+        "caption",
+        "sub_skill",
+        "List both pictures.",
+        "The final answer lists cell, size, color, material and shape of every thing in the order "
+        "of the cells, first as before, then as after the changes, a space before each comma, "
+        "such as: "
+        "p2 small red metal cube , p7 large blue glass sphere then p3 small red metal cube , "
+        "p7 large blue glass sphere.",
+    ),
+    Family(
+        "find",
+        "sub_skill",
+        "Where is small red rubber cube?",
+        "The question describes a thing as it is in the first picture. The final answer is its "
+        "cell in the first and in the second picture, such as: p2 p3.",
+    ),
     Family(
         "compare_text",
         "sub_skill",
         "small red rubber cube, small blue rubber cube: what changed?",
+        "The final answer is what changed and its new value, such as: color red; of two changes: "
+        "size small , color red. If nothing changed: same.",
         images=False,
     ),
-    Family("step_text", "sub_skill", "p6 to p7?", images=False),
+    Family(
+        "step_text",
+        "sub_skill",
+        "p6 to p7?",
+        "The final answer is the direction of the move from the first cell to the second: front, "
+        "behind, left, right, front_left, front_right, behind_left or behind_right; "
+        "same if the cells are the same.",
+        images=False,
+    ),
 )
-FAMILIES = {family.name: family for family in _ALL}
-
-
-def difficulty_of(key: SampleKey) -> int:
-    """The level (1..3) of a key, without drafting the sample."""
-    return 1 + (key.index // (2 if key.split == "test_ood" else 1)) % 3
-
-
-def _view(key: SampleKey) -> str:
-    return ("left", "right")[key.index % 2] if key.split == "test_ood" else "same"
 
 
 def question_of(pair: Pair) -> str:
     """The question: the things before, the view if it is another, and what is asked."""
     listed = ", ".join(f"{number} {thing.words}" for number, thing in enumerate(pair.before))
-    view = "" if pair.view == "same" else f" Second picture from the {pair.view}."
-    return f"{listed}.{view} What changed?"
+    return f"{listed}.{skills.view_of(pair)} What changed?"
 
 
-def draft(key: SampleKey) -> Sample:
-    """The sample of a key, without its images."""
-    rng = rng_for("mini", MINI_VERSION, key.task, key.split, key.seed, key.family, key.index)
-    level = difficulty_of(key)
-    family = key.family if FAMILIES[key.family].status == "study" else "change_two"
-    pair = draw_pair(rng, family, level + 1, key.split, _view(key))
+def draw(rng: random.Random, wanted: Draw) -> Drawn:
+    """A pair of pictures and a question of a family about it."""
+    skill = wanted.family in skills.FORMS
+    family = "change_two" if skill else wanted.family
+    pair = draw_pair(rng, family, wanted.level + 1, wanted.split, wanted.shift or "same")
     question, answer = question_of(pair), answer_text(calls_of(pair))
     facts: dict[str, Any] = {"form": "calls"}
-    if family != key.family:
-        question, facts = skills.draw(rng, key.family, pair)
+    if skill:
+        question, facts = skills.draw(rng, wanted.family, pair)
         answer = skills.answer_of(pair, facts)
-    metadata: dict[str, Any] = {
-        "benchmark": "mini",
-        "version": MINI_VERSION,
-        "index": key.index,
-        "seed": key.seed,
-        "shift": "" if pair.view == "same" else pair.view,
-        "scene_hash": scene_hash(canonical(pair)),
-        "scene": pair_to_json(pair),
-        "query": facts,
-    }
-    return Sample(
-        id=str(key),
-        task=key.task,
-        split=key.split,
-        images=(),
-        question=question,
-        answer=answer,
-        answer_type="calls" if family == key.family else "text",
-        family=key.family,
-        difficulty=level,
-        metadata=metadata,
+    return Drawn(
+        question, answer, "text" if skill else "calls", canonical(pair), pair_to_json(pair), facts
     )
 
 
-def render_images(metadata: Mapping[str, Any], size: int) -> tuple[Image.Image, ...]:
-    """The two pictures of a transformation sample."""
-    return render(pair_from_json(metadata["scene"]), size)
-
-
-TASK = MiniTask("transformation", FAMILIES, 56, draft, render_images, difficulty_of)
+TASK = MiniTask(
+    name="transformation",
+    families={family.name: family for family in _FAMILIES},
+    image_size=56,
+    rules=(
+        "The things stand in a grid of 4 x 4 cells; in each picture its cells are p1 to p16, row "
+        "by row from the top left. A move is to one of the eight neighbouring cells. Directions "
+        "are those of the first picture: behind is towards its top, front towards its bottom. "
+        "Second picture from the left (right): it is taken from that side, so that the left "
+        "(right) edge of the first picture is at its bottom; its cells are counted as they stand "
+        "in it."
+    ),
+    draw=draw,
+    render=lambda metadata, size: render(pair_from_json(metadata["scene"]), size),
+    write=chains.write,
+    check=check.check,
+    shifts={"left": None, "right": None},
+    scene_family=("caption", KINDS),
+    patches=PatchLabels(
+        tuple(map(len, VALUES.values())),
+        lambda metadata, grid: pair_labels(pair_from_json(metadata["scene"])),
+    ),
+)
