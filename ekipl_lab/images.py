@@ -62,7 +62,7 @@ def to_rgb(image: Image.Image) -> Picture:
         return Picture(_eight_bits(upright).convert("RGB"), tuple(notes))
     if upright.has_transparency_data:
         colours = upright.convert("RGBA")
-        if colours.getextrema()[3][0] < 255:
+        if np.asarray(colours)[..., 3].min() < 255:
             notes.append("transparent parts on white")
         white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
         return Picture(Image.alpha_composite(white, colours).convert("RGB"), tuple(notes))
@@ -71,7 +71,8 @@ def to_rgb(image: Image.Image) -> Picture:
 
 def single_colour(image: Image.Image) -> bool:
     """Whether an RGB image shows one colour and nothing else."""
-    return all(low == high for low, high in image.getextrema())
+    pixels = np.asarray(image)
+    return bool((pixels == pixels[0, 0]).all())
 
 
 def shrunk(

@@ -19,7 +19,8 @@ def test_links_and_paths_of_a_page_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     links = [link for link in LINK.findall(text) if "://" not in link]
     missing = [link for link in links if not (page.parent / link).exists()]
-    missing += [path for path in PATH.findall(text) if not (ROOT / path).exists()]
+    if page.parent.name != "extend":  # recipes name files that are still to be written
+        missing += [path for path in PATH.findall(text) if not (ROOT / path).exists()]
     assert not missing
 
 
