@@ -1,8 +1,8 @@
 """Why the kept rewards of a group are all equal: the one home of these causes.
 
 The doctor's words, its metrics ``doctor/<cause>`` and the trainer's ``groups/zero_<cause>`` all
-name causes by `zero_spread_cause`. A group without spread is *mute*, it taught nothing, if its
-advantages are 0 too (`cause_of`): against a baseline other than the kept mean it may still teach.
+name causes by `zero_spread_cause`. A group without spread taught nothing only if its advantages
+are 0 too (`cause_of`): against a baseline other than the kept mean it may still teach.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from ekipl_lab.groups.build import reward_totals
+from ekipl_lab.groups.candidates import reward_totals
 from ekipl_lab.types import POLICY, Action, RewardBreakdown
 
 #: Why kept rewards are all equal, in the order looked for.
@@ -35,27 +35,22 @@ class Group(Protocol):
     @property
     def candidates(self) -> tuple[Action, ...]:
         """(N,) policy first, then teachers."""
-        ...
 
     @property
     def rewards(self) -> tuple[RewardBreakdown, ...]:
         """(N,)."""
-        ...
 
     @property
     def kept(self) -> tuple[int, ...]:
         """(G,) indices."""
-        ...
 
     @property
     def advantages(self) -> tuple[float, ...]:
         """(G,)."""
-        ...
 
     @property
     def rule(self) -> str:
         """Name of the selection rule."""
-        ...
 
 
 def cause_of(group: Group) -> str | None:
