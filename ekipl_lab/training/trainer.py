@@ -67,7 +67,7 @@ def reward(**_: Any) -> list[float]:
 
 
 @dataclass(slots=True)
-class _Step:
+class _HookState:
     """What the hooks of TRL hand to each other: within a generation, and within a loss.
 
     ``inputs`` are TRL's rows of the generation, ``rows`` what trains in them (None in an
@@ -98,32 +98,32 @@ class EKIPLTrainer(GRPOTrainer):
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         """The policy's completions, then teacher actions in the rows of dropped ones."""
-        step, now = self._step, self._context()
+        state, now = self._hooks, self._context()
         if self.prefetcher is not None and self.model.training:
-            self.prefetcher.begin(step.inputs[0]["sample_index"], now.draw, now.spent)
+            self.prefetcher.begin(state.inputs[0]["sample_index"], now.draw, now.spent)
         prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
         own, rank = self._policy_rows(ids), self.accelerator.process_index
         if self.model.training:
             batch = self.collector.run(own, rank=rank, gather=gather_object, context=now)
-            step.rows = RankRows(batch, self._teacher_ids, rank=rank, count=len(own))
-            step.rows.place(ids, completions, logprobs)
-            step.totals = step.rows.totals
+            state.rows = RankRows(batch, self._teacher_ids, rank=rank, count=len(own))
+            state.rows.place(ids, completions, logprobs)
+            state.totals = state.rows.totals
         else:  # an evaluation measures the policy alone
-            step.totals = [total_or_nan(reward) for reward in self.collector.score(own)]
+            state.totals = [total_or_nan(reward) for reward in self.collector.score(own)]
         return prompt_ids, ids, tool_mask, completions, logprobs, *rest
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
         """The rewards that selection has seen, as one column: nothing is scored twice."""
         device = self.accelerator.device
-        totals = torch.tensor(self._step.totals, dtype=torch.float32, device=device)
+        totals = torch.tensor(self._hooks.totals, dtype=torch.float32, device=device)
         return self.accelerator.gather(totals.unsqueeze(1))
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's batch with the advantages of the groups, and whose action each row holds."""
-        self._step = _Step(inputs)
+        self._hooks = _HookState(inputs)
         with preprocessed_once(self.processing_class):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        if (rows := self._step.rows) is not None:
+        if (rows := self._hooks.rows) is not None:
             self._use_advantages(rows, output)
             device = output["advantages"].device
             output["action_source"] = torch.tensor(rows.sources, device=device)
@@ -135,9 +135,9 @@ class EKIPLTrainer(GRPOTrainer):
     # ------------------------------------ and the loss: weights of teacher tokens, imitated rows
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
-        self._step = _Step(loss_inputs=dict(inputs))
-        loss = super()._compute_loss(model, self._step.loss_inputs)
-        logps, self._step = self._step.logps, _Step()
+        self._hooks = _HookState(loss_inputs=dict(inputs))
+        loss = super()._compute_loss(model, self._hooks.loss_inputs)
+        logps, self._hooks = self._hooks.logps, _HookState()
         if logps is not None and self._gradients.due(self.state.global_step):
             source = inputs["action_source"]
             self._log(self._gradients.add(loss, logps, source, self.model))
@@ -146,10 +146,10 @@ class EKIPLTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """Within the loss this is the one place that sees log pi before TRL uses it."""
         logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        inputs = self._step.loss_inputs
+        inputs = self._hooks.loss_inputs
         if inputs is not None and "action_source" in inputs:
             self._log(self._token_weights.apply(inputs, logps, entropies, self.state.global_step))
-            self._step.logps = logps
+            self._hooks.logps = logps
         return logps, entropies, aux_loss
 
     # ---------------------------------------------------------------- what they stand on
@@ -189,7 +189,7 @@ class EKIPLTrainer(GRPOTrainer):
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
             seed=args.seed,
         )  # fmt: skip
-        self._step = _Step()
+        self._hooks = _HookState()
         #: (optimiser steps done, generation) of the step that is being made.
         self._batches: list[tuple[int, GenerationBatch]] = []
         self._policy_ids = policy.id, policy.tokenizer_id
@@ -212,7 +212,7 @@ class EKIPLTrainer(GRPOTrainer):
             token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        indices = [given["sample_index"] for given in self._step.inputs]
+        indices = [given["sample_index"] for given in self._hooks.inputs]
         return policy_rows(indices, texts, token_ids, ends, *self._policy_ids)
 
     def _use_advantages(self, rows: RankRows, output: dict[str, Any]) -> None:

@@ -9,9 +9,9 @@ from synthetic_runs import player
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.evaluation import evaluate, write_records
 from ekipl_lab.rewards import get_scorer
-from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.plan import plan_run
+from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.evaluator import Evaluator, metric_parts
 from ekipl_lab.training.setup import RunSetup
 

@@ -12,8 +12,8 @@ import trainer_toys as toys
 from test_trainer_contract import LOSING, Plays, same_bits
 
 from ekipl_lab.groups.options import SFTMixing, Teacher
-from ekipl_lab.training.config.combinations import RATIO_LOSSES
 from ekipl_lab.training.config.check import CHOICES
+from ekipl_lab.training.config.combinations import RATIO_LOSSES
 
 LOSSES = CHOICES["loss_type"]
 SETTINGS = {"cispo": {"epsilon_high": 5.0}, "luspo": {"importance_sampling_level": "sequence"}}
