@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from ekipl_lab.groups.candidates import reward_totals
-from ekipl_lab.types import POLICY, Action, RewardBreakdown
+from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown
+
+if TYPE_CHECKING:
+    from ekipl_lab.records import RecordedGroup
+
+#: What the doctor looks at: a group as it was built, or as it was recorded.
+Group: TypeAlias = "ActionGroup | RecordedGroup"
 
 #: Why kept rewards are all equal, in the order looked for.
 CAUSES = {
@@ -27,30 +33,6 @@ CAUSES = {
 }
 #: Below this, an advantage is the rounding of a mean of equal rewards, not a signal.
 NO_ADVANTAGE = 1e-2
-
-
-class Group(Protocol):
-    """What the doctor looks at: ``ActionGroup`` and ``RecordedGroup`` both have it."""
-
-    @property
-    def candidates(self) -> tuple[Action, ...]:
-        """(N,) policy first, then teachers."""
-
-    @property
-    def rewards(self) -> tuple[RewardBreakdown, ...]:
-        """(N,)."""
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """(G,) indices."""
-
-    @property
-    def advantages(self) -> tuple[float, ...]:
-        """(G,)."""
-
-    @property
-    def rule(self) -> str:
-        """Name of the selection rule."""
 
 
 def cause_of(group: Group) -> str | None:
