@@ -43,10 +43,10 @@ def explain_spread(group: ActionGroup) -> str:
     if cause == "unscorable":
         return "Fewer than two kept actions could be scored, so this group teaches nothing."
     successes = [group.rewards[i].success for i in group.kept]
-    alike = "equal in reward"
+    shared = "equal in reward"
     if successes.count(successes[0]) == len(successes) and successes[0] is not None:
-        alike = "right" if successes[0] else "wrong"
-    every = f"Every kept action is {alike}"
+        shared = "right" if successes[0] else "wrong"
+    every = f"Every kept action is {shared}"
     if cause_of(group) is None:
         return f"{every}; it still teaches, since the baseline is not the mean of these rewards."
     starved = "The dropped ones differed: selection starved this group."

@@ -196,7 +196,7 @@ class GroupCollector:
         self, groups: Sequence[Sequence[Row]], context: StepContext, seconds: dict[str, float]
     ) -> list[Pool]:
         """Score the policy's actions, ask every teacher about all prompts that its gate lets
-        through at once, then score what can stand in a group."""
+        through at once, then score what may enter a group."""
         indices = [self._sample_of(group) for group in groups]
         began = time.perf_counter()
         with preserved():

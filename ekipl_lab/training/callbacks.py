@@ -35,7 +35,7 @@ class Stopped(Exception):
 
 
 class RunCallback(TrainerCallback):  # type: ignore[misc]
-    """Binds a trainer to its run: folder, MLflow, evaluations, events, the wish to stop.
+    """Binds a trainer to its run: folder, MLflow, evaluations, events, requests to stop.
 
     ``stop()`` tells whether to stop; it is looked at after every step and evaluation batch.
     """
@@ -102,7 +102,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         checkpoints = Path(args.output_dir)
         folder = checkpoints / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
-            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody reads
+            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
             costs = asdict(self.trainer.costs)
             checkpoint.mark_complete(folder, state.global_step, {"costs": costs})
             checkpoint.prune(checkpoints, self.config.tracking.keep_checkpoints)

@@ -1,4 +1,4 @@
-"""A run that is set up, trained from its last checkpoint to its end or to the wish to stop."""
+"""A run that is set up, trained from its last checkpoint to its end or to a request to stop."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from ekipl_lab.types import POLICY
 #: What keeps a teacher from helping; counted over the groups in which no policy action succeeded,
 #: refusals over all actions it gave.
 TEACHER_CAUSES = {
-    "teacher_refused": "of the teacher's actions could not stand in a group",
+    "teacher_refused": "of the teacher's actions were refused",
     "teacher_never_better": "the teacher never earned more than the policy where that failed",
     "teacher_unused": "the teacher earned more than the policy, but no action of it was kept",
 }
