@@ -135,13 +135,16 @@ class EKIPLTrainer(GRPOTrainer):
     # ------------------------------------ and the loss: weights of teacher tokens, imitated rows
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
-        self._hooks = _HookState(loss_inputs=dict(inputs))
-        loss = super()._compute_loss(model, self._hooks.loss_inputs)
-        logps, self._hooks = self._hooks.logps, _HookState()
-        if logps is not None and self._gradients.due(self.state.global_step):
-            source = inputs["action_source"]
-            self._log(self._gradients.add(loss, logps, source, self.model))
-        return loss
+        state = self._hooks
+        state.loss_inputs = dict(inputs)
+        try:
+            loss = super()._compute_loss(model, state.loss_inputs)
+            if state.logps is not None and self._gradients.due(self.state.global_step):
+                source = inputs["action_source"]
+                self._log(self._gradients.add(loss, state.logps, source, self.model))
+            return loss
+        finally:
+            state.loss_inputs = state.logps = None
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """Within the loss this is the one place that sees log pi before TRL uses it."""

@@ -210,7 +210,7 @@ def test_the_sft_term_has_its_gradient_in_every_ratio_loss(tmp_path, loss, kind,
     batch = Batch(tmp_path, loss, moved, sft=mixing, baseline="policy")
     logp = batch.logps()
     old = batch.inputs["old_per_token_logps"] if moved else logp.detach()
-    in_grpo = torch.tensor(batch.trainer._placed.advantages)[:, None]
+    in_grpo = torch.tensor(batch.trainer._hooks.rows.advantages)[:, None]
     if kind != "reinforced":
         in_grpo = in_grpo * ~batch.teacher[:, None]
     rest, theirs = (0.0, mu) if kind == "failed_groups" else (1 - mu, mu)
