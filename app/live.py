@@ -6,11 +6,11 @@ The way from completions to the group is the trainer's own, ``groups.collect.Gro
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app import runs
 from app.state import START
@@ -35,13 +35,17 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Everything a live group needs; ``policy`` is a checkpoint folder.
+    """Everything a live group needs; ``policy`` is a checkpoint folder, ``step`` of the run.
 
-    ``instructed``: the policy is told the benchmark's conventions, as the run told it.
+    ``instructed``: the prompt states the benchmark's conventions, as it does in the run;
+    ``spent`` on teachers until ``step``, as ``ekipl.run_budget`` counts it; ``seed`` is the run's.
     """
 
     policy: str
     name: str
+    step: int
+    spent: Mapping[str, float]
+    seed: int
     group_size: int
     generation: GenerationParams
     teachers: tuple[Teacher, ...]
@@ -72,6 +76,7 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
     a ceiling; TeacherError if a teacher fails.
     """
     from ekipl_lab.groups.collect import GroupCollector, Row
+    from ekipl_lab.groups.encoder import policy_encoder
     from ekipl_lab.groups.options import StepContext
 
     setup = setup_of(run, checkpoint)
@@ -85,17 +90,21 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
             setup.scorer,
             setup.teachers,
             setup.options,
-            _encoder(policy, setup),
+            policy_encoder(policy, setup.options, setup.generation.max_new_tokens),
             group_size=setup.group_size,
             max_new_tokens=setup.generation.max_new_tokens,
+            seed=setup.seed,
         )
         rows = [Row(0, action) for action in actions]
-        done = collector.run(rows, rank=0, gather=list, context=StepContext(draw=draw))
-    pool = done.pools[0]
-    refused = [f"{g.teacher}: {g.refused}" for g in pool.given if g.refused]
-    refused += [f"{teacher}: not asked ({reason})" for teacher, reason in pool.gated]
+        context = StepContext(setup.step, draw, setup.spent)
+        batch = collector.run(rows, rank=0, gather=list, context=context)
+    pool = batch.pools[0]
+    refused = [f"{reply.teacher}: {reply.refused}" for reply in pool.replies if reply.refused]
+    refused += [f"{teacher}: not asked ({reason})" for teacher, reason in pool.not_asked]
     note = f"Sampled now from {setup.name}, draw {draw}."
-    return LiveGroup(done.groups[0], note + (f" Refused: {', '.join(refused)}." if refused else ""))
+    if refused:
+        note += f" Refused: {', '.join(refused)}."
+    return LiveGroup(batch.groups[0], note)
 
 
 def _require_ceiling(setup: Setup, sample: Sample, draw: int) -> None:
@@ -118,9 +127,14 @@ def setup_of(run: str, checkpoint: str) -> Setup:
     """The setting of a run (its config), or the demo's without one, with a checkpoint to sample."""
     config = config_of(run)
     grpo = config.grpo_settings
+    policy = _folder(config, run, checkpoint)  # refuses a run or checkpoint that does not exist
+    step = 0 if checkpoint == START else int(checkpoint.removeprefix("step-"))
     return Setup(
-        policy=str(_folder(config, run, checkpoint)),
+        policy=policy,
         name=_name(checkpoint),
+        step=step,
+        spent=_spent(run, step, config.ekipl.run_budget),
+        seed=config.seed,
         group_size=int(grpo["num_generations"]),
         generation=GenerationParams(
             temperature=float(grpo["temperature"]),
@@ -130,9 +144,21 @@ def setup_of(run: str, checkpoint: str) -> Setup:
         ),
         teachers=_teachers(config.model_dump_json()),
         scorer=get_scorer(config.reward.scorer, config.reward.weights),
-        options=config.ekipl.options(config.seed),
+        options=config.ekipl,
         instructed=config.data.instructed,
     )
+
+
+def _spent(run: str, step: int, axes: Collection[str]) -> dict[str, float]:
+    """What the run had spent on the axes of its budget when that step was done."""
+    from ekipl_lab.groups.gates import BUDGETS
+
+    costs = {f"cost/{BUDGETS[axis]}": BUDGETS[axis] for axis in axes}
+    history = tracking.metric_history(run, list(costs)) if run and costs else {}
+    return {
+        costs[metric]: max((value for at, value in points if at <= step), default=0.0)
+        for metric, points in history.items()
+    }
 
 
 def _name(checkpoint: str) -> str:
@@ -151,12 +177,13 @@ def config_of(run: str) -> RunConfig:
 
 def _folder(config: RunConfig, run: str, checkpoint: str) -> str:
     """Where the policy lies: a checkpoint of the run, or what its training started from."""
+    from ekipl_lab.training.setup import policy_path
+
     if checkpoint != START:
         return str(runs.checkpoint_folder(run, checkpoint))
     if config.policy.path is None:
         return str(tracking.store_folder() / "work" / config.name / "start")
-    path = Path(config.policy.path)
-    return str(ROOT / path if (ROOT / path).is_dir() else path)
+    return str(policy_path(config.policy.path))
 
 
 @lru_cache(maxsize=16)
@@ -187,17 +214,3 @@ def _sample(policy: Policy, setup: Setup, sample: Sample, draw: int) -> Sequence
     source = PolicySource(named, logprobs=False)
     params = replace(setup.generation, seed=draw)
     return source.propose([sample], setup.group_size, params)[0]
-
-
-def _encoder(policy: Policy, setup: Setup) -> Any:
-    """The trainer's own: what a teacher says must be what the policy could have said."""
-    from ekipl_lab.policies import eos_token_ids, suppressed_token_ids
-    from ekipl_lab.teachers.encoding import ActionEncoder
-
-    tokenizer = policy.processor.tokenizer
-    return ActionEncoder(
-        tokenizer,
-        eos_id=tokenizer.eos_token_id,
-        max_tokens=setup.generation.max_new_tokens,
-        forbidden={*suppressed_token_ids(policy), *eos_token_ids(policy)},
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
 from pydantic_core import ErrorDetails
 
 _WHOLE, _NUMBER, _FLAG, _TEXT = "a whole number", "a number", "true or false", "text"
@@ -56,6 +57,12 @@ _GIVEN = {
     dict: "settings",
     type(None): "nothing",
 }
+
+
+class Section(BaseModel):
+    """Settings of a file: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def complaint(found: ErrorDetails, name: str) -> str:

@@ -6,9 +6,9 @@
 Each cell is configs/demo_grpo.yaml or configs/demo_ekipl.yaml with another rate and seed, measured
 before and after on 60 items of each family of the validation split: greedy, and 8 samples at
 temperature 1. `best` is the rate at which pass@1 after training is highest, as the mean of both
-arms; the demo takes it in both arms. Cells are kept in results/demo/rates.json with
-the warm start that they began from, and the table goes into docs/experiments.md. A second start
-only the cells that are not kept yet; another warm start or other settings begin anew.
+arms; the demo takes it in both arms. Cells are kept in results/demo/rates.json with the warm start
+that they began from, and the table goes into docs/experiments.md. A second start runs only the
+cells that are not kept yet; another warm start or other settings begin anew.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ TARGET = "<think> red cube</think><answer>2</answer>"
 
 KEEP = {"params": {"keep_failures": 1}}
 CHORD = {"selection": "quota", "baseline": "policy"}
-#: Name -> options of `EKIPLSettings`; ``teachers`` names who is asked.
+#: Name -> options of `EKIPLOptions`; ``teachers`` names who is asked.
 ARMS: dict[str, dict[str, Any]] = {
     "policy_ratio, top_g(keep_failures=1)": KEEP,
     "learning rate 0": {**KEEP, "learning_rate": 0.0},
@@ -125,7 +125,7 @@ def run(arm: dict[str, Any], steps: int, policy: Any, trained: Any) -> dict[str,
     from transformers import PrinterCallback
     from trl import GRPOConfig
 
-    from ekipl_lab.training.config.method_config import EKIPLSettings
+    from ekipl_lab.groups.options import EKIPLOptions
     from ekipl_lab.training.trainer import EKIPLTrainer
 
     settings = dict(arm)
@@ -146,7 +146,7 @@ def run(arm: dict[str, Any], steps: int, policy: Any, trained: Any) -> dict[str,
         )  # fmt: skip
         trainer = EKIPLTrainer(
             model, args=args, samples=samples(), processing_class=processor, scorer=score,
-            teachers=teachers, options=EKIPLSettings(**settings).options(3),
+            teachers=teachers, options=EKIPLOptions(**settings),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.train()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.groups.advantages import compute_advantages
+from ekipl_lab.groups.candidates import reward_totals
 from ekipl_lab.groups.selection import get_rule
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown, Sample
 
@@ -49,12 +49,6 @@ def build_group(
         advantages=tuple(advantages),
         rule=rule,
     )
-
-
-def reward_totals(rewards: Sequence[RewardBreakdown]) -> list[float]:
-    """Totals (N,), NaN where an action could not be scored."""
-    totals = [breakdown.total for breakdown in rewards]
-    return [math.nan if total is None else float(total) for total in totals]
 
 
 def placement(group: ActionGroup) -> list[int]:

@@ -8,7 +8,7 @@ first row of a group owns it: it asks the teachers, scores every candidate once,
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +33,9 @@ from ekipl_lab.types import (
 #: ``TeacherReply.refused`` of an action that never came: a gateway may skip calls that failed.
 NO_REPLY = "missing"
 
+#: What a teacher gave to one prompt, None for an action that never came; or why it was not asked.
+Answer = list[Action | None] | str
+
 #: What an action of a sample earns; pure. None components where it cannot be scored.
 Scorer = Callable[[Sample, Action], RewardBreakdown]
 
@@ -49,7 +52,7 @@ class Row:
 class TeacherReply:
     """One action that a teacher was asked for: its cost, and why it is no candidate, if so.
 
-    ``refused`` is a reason of `tokenization.REFUSALS`, or `NO_REPLY`.
+    ``refused`` is a reason of `encoding.REFUSALS`, or `NO_REPLY`.
     """
 
     teacher: str
@@ -61,18 +64,18 @@ class TeacherReply:
 class Pool:
     """All candidates of one prompt (policy first), their rewards and the tokens of each.
 
-    ``given`` lists every action a teacher gave, in order, refused ones included. ``logprobs`` are
-    the teachers' own, of those tokens; None for the policy's and where a teacher gave none.
-    ``gated`` holds (teacher, reason of `gates.REASONS`) for each that was not asked.
+    ``replies`` lists every action asked of a teacher, in order, refused ones included; ``logprobs``
+    are the teachers' own, of those tokens, None for the policy's and where a teacher gave none;
+    ``not_asked`` holds (teacher, reason of `gates.REASONS`).
     """
 
     sample_index: int
     actions: tuple[Action, ...]
     rewards: tuple[RewardBreakdown, ...]
     token_ids: tuple[tuple[int, ...], ...]
-    given: tuple[TeacherReply, ...] = ()
+    replies: tuple[TeacherReply, ...] = ()
     logprobs: tuple[tuple[float, ...] | None, ...] = ()
-    gated: tuple[tuple[str, str], ...] = ()
+    not_asked: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class GenerationBatch:
     """Everything of one generation: global, and the same on every rank.
 
     ``groups`` and ``pools`` (n,) in the order of the global batch; ``seconds`` of this rank;
-    ``spent``: what the gateway of a teacher counted since the round before.
+    ``spent``: what the gateway of a teacher counted since the generation before.
     """
 
     groups: tuple[ActionGroup, ...]
@@ -88,26 +91,30 @@ class GenerationBatch:
     seconds: Mapping[str, float]
     spent: Mapping[str, Counts] = field(default_factory=dict)
 
+    @property
+    def pairs(self) -> list[tuple[ActionGroup, Pool]]:
+        """Every group with the pool that it was selected from."""
+        return list(zip(self.groups, self.pools, strict=True))
 
-def joined(rounds: Sequence[GenerationBatch]) -> GenerationBatch:
+
+def joined(batches: Sequence[GenerationBatch]) -> GenerationBatch:
     """The generations of one optimiser step as one: groups in order, seconds and counts added."""
     seconds: Counter[str] = Counter()
-    spent: dict[str, Counter[str]] = defaultdict(Counter)
-    for done in rounds:
-        seconds.update(done.seconds)
-        for teacher, counts in done.spent.items():
-            spent[teacher].update(counts)
-    groups = tuple(group for done in rounds for group in done.groups)
+    for batch in batches:
+        seconds.update(batch.seconds)
     return GenerationBatch(
-        groups, tuple(pool for done in rounds for pool in done.pools), seconds, spent
+        tuple(group for batch in batches for group in batch.groups),
+        tuple(pool for batch in batches for pool in batch.pools),
+        seconds,
+        of_all_ranks([batch.spent for batch in batches]),
     )
 
 
 class GroupCollector:
     """Turns rows into a `GenerationBatch`. ``gather`` joins the lists of all ranks, in rank order.
 
-    ``after_asking`` is called when the teachers were asked about all prompts of a round, and before
-    what they cost is counted.
+    ``seed`` is the run's. ``after_asking`` is called when the teachers were asked about all prompts
+    of a generation, and before what they cost is counted.
     """
 
     def __init__(
@@ -120,9 +127,10 @@ class GroupCollector:
         *,
         group_size: int,
         max_new_tokens: int,
+        seed: int = 0,
     ) -> None:
         self.samples, self.scorer, self.teachers = samples, scorer, teachers
-        self.options, self.encoder, self.gates = options, encoder, options.gates()
+        self.options, self.encoder, self.gates = options, encoder, options.gates(seed)
         self.group_size, self.max_new_tokens = group_size, max_new_tokens
         self.spending = Spending(teacher.source for teacher in teachers)
         self.after_asking: Callable[[], None] | None = None
@@ -188,7 +196,7 @@ class GroupCollector:
         self, groups: Sequence[Sequence[Row]], context: StepContext, seconds: dict[str, float]
     ) -> list[Pool]:
         """Score the policy's actions, ask every teacher about all prompts that its gate lets
-        through at once, then score what can stand in a group."""
+        through at once, then score what may enter a group."""
         indices = [self._sample_of(group) for group in groups]
         began = time.perf_counter()
         with preserved():
@@ -216,12 +224,11 @@ class GroupCollector:
         indices: Sequence[int],
         own: Sequence[Sequence[RewardBreakdown]],
         context: StepContext,
-    ) -> list[_Answer]:
+    ) -> list[Answer]:
         """What a teacher gives to each prompt, or why it was not asked."""
-        name, keeper = teacher.source.id, self.gates
-        count = keeper.actions(teacher.actions, context.step)
+        name, count = teacher.source.id, self.gates.actions(teacher.actions, context.step)
         closed = [
-            keeper.closed(
+            self.gates.closed(
                 name, self.samples[index],
                 successes=sum(reward.success is True for reward in rewards),
                 step=context.step, draw=context.draw, spent=context.spent,
@@ -230,56 +237,50 @@ class GroupCollector:
         ]  # fmt: skip
         samples = [self.samples[i] for i, why in zip(indices, closed, strict=True) if why is None]
         params = GenerationParams(max_new_tokens=self.max_new_tokens, seed=context.draw)
-        actions = teacher.source.propose(samples, count, params) if samples else []
-        for sample, given in zip(samples, actions, strict=True):
-            if len(given) > count:
+        proposed = teacher.source.propose(samples, count, params) if samples else []
+        for sample, actions in zip(samples, proposed, strict=True):
+            if len(actions) > count:
                 raise TeacherError(
-                    f"Teacher {name!r} gave {len(given)} actions for sample {sample.id}, not "
+                    f"Teacher {name!r} gave {len(actions)} actions for sample {sample.id}, not "
                     f"{count}."
                 )
-        given_actions = iter(actions)
-        return [
-            _Answer(count, (), why) if why else _Answer(count, tuple(next(given_actions)))
-            for why in closed
-        ]
+        answers = iter(proposed)
+        return [why or _padded(next(answers), count) for why in closed]
 
     def _pool(
         self,
         index: int,
         rows: Sequence[Row],
         own: Sequence[RewardBreakdown],
-        answers: Sequence[_Answer],
+        answers: Sequence[Answer],
     ) -> Pool:
         actions = [row.action for row in rows]
         token_ids = [row.action.token_ids or () for row in rows]
         logprobs: list[tuple[float, ...] | None] = [None] * len(rows)
-        given: list[TeacherReply] = []
-        gated: list[tuple[str, str]] = []
+        replies: list[TeacherReply] = []
+        not_asked: list[tuple[str, str]] = []
         for teacher, answer in zip(self.teachers, answers, strict=True):
             name = teacher.source.id
-            if answer.closed is not None:
-                gated.append((name, answer.closed))
+            if isinstance(answer, str):
+                not_asked.append((name, answer))
                 continue
-            given += [TeacherReply(name, NO_REPLY, Usage())] * (answer.asked - len(answer.actions))
-            for action in answer.actions:
+            for action in answer:
+                if action is None:
+                    replies.append(TeacherReply(name, NO_REPLY, Usage()))
+                    continue
                 encoding = self.encoder.encode(action)
                 usage = action.usage or Usage(completion_tokens=encoding.length)
-                given.append(TeacherReply(name, encoding.refused, usage))
+                replies.append(TeacherReply(name, encoding.refused, usage))
                 if encoding.refused is None:
                     actions.append(action)
                     token_ids.append(encoding.token_ids)
                     logprobs.append(encoding.logprobs)
         theirs = [self.scorer(self.samples[index], action) for action in actions[len(rows) :]]
         return Pool(
-            index, tuple(actions), (*own, *theirs), tuple(token_ids), tuple(given),
-            tuple(logprobs), tuple(gated),
+            index, tuple(actions), (*own, *theirs), tuple(token_ids), tuple(replies),
+            tuple(logprobs), tuple(not_asked),
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What a teacher gave to one prompt: the ``asked`` number of actions or fewer, or why none."""
-
-    asked: int
-    actions: tuple[Action, ...]
-    closed: str | None = None
+def _padded(actions: Sequence[Action], count: int) -> Answer:
+    return [*[None] * (count - len(actions)), *actions]

@@ -1,4 +1,4 @@
-"""Whom to ask about which prompt: measured usefulness, schedule, budget, the policy's own result.
+"""Which teacher to ask about which prompt: usefulness, schedule, budget, the policy's own result.
 
 A gate for a teacher on a task is one of `GATES`, as `ekipl teach report` recommends it
 (`ekipl_lab.evaluation.usefulness`):
@@ -17,10 +17,13 @@ and is counted with its reason (`REASONS`).
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from ekipl_lab.errors import unknown_name
+from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.schedules import Schedules, rounded, scheduled
 from ekipl_lab.types import Sample
 
@@ -46,6 +49,39 @@ def gate_of(table: GateTable) -> GateOf:
         return "always"
 
     return gate
+
+
+def read_gates(path: Path) -> dict[str, dict[str, str]]:
+    """The gates in a JSON file: teacher -> task, task/family or * -> gate."""
+    if not path.is_file():
+        raise ConfigError(
+            f"ekipl.teacher_gates: {path} does not exist; `ekipl teach report` makes it."
+        )
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"ekipl.teacher_gates: {path} is not valid JSON: {error}.") from error
+    if not isinstance(table, Mapping) or not all(isinstance(v, Mapping) for v in table.values()):
+        raise ConfigError(f"ekipl.teacher_gates: {path} must hold teacher -> {{task: gate}}.")
+    return {teacher: dict(entries) for teacher, entries in table.items()}
+
+
+def spell_off(table: Any) -> Any:
+    """The table with ``off`` where YAML read the bare word as false; ConfigError for true."""
+    if not isinstance(table, Mapping):
+        return table
+    spelt = dict(table)
+    for teacher, entries in table.items():
+        if not isinstance(entries, Mapping):
+            continue
+        for where, gate in entries.items():
+            if gate is True:
+                raise ConfigError(
+                    f"ekipl.teacher_gates.{teacher}.{where} is true (YAML reads on and yes so); "
+                    f"a gate is one of {', '.join(GATES)}."
+                )
+        spelt[teacher] = {w: "off" if gate is False else gate for w, gate in entries.items()}
+    return spelt
 
 
 def check_table(table: GateTable) -> None:

@@ -1,37 +1,58 @@
-"""The method's own settings as plain values, and what a moment of training is."""
+"""The settings under ``ekipl:``, what the method does with actions; and when a generation happens.
+
+Formulas and sources are in docs/method.md; which combinations make no sense, and why, in
+`training.config.combinations`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.groups.gates import GateOf, GateTable, TeacherGates, gate_of
-from ekipl_lab.groups.schedules import Schedules, parameters_at, rounded
+from ekipl_lab.groups.advantages import check_names
+from ekipl_lab.groups.gates import (
+    BUDGETS,
+    TeacherGates,
+    check_table,
+    gate_of,
+    read_gates,
+    spell_off,
+)
+from ekipl_lab.groups.schedules import check_schedules, parameters_at, rounded
+from ekipl_lab.groups.selection import get_rule
+from ekipl_lab.groups.weighting import get_weighting
 from ekipl_lab.types import ActionSource
+from ekipl_lab.validation import Section
 
-#: Ways to mix with SFT; see `mixing`.
+#: Ways to mix with SFT; see `ekipl_lab.training.loss.mixing`.
 MIXINGS = ("none", "chord_mu", "chord_phi", "failed_groups")
 
 
-@dataclass(frozen=True, slots=True)
-class SFTMixing:
-    """``mu`` the term's weight; ``min_successes`` below which a group counts as failed;
-    ``success_only`` imitates no action that failed itself; see `mixing`."""
+class SFTMixing(Section):
+    """An SFT term on teacher rows (`ekipl_lab.training.loss.mixing`).
+
+    ``mu`` the term's weight; ``min_successes`` below which a group counts as failed;
+    ``success_only`` imitates no action that failed itself.
+    """
 
     type: str = "none"
     mu: float = 0.1
-    min_successes: int = 1
+    min_successes: int = Field(default=1, ge=1)
     success_only: bool = True
     reinforce: bool = False
 
-    def __post_init__(self) -> None:
-        """Refuse unknown types."""
+    @model_validator(mode="after")
+    def _known(self) -> Self:
         if self.type not in MIXINGS:
             raise unknown_name("ekipl.sft.type", self.type, MIXINGS)
         if not 0.0 <= self.mu <= 1.0:
             raise ConfigError(f"ekipl.sft.mu is {self.mu}; it must lie between 0 and 1.")
+        return self
 
     @property
     def on(self) -> bool:
@@ -44,46 +65,78 @@ class SFTMixing:
         return self.type.startswith("chord")
 
 
-@dataclass(frozen=True, slots=True)
-class Teacher:
-    """A source of external actions, asked for ``actions`` (k) per prompt."""
+class EKIPLOptions(Section):
+    """The method: which actions are asked for and kept, and what they weigh (docs/method.md).
 
-    source: ActionSource
-    actions: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class EKIPLOptions:
-    """The method's own settings; see `selection`, `weighting`, `advantages`, `schedules`, `gates`.
-
-    ``teacher_gates`` is a table or a function; ``teacher_gate_successes`` of the policy close an
-    ``if_unsolved`` gate.
+    ``teacher_gates`` is a table, the JSON file of one, or, from Python, a function
+    (`gates.GateOf`); ``teacher_gate_successes`` of the policy close an ``if_unsolved`` gate.
     """
 
     selection: str = "top_g"
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict)
     weighting: str = "policy_ratio"
-    weighting_params: Mapping[str, Any] = field(default_factory=dict)
+    weighting_params: dict[str, Any] = Field(default_factory=dict)
     baseline: str = "kept"
     scale_rewards: str = "group"
-    schedules: Schedules = field(default_factory=dict)
-    teacher_gates: GateTable | GateOf = field(default_factory=dict)
-    teacher_gate_successes: int = 1
-    run_budget: Mapping[str, float] = field(default_factory=dict)
-    sft: SFTMixing = field(default_factory=SFTMixing)
-    seed: int = 0
+    schedules: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+    teacher_gates: dict[str, dict[str, str]] = Field(default_factory=dict)
+    teacher_gate_successes: int = Field(default=1, ge=1)
+    run_budget: dict[str, float] = Field(default_factory=dict)
+    sft: SFTMixing = SFTMixing()
+
+    @field_validator("teacher_gates", mode="wrap")
+    @classmethod
+    def _gates(cls, gates: Any, as_table: ValidatorFunctionWrapHandler) -> Any:
+        """A path stands for the table in that file, as `ekipl teach report` writes it.
+
+        The table becomes part of the config, so that a resumed run notices another one.
+        """
+        if callable(gates):
+            return gates
+        table = as_table(spell_off(read_gates(Path(gates)) if isinstance(gates, str) else gates))
+        check_table(table)
+        return table
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Self:
+        check_schedules(self.schedules)
+        get_rule(self.selection, self.params | parameters_at(self.schedules, "params.", 0))
+        get_weighting(
+            self.weighting,
+            self.weighting_params | parameters_at(self.schedules, "weighting_params.", 0),
+        )
+        if self.scale_rewards == "batch":
+            raise ConfigError(
+                "ekipl.scale_rewards 'batch' is not offered: a group's advantages would depend "
+                "on the other groups of its step; choose group, pool or none."
+            )
+        check_names(self.baseline, self.scale_rewards)
+        for axis, most in self.run_budget.items():
+            if axis not in BUDGETS:
+                raise unknown_name("axis of ekipl.run_budget", axis, BUDGETS)
+            if most < 0:
+                raise ConfigError(f"ekipl.run_budget.{axis} is {most:g}; it cannot be below 0.")
+        return self
 
     def params_at(self, step: int) -> dict[str, Any]:
         """The selection rule's parameters at an optimiser step."""
         changed = parameters_at(self.schedules, "params.", step)
         return {**self.params, **{name: rounded(value) for name, value in changed.items()}}
 
-    def gates(self) -> TeacherGates:
-        """What decides whom to ask."""
+    def gates(self, seed: int) -> TeacherGates:
+        """What decides which teacher to ask about which prompt; ``seed`` is the run's."""
         gate = self.teacher_gates if callable(self.teacher_gates) else gate_of(self.teacher_gates)
         return TeacherGates(
-            gate, self.schedules, self.run_budget, self.teacher_gate_successes, self.seed
+            gate, self.schedules, self.run_budget, self.teacher_gate_successes, seed
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A source of external actions, asked for ``actions`` (k) per prompt."""
+
+    source: ActionSource
+    actions: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,7 @@
 """What multiplies the advantage on the tokens of a teacher's action.
 
 A policy token always has the weight pi/pi_old, clipped (TRL's own). For a teacher's tokens a
-weighting gives a `TokenWeight` from
-
-    logp      (B, T) log pi_theta, differentiable
-    old_logp  (B, T) log pi_old, the policy that sampled the batch; constant
-    q_logp    (B, T) log q, the teacher's own probability of its tokens; constant, None if unknown
-    mask      (B, T) 1 on completion tokens
-
-and the objective per token, to be maximised, is
+weighting gives a `TokenWeight` from `TokenLogps`, and the objective per token, to be maximised, is
 
     clipped:    min(ratio * A', clamp(ratio, 1 - eps_low, 1 + eps_high) * A')
     unclipped:  ratio * A'                              with A' = factor * A
@@ -20,7 +13,6 @@ inputs from which TRL's own loss computes exactly the same gradient.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +20,30 @@ from typing import Any
 
 import torch
 
-from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.groups.registry import find_entry
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogps:
+    """Log-probabilities (B, T) of the tokens of a teacher's actions.
+
+    logp      log pi_theta, differentiable
+    old_logp  log pi_old, the policy that sampled the batch; constant
+    q_logp    log q, the teacher's own probability of its tokens; constant, None if unknown
+    mask      1 on completion tokens
+    """
+
+    logp: torch.Tensor
+    old_logp: torch.Tensor
+    q_logp: torch.Tensor | None
+    mask: torch.Tensor
+
+    @property
+    def q(self) -> torch.Tensor:
+        """``q_logp`` in a weighting that ``needs_q``."""
+        assert self.q_logp is not None
+        return self.q_logp
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,116 +55,87 @@ class TokenWeight:
     clipped: bool
 
 
-Weighting = Callable[..., TokenWeight]
+@dataclass(frozen=True, slots=True)
+class Weighting:
+    """``weigh(logps, **params)``, and whether it needs the teacher's own token probabilities."""
+
+    weigh: Callable[..., TokenWeight]
+    needs_q: bool = False
+
+    def __call__(
+        self,
+        logp: torch.Tensor,
+        old_logp: torch.Tensor,
+        q_logp: torch.Tensor | None,
+        mask: torch.Tensor,
+        **params: Any,
+    ) -> TokenWeight:
+        """The weight of tokens with these log-probabilities (see `TokenLogps`)."""
+        if self.needs_q and q_logp is None:
+            raise ConfigError(
+                f"Weighting {self.weigh.__name__!r} needs the teacher's own token probabilities, "
+                "and this teacher gives none; choose policy_ratio, shaped or mixture_ratio."
+            )
+        return self.weigh(TokenLogps(logp, old_logp, q_logp, mask), **params)
 
 
-def policy_ratio(
-    logp: torch.Tensor,
-    old_logp: torch.Tensor,
-    q_logp: torch.Tensor | None,
-    mask: torch.Tensor,
-) -> TokenWeight:
+def policy_ratio(p: TokenLogps) -> TokenWeight:
     """pi / pi_old, clipped: Vision-EKIPL's main text, and what its reported runs use."""
-    return TokenWeight(torch.exp(logp - old_logp), torch.ones_like(old_logp), clipped=True)
+    return TokenWeight(torch.exp(p.logp - p.old_logp), torch.ones_like(p.old_logp), clipped=True)
 
 
-def proposal_ratio(
-    logp: torch.Tensor,
-    old_logp: torch.Tensor,
-    q_logp: torch.Tensor | None,
-    mask: torch.Tensor,
-) -> TokenWeight:
+def proposal_ratio(p: TokenLogps) -> TokenWeight:
     """pi / q per token, clipped: the paper's appendix. Exact only without selection."""
-    q_logp = _known(q_logp, "proposal_ratio")
-    return TokenWeight(torch.exp(logp - q_logp), torch.ones_like(q_logp), clipped=True)
+    return TokenWeight(torch.exp(p.logp - p.q), torch.ones_like(p.q), clipped=True)
 
 
-def proposal_ratio_sequence(
-    logp: torch.Tensor,
-    old_logp: torch.Tensor,
-    q_logp: torch.Tensor | None,
-    mask: torch.Tensor,
-    *,
-    truncate: float = 2.0,
-) -> TokenWeight:
+def proposal_ratio_sequence(p: TokenLogps, *, truncate: float = 2.0) -> TokenWeight:
     """w = sg(min(product over the action of pi / q, ``truncate``)), as w pi / sg(pi) per token.
 
     The gradient is w times that of the action's log-likelihood: truncated importance sampling. An
     action counts once however many tokens it has, as a policy row does, and an action beyond
     the truncation still pulls, with the weight ``truncate``.
     """
-    q_logp = _known(q_logp, "proposal_ratio_sequence")
-    log_product_B1 = ((logp.detach() - q_logp) * mask).sum(-1, keepdim=True)
+    log_product_B1 = ((p.logp.detach() - p.q) * p.mask).sum(-1, keepdim=True)
     # Truncated as a logarithm: exp of a long action overflows.
     product_B1 = torch.exp(log_product_B1.clamp(max=math.log(truncate))).clamp(max=truncate)
-    ratio = product_B1 * torch.exp(logp - logp.detach())
-    return TokenWeight(ratio, torch.ones_like(q_logp), clipped=False)
+    ratio = product_B1 * torch.exp(p.logp - p.logp.detach())
+    return TokenWeight(ratio, torch.ones_like(p.q), clipped=False)
 
 
-def decoupled(
-    logp: torch.Tensor,
-    old_logp: torch.Tensor,
-    q_logp: torch.Tensor | None,
-    mask: torch.Tensor,
-    *,
-    truncate: float = 2.0,
-) -> TokenWeight:
+def decoupled(p: TokenLogps, *, truncate: float = 2.0) -> TokenWeight:
     """Clip on pi / pi_old; constant min(pi_old / q, truncate) on the advantage (decoupled PPO)."""
-    q_logp = _known(q_logp, "decoupled")
-    factor = torch.exp(old_logp - q_logp).clamp(max=truncate)
-    return TokenWeight(torch.exp(logp - old_logp), factor, clipped=True)
+    factor = torch.exp(p.old_logp - p.q).clamp(max=truncate)
+    return TokenWeight(torch.exp(p.logp - p.old_logp), factor, clipped=True)
 
 
-def shaped(
-    logp: torch.Tensor,
-    old_logp: torch.Tensor,
-    q_logp: torch.Tensor | None,
-    mask: torch.Tensor,
-    *,
-    gamma: float = 0.1,
-) -> TokenWeight:
+def shaped(p: TokenLogps, *, gamma: float = 0.1) -> TokenWeight:
     """pi / (pi + gamma), unclipped: LUFFY's policy shaping, arXiv 2504.14945."""
-    pi = torch.exp(logp)
-    return TokenWeight(pi / (pi + gamma), torch.ones_like(old_logp), clipped=False)
+    pi = torch.exp(p.logp)
+    return TokenWeight(pi / (pi + gamma), torch.ones_like(p.old_logp), clipped=False)
 
 
-def mixture_ratio(
-    logp: torch.Tensor,
-    old_logp: torch.Tensor,
-    q_logp: torch.Tensor | None,
-    mask: torch.Tensor,
-) -> TokenWeight:
+def mixture_ratio(p: TokenLogps) -> TokenWeight:
     """2 pi / (pi_old + pi_w), pi_w = (pi_old + 1) / 2, unclipped; factor (1 - pi)^0.5: RL-PLUS."""
-    old = torch.exp(old_logp)
-    ratio = 2 * torch.exp(logp) / (old + (old + 1) / 2)
-    factor = (1 - torch.exp(logp.detach())).clamp(min=0).sqrt()
+    old = torch.exp(p.old_logp)
+    ratio = 2 * torch.exp(p.logp) / (old + (old + 1) / 2)
+    factor = (1 - torch.exp(p.logp.detach())).clamp(min=0).sqrt()
     return TokenWeight(ratio, factor, clipped=False)
 
 
 WEIGHTINGS: dict[str, Weighting] = {
-    "policy_ratio": policy_ratio,
-    "proposal_ratio": proposal_ratio,
-    "proposal_ratio_sequence": proposal_ratio_sequence,
-    "decoupled": decoupled,
-    "shaped": shaped,
-    "mixture_ratio": mixture_ratio,
+    "policy_ratio": Weighting(policy_ratio),
+    "proposal_ratio": Weighting(proposal_ratio, needs_q=True),
+    "proposal_ratio_sequence": Weighting(proposal_ratio_sequence, needs_q=True),
+    "decoupled": Weighting(decoupled, needs_q=True),
+    "shaped": Weighting(shaped),
+    "mixture_ratio": Weighting(mixture_ratio),
 }
-
-#: Those that need the teacher's own token probabilities.
-NEEDS_Q = frozenset({"proposal_ratio", "proposal_ratio_sequence", "decoupled"})
 
 
 def get_weighting(name: str, params: Mapping[str, Any] | None = None) -> Weighting:
     """The weighting of that name; ConfigError for an unknown name or parameter."""
-    if name not in WEIGHTINGS:
-        raise unknown_name("weighting", name, WEIGHTINGS)
-    weighting = WEIGHTINGS[name]
-    parameters = inspect.signature(weighting).parameters.values()
-    takes = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
-    for key in params or {}:
-        if key not in takes:
-            raise unknown_name(f"parameter of weighting {name!r}", key, takes)
-    return weighting
+    return find_entry("weighting", WEIGHTINGS, name, lambda w: w.weigh, params or {})
 
 
 def objective(
@@ -197,12 +183,3 @@ def as_trl(
     if weight.clipped:
         return scaled.expand_as(ratio), leaf.detach() - torch.log(ratio), ratio * weight.factor
     return scaled * slope, leaf.detach(), ratio * weight.factor
-
-
-def _known(q_logp: torch.Tensor | None, name: str) -> torch.Tensor:
-    if q_logp is None:
-        raise ConfigError(
-            f"Weighting {name!r} needs the teacher's own token probabilities, and this teacher "
-            "gives none; choose policy_ratio, shaped or mixture_ratio."
-        )
-    return q_logp

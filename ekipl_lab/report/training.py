@@ -109,8 +109,11 @@ def zero_causes(runs: Sequence[RunData]) -> Table:
     rows: list[list[TableCell]] = []
     for run, examination in found:
         assert examination is not None
-        share = percent(examination.mute / examination.groups)
-        head = f"{run.label}: {examination.mute} of {examination.groups} groups taught nothing"
+        count, groups = examination.zero_advantage, examination.groups
+        head, share = (
+            f"{run.label}: {count} of {groups} groups taught nothing",
+            percent(count / groups),
+        )
         rows.append([TableCell(f"{head} ({share} %)", number=False)])
         rows += [
             [

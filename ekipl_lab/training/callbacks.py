@@ -16,10 +16,9 @@ from ekipl_lab.policies.load import save_policy
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.tracking.checkpoints import COPY_LIMIT
 from ekipl_lab.training import checkpoint
-from ekipl_lab.training.config.plan import Plan
-from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.doctor_checks import DoctorChecks
-from ekipl_lab.training.evaluator import Measurer
+from ekipl_lab.training.evaluator import Evaluator
+from ekipl_lab.training.setup import RunSetup
 
 Event = Mapping[str, Any]
 
@@ -36,43 +35,40 @@ class Stopped(Exception):
 
 
 class RunCallback(TrainerCallback):  # type: ignore[misc]
-    """Binds a trainer to its run: folder, MLflow, evaluations, events, the wish to stop.
+    """Binds a trainer to its run: folder, MLflow, evaluations, events, requests to stop.
 
     ``stop()`` tells whether to stop; it is looked at after every step and evaluation batch.
     """
 
     def __init__(
         self,
-        config: RunConfig,
-        plan: Plan,
-        folder: Path,
-        measurer: Measurer,
+        setup: RunSetup,
+        evaluator: Evaluator,
         log: RunLog | None,
         *,
         emit: Callable[[Event], None],
         stop: Callable[[], bool],
     ) -> None:
-        self.config, self.plan, self.folder = config, plan, folder
-        self.measurer, self.log, self.emit, self.stop = measurer, log, emit, stop
-        every = config.diagnostics.doctor_every
-        self.doctor = DoctorChecks(every, plan.steps, log, self._tell) if log is not None else None
+        self.config, self.plan, self.folder = setup.run.config, setup.plan, setup.run.folder
+        self.evaluator, self.log, self.emit, self.stop = evaluator, log, emit, stop
+        every, steps = self.config.diagnostics.doctor_every, self.plan.steps
+        self.doctor = None if log is None else DoctorChecks(every, steps, log, self._message)
         self.trainer: Any = None
-        self.last_saved: Path | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The evaluation of the step we start from, if it is still missing."""
         self.finish_step(state.global_step)
-        self._say("training", state.global_step, {})
+        self._progress("training", state.global_step, {})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save between generations: when it is time, before measuring, at the end, to stop."""
         step = state.global_step
-        if step % self.plan.cycle:
+        if step % self.plan.sizes.cycle:
             return
         every = self.config.tracking.checkpoint_every
         stop = self._agreed_to_stop(args)
         control.should_save = (
-            stop or step % every == 0 or step >= self.plan.steps or self.measurer.due(step)
+            stop or step % every == 0 or step >= self.plan.steps or self.evaluator.due(step)
         )
         control.should_training_stop |= stop
 
@@ -84,7 +80,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         if self.log is not None:
             self.log.log_metrics(metrics, state.global_step)
         headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
-        self._say("training", state.global_step, headlines)
+        self._progress("training", state.global_step, headlines)
         stepped = "loss" in metrics  # and not the run's closing line
         if stepped and self.doctor is not None and self.doctor.due(state.global_step):
             self.doctor.run(state.global_step, state.log_history)
@@ -101,33 +97,30 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             self.log.log_text(page, "figures/sources.html")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The checkpoint is whole: say so, measure what is due, forget old ones."""
+        """The checkpoint is whole: mark it so, measure what is due, delete old ones."""
         args.distributed_state.wait_for_everyone()
         checkpoints = Path(args.output_dir)
         folder = checkpoints / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
-            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody reads
+            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
             costs = asdict(self.trainer.costs)
             checkpoint.mark_complete(folder, state.global_step, {"costs": costs})
             checkpoint.prune(checkpoints, self.config.tracking.keep_checkpoints)
-        self.last_saved = folder
         self.finish_step(state.global_step)
 
-    def finish_step(self, step: int) -> dict[str, float]:
+    def finish_step(self, step: int) -> None:
         """Measure the policy as it is after ``step`` if that is due, and register it."""
-        if not self.measurer.due(step):
-            return {}
-        metrics: dict[str, float] = {}
+        if not self.evaluator.due(step):
+            return
         if self.trainer.is_world_process_zero():
-            if not self.measurer.done(step):
-                found = self.measurer.run(step, lambda done, total: self._evaluating(done, total))
+            if not self.evaluator.done(step):
+                found = self.evaluator.run(step, self._evaluating)
                 self._register(step, found)
-                self.measurer.finish(step, found)
-            metrics = self.measurer.metrics(step)
+                self.evaluator.finish(step, found)
+            metrics = self.evaluator.metrics(step)
             greedy = {k: v for k, v in metrics.items() if k.count("/") == 2 and "accuracy" in k}
-            self._say("training", step, greedy)
+            self._progress("training", step, greedy)
         self.trainer.accelerator.wait_for_everyone()
-        return metrics
 
     def _register(self, step: int, measured: Mapping[str, float]) -> None:
         """The policy of this step as a checkpoint in MLflow, in the precision it is trained in."""
@@ -143,7 +136,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             shutil.rmtree(folder)  # the store has its own copy
 
     def _evaluating(self, done: int, total: int) -> None:
-        self._say("evaluation", done, {}, total=total)
+        self._progress("evaluation", done, {}, total=total)
         if self.stop() and self.trainer.accelerator.num_processes == 1:
             raise Stopped  # with others waiting, the next step is soon enough
 
@@ -151,12 +144,12 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         """Whether any process was asked to stop; all do the same then."""
         return any(gather_object([self.stop()])) if args.world_size > 1 else self.stop()
 
-    def _tell(self, step: int, text: str) -> None:
-        """Words for whoever watches, beside the progress."""
+    def _message(self, step: int, text: str) -> None:
+        """A text for whoever watches, beside the progress."""
         place = {"phase": "training", "step": step, "total": self.plan.steps, "metrics": {}}
         self.emit({"event": "message", "text": text, **place})
 
-    def _say(self, phase: str, step: int, metrics: Event, total: int | None = None) -> None:
+    def _progress(self, phase: str, step: int, metrics: Event, total: int | None = None) -> None:
         run_id = self.log.run_id if self.log is not None else None
         self.emit(
             {

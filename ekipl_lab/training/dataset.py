@@ -45,7 +45,7 @@ class _Rows:
 
 
 class EpochSampler(RepeatSampler):  # type: ignore[misc]
-    """TRL's RepeatSampler, whose order in any epoch can be had without running those before it.
+    """TRL's RepeatSampler, which gives the order of any epoch without running the earlier ones.
 
     TRL's draws one permutation after another from one generator, so that a run resumed in its
     second epoch would see the first epoch's order again.

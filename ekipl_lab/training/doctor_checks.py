@@ -1,9 +1,9 @@
 """The group doctor while training runs: every n steps, over the groups of those steps.
 
 Its words go to whoever watches (a ``message`` event) and to MLflow as
-``group_doctor/step-000050.txt``, its counts as ``doctor/mute`` and ``doctor/<cause>``, shares of
-the window's groups (of a teacher's, ``doctor/<cause>/<teacher>``). It reads the group records, so
-that a resumed run says the same as one that never stopped.
+``group_doctor/step-000050.txt``, its counts as ``doctor/zero_advantage`` and ``doctor/<cause>``,
+shares of the window's groups (of a teacher's, ``doctor/<cause>/<teacher>``). It reads the group
+records, so that a resumed run says the same as one that never stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class DoctorChecks:
 def shares(found: Examination) -> dict[str, float]:
     """``doctor/...`` metrics; every cause of the policy's is named, those not found with 0."""
     metrics = {f"doctor/{cause}": 0.0 for cause in CAUSES}
-    metrics["doctor/mute"] = found.mute / found.groups
+    metrics["doctor/zero_advantage"] = found.zero_advantage / found.groups
     for finding in found.findings:
         where = f"/{finding.source}" if finding.source else ""
         metrics[f"doctor/{finding.cause}{where}"] = finding.share

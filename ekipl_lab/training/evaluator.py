@@ -13,10 +13,12 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.evaluation import (
     ChainCheck,
     check_chains,
@@ -26,16 +28,12 @@ from ekipl_lab.evaluation import (
     write_records,
 )
 from ekipl_lab.files import write_text
-from ekipl_lab.groups.collect import Scorer
-from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.random_state import preserved
 from ekipl_lab.tracking import RunLog
-from ekipl_lab.training.config.plan import evaluation_steps, is_sampled
-from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.setup import RunSetup
 from ekipl_lab.types import EvalRecord, Sample
 
-Checker = Callable[[Sample, str], Any]
 #: Called with (done, total) after every batch; may raise to stop.
 Progress = Callable[[int, int], None]
 
@@ -43,22 +41,19 @@ Progress = Callable[[int, int], None]
 BY_FAMILY = ("accuracy_greedy", "pass_at_1", "pass_at_8")
 
 
-@dataclass(frozen=True)
-class Measurer:
-    """Evaluates ``policy`` on the config's sets. ``sets`` maps each label to its samples."""
+class Evaluator:
+    """Evaluates the policy of a run on its sets; chains are checked where there is a checker."""
 
-    config: RunConfig
-    sets: Mapping[str, Sequence[Sample]]
-    policy: Policy
-    scorer: Scorer
-    folder: Path
-    steps: int
-    log: RunLog | None
-    checker: Checker | None = None
+    def __init__(self, setup: RunSetup, log: RunLog | None) -> None:
+        self.setup, self.log, self.config = setup, log, setup.run.config
+        self.folder = setup.run.folder / "evaluation"
+        tasks = {sample.task for samples in setup.sets.values() for sample in samples}
+        known = self.config.data.benchmark == "mini" and tasks <= set(MINI_TASKS)
+        self.checks_chains = known and self.config.evaluation.check_chains
 
     def due(self, step: int) -> bool:
         """Whether the policy is to be measured after ``step``."""
-        return bool(self.sets) and step in evaluation_steps(self.config, self.steps)
+        return bool(self.setup.sets) and step in self.setup.plan.evaluations
 
     def done(self, step: int) -> bool:
         """Whether it has been, in this or an earlier process."""
@@ -74,7 +69,7 @@ class Measurer:
         began = time.perf_counter()
         rows: list[dict[str, Any]] = []
         metrics: dict[str, float] = {}
-        for label, samples in self.sets.items():
+        for label, samples in self.setup.sets.items():
             path = self.folder / label / f"step-{step:06d}.parquet"
             if path.is_file():
                 records = read_records(path)
@@ -97,13 +92,13 @@ class Measurer:
         self, label: str, samples: Sequence[Sample], step: int, progress: Progress
     ) -> list[EvalRecord]:
         own = self.config.evaluation
-        source = PolicySource(self.policy, max_rows=own.max_rows)
+        source = PolicySource(self.setup.policy, max_rows=own.max_rows)
         records: list[EvalRecord] = []
-        for mode in ("greedy", "sampled") if self._sampled(step) else ("greedy",):
+        for mode in ("greedy", "sampled") if self.setup.plan.evaluations[step] else ("greedy",):
             records += evaluate(
                 source,
                 samples,
-                self.scorer,
+                self.setup.run.scorer,
                 mode=mode,
                 num_samples=own.num_samples,
                 temperature=own.temperature,
@@ -120,9 +115,9 @@ class Measurer:
     ) -> tuple[list[dict[str, Any]], dict[str, float]]:
         """The table's rows, and what is logged of them: totals, and each family's of all levels."""
         chains: dict[tuple[str, str, str], tuple[ChainCheck, ...]] = {}
-        if self.checker is not None:
+        if self.checks_chains:
             greedy = [record for record in records if record.mode == "greedy"]
-            chains = check_chains(greedy, samples, self.checker)
+            chains = check_chains(greedy, samples, check_chain)
         rows, metrics = [], {}
         parts = metric_parts(record.family for record in records)
         for by in ((), ("family",), ("family", "difficulty")):
@@ -135,9 +130,6 @@ class Measurer:
                 elif by == ("family",) and row.metric in BY_FAMILY and group["family"] in parts:
                     metrics[f"eval/{label}/{parts[group['family']]}/{row.metric}"] = row.value
         return rows, metrics
-
-    def _sampled(self, step: int) -> bool:
-        return is_sampled(self.config, step, self.steps)
 
     def finish(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write the summary, last of all: what has one is logged and registered, and never redone.
@@ -160,12 +152,11 @@ def metric_part(family: str) -> str:
 
 
 def metric_parts(families: Iterable[str]) -> dict[str, str]:
-    """Family -> its part of a metric's name, no two alike; families without a part are left out."""
+    """Family -> its part of a metric's name, no two the same; those without a part are left out."""
     parts: dict[str, str] = {}
-    for family in sorted(set(families)):
+    for family in filter(metric_part, sorted(set(families))):
         part, number = metric_part(family), 1
-        while part and (shown := part if number == 1 else f"{part}-{number}") in parts.values():
+        while (shown := part if number == 1 else f"{part}-{number}") in parts.values():
             number += 1
-        if part:
-            parts[family] = shown
+        parts[family] = shown
     return parts

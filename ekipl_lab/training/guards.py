@@ -1,4 +1,4 @@
-"""What surrounds a run: the wish to stop, and the lock that keeps a second process out."""
+"""What surrounds a run: requests to stop, and the lock that keeps a second process out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ekipl_lab.errors import ConfigError
 
 
 class Signals:
-    """Whether to stop: the caller's wish, or the first SIGINT (the second one interrupts)."""
+    """Whether to stop: at the caller's request, or the first SIGINT (the second one interrupts)."""
 
     def __init__(self, stop: Callable[[], bool] | None) -> None:
         self._stop, self.interrupted = stop, False
@@ -34,7 +34,7 @@ class Signals:
 
 @contextlib.contextmanager
 def interruptible(stop: Callable[[], bool] | None) -> Iterator[Signals]:
-    """Ctrl-C becomes a wish to stop, in the main thread; elsewhere only ``stop`` counts."""
+    """Ctrl-C becomes a request to stop, in the main thread; elsewhere only ``stop`` counts."""
     signals = Signals(stop)
     if threading.current_thread() is not threading.main_thread():
         yield signals

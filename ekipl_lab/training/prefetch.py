@@ -105,7 +105,7 @@ class Prefetcher:
     def __init__(
         self, collector: GroupCollector, schedule: PromptSchedule, *, generations: int
     ) -> None:
-        self._pooling, self._schedule, self._generations = collector, schedule, generations
+        self._collector, self._schedule, self._generations = collector, schedule, generations
         self._fetchers = {
             id(gateway): Prefetch(gateway)
             for teacher in collector.teachers
@@ -129,11 +129,11 @@ class Prefetcher:
             raise AssertionError(f"sample {index} is in no generation of pass {draw}")
         self._now, self._coming = place, {}
         coming = list(itertools.islice(self._schedule.following(place), self._generations + 1))
-        for teacher in self._pooling.teachers:
+        for teacher in self._collector.teachers:
             asked = {place: self._asked(teacher, place, spent) for place in coming}
             batches: dict[int, dict[Hashable, Batch]] = {}
             for place, (samples, count) in asked.items():
-                limit = self._pooling.max_new_tokens
+                limit = self._collector.max_new_tokens
                 params = GenerationParams(max_new_tokens=limit, seed=place[0])
                 for gateway, each in gateways(teacher.source, count) if samples else ():
                     batches.setdefault(id(gateway), {})[place] = samples, each, params
@@ -163,13 +163,13 @@ class Prefetcher:
 
         As `GroupCollector` decides it, where the policy solves nothing.
         """
-        keeper, step = self._pooling.gates, self._schedule.step(place)
-        samples = [self._pooling.samples[index] for index in self._schedule.prompts(place)]
-        count = keeper.actions(teacher.actions, step)
+        gates, step = self._collector.gates, self._schedule.step(place)
+        samples = [self._collector.samples[index] for index in self._schedule.prompts(place)]
+        count = gates.actions(teacher.actions, step)
         asked = [
             sample
             for sample in samples
-            if not keeper.closed(
+            if not gates.closed(
                 teacher.source.id, sample, successes=0, step=step, draw=place[0], spent=spent
             )
         ]

@@ -2,35 +2,39 @@
 
     result = train(load_config("configs/demo_ekipl.yaml"))
 
-The same call continues an interrupted run: same MLflow run, from the last whole checkpoint, to the
-same bits on a CPU. Interrupting (Ctrl-C, SIGTERM, ``stop``) ends after the current step and saves;
-a second Ctrl-C ends at once and loses the steps since the last checkpoint, as kill -9 does.
+Each step once, in this order: check (`config.check`), samples, plan (`config.plan`), setup
+(`setup`), fit (`fit`), result. The same call continues an interrupted run: same MLflow run, from
+the last whole checkpoint, to the same bits on a CPU. Interrupting (Ctrl-C, SIGTERM, ``stop``) ends
+after the current step and saves; a second Ctrl-C ends at once and loses the steps since the last
+checkpoint, as kill -9 does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import transformers
 
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import read_json, write_json
+from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, find_run, open_run, store_folder
 from ekipl_lab.training import checkpoint
-from ekipl_lab.training.config.plan import grpo_arguments
+from ekipl_lab.training.config.check import CheckedRun, check_run
+from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.config.sizes import world_size
+from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
-from ekipl_lab.training.setup import RunSetup, build_setup, fingerprint, run_adapter, run_params
-
-if TYPE_CHECKING:
-    from ekipl_lab.training.callbacks import RunCallback
-    from ekipl_lab.training.evaluator import Measurer
-    from ekipl_lab.training.prefetch import Prefetcher
-    from ekipl_lab.training.trainer import EKIPLTrainer
+from ekipl_lab.training.setup import RunSetup, build_setup, load_training_samples
+from ekipl_lab.types import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,175 +72,78 @@ def train(
             that another process is training.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once everything is saved.
     """
-    folder = store_folder() / "work" / config.name
     emit = on_event or (lambda event: None)
-    _hush()
-    args = grpo_arguments(config, folder / "checkpoints")
-    is_main = args.process_index == 0
-    with only_one(folder, is_main), interruptible(stop) as signals:
-        with args.distributed_state.main_process_first():
-            note = _prepare(folder, config, fresh and is_main)
-        if note is not None and (done := read_json(folder / "result.json")):
-            emit({"event": "finish", "phase": "finished", "run_id": done["run_id"]})
-            return _result(config, folder, done)
-        setup = build_setup(config, folder, args)
-        with contextlib.ExitStack() as stack:
-            log = None
-            if is_main:
-                log = stack.enter_context(_open_log(config, note, setup))
-                write_json(
-                    folder / "run.json",
-                    {"run_id": log.run_id, "config": config.model_dump(mode="json")},
-                )
+    _silence_transformers()
+    run = check_run(config, store_folder() / "work" / config.name)
+    is_main = run.args.process_index == 0
+    with only_one(run.folder, is_main), interruptible(stop) as signals:
+        with run.args.distributed_state.main_process_first():
+            note = _earlier_start(run, fresh and is_main)
+        if note is not None and (ended := read_json(run.folder / "result.json")):
+            emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
+            return _result(run, ended)
+        samples = load_training_samples(config)
+        setup = build_setup(run, plan_run(config, len(samples), run.sizes), samples)
+        with _run_log(setup, note, is_main) as log:
+            if log is not None:
                 emit({"event": "start", "phase": "starting", "run_id": log.run_id})
-            end = _train(config, folder, args, setup, log, emit, signals.wanted)
+            end = fit(setup, log, emit, signals.wanted)
             if not end.finished:
                 if signals.interrupted:
                     raise KeyboardInterrupt
                 if log is not None:
                     log.close("KILLED")
-        run_id = (read_json(folder / "run.json") or {}).get("run_id", "")
+        run_id = (read_json(run.folder / "run.json") or {}).get("run_id", "")
         status = "finished" if end.finished else "stopped"
-        done = {"run_id": run_id, "status": status, "step": end.step, "metrics": end.metrics}
+        ended = {"run_id": run_id, "status": status, "step": end.step, "metrics": end.metrics}
         if end.finished and is_main:
-            write_json(folder / "result.json", done)
-        emit({"event": "finish", "phase": done["status"], "run_id": run_id})
-        return _result(config, folder, done)
+            write_json(run.folder / "result.json", ended)
+        emit({"event": "finish", "phase": status, "run_id": run_id})
+        return _result(run, ended)
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Where training ended, and the metrics if the policy was measured there."""
-
-    step: int
-    finished: bool
-    metrics: dict[str, float]
-
-
-def _train(
-    config: RunConfig,
-    folder: Path,
-    args: Any,
-    setup: RunSetup,
-    log: RunLog | None,
-    emit: Callable[[Mapping[str, Any]], None],
-    stop: Callable[[], bool],
-) -> _End:
-    """Train from the last checkpoint to the end or the wish to stop."""
-    from accelerate.utils import gather_object
-
-    from ekipl_lab.groups.diagnostics import GroupCosts
-    from ekipl_lab.policies.load import sharded_loading
-    from ekipl_lab.training.callbacks import RunCallback, Stopped
-
-    plan = setup.plan
-    with args.distributed_state.main_process_first():
-        start = checkpoint.latest_checkpoint(folder / "checkpoints")
-    measurer = _measurer(config, folder, setup, plan.steps, log)
-    callback = RunCallback(config, plan, folder, measurer, log, emit=emit, stop=stop)
-    with _records(log, start.step if start else 0) as records:
-        trainer = _trainer(config, args, setup, records, callback)
-        callback.trainer = trainer
-        if start is not None:
-            trainer.costs = GroupCosts(**start.extra["costs"])
-        paid = trainer.collector.spending.resume(folder, gather_object, log is not None)
-        trainer.costs.teacher_paid_usd = max(trainer.costs.teacher_paid_usd, paid)
-        trainer.prefetcher = _prefetcher(config, args, setup, trainer)
-        try:
-            if start is not None and start.step >= plan.steps:
-                trainer.load_end(start.folder)
-                step = start.step
-                callback.finish_step(step)
-                callback.draw(trainer.state)
-            else:
-                trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
-                step = int(trainer.state.global_step)
-        except Stopped:
-            return _End(int(trainer.state.global_step), False, {})
-        finally:
-            if trainer.prefetcher is not None:
-                trainer.prefetcher.close()
-    finished = step >= plan.steps
-    if finished and sharded_loading():
-        trainer.save_model(str(folder / "policy"))  # all processes bring their shards
-    elif finished and log is not None:
-        _save_final(config, folder, trainer)
-    return _End(step, finished, measurer.metrics(step) if measurer.done(step) else {})
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """16 hex digits over ids, questions and answers, in order."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(repr((sample.id, sample.question, sample.answer)).encode())
+    return digest.hexdigest()[:16]
 
 
-def _trainer(
-    config: RunConfig, args: Any, setup: RunSetup, records: Any, callback: RunCallback
-) -> EKIPLTrainer:
-    from transformers import PrinterCallback
-
-    from ekipl_lab.training.trainer import EKIPLTrainer
-
-    trainer = EKIPLTrainer(
-        setup.policy.model,
-        args=args,
-        samples=setup.samples,
-        processing_class=setup.policy.processor,
-        scorer=setup.scorer,
-        teachers=setup.teachers,
-        options=config.ekipl.options(config.seed),
-        records=records,
-        gradient_norms_every=config.diagnostics.gradient_norms_every,
-        callbacks=[callback],
-        peft_config=run_adapter(config, setup.policy),
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _prefetcher(
-    config: RunConfig, args: Any, setup: RunSetup, trainer: EKIPLTrainer
-) -> Prefetcher | None:
-    from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
-
-    if config.prefetch.generations == 0:
-        return None
-    schedule = PromptSchedule(args, len(setup.samples), setup.plan.steps)
-    return Prefetcher(trainer.collector, schedule, generations=config.prefetch.generations)
+def run_params(config: RunConfig) -> dict[str, Any]:
+    """The twenty or so settings by which runs are told apart."""
+    grpo = config.grpo_settings
+    chosen = ("num_generations", "learning_rate", "beta", "loss_type", "num_iterations",
+              "temperature", "max_completion_length", "max_steps",
+              "per_device_train_batch_size", "gradient_accumulation_steps")  # fmt: skip
+    return {
+        "method": "ekipl" if config.teachers else "grpo",
+        "policy": config.policy.path or f"built {config.policy.build}",
+        "trained": _trained(config),
+        "task": config.data.task,
+        "families": ",".join(config.data.families or ("all",)),
+        "seed": config.seed,
+        "teachers": ",".join(f"{t.id}x{t.actions}" for t in config.teachers) or "none",
+        "selection": config.ekipl.selection,
+        "weighting": config.ekipl.weighting,
+        "baseline": config.ekipl.baseline,
+        "scorer": config.reward.scorer,
+        "processes": world_size(),
+        **{name: grpo[name] for name in chosen if name in grpo},
+    }
 
 
-def _measurer(
-    config: RunConfig, folder: Path, setup: RunSetup, steps: int, log: RunLog | None
-) -> Measurer:
-    from ekipl_lab.benchmarks.mini import MINI_TASKS
-    from ekipl_lab.benchmarks.mini.chains import check_chain
-    from ekipl_lab.training.evaluator import Measurer
-
-    tasks = {sample.task for samples in setup.sets.values() for sample in samples}
-    known = config.data.benchmark == "mini" and tasks <= set(MINI_TASKS)
-    checker = check_chain if known and config.evaluation.check_chains else None
-    return Measurer(
-        config, setup.sets, setup.policy, setup.scorer, folder / "evaluation", steps, log, checker
-    )
+def _trained(config: RunConfig) -> str:
+    """What of the policy is trained, in a word or two."""
+    own = config.policy
+    if own.adapter is not None:
+        return f"{'qlora' if own.quantize != 'none' else 'lora'} r={own.adapter.rank}"
+    return "all but vision" if own.freeze_vision else "all"
 
 
-@contextlib.contextmanager
-def _records(log: RunLog | None, step: int) -> Iterator[Any]:
-    """The writer of group records, rid of those after ``step``; None but on the main process."""
-    if log is None:
-        yield None
-        return
-    from ekipl_lab.records import GroupRecordWriter
-
-    with GroupRecordWriter(log.folder("groups")) as writer:
-        writer.discard_after(step)
-        yield writer
-
-
-def _save_final(config: RunConfig, folder: Path, trainer: EKIPLTrainer) -> None:
-    from ekipl_lab.policies.load import save_policy
-
-    save_policy(
-        trainer.model, trainer.processing_class, folder / "policy", dtype=config.policy.dtype
-    )
-
-
-def _prepare(folder: Path, config: RunConfig, fresh: bool) -> dict[str, Any] | None:
+def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
     """The note of an earlier start of this run, or None; refuses what does not fit it."""
+    folder, config = run.folder, run.config
     if fresh and folder.is_dir():
         for entry in folder.iterdir():
             if entry.name != "lock":
@@ -254,41 +161,43 @@ def _prepare(folder: Path, config: RunConfig, fresh: bool) -> dict[str, Any] | N
     return note
 
 
-def _open_log(config: RunConfig, note: dict[str, Any] | None, setup: RunSetup) -> RunLog:
-    from ekipl_lab.prompts import prompt_fingerprint
-
-    log = open_run(
+@contextlib.contextmanager
+def _run_log(
+    setup: RunSetup, note: Mapping[str, Any] | None, is_main: bool
+) -> Iterator[RunLog | None]:
+    """The run's log in MLflow, noted in its folder; None but on the main process."""
+    if not is_main:
+        yield None
+        return
+    config = setup.run.config
+    settings = config.model_dump(mode="json")
+    with open_run(
         config.tracking.experiment,
         config.name,
         run_params(config),
-        config.model_dump(mode="json") | {"grpo": config.grpo_settings},
+        settings | {"grpo": config.grpo_settings},
         {"ekipl.prompts": prompt_fingerprint(), **config.tracking.tags},
         run_id=note["run_id"] if note else None,
-    )
-    if note is None:
-        data = f"{config.data.benchmark}/{config.data.task}"
-        log.log_dataset(f"{data}/{config.data.split}", fingerprint(setup.samples), "training")
-        for label, samples in setup.sets.items():
-            log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
-    return log
+    ) as log:
+        if note is None:
+            data = f"{config.data.benchmark}/{config.data.task}"
+            trained_on = fingerprint(setup.samples)
+            log.log_dataset(f"{data}/{config.data.split}", trained_on, "training")
+            for label, samples in setup.sets.items():
+                log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
+        write_json(setup.run.folder / "run.json", {"run_id": log.run_id, "config": settings})
+        yield log
 
 
-def _result(config: RunConfig, folder: Path, done: dict[str, Any]) -> TrainResult:
-    policy = folder / "policy"
+def _result(run: CheckedRun, ended: Mapping[str, Any]) -> TrainResult:
+    policy = run.folder / "policy"
+    whole = policy.is_dir() and ended["status"] == "finished"
     return TrainResult(
-        name=config.name,
-        run_id=done["run_id"],
-        status=done["status"],
-        step=done["step"],
-        folder=folder,
-        policy=policy if policy.is_dir() and done["status"] == "finished" else None,
-        metrics=done["metrics"],
+        name=run.config.name, folder=run.folder, policy=policy if whole else None, **ended
     )
 
 
-def _hush() -> None:
+def _silence_transformers() -> None:
     """No bars and hints of transformers between the lines of a run; progress comes as events."""
-    import transformers
-
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

@@ -10,7 +10,7 @@ What changes against GRPO, and nothing else:
    (`_calculate_rewards`).
 3. Advantages come from `groups.build.build_group`. Over the kept group they are TRL's own, and
    that is asserted; other baselines replace them (`_generate_and_score_completions`).
-4. An image is preprocessed once per generation, not twice for each row (`image_once`).
+4. An image is preprocessed once per generation, not twice for each row (`image_cache`).
 5. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
    loss as advantages and a denominator of those rows (`_compute_loss`; `token_weights`).
 
@@ -26,7 +26,7 @@ These hooks are private to TRL: its version is pinned, and no other file touches
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -37,12 +37,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ekipl_lab.groups.collect import GenerationBatch, GroupCollector, Row, Scorer, joined
 from ekipl_lab.groups.diagnostics import GroupCosts, batch_metrics
+from ekipl_lab.groups.encoder import policy_encoder
 from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
-from ekipl_lab.groups.weighting import NEEDS_Q
+from ekipl_lab.groups.weighting import get_weighting
 from ekipl_lab.policies.context import check_prompts_fit, context_length
-from ekipl_lab.policies.load import Policy, as_policy
-from ekipl_lab.policies.source import eos_token_ids, suppressed_token_ids
-from ekipl_lab.teachers.encoding import ActionEncoder
+from ekipl_lab.policies.load import as_policy
+from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.training.config.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.image_cache import preprocessed_once
@@ -66,6 +66,22 @@ def reward(**_: Any) -> list[float]:
     raise AssertionError("rewards are given to candidates, before selection")
 
 
+@dataclass(slots=True)
+class _HookState:
+    """What the hooks of TRL hand to each other: within a generation, and within a loss.
+
+    ``inputs`` are TRL's rows of the generation, ``rows`` what trains in them (None in an
+    evaluation), ``totals`` their rewards; ``loss_inputs`` and ``logps`` are those of the loss that
+    is being computed.
+    """
+
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    rows: RankRows | None = None
+    totals: list[float] = field(default_factory=list)
+    loss_inputs: dict[str, Any] | None = None
+    logps: Any = None
+
+
 class EKIPLTrainer(GRPOTrainer):
     """GRPO whose groups also hold teacher actions; without ``teachers`` it is GRPO.
 
@@ -77,69 +93,66 @@ class EKIPLTrainer(GRPOTrainer):
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]
     #: What is asked of paid teachers ahead of time, if anything; a run sets it.
     prefetcher: Prefetcher | None = None
-    _inputs: list[dict[str, Any]]
-    _totals: list[float]
-    _placed: RankRows | None = None
-    _loss_inputs: dict[str, Any] | None = None
-    _loss_logps: Any = None
 
     # ------------------------------------------------- what EKIPL changes in GRPO: three overrides
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         """The policy's completions, then teacher actions in the rows of dropped ones."""
-        now = StepContext(self.state.global_step, int(self.state.epoch or 0), asdict(self.costs))
+        state, now = self._hooks, self._context()
         if self.prefetcher is not None and self.model.training:
-            self.prefetcher.begin(self._inputs[0]["sample_index"], now.draw, now.spent)
+            self.prefetcher.begin(state.inputs[0]["sample_index"], now.draw, now.spent)
         prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
         own, rank = self._policy_rows(ids), self.accelerator.process_index
         if self.model.training:
-            done = self.collector.run(own, rank=rank, gather=gather_object, context=now)
-            self._placed = RankRows(done, self._teacher_ids, rank=rank, count=len(own))
-            self._placed.place(ids, completions, logprobs)
-            self._totals = self._placed.totals
+            batch = self.collector.run(own, rank=rank, gather=gather_object, context=now)
+            state.rows = RankRows(batch, self._teacher_ids, rank=rank, count=len(own))
+            state.rows.place(ids, completions, logprobs)
+            state.totals = state.rows.totals
         else:  # an evaluation measures the policy alone
-            self._placed, self._totals = None, [total_or_nan(r) for r in self.collector.score(own)]
+            state.totals = [total_or_nan(reward) for reward in self.collector.score(own)]
         return prompt_ids, ids, tool_mask, completions, logprobs, *rest
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
         """The rewards that selection has seen, as one column: nothing is scored twice."""
-        totals = torch.tensor(self._totals, dtype=torch.float32, device=self.accelerator.device)
+        device = self.accelerator.device
+        totals = torch.tensor(self._hooks.totals, dtype=torch.float32, device=device)
         return self.accelerator.gather(totals.unsqueeze(1))
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's batch with the advantages of the groups, and whose action each row holds."""
-        self._inputs = inputs
+        self._hooks = _HookState(inputs)
         with preprocessed_once(self.processing_class):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        if self._placed is not None:
+        if (rows := self._hooks.rows) is not None:
+            self._use_advantages(rows, output)
             device = output["advantages"].device
-            self._use_advantages(self._placed, output)
-            output["action_source"] = torch.tensor(self._placed.sources, device=device)
-            if self.options.weighting in NEEDS_Q:
-                output["teacher_logps"] = self._placed.teacher_logps(output["completion_ids"])
-            self._report(self._placed)
+            output["action_source"] = torch.tensor(rows.sources, device=device)
+            if get_weighting(self.options.weighting).needs_q:
+                output["teacher_logps"] = rows.teacher_logps(output["completion_ids"])
+            self._report(rows.batch)
         return output
 
     # ------------------------------------ and the loss: weights of teacher tokens, imitated rows
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
-        self._loss_inputs = dict(inputs)
+        state = self._hooks
+        state.loss_inputs = dict(inputs)
         try:
-            loss = super()._compute_loss(model, self._loss_inputs)
-            if self._loss_logps is not None and self._gradients.due(self.state.global_step):
+            loss = super()._compute_loss(model, state.loss_inputs)
+            if state.logps is not None and self._gradients.due(self.state.global_step):
                 source = inputs["action_source"]
-                self._log(self._gradients.add(loss, self._loss_logps, source, self.model))
+                self._log(self._gradients.add(loss, state.logps, source, self.model))
             return loss
         finally:
-            self._loss_inputs = self._loss_logps = None
+            state.loss_inputs = state.logps = None
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """Within the loss this is the one place that sees log pi before TRL uses it."""
         logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self._loss_inputs is not None and "action_source" in self._loss_inputs:
-            step = self.state.global_step
-            self._log(self._token_weights.apply(self._loss_inputs, logps, entropies, step))
-            self._loss_logps = logps
+        inputs = self._hooks.loss_inputs
+        if inputs is not None and "action_source" in inputs:
+            self._log(self._token_weights.apply(inputs, logps, entropies, self.state.global_step))
+            self._hooks.logps = logps
         return logps, entropies, aux_loss
 
     # ---------------------------------------------------------------- what they stand on
@@ -159,7 +172,9 @@ class EKIPLTrainer(GRPOTrainer):
         **trainer_arguments: Any,
     ) -> None:
         policy = as_policy(model, processing_class)
-        check_prompts_fit(policy, samples, args.max_completion_length or 0, room_of(model, args))
+        check_prompts_fit(
+            policy, samples, args.max_completion_length or 0, token_limit(model, args)
+        )
         args.generation_kwargs = generation_kwargs(args, suppressed_token_ids(policy))
         super().__init__(
             model=model,
@@ -172,11 +187,14 @@ class EKIPLTrainer(GRPOTrainer):
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
         self.collector = GroupCollector(
-            samples, scorer, teachers, self.options, self._encoder(policy),
+            samples, scorer, teachers, self.options,
+            policy_encoder(policy, self.options, self.max_completion_length),
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
+            seed=args.seed,
         )  # fmt: skip
-        self._rounds: list[GenerationBatch] = []
-        self._rounds_of = -1
+        self._hooks = _HookState()
+        #: (optimiser steps done, generation) of the step that is being made.
+        self._batches: list[tuple[int, GenerationBatch]] = []
         self._policy_ids = policy.id, policy.tokenizer_id
         self._teacher_ids = [teacher.source.id for teacher in teachers]
         self._token_weights = TokenWeights(
@@ -186,16 +204,10 @@ class EKIPLTrainer(GRPOTrainer):
             gradient_norms_every, (POLICY, *self._teacher_ids), self.accelerator
         )
 
-    def _encoder(self, policy: Policy) -> ActionEncoder:
-        """Teacher text as tokens of the policy."""
-        return ActionEncoder(
-            self._tokenizer,
-            eos_id=self._tokenizer.eos_token_id,
-            max_tokens=self.max_completion_length,
-            forbidden={*suppressed_token_ids(policy), *eos_token_ids(policy)},
-            tokenizer_id=policy.tokenizer_id,
-            need_logprobs=self.options.weighting in NEEDS_Q,
-        )
+    def _context(self) -> StepContext:
+        """When the generation that begins happens."""
+        step, epoch = self.state.global_step, int(self.state.epoch or 0)
+        return StepContext(step, epoch, asdict(self.costs))
 
     def _policy_rows(self, token_ids: list[list[int]]) -> list[Row]:
         """The policy's completions of this rank as rows of a group."""
@@ -203,20 +215,20 @@ class EKIPLTrainer(GRPOTrainer):
             token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        indices = [given["sample_index"] for given in self._inputs]
+        indices = [given["sample_index"] for given in self._hooks.inputs]
         return policy_rows(indices, texts, token_ids, ends, *self._policy_ids)
 
-    def _use_advantages(self, placed: RankRows, output: dict[str, Any]) -> None:
+    def _use_advantages(self, rows: RankRows, output: dict[str, Any]) -> None:
         """The groups' advantages for this rank's rows; TRL's, where both are the same thing."""
         device = output["advantages"].device
-        ours = torch.tensor(placed.advantages, device=device)
+        ours = torch.tensor(rows.advantages, device=device)
         if self.options.baseline == "kept" and self.options.scale_rewards == self.scale_rewards:
             if not torch.allclose(ours, output["advantages"], rtol=1e-5, atol=1e-5):
                 raise RuntimeError("The groups' advantages are not those TRL computed.")
         else:
             output["advantages"] = ours
         if self.options.sft.on:
-            reinforce, imitate = placed.shares(self.options.sft, self.loss_type)
+            reinforce, imitate = rows.shares(self.options.sft, self.loss_type)
             output["advantages"] = torch.tensor(reinforce, device=device)
             output["imitate"] = torch.tensor(imitate, device=device)
 
@@ -226,19 +238,17 @@ class EKIPLTrainer(GRPOTrainer):
             return None
         return self.epsilon_low, self.epsilon_high
 
-    def _report(self, placed: RankRows) -> None:
+    def _report(self, batch: GenerationBatch) -> None:
         """Metrics on every rank (they are global); records on the main process."""
-        done = placed.done
-        self.costs.add(done)
-        if self._rounds_of != self.state.global_step:
-            self._rounds_of, self._rounds = self.state.global_step, []
-        self._rounds.append(done)
-        metrics = batch_metrics(joined(self._rounds), self._teacher_ids)
+        now = self.state.global_step
+        self.costs.add(batch)
+        self._batches = [(step, b) for step, b in self._batches if step == now] + [(now, batch)]
+        metrics = batch_metrics(joined([b for _, b in self._batches]), self._teacher_ids)
         metrics |= {f"cost/{axis}": value for axis, value in asdict(self.costs).items()}
         for name, value in metrics.items():  # of the whole step: not the mean of its generations
             self._metrics["train"][name] = [value]
         if self.records is not None and self.accelerator.is_main_process:
-            self.records.write(self.state.global_step + 1, done.groups)
+            self.records.write(now + 1, batch.groups)
 
     def _log(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
@@ -251,7 +261,7 @@ class EKIPLTrainer(GRPOTrainer):
     # ---------------------------------------------------------- nothing of EKIPL: a run's needs
 
     def _send_telemetry(self) -> None:
-        """A run is nobody else's business."""
+        """Nothing about a run is sent anywhere."""
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         return EpochSampler.like(super()._get_train_sampler(dataset))
@@ -276,8 +286,8 @@ class EKIPLTrainer(GRPOTrainer):
         self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
 
 
-def room_of(model: Any, args: GRPOConfig) -> int | None:
-    """Tokens that prompt and completion may have together; None if nobody says."""
+def token_limit(model: Any, args: GRPOConfig) -> int | None:
+    """Tokens that prompt and completion may have together; None if nothing says how many."""
     engine = args.vllm_max_model_length if args.use_vllm else None
     return min((n for n in (context_length(model), engine) if n is not None), default=None)
 

@@ -5,7 +5,7 @@
 Both trainers get the same prompts, the same rewards and a policy of which every completion runs to
 its full length; the teachers' actions (recorded, so they cost nothing) are as long, so that both
 train on the same number of kept tokens. Steps are interleaved: one of each, again and again, so
-that what else the machine does falls on both alike. Ratios are of CPU seconds of pairs of
+that what else the machine does falls on both equally. Ratios are of CPU seconds of pairs of
 neighbouring steps: median with quartiles, and the ratio of the fastest steps. ``own_share`` is the
 part of a step in which teachers are asked and candidates scored. Memory is the peak of a fresh
 process that trains one of the two. ``--only memory`` measures that alone, in some minutes.
@@ -94,7 +94,7 @@ def samples(size: Size) -> list[Sample]:
 
 
 def reward(sample: Sample, action: Action) -> RewardBreakdown:
-    """Cheap, and seldom alike in a group; a teacher's action earns 1 more."""
+    """Cheap, and seldom equal in a group; a teacher's action earns 1 more."""
     value = (zlib.crc32(action.completion.encode()) % 97) / 97 + (action.source != "policy")
     return RewardBreakdown({"accuracy": value}, {"accuracy": 1.0}, value > 1)
 

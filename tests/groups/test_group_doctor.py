@@ -95,7 +95,7 @@ def test_selection_without_teachers_never_starves():
 def test_the_commonest_cause_comes_first_and_shares_are_of_all_groups():
     window = [MADE["all_right"](), MADE["starved"](), MADE["starved"](), group(RIGHT, *[WRONG] * 3)]
     examination = examine(window)
-    assert (examination.groups, examination.mute) == (4, 3)
+    assert (examination.groups, examination.zero_advantage) == (4, 3)
     assert [(f.cause, f.share) for f in examination.findings] == [
         ("starved", 0.5),
         ("all_right", 0.25),
@@ -170,7 +170,7 @@ def test_recorded_groups_are_read_the_same(tmp_path):
     with GroupRecordWriter(tmp_path) as writer:
         writer.write(1, window)
     assert examine(load_groups(tmp_path, 1)) == examine(window)
-    assert examine(window).mute == len(MADE)
+    assert examine(window).zero_advantage == len(MADE)
 
 
 def test_an_empty_window_is_refused():

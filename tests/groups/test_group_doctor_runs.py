@@ -91,9 +91,9 @@ def test_all_right_is_fixed_by_harder_prompts(diagnose):
 
     easy, hard = ([replace(s, family=f) for s in toys.toy_samples()] for f in ("easy", "hard"))
     faulty = diagnose(scorer, samples=easy)
-    assert count(faulty, "all_right") == faulty.mute == 4
+    assert count(faulty, "all_right") == faulty.zero_advantage == 4
     assert "data.families" in settings(faulty, "all_right")
-    assert diagnose(scorer, samples=hard).mute < 4
+    assert diagnose(scorer, samples=hard).zero_advantage < 4
 
 
 def test_truncated_is_fixed_by_room(diagnose):
@@ -106,7 +106,7 @@ def test_truncated_is_fixed_by_room(diagnose):
     assert count(faulty, "truncated") == 4
     room = settings(faulty, "truncated")["grpo.max_completion_length"]
     assert room == 8
-    assert diagnose(scorer, max_completion_length=room).mute < 4
+    assert diagnose(scorer, max_completion_length=room).zero_advantage < 4
 
 
 def test_unparseable_is_fixed_by_a_teacher_that_shows_the_form(diagnose, writer_of_twos):
@@ -122,7 +122,7 @@ def test_unparseable_is_fixed_by_a_teacher_that_shows_the_form(diagnose, writer_
         scorer, model=writer_of_twos, max_completion_length=24, temperature=0.3,
         teachers=[boxed], options={"selection": advised["ekipl.selection"]},
     )  # fmt: skip
-    assert fixed.mute == 0
+    assert fixed.zero_advantage == 0
 
 
 @pytest.mark.parametrize(("cause", "weight"), [("format_only", 0.5), ("all_wrong", 0.0)])
@@ -143,23 +143,26 @@ def test_wrong_answers_are_fixed_by_a_teacher_on_failure(diagnose, writer_of_two
         scorer, model=writer_of_twos, temperature=0.3,
         teachers=[teacher], options={"selection": advised["ekipl.selection"]},
     )  # fmt: skip
-    assert fixed.mute == 0
+    assert fixed.zero_advantage == 0
 
 
 def test_starved_is_fixed_by_a_failure_that_stays(diagnose):
     """Four right teacher actions for four places."""
     teachers = [toys.oracle(actions=4)]
     faulty = diagnose(toys.never_scorer, teachers=teachers)
-    assert count(faulty, "starved") == faulty.mute == 4
+    assert count(faulty, "starved") == faulty.zero_advantage == 4
     params = settings(faulty, "starved")["ekipl.params"]
-    assert diagnose(toys.never_scorer, teachers=teachers, options={"params": params}).mute == 0
+    assert (
+        diagnose(toys.never_scorer, teachers=teachers, options={"params": params}).zero_advantage
+        == 0
+    )
 
 
 def test_unscorable_is_fixed_by_a_scorer_that_can(diagnose):
     faulty = diagnose(lambda sample, action: earned(None))
-    assert count(faulty, "unscorable") == faulty.mute == 4
+    assert count(faulty, "unscorable") == faulty.zero_advantage == 4
     assert "reward.scorer" in settings(faulty, "unscorable")
-    assert diagnose(lambda sample, action: earned(even(action))).mute < 4
+    assert diagnose(lambda sample, action: earned(even(action))).zero_advantage < 4
 
 
 def test_equal_is_fixed_by_other_weights(diagnose):
@@ -170,9 +173,9 @@ def test_equal_is_fixed_by_other_weights(diagnose):
 
     faulty = diagnose(scorer({"accuracy": 1.0, "format": 1.0}))
     assert count(faulty, "equal") == 4 - count(faulty, "all_right") - count(faulty, "format_only")
-    assert count(faulty, "equal") >= 2 and faulty.mute == 4
+    assert count(faulty, "equal") >= 2 and faulty.zero_advantage == 4
     advised = settings(faulty, "equal")["reward.weights"]
-    assert diagnose(scorer(advised)).mute < 4
+    assert diagnose(scorer(advised)).zero_advantage < 4
 
 
 # ----------------------------------------------------------------------------- teachers' faults
@@ -201,4 +204,4 @@ def test_unused_is_fixed_by_another_rule(diagnose):
     assert count(faulty, "teacher_unused") == 4
     rule = settings(faulty, "teacher_unused")["ekipl.selection"]
     fixed = diagnose(toys.never_scorer, teachers=teachers, options={"selection": rule})
-    assert fixed.mute == 0 and not fixed.findings
+    assert fixed.zero_advantage == 0 and not fixed.findings

@@ -22,7 +22,7 @@ POINTS = {
     "random state of a save": ("transformers.trainer", "Trainer._save_rng_state"),
     "mark of a save": ("ekipl_lab.training.checkpoint", "write_json"),
     "pruning": ("ekipl_lab.training.checkpoint", "prune"),
-    "evaluation": ("ekipl_lab.training.evaluator", "Measurer._rows"),
+    "evaluation": ("ekipl_lab.training.evaluator", "Evaluator._rows"),
     "actions of an evaluation": ("ekipl_lab.policies.source", "PolicySource.propose"),
     "logging": ("ekipl_lab.tracking.runlog", "RunLog.log_metrics"),
     "registering": ("ekipl_lab.tracking.runlog", "RunLog.log_checkpoint"),

@@ -24,9 +24,9 @@ from ekipl_lab.policies.adapters import (
     vision_parameters,
 )
 from ekipl_lab.policies.source import encode_prompts
+from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import load_config, parse_config
 from ekipl_lab.training.run import train
-from ekipl_lab.training.setup import build_setup
 
 torch.set_num_threads(1)
 
@@ -220,7 +220,7 @@ def test_quantising_without_a_gpu_and_unknown_targets_are_refused(tmp_path, monk
 def test_measuring_a_sharded_model_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ConfigError, match=r"evaluation.at_start=false .* `ekipl eval` afterwards"):
-        build_setup(parse_config(SETTINGS | {"name": "x"}), None, None)
+        check_run(parse_config(SETTINGS | {"name": "x"}), "unused")
 
 
 def gradients(checkpointing, samples):

@@ -291,7 +291,9 @@ def test_the_group_doctor_speaks(store: dict[str, str]) -> None:
     assert examination is not None and examination.groups == 16 and examination.findings
     table = training.zero_causes([run])
     head, *rows = table.rows
-    assert head[0].text.startswith(f"ekipl: {examination.mute} of 16 groups taught nothing")
+    assert head[0].text.startswith(
+        f"ekipl: {examination.zero_advantage} of 16 groups taught nothing"
+    )
     assert [row[0].text for row in rows] == [finding.words for finding in examination.findings]
     assert [row[1].text for row in rows] == [finding.advice for finding in examination.findings]
 

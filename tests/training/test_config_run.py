@@ -6,14 +6,10 @@ import pytest
 import yaml
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.training.config.plan import (
-    check_comparable,
-    describe_plan,
-    evaluation_steps,
-    grpo_arguments,
-    plan_run,
-)
-from ekipl_lab.training.config.run_config import PRESET, grpo_fields, load_config, parse_config
+from ekipl_lab.training.config.check import check_run
+from ekipl_lab.training.config.grpo_config import PRESET, grpo_fields
+from ekipl_lab.training.config.plan import check_comparable, describe_plan, plan_run
+from ekipl_lab.training.config.run_config import load_config, parse_config
 
 CONFIGS = [p for p in sorted(Path("configs").glob("*.yaml")) if not p.stem.startswith("sft")]
 BASE = {"name": "unit", "policy": {"build": "nano"}}
@@ -106,11 +102,11 @@ def test_plan_by_hand():
     )
     plan = plan_run(config)
     # 16 completions a step are 4 prompts; 30 steps.
-    assert (plan.steps, plan.cycle, plan.prompts_per_generation) == (30, 1, 4)
+    assert (plan.steps, plan.sizes.cycle, plan.sizes.prompts) == (30, 1, 4)
     assert plan.policy_completions == 30 * 16
     assert plan.teacher_actions == {"a": 120, "b": 240}
     # At 0 and 30 greedy and 8 samples, at 10 and 20 greedy alone; 5 items.
-    assert evaluation_steps(config, 30) == [0, 10, 20, 30]
+    assert plan.evaluations == {0: True, 10: False, 20: False, 30: True}
     assert plan.evaluation_completions == 5 * (9 + 1 + 1 + 9)
     text = describe_plan(config)
     assert "policy completions      480" in text and "a 120, b 240" in text
@@ -127,7 +123,12 @@ def test_plan_with_accumulation_iterations_and_epochs():
     # A generation of 4 x 2 = 8 completions (4 prompts) is trained on 3 times: 3 updates. An epoch
     # has 10 // 4 = 2 generations, so 6 updates; two epochs 12.
     plan = plan_run(config)
-    assert (plan.cycle, plan.steps, plan.generations, plan.policy_completions) == (3, 12, 4, 32)
+    assert (plan.sizes.cycle, plan.steps, plan.generations, plan.policy_completions) == (
+        3,
+        12,
+        4,
+        32,
+    )
 
 
 def test_part_of_an_epoch_is_counted_as_the_trainer_counts_it():
@@ -164,7 +165,7 @@ def test_part_of_an_epoch_is_counted_as_the_trainer_counts_it():
 def test_sizes_and_options_that_do_not_fit_are_refused(tmp_path, grpo, more, message):
     config = parse_config(BASE | {"grpo": grpo} | more)
     with pytest.raises(ConfigError, match=message):
-        grpo_arguments(config, tmp_path)
+        plan_run(config, sizes=check_run(config, tmp_path).sizes)
 
 
 def test_comparable_arms_share_all_but_the_method(tmp_path):

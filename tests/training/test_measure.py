@@ -9,10 +9,21 @@ from synthetic_runs import player
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.evaluation import evaluate, write_records
 from ekipl_lab.rewards import get_scorer
+from ekipl_lab.training.config.check import check_run
+from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import load_config
-from ekipl_lab.training.evaluator import Measurer, metric_parts
+from ekipl_lab.training.evaluator import Evaluator, metric_parts
+from ekipl_lab.training.setup import RunSetup
 
 CONFIG = ROOT / "configs" / "demo_grpo.yaml"
+
+
+def evaluator_of(folder, overrides, samples):
+    """Of a run in ``folder`` whose policy is never asked: its records are there already."""
+    config = load_config(CONFIG, overrides)
+    plan = plan_run(config)
+    setup = RunSetup(check_run(config, folder), plan, [], {"test": samples}, [], None)
+    return Evaluator(setup, None)
 
 
 def test_a_familys_metric_is_over_all_its_items_not_over_its_hardest_level(tmp_path):
@@ -22,10 +33,10 @@ def test_a_familys_metric_is_over_all_its_items_not_over_its_hardest_level(tmp_p
     scorer = get_scorer("ekipl/auto")
     records = evaluate(player("policy", 0.5), samples, scorer, mode="greedy")
     records += evaluate(player("policy", 0.5), samples, scorer, mode="sampled", num_samples=4)
-    write_records(tmp_path / "test" / "step-000000.parquet", records)
-    config = load_config(CONFIG, ["evaluation.ks=[1, 4]"])
-    measurer = Measurer(config, {"test": samples}, None, scorer, tmp_path, 4, None)  # type: ignore[arg-type]
-    metrics = measurer.run(0, lambda done, total: None)
+    write_records(tmp_path / "evaluation" / "test" / "step-000000.parquet", records)
+    metrics = evaluator_of(tmp_path, ["evaluation.ks=[1, 4]"], samples).run(
+        0, lambda done, total: None
+    )
 
     def share(family, mode, levels=(1, 2, 3)):
         draws = [
@@ -61,9 +72,9 @@ def test_a_family_called_all_is_not_the_total(tmp_path):
     scorer, samples = get_scorer("ekipl/auto"), [replace(first, family="all"), second]
     records = evaluate(player("policy", 1.0), samples[:1], scorer, mode="greedy")
     records += evaluate(player("policy", 0.0), samples[1:], scorer, mode="greedy")
-    write_records(tmp_path / "test" / "step-000000.parquet", records)
-    config = load_config(CONFIG, ["evaluation.ks=[1]"])
-    measurer = Measurer(config, {"test": samples}, None, scorer, tmp_path, 4, None)  # type: ignore[arg-type]
-    metrics = measurer.run(0, lambda done, total: None)
+    write_records(tmp_path / "evaluation" / "test" / "step-000000.parquet", records)
+    metrics = evaluator_of(tmp_path, ["evaluation.ks=[1]"], samples).run(
+        0, lambda done, total: None
+    )
     shown = {name: metrics[f"eval/test/{name}accuracy_greedy"] for name in ("", "all/", "compare/")}
     assert shown == {"": 0.5, "all/": 1.0, "compare/": 0.0}

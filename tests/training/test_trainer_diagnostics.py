@@ -143,7 +143,7 @@ def test_the_doctor_speaks_while_training_runs_and_its_advice_mends_the_run(run)
     assert said[0]["text"].startswith("Steps 1 to 2: 4 of 4 groups (100%) taught nothing.")
     assert "Try: ekipl.params={keep_failures: 1}" in said[0]["text"]
     history = tracking.metric_history(faulty.run_id)
-    assert history["doctor/mute"] == history["doctor/starved"] == [(2, 1.0), (3, 1.0)]
+    assert history["doctor/zero_advantage"] == history["doctor/starved"] == [(2, 1.0), (3, 1.0)]
     assert history["doctor/all_wrong"] == [(2, 0.0), (3, 0.0)]
     words = tracking.run_artifact(faulty.run_id, "group_doctor/step-000003.txt")
     assert words.read_text(encoding="utf-8").startswith("Steps 3 to 3: 2 of 2 groups")
@@ -151,7 +151,7 @@ def test_the_doctor_speaks_while_training_runs_and_its_advice_mends_the_run(run)
     assert "Kept actions by source" in page.read_text(encoding="utf-8")
     fixed, said = run("fixed", "ekipl.params={keep_failures: 1}")
     assert said[0]["text"] == "Steps 1 to 2: 0 of 4 groups (0%) taught nothing."
-    assert tracking.metric_history(fixed.run_id)["doctor/mute"] == [(2, 0.0), (3, 0.0)]
+    assert tracking.metric_history(fixed.run_id)["doctor/zero_advantage"] == [(2, 0.0), (3, 0.0)]
 
 
 def test_without_a_doctor_nothing_is_said(run):

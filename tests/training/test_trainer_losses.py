@@ -12,8 +12,8 @@ import trainer_toys as toys
 from test_trainer_contract import LOSING, Plays, same_bits
 
 from ekipl_lab.groups.options import SFTMixing, Teacher
+from ekipl_lab.training.config.check import CHOICES
 from ekipl_lab.training.config.combinations import RATIO_LOSSES
-from ekipl_lab.training.config.plan import CHOICES
 
 LOSSES = CHOICES["loss_type"]
 SETTINGS = {"cispo": {"epsilon_high": 5.0}, "luspo": {"importance_sampling_level": "sequence"}}
@@ -202,15 +202,15 @@ def test_policy_ratio_is_trls_own_loss_on_teacher_rows(tmp_path, loss, moved):
 def test_the_sft_term_has_its_gradient_in_every_ratio_loss(tmp_path, loss, kind, moved):
     mu = 0.3
     mixing = {
-        "chord_mu": SFTMixing("chord_mu", mu),
-        "chord_phi": SFTMixing("chord_phi", mu),
-        "reinforced": SFTMixing("chord_mu", mu, reinforce=True),
-        "failed_groups": SFTMixing("failed_groups", mu, min_successes=99),
+        "chord_mu": SFTMixing(type="chord_mu", mu=mu),
+        "chord_phi": SFTMixing(type="chord_phi", mu=mu),
+        "reinforced": SFTMixing(type="chord_mu", mu=mu, reinforce=True),
+        "failed_groups": SFTMixing(type="failed_groups", mu=mu, min_successes=99),
     }[kind]
     batch = Batch(tmp_path, loss, moved, sft=mixing, baseline="policy")
     logp = batch.logps()
     old = batch.inputs["old_per_token_logps"] if moved else logp.detach()
-    in_grpo = torch.tensor(batch.trainer._placed.advantages)[:, None]
+    in_grpo = torch.tensor(batch.trainer._hooks.rows.advantages)[:, None]
     if kind != "reinforced":
         in_grpo = in_grpo * ~batch.teacher[:, None]
     rest, theirs = (0.0, mu) if kind == "failed_groups" else (1 - mu, mu)
@@ -224,7 +224,7 @@ def test_the_sft_term_has_its_gradient_in_every_ratio_loss(tmp_path, loss, kind,
 def test_the_sft_term_is_logged(tmp_path):
     trainer = toys.ekipl_trainer(
         toys.config(tmp_path, max_steps=2), teachers=[toys.oracle()], selection="quota",
-        baseline="policy", sft=SFTMixing("chord_mu"),
+        baseline="policy", sft=SFTMixing(type="chord_mu"),
         schedules={"sft.mu": [(0, 0.5), (1, 0.25)]},
     )  # fmt: skip
     trainer.train()

@@ -128,8 +128,8 @@ def test_round_metrics_by_hand():
         Pool(0, first.candidates, first.rewards, ((1,) * 3, (1,) * 5, (1,) * 8, (1,) * 2), given),
         Pool(0, second.candidates, second.rewards, ((1,) * 4, (1,) * 4), refused),
     )
-    done = GenerationBatch((first, second), pools, {"teachers": 0.25})
-    metrics = batch_metrics(done, ["a", "b"])
+    batch = GenerationBatch((first, second), pools, {"teachers": 0.25})
+    metrics = batch_metrics(batch, ["a", "b"])
     expected = {
         "policy/reward": (0.5 + 0.5 + 1.5 + 0.5) / 4,
         "policy/accuracy": 1 / 4,
@@ -169,8 +169,8 @@ def test_round_metrics_by_hand():
     assert metrics["advantage/policy/abs_sum"] == pytest.approx(3 * each, abs=1e-6)
 
     costs = GroupCosts()
-    costs.add(done)
-    costs.add(done)
+    costs.add(batch)
+    costs.add(batch)
     assert costs == GroupCosts(
         policy_completions=8, policy_tokens=32, trained_tokens=2 * (3 + 8 + 4 + 4),
         teacher_actions=6, teacher_tokens=2 * 57, teacher_usd=1.0,
@@ -194,7 +194,7 @@ def test_causes_of_zero_spread_are_the_doctors():
     assert metrics["groups/zero_spread_before"] == 7 / 10
     assert [zero_spread_cause(g) for g in (teaches, no_spread)] == [None, "starved"]
     assert [cause_of(g) for g in (teaches, no_spread)] == [None, None]
-    assert examine(groups).mute == len(faults.MADE)
+    assert examine(groups).zero_advantage == len(faults.MADE)
 
 
 class Fixed:
@@ -227,13 +227,13 @@ def alone(values):
 
 def test_pools_hold_policy_first_then_accepted_actions_of_each_teacher():
     pool = collector([Teacher(Fixed("a", ["xx", " "]), 2), Teacher(Fixed("b", ["yyy"]), 2)])
-    done = pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, context=StepContext(draw=3))
-    assert [p.sample_index for p in done.pools] == [0, 1]
-    assert [a.source for a in done.pools[0].actions] == ["policy", "policy", "a", "b"]
-    assert [g.refused for g in done.pools[0].given] == [None, "empty", "missing", None]
+    batch = pool.run(rows(0, 0, 1, 1), rank=0, gather=alone, context=StepContext(draw=3))
+    assert [p.sample_index for p in batch.pools] == [0, 1]
+    assert [a.source for a in batch.pools[0].actions] == ["policy", "policy", "a", "b"]
+    assert [r.refused for r in batch.pools[0].replies] == [None, "empty", "missing", None]
     # "x" (policy) fails, "xx" has an even number of characters, "yyy" fails.
-    assert [r.total for r in done.pools[0].rewards] == [0.0, 0.0, 1.0, 0.0]
-    assert done.groups[0].kept == (0, 2) and pool.teachers[0].source.draws == [3]
+    assert [r.total for r in batch.pools[0].rewards] == [0.0, 0.0, 1.0, 0.0]
+    assert batch.groups[0].kept == (0, 2) and pool.teachers[0].source.draws == [3]
 
 
 def test_every_candidate_is_scored_once_and_nothing_else():

@@ -12,7 +12,7 @@ from ekipl_lab.groups.collect import GenerationBatch, Pool
 from ekipl_lab.groups.gates import TeacherGates, gate_of, needs_policy_result
 from ekipl_lab.groups.options import EKIPLOptions, SFTMixing
 from ekipl_lab.groups.schedules import check_schedules, rounded, scheduled, value_at
-from ekipl_lab.training.config.plan import grpo_arguments
+from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.loss.mixing import shares
 from ekipl_lab.types import Action, RewardBreakdown, Sample
@@ -47,7 +47,7 @@ def test_schedules_that_are_refused(schedules, message):
 
 def test_parameters_of_the_rule_follow_their_schedule():
     options = EKIPLOptions(
-        "quota", {"teacher_rows": 4, "choose": "first"},
+        selection="quota", params={"teacher_rows": 4, "choose": "first"},
         schedules={"params.teacher_rows": [(0, 3), (10, 0)]},
     )  # fmt: skip
     rows = [options.params_at(step)["teacher_rows"] for step in (0, 1, 2, 5, 10, 50)]
@@ -130,42 +130,42 @@ def group_of(*successes, teachers, rows=1):
     return group, Pool(0, group.candidates, group.rewards, ids)
 
 
-def round_of(*pairs):
+def batch_of(*pairs):
     return GenerationBatch(tuple(g for g, _ in pairs), tuple(p for _, p in pairs), {})
 
 
 def test_chord_gives_teacher_rows_to_imitation():
     # Kept are candidates 0 and 2 of both groups; the second group's teacher is wrong.
-    done = round_of(
+    done = batch_of(
         group_of(True, False, teachers=[True]), group_of(False, False, teachers=[False])
     )
-    first, second = shares(done, SFTMixing("chord_mu"), "grpo")
+    first, second = shares(done, SFTMixing(type="chord_mu"), "grpo")
     assert {i: s.imitate for i, s in first.items()} == {0: 0.0, 2: 4 / 1}  # 4 rows, 1 imitated
     assert {i: s.advantage for i, s in first.items()} == {0: 0.5, 2: 0.0}
     assert [s.imitate for s in second.values()] == [0.0, 0.0]
     # By tokens: 4 + 6 and 4 + 6, of which 6 are imitated.
-    by_token, _ = shares(done, SFTMixing("chord_phi"), "dapo")
+    by_token, _ = shares(done, SFTMixing(type="chord_phi"), "dapo")
     assert by_token[2].imitate == pytest.approx(20 / 6)
-    both = shares(done, SFTMixing("chord_mu", success_only=False), "grpo")
+    both = shares(done, SFTMixing(type="chord_mu", success_only=False), "grpo")
     assert [group[2].imitate for group in both] == [2.0, 2.0]
-    kept = shares(done, SFTMixing("chord_mu", reinforce=True), "grpo")[0]
+    kept = shares(done, SFTMixing(type="chord_mu", reinforce=True), "grpo")[0]
     assert kept[2].advantage == pytest.approx(0.5) and kept[2].imitate == 4.0
 
 
 def test_on_failure_imitates_where_the_whole_group_failed():
-    done = round_of(
+    done = batch_of(
         group_of(True, False, teachers=[True]),
         group_of(False, False, teachers=[True, True], rows=1),
     )
-    solved, missed = shares(done, SFTMixing("failed_groups", mu=1.0), "grpo")
+    solved, missed = shares(done, SFTMixing(type="failed_groups", mu=1.0), "grpo")
     assert [(s.advantage, s.imitate) for s in solved.values()] == [(0.5, 0.0), (0.5, 0.0)]
     # One of its two rows: a mean over the imitated rows of this prompt.
     assert [(s.advantage, s.imitate) for s in missed.values()] == [(0.0, 0.0), (0.0, 2.0)]
-    strict = shares(done, SFTMixing("failed_groups", min_successes=2), "grpo")
+    strict = shares(done, SFTMixing(type="failed_groups", min_successes=2), "grpo")
     assert [group[2].imitate for group in strict] == [2.0, 2.0]
     # Nothing right to imitate: the prompt stays with GRPO.
     (left,) = shares(
-        round_of(group_of(False, False, teachers=[False])), SFTMixing("failed_groups"), "grpo"
+        batch_of(group_of(False, False, teachers=[False])), SFTMixing(type="failed_groups"), "grpo"
     )
     assert [s.imitate for s in left.values()] == [0.0, 0.0]
 
@@ -182,7 +182,7 @@ ON = {"type": "failed_groups"}
 
 def made(ekipl, grpo=None, teachers=BASE["teachers"]):
     config = parse_config({**BASE, "ekipl": ekipl, "grpo": grpo or {}, "teachers": teachers})
-    return grpo_arguments(config, "unused")
+    return check_run(config, "unused").args
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def _training_samples(run_id: str) -> list[Sample] | None:
     """What a run trained on, rebuilt from its config; None where that cannot be had."""
     from ekipl_lab import tracking
     from ekipl_lab.benchmarks import load_samples
-    from ekipl_lab.training.config.run_config import DataSettings
+    from ekipl_lab.training.config.sections import DataSettings
 
     try:
         data = DataSettings.model_validate(tracking.read_config(run_id).get("data", {}))

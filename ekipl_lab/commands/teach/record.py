@@ -26,7 +26,8 @@ from ekipl_lab.files import write_text
 from ekipl_lab.groups.options import Teacher
 from ekipl_lab.teachers.ensemble import gateways
 from ekipl_lab.teachers.gateway.estimate import estimate
-from ekipl_lab.training.config.plan import grpo_arguments, plan_run
+from ekipl_lab.training.config.check import check_run
+from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.prefetch import PromptSchedule
 from ekipl_lab.training.setup import build_run_teachers, load_training_samples
@@ -78,8 +79,9 @@ def asked_in(config: RunConfig, samples: Sequence[Sample]) -> list[Pass]:
 
     A replaying teacher counts the passes, so that every sample must be recorded in each.
     """
-    steps = plan_run(config, len(samples)).steps
-    schedule = PromptSchedule(grpo_arguments(config, "unused"), len(samples), steps)
+    run = check_run(config, "unused")
+    steps = plan_run(config, len(samples), run.sizes).steps
+    schedule = PromptSchedule(run.args, len(samples), steps)
     places = list(schedule.following((0, 0)))
     last = places[-1][0]
     if last:

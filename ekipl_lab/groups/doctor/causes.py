@@ -1,18 +1,24 @@
 """Why the kept rewards of a group are all equal: the one home of these causes.
 
 The doctor's words, its metrics ``doctor/<cause>`` and the trainer's ``groups/zero_<cause>`` all
-name causes by `zero_spread_cause`. A group without spread is *mute*, it taught nothing, if its
-advantages are 0 too (`cause_of`): against a baseline other than the kept mean it may still teach.
+name causes by `zero_spread_cause`. A group without spread taught nothing only if its advantages
+are 0 too (`cause_of`): against a baseline other than the kept mean it may still teach.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
-from ekipl_lab.groups.build import reward_totals
-from ekipl_lab.types import POLICY, Action, RewardBreakdown
+from ekipl_lab.groups.candidates import reward_totals
+from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown
+
+if TYPE_CHECKING:
+    from ekipl_lab.records import RecordedGroup
+
+#: What the doctor looks at: a group as it was built, or as it was recorded.
+Group: TypeAlias = "ActionGroup | RecordedGroup"
 
 #: Why kept rewards are all equal, in the order looked for.
 CAUSES = {
@@ -27,35 +33,6 @@ CAUSES = {
 }
 #: Below this, an advantage is the rounding of a mean of equal rewards, not a signal.
 NO_ADVANTAGE = 1e-2
-
-
-class Group(Protocol):
-    """What the doctor looks at: ``ActionGroup`` and ``RecordedGroup`` both have it."""
-
-    @property
-    def candidates(self) -> tuple[Action, ...]:
-        """(N,) policy first, then teachers."""
-        ...
-
-    @property
-    def rewards(self) -> tuple[RewardBreakdown, ...]:
-        """(N,)."""
-        ...
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """(G,) indices."""
-        ...
-
-    @property
-    def advantages(self) -> tuple[float, ...]:
-        """(G,)."""
-        ...
-
-    @property
-    def rule(self) -> str:
-        """Name of the selection rule."""
-        ...
 
 
 def cause_of(group: Group) -> str | None:

@@ -3,7 +3,7 @@
     examination = examine(groups, metrics)      # groups of a window of steps, as built or recorded
     print(examination.text())
 
-Each group that taught nothing has one cause (`causes`); a teacher's own trouble is told beside it
+Each group that taught nothing has one cause (`causes`); a teacher's own trouble is named beside it
 (`TEACHER_CAUSES`). Pure: works while training runs and afterwards, on
 ``ekipl_lab.records.load_groups`` as well as on fresh groups.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.groups.build import reward_totals
+from ekipl_lab.groups.candidates import reward_totals
 from ekipl_lab.groups.doctor.advice import Advice, advise
 from ekipl_lab.groups.doctor.causes import CAUSES, Group, cause_of, policy_rows
 from ekipl_lab.types import POLICY
@@ -24,7 +24,7 @@ from ekipl_lab.types import POLICY
 #: What keeps a teacher from helping; counted over the groups in which no policy action succeeded,
 #: refusals over all actions it gave.
 TEACHER_CAUSES = {
-    "teacher_refused": "of the teacher's actions could not stand in a group",
+    "teacher_refused": "of the teacher's actions were refused",
     "teacher_never_better": "the teacher never earned more than the policy where that failed",
     "teacher_unused": "the teacher earned more than the policy, but no action of it was kept",
 }
@@ -56,17 +56,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """All findings of a window, the commonest cause first; teachers after the policy."""
+    """All findings of a window, the commonest cause first; teachers after the policy.
+
+    ``zero_advantage`` of the ``groups`` taught nothing.
+    """
 
     groups: int
-    mute: int
+    zero_advantage: int
     findings: tuple[Finding, ...]
 
     def text(self) -> str:
         """Plain sentences, one line per finding."""
-        head = (
-            f"{self.mute} of {self.groups} groups ({self.mute / self.groups:.0%}) taught nothing."
-        )
+        count, groups = self.zero_advantage, self.groups
+        head = f"{count} of {groups} groups ({count / groups:.0%}) taught nothing."
         lines = [
             f"- {finding.words} {finding.advice}"
             + (f" Try: {'; '.join(finding.settings)}" if finding.settings else "")
@@ -86,21 +88,26 @@ def examine(groups: Sequence[Group], metrics: Iterable[Mapping[str, float]] = ()
     """
     if not groups:
         raise ConfigError("There are no groups to examine; the run has not finished a step yet.")
-    causes = [cause_of(group) for group in groups]
-    mute = [(g, c) for g, c in zip(groups, causes, strict=True) if c is not None]
-    counts = Counter(cause for _, cause in mute)
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], list(CAUSES).index(item[0])))
-    findings = [
-        _finding(cause, count, len(groups), [g for g, c in mute if c == cause])
-        for cause, count in ordered
-    ]
-    return Examination(len(groups), len(mute), (*findings, *_teachers(groups), *_refusals(metrics)))
+    by_cause: dict[str, list[Group]] = {}
+    for group in groups:
+        if (cause := cause_of(group)) is not None:
+            by_cause.setdefault(cause, []).append(group)
+    ordered = sorted((c for c in CAUSES if c in by_cause), key=lambda c: -len(by_cause[c]))
+    findings = [_finding(cause, by_cause[cause], len(groups)) for cause in ordered]
+    return Examination(
+        groups=len(groups),
+        zero_advantage=sum(map(len, by_cause.values())),
+        findings=(*findings, *_teachers(groups), *_refusals(metrics)),
+    )
 
 
-def _finding(cause: str, count: int, groups: int, mute: Sequence[Group]) -> Finding:
+def _finding(cause: str, found: Sequence[Group], groups: int) -> Finding:
+    count = len(found)
     words = f"{count} of {groups} groups ({count / groups:.0%}): {CAUSES[cause]}."
-    found = advise(cause, rule=mute[0].rule, teachers=_teacher_ids(mute), longest=_longest(mute))
-    return Finding(cause, count, groups, words, found.text, found.settings)
+    advice = advise(
+        cause, rule=found[0].rule, teachers=_teacher_ids(found), longest=_longest(found)
+    )
+    return Finding(cause, count, groups, words, advice.text, advice.settings)
 
 
 def _teachers(groups: Sequence[Group]) -> list[Finding]:
@@ -137,8 +144,8 @@ def _refusals(metrics: Iterable[Mapping[str, float]]) -> list[Finding]:
     for teacher, reasons in refused.items():
         count, asked = reasons.total(), given[teacher] + reasons["missing"]
         if asked and count / asked >= REFUSED_SHARE:
-            told = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
-            words = f"{teacher}: {count} of {asked} ({told}): "
+            listed = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
+            words = f"{teacher}: {count} of {asked} ({listed}): "
             found = advise(reasons.most_common(1)[0][0], rule="", teachers=(teacher,), longest=0)
             findings.append(_about(teacher, "teacher_refused", count, asked, words, found))
     return findings

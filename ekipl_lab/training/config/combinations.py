@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.benchmarks import Request, iterate_samples
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.groups.weighting import NEEDS_Q
+from ekipl_lab.groups.selection import get_rule
+from ekipl_lab.groups.weighting import get_weighting
+from ekipl_lab.training.config.sections import DataSettings, EvaluationSet
 
 if TYPE_CHECKING:
     from ekipl_lab.teachers.build import TeacherSpec
-    from ekipl_lab.training.config.run_config import EvaluationSet, RunConfig
+    from ekipl_lab.training.config.run_config import RunConfig
 
 #: TRL's losses whose policy term is the clipped ratio, into which `weighting.as_trl` fits.
 RATIO_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
@@ -25,30 +27,51 @@ TOKEN_LEVEL = {
 
 def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """ConfigError for the first combination that makes no sense; ``settings`` are TRL's."""
+    _check_sharding(config)
     _check_data(config)
     _check_teachers(config)
     _check_weighting(config, settings)
     _check_mixing(config, settings)
 
 
-def evaluation_families(config: RunConfig, chosen: EvaluationSet) -> tuple[str, ...] | None:
-    """Families of an evaluation set: its own, else the training data's if the task is the same."""
-    if chosen.families is not None or chosen.task not in (None, config.data.task):
-        return chosen.families
-    return config.data.families
+def evaluation_data(config: RunConfig, chosen: EvaluationSet) -> DataSettings:
+    """An evaluation set as data settings: what it does not say is as in training.
+
+    Families of the training data are those of the set only if the task is the same.
+    """
+    data = config.data
+    same_task = chosen.task in (None, data.task)
+    return data.model_copy(
+        update={
+            "task": chosen.task or data.task,
+            "split": chosen.split,
+            "families": data.families if chosen.families is None and same_task else chosen.families,
+            "limit": chosen.limit,
+            "start": 0,
+            "seed": chosen.seed,
+        }
+    )
+
+
+def _check_sharding(config: RunConfig) -> None:
+    from ekipl_lab.policies.load import sharded_loading
+
+    own = config.evaluation
+    if sharded_loading() and own.sets and (own.at_start or own.every or own.at_end):
+        raise ConfigError(
+            "With FSDP or DeepSpeed no process holds the whole model, so it cannot be measured "
+            "during the run; set evaluation.at_start=false evaluation.every=0 "
+            "evaluation.at_end=false and use `ekipl eval` afterwards."
+        )
 
 
 def _check_data(config: RunConfig) -> None:
     """Tasks, splits, families and image size of the built-in benchmark; no sample is drawn."""
-    data = config.data
-    if data.benchmark != "mini":
+    if config.data.benchmark != "mini":
         return
-    asked = [(data.task, data.split, data.families)]
-    for chosen in config.evaluation.sets:
-        families = evaluation_families(config, chosen)
-        asked.append((chosen.task or data.task, chosen.split, families))
-    for task, split, families in asked:
-        iterate_samples("mini", Request(task, split, families, image_size=data.image_size))
+    for data in (config.data, *(evaluation_data(config, s) for s in config.evaluation.sets)):
+        request = Request(data.task, data.split, data.families, image_size=data.image_size)
+        iterate_samples("mini", request)
 
 
 def _check_teachers(config: RunConfig) -> None:
@@ -75,7 +98,7 @@ def _check_teachers(config: RunConfig) -> None:
 def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """Another weight than pi/pi_old must fit into TRL's loss, and q must be known."""
     own, name = config.ekipl, config.ekipl.weighting
-    for spec in config.teachers if name in NEEDS_Q else ():
+    for spec in config.teachers if get_weighting(name).needs_q else ():
         if not _gives_q(spec):
             raise no_q(name, spec.id, "gives none")
         if getattr(spec, "temperature", None) == 0:
@@ -107,14 +130,16 @@ def no_q(weighting: str, teacher: str, lack: str) -> ConfigError:
 
 
 def _check_mixing(config: RunConfig, settings: Mapping[str, Any]) -> None:
-    own, mixing = config.ekipl, config.ekipl.sft.mixing()
+    own, mixing = config.ekipl, config.ekipl.sft
     if not mixing.on:
         if "sft.mu" in own.schedules:
             raise ConfigError("ekipl.schedules.sft.mu weighs no SFT term; set ekipl.sft.type.")
         return
     name = f"sft.type {mixing.type!r}"
-    if own.selection == "policy_only":
-        raise ConfigError(f"ekipl.{name} imitates kept teacher rows, and policy_only keeps none.")
+    if not get_rule(own.selection).keeps_teachers:
+        raise ConfigError(
+            f"ekipl.{name} imitates kept teacher rows, and {own.selection} keeps none."
+        )
     if mixing.mu == 0 and "sft.mu" not in own.schedules:
         raise ConfigError(f"ekipl.{name} with mu 0 imitates nothing; set ekipl.sft.mu.")
     _check_fits(name, "adds a term per token", settings)

@@ -2,7 +2,7 @@
 
     config = load_config(Path("configs/demo_ekipl.yaml"), ["grpo.max_steps=20", "seed=1"])
 
-Its sections: `sections`, `method_config` (``ekipl``), `grpo_config` (``grpo``: TRL's own fields;
+Its sections: `sections`, `groups.options` (``ekipl``), `grpo_config` (``grpo``: TRL's own fields;
 `PRESET` gives the defaults where they differ from TRL's). GRPO is the same run with
 ``teachers: []``. Every key is checked: an unknown one is refused with the nearest name.
 """
@@ -18,12 +18,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.gates import needs_policy_result
+from ekipl_lab.groups.options import EKIPLOptions
 from ekipl_lab.teachers.build import TeacherSpec, teacher_spec
-from ekipl_lab.training.config.grpo_config import OWNED, PRESET, grpo_fields, grpo_value
-from ekipl_lab.training.config.method_config import EKIPLSettings
+from ekipl_lab.training.config.grpo_config import PRESET, grpo_value
 from ekipl_lab.training.config.overrides import apply_override
 from ekipl_lab.training.config.sections import (
-    AdapterSettings,
     DataSettings,
     DiagnosticsSettings,
     EvaluationSet,
@@ -32,29 +31,9 @@ from ekipl_lab.training.config.sections import (
     PolicySettings,
     PrefetchSettings,
     RewardSettings,
-    Section,
     TrackingSettings,
 )
-from ekipl_lab.validation import complaint
-
-__all__ = [
-    "OWNED",
-    "PRESET",
-    "AdapterSettings",
-    "DataSettings",
-    "DiagnosticsSettings",
-    "EvaluationSet",
-    "EvaluationSettings",
-    "HardwareSettings",
-    "PolicySettings",
-    "PrefetchSettings",
-    "RewardSettings",
-    "RunConfig",
-    "TrackingSettings",
-    "grpo_fields",
-    "load_config",
-    "parse_config",
-]
+from ekipl_lab.validation import Section, complaint
 
 
 class RunConfig(Section):
@@ -66,7 +45,7 @@ class RunConfig(Section):
     data: DataSettings = DataSettings()
     reward: RewardSettings = RewardSettings()
     teachers: tuple[TeacherSpec, ...] = ()
-    ekipl: EKIPLSettings = EKIPLSettings()
+    ekipl: EKIPLOptions = EKIPLOptions()
     prefetch: PrefetchSettings = PrefetchSettings()
     grpo: dict[str, Any] = Field(default_factory=dict)
     evaluation: EvaluationSettings = EvaluationSettings()

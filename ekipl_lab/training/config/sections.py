@@ -1,21 +1,17 @@
 """The sections of a run's config that are plain settings: policy, data, evaluation and the like.
 
-Teachers have theirs in `sources.teachers`, the method in `method_config`, TRL's in `grpo_config`.
+Teachers have theirs in `ekipl_lab.teachers`, the method in `groups.options`, TRL's in
+`grpo_config`.
 """
 
 from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ekipl_lab.errors import ConfigError
-
-
-class Section(BaseModel):
-    """Unknown keys are refused, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+from ekipl_lab.validation import Section
 
 
 class AdapterSettings(Section):

@@ -35,27 +35,23 @@ class Share:
     imitate: float = 0.0
 
 
-def shares(done: GenerationBatch, mixing: SFTMixing, loss_type: str) -> list[dict[int, Share]]:
+def shares(batch: GenerationBatch, mixing: SFTMixing, loss_type: str) -> list[dict[int, Share]]:
     """For every group, what each kept candidate gives to the two losses.
 
     The weights make TRL's mean over all rows (or tokens) of the generation a mean over the
     imitated ones: of all groups for the chords, of its own group for ``failed_groups``.
     """
-    pairs = list(zip(done.groups, done.pools, strict=True))
-    chosen = [_imitated(group, mixing) for group in done.groups]
+    chosen = [_imitated(group, mixing) for group in batch.groups]
     by_token = loss_type in BY_TOKEN
+    everything = [_size(pool, group.kept, by_token) for group, pool in batch.pairs]
+    imitated = [_size(p, rows, by_token) for p, rows in zip(batch.pools, chosen, strict=True)]
     if mixing.chord:
-        everything = sum(_size(pool, group.kept, by_token) for group, pool in pairs)
-        part = sum(_size(p, rows, by_token) for (_, p), rows in zip(pairs, chosen, strict=True))
-        scales = [everything / part if part else 0.0] * len(pairs)
-    else:
-        scales = [
-            _size(pool, group.kept, by_token) / _size(pool, rows, by_token) if rows else 0.0
-            for (group, pool), rows in zip(pairs, chosen, strict=True)
-        ]
+        everything = [sum(everything)] * len(chosen)
+        imitated = [sum(imitated)] * len(chosen)
+    scales = [a / b if b else 0.0 for a, b in zip(everything, imitated, strict=True)]
     return [
         _group_shares(group, rows, scale, mixing)
-        for group, rows, scale in zip(done.groups, chosen, scales, strict=True)
+        for group, rows, scale in zip(batch.groups, chosen, scales, strict=True)
     ]
 
 

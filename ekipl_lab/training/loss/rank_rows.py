@@ -22,13 +22,11 @@ class RankRows:
     """Group, pool and placed candidate of each of the ``count`` rows of a rank."""
 
     def __init__(
-        self, done: GenerationBatch, teachers: Sequence[str], *, rank: int, count: int
+        self, batch: GenerationBatch, teachers: Sequence[str], *, rank: int, count: int
     ) -> None:
-        self.done, self._teachers = done, list(teachers)
+        self.batch, self._teachers = batch, list(teachers)
         everything: list[tuple[ActionGroup, Pool, int]] = [
-            (group, pool, chosen)
-            for group, pool in zip(done.groups, done.pools, strict=True)
-            for chosen in placement(group)
+            (group, pool, chosen) for group, pool in batch.pairs for chosen in placement(group)
         ]
         self.rows = everything[rank * count : (rank + 1) * count]
 
@@ -68,8 +66,8 @@ class RankRows:
 
     def shares(self, mixing: SFTMixing, loss_type: str) -> tuple[list[float], list[float]]:
         """(B,) advantages in L_GRPO and (B,) weights in L_SFT (`mixing`)."""
-        given = shares(self.done, mixing, loss_type)
-        by_group = {id(g): share for g, share in zip(self.done.groups, given, strict=True)}
+        given = shares(self.batch, mixing, loss_type)
+        by_group = {id(g): share for g, share in zip(self.batch.groups, given, strict=True)}
         mine = [by_group[id(group)][chosen] for group, _, chosen in self.rows]
         return [row.advantage for row in mine], [row.imitate for row in mine]
 

@@ -19,7 +19,7 @@ import torch
 
 from ekipl_lab.groups.options import EKIPLOptions, Teacher
 from ekipl_lab.groups.schedules import parameters_at, scheduled
-from ekipl_lab.groups.weighting import NEEDS_Q, as_trl, get_weighting, objective_slope
+from ekipl_lab.groups.weighting import as_trl, get_weighting, objective_slope
 from ekipl_lab.training.config.combinations import no_q
 from ekipl_lab.types import POLICY
 
@@ -85,7 +85,7 @@ class TokenWeights:
             self._weighting,
             logps[teacher],
             old[teacher],
-            inputs["teacher_logps"][teacher] if options.weighting in NEEDS_Q else None,
+            inputs["teacher_logps"][teacher] if self._weighting.needs_q else None,
             mask[teacher],
             factor * advantages[teacher],
             **{**options.weighting_params, **params},
@@ -189,7 +189,7 @@ def check_scored(name: str, teachers: Sequence[Teacher], tokenizer_id: str) -> N
 
     q must be of the policy's own tokens, hence of the same tokenizer (by hash).
     """
-    for teacher in teachers if name in NEEDS_Q else ():
+    for teacher in teachers if get_weighting(name).needs_q else ():
         able = teacher.source.capabilities
         if not able.logprobs or able.tokenizer_id != tokenizer_id:
             lack = "has another tokenizer" if able.logprobs else "gives none"

@@ -6,14 +6,13 @@ The model is built from its configuration on torch's meta device; no weights are
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.tracking.store import project_root
-from ekipl_lab.training.config.plan import evaluation_steps, is_sampled, plan_run, processes
+from ekipl_lab.training.config.plan import Plan, plan_run
 from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
 from ekipl_lab.training.memory.components import (
     GIB,
     Engine,
@@ -25,6 +24,7 @@ from ekipl_lab.training.memory.components import (
 )
 from ekipl_lab.training.memory.known_models import KNOWN
 from ekipl_lab.training.memory.shape import ModelShape, shape_of
+from ekipl_lab.training.setup import policy_path
 
 
 def describe_memory(config: RunConfig) -> str:
@@ -78,28 +78,26 @@ def run_shape(config: RunConfig) -> ModelShape:
     own = config.policy
     if own.build is not None:
         return shape_of(own.build, build=True)
-    path: str | Path = own.path or ""
-    if str(path) not in KNOWN and not Path(path).is_dir() and (project_root() / path).is_dir():
-        path = project_root() / path
-    return shape_of(path)
+    path = own.path or ""
+    return shape_of(path if path in KNOWN else policy_path(path))
 
 
 def workload(config: RunConfig) -> Workload:
     """What a config asks of one process."""
     own, hardware, grpo = config.policy, config.hardware, config.grpo_settings
-    plan = plan_run(config, processes=processes(config))
+    processes = planned_processes(config)
+    plan = plan_run(config, sizes=batch_sizes(config, processes))
     rows = int(grpo["per_device_train_batch_size"])
     gpu = hardware.gpu_memory_gib is not None or torch.cuda.is_available()
     half = "float16" if grpo.get("fp16") else "bfloat16"
     mixed = gpu and grpo.get("bf16", True) is not False
     side = hardware.image_side or config.data.image_size
     engine, engine_bytes = _engine(config)
-    generated = plan.prompts_per_generation * plan.group_size // processes(config)
-    evaluated = _evaluated_rows(config, plan.steps)
+    generated = plan.sizes.completions // processes
     return Workload(
         rows=rows,
         generated=generated,
-        sampled=max(generated if engine == "transformers" else 0, evaluated),
+        sampled=max(generated if engine == "transformers" else 0, _evaluated_rows(config, plan)),
         text_tokens=hardware.text_tokens,
         images=hardware.images,
         side=side or (56 if config.data.benchmark == "mini" else 448),
@@ -120,13 +118,12 @@ def workload(config: RunConfig) -> Workload:
     )
 
 
-def _evaluated_rows(config: RunConfig, steps: int) -> int:
+def _evaluated_rows(config: RunConfig, plan: Plan) -> int:
     """Rows that the largest evaluation batch samples at once, 0 without evaluations."""
     own = config.evaluation
-    times = evaluation_steps(config, steps)
-    if not own.sets or not times:
+    if not own.sets or not plan.evaluations:
         return 0
-    draws = own.num_samples if any(is_sampled(config, step, steps) for step in times) else 1
+    draws = own.num_samples if any(plan.evaluations.values()) else 1
     most = max(chosen.limit for chosen in own.sets)
     return max(draws, min(own.max_rows, most * draws))
 

@@ -80,7 +80,7 @@ class ModelShape:
 def shape_of(source: str | Path, *, build: bool = False) -> ModelShape:
     """The shape of a known model, a checkpoint folder, a hub id in the cache, or a tiny ``build``.
 
-    Raises ConfigError if there is no configuration to be had.
+    Raises ConfigError if no configuration is found.
     """
     if build:
         model, _ = build_tiny_policy(str(source), 0)

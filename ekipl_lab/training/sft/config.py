@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.validation import complaint
+from ekipl_lab.validation import Section, complaint
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Stage(_Strict):
+class Stage(Section):
     """One stage.
 
     ``kind``: ``vision`` trains the vision tower alone, with a throw-away linear head that names the
@@ -26,7 +22,7 @@ class Stage(_Strict):
     ``patch_loss`` keeps the per-patch loss beside the completions; ``freeze_vision`` leaves the
     vision tower alone.
     ``token_weights`` raises the loss weight of single tokens; ``focus`` that of tokens which the
-    policy does not yet predict (see ``sft_model.forward``). ``length_parts`` > 1 runs a batch in
+    policy does not yet predict (see `model.forward`). ``length_parts`` > 1 runs a batch in
     that many parts of like length, which saves padding (and weighs their patch losses by their
     tokens). ``mixture``: family or
     ``family:style`` -> share.
@@ -48,7 +44,7 @@ class Stage(_Strict):
     mixture: dict[str, float]
 
 
-class SFTConfig(_Strict):
+class SFTConfig(Section):
     """A warm start: which policy, from which seed, through which stages, into which folder.
 
     ``work_dir`` holds the resumable state; ``output`` gets the finished policy. ``backdrops`` is

@@ -133,7 +133,7 @@ class BatchEncoder:
         if image.size != (self.side, self.side):
             raise ConfigError(
                 f"An image is {image.size[0]} x {image.size[1]} pixels but the policy takes "
-                f"{self.side} x {self.side}; set image_size alike."
+                f"{self.side} x {self.side}; set image_size to the same."
             )
         rows, columns = self.grid
         pixels = np.asarray(image, dtype=np.float32) / 127.5 - 1.0

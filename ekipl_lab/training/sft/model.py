@@ -137,7 +137,7 @@ def forward(model: Any, batch: Batch, grid: tuple[int, int], focus: float = 0.0)
 
 
 class PatchHead(nn.Module):
-    """A throw-away linear head: each patch tells its place, and the thing in it if there is one."""
+    """A throw-away linear head: from a patch its place, and the thing in it if there is one."""
 
     def __init__(self, hidden: int, places: int, classes: tuple[int, ...]) -> None:
         super().__init__()

@@ -1,22 +1,21 @@
-"""The resumable state of a warm start: tensors in safetensors, the rest in JSON, no pickle."""
+"""The resumable state of a warm start: one safetensors file with the progress in its header."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.files import write_text
+from ekipl_lab.files import replacing
 
-_TENSORS, _FACTS = "state.safetensors", "state.json"
+_STATE = "state.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +57,9 @@ def restore_optimizer(
 
 def save_state(folder: Path, tensors: Mapping[str, torch.Tensor], progress: Progress) -> None:
     """Replace the state in ``folder``; a reader sees the old state or the new one, never a mix."""
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".state.", dir=folder))
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, staging / _TENSORS)
-    (staging / _FACTS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
-    name = f"state-{progress.stage:02d}-{progress.step:06d}"
-    target = folder / name
-    if target.exists():
-        shutil.rmtree(target)
-    staging.replace(target)
-    write_text(folder / "current", name)
-    for other in folder.glob("state-*"):
-        if other.name != name:
-            shutil.rmtree(other)
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with replacing(folder / _STATE) as path:
+        save_file(whole, path, metadata={"progress": json.dumps(asdict(progress))})
 
 
 def load_state(
@@ -81,14 +70,14 @@ def load_state(
     ``fingerprints``: of the recipe up to each of its stages. Raises DataError if the state comes
     from another recipe: what was done must be the beginning of this one.
     """
-    pointer = folder / "current"
-    if not pointer.is_file():
+    path = folder / _STATE
+    if not path.is_file():
         return None
-    source = folder / pointer.read_text(encoding="utf-8").strip()
-    progress = Progress(**json.loads((source / _FACTS).read_text(encoding="utf-8")))
+    with safe_open(path, framework="pt") as stream:
+        progress = Progress(**json.loads(stream.metadata()["progress"]))
     if progress.fingerprint not in fingerprints[progress.stage : progress.stage + 1]:
         raise DataError(
             f"{str(folder)!r} holds the state of another warm start; "
             "delete that folder or choose another work_dir."
         )
-    return load_file(source / _TENSORS), progress
+    return load_file(path), progress

@@ -1,0 +1,112 @@
+"""A run that is set up, trained from its last checkpoint to its end or to a request to stop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate.utils import gather_object
+from transformers import PrinterCallback
+
+from ekipl_lab.groups.diagnostics import GroupCosts
+from ekipl_lab.policies.load import save_policy, sharded_loading
+from ekipl_lab.records import GroupRecordWriter
+from ekipl_lab.tracking import RunLog
+from ekipl_lab.training import checkpoint
+from ekipl_lab.training.callbacks import RunCallback, Stopped
+from ekipl_lab.training.evaluator import Evaluator
+from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
+from ekipl_lab.training.setup import RunSetup, run_adapter
+from ekipl_lab.training.trainer import EKIPLTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where training ended, and the metrics if the policy was measured there."""
+
+    step: int
+    finished: bool
+    metrics: dict[str, float]
+
+
+def fit(
+    setup: RunSetup,
+    log: RunLog | None,
+    emit: Callable[[Mapping[str, Any]], None],
+    stop: Callable[[], bool],
+) -> End:
+    """Train; ``log`` is None but on the main process. All that can be continued from is saved."""
+    run, steps = setup.run, setup.plan.steps
+    with run.args.distributed_state.main_process_first():
+        start = checkpoint.latest_checkpoint(run.folder / "checkpoints")
+    evaluator = Evaluator(setup, log)
+    callback = RunCallback(setup, evaluator, log, emit=emit, stop=stop)
+    with _records(log, start.step if start else 0) as records:
+        trainer = _trainer(setup, records, callback)
+        callback.trainer = trainer
+        if start is not None:
+            trainer.costs = GroupCosts(**start.extra["costs"])
+        paid = trainer.collector.spending.resume(run.folder, gather_object, log is not None)
+        trainer.costs.teacher_paid_usd = max(trainer.costs.teacher_paid_usd, paid)
+        trainer.prefetcher = _prefetcher(setup, trainer)
+        try:
+            if start is not None and start.step >= steps:
+                trainer.load_end(start.folder)
+                step = start.step
+                callback.finish_step(step)
+                callback.draw(trainer.state)
+            else:
+                trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+                step = int(trainer.state.global_step)
+        except Stopped:
+            return End(int(trainer.state.global_step), False, {})
+        finally:
+            if trainer.prefetcher is not None:
+                trainer.prefetcher.close()
+    finished, folder = step >= steps, run.folder / "policy"
+    if finished and sharded_loading():
+        trainer.save_model(str(folder))  # all processes bring their shards
+    elif finished and log is not None:
+        dtype = run.config.policy.dtype
+        save_policy(trainer.model, trainer.processing_class, folder, dtype=dtype)
+    return End(step, finished, evaluator.metrics(step) if evaluator.done(step) else {})
+
+
+def _trainer(setup: RunSetup, records: Any, callback: RunCallback) -> EKIPLTrainer:
+    config = setup.run.config
+    trainer = EKIPLTrainer(
+        setup.policy.model,
+        args=setup.run.args,
+        samples=setup.samples,
+        processing_class=setup.policy.processor,
+        scorer=setup.run.scorer,
+        teachers=setup.teachers,
+        options=config.ekipl,
+        records=records,
+        gradient_norms_every=config.diagnostics.gradient_norms_every,
+        callbacks=[callback],
+        peft_config=run_adapter(config, setup.policy),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _prefetcher(setup: RunSetup, trainer: EKIPLTrainer) -> Prefetcher | None:
+    generations = setup.run.config.prefetch.generations
+    if generations == 0:
+        return None
+    schedule = PromptSchedule(setup.run.args, len(setup.samples), setup.plan.steps)
+    return Prefetcher(trainer.collector, schedule, generations=generations)
+
+
+@contextlib.contextmanager
+def _records(log: RunLog | None, step: int) -> Iterator[GroupRecordWriter | None]:
+    """The writer of group records, rid of those after ``step``; None but on the main process."""
+    if log is None:
+        yield None
+        return
+    with GroupRecordWriter(log.folder("groups")) as writer:
+        writer.discard_after(step)
+        yield writer
