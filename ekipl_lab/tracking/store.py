@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXPERIMENT_TAG = "ekipl.experiment"
 OWN, ADOPTED = "own", "adopted"
 _SQLITE = "sqlite:///"
-_QUIET = {
+QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -93,7 +93,7 @@ def client() -> MlflowClient:
 
 @lru_cache(maxsize=8)
 def _client(uri: str) -> MlflowClient:
-    for name, value in _QUIET.items():
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
