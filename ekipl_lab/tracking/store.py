@@ -56,7 +56,7 @@ def database() -> Path | None:
 
 
 def store_folder() -> Path:
-    """The local folder beside the store, for logs and reports: ``mlruns`` unless told otherwise."""
+    """The local folder beside the store, for logs and reports: ``mlruns`` by default."""
     path = database()
     return path.parent if path is not None else project_root() / "mlruns"
 
