@@ -70,18 +70,18 @@ def prompt_text(sample: Sample) -> str:
     return sample.question if own or bare else instructed_text(sample)
 
 
-def instructed(sample: Sample, told: bool = True) -> Sample:
+def instructed(sample: Sample, wanted: bool = True) -> Sample:
     """The sample for a stock model: the built-in benchmark is not asked bare. Its question stays.
 
-    With ``told`` False the sample as a model is asked that was trained on the bare questions.
+    With ``wanted`` False the sample as a model is asked that was trained on the bare questions.
     """
-    if (sample.metadata.get("instructed") is True) == told:
+    if (sample.metadata.get("instructed") is True) == wanted:
         return sample
-    return replace(sample, metadata={**sample.metadata, "instructed": told})
+    return replace(sample, metadata={**sample.metadata, "instructed": wanted})
 
 
 def instructed_text(sample: Sample) -> str:
-    """The question with its rules and the form of the answer, for models that need to be told."""
+    """The question with its rules and the form of the answer, for models not trained on them."""
     rules = [TRANSFORMATION_RULES] if sample.answer_type == "calls" else []
     form = ANSWER_FORMS.get(sample.answer_type)
     if _benchmark(sample) == "mini" and sample.task in MINI_TASKS:

@@ -162,21 +162,18 @@ class ActionSource(Protocol):
     @property
     def id(self) -> str:
         """Unique within a run; ``Action.source`` of what it proposes."""
-        ...
 
     @property
     def capabilities(self) -> Capabilities:
         """What it can take and give."""
-        ...
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
     ) -> list[list[Action]]:
         """Exactly ``num_actions`` actions for every sample, in order.
 
-        Raises TeacherError that names the sample if one cannot be had.
+        Raises TeacherError that names the sample if a source cannot give them.
         """
-        ...
 
 
 #: Called with (index of a sample, its actions) as soon as the last of them is there.
@@ -185,7 +182,7 @@ OnComplete = Callable[[int, list[Action]], None]
 
 @runtime_checkable
 class StreamingSource(ActionSource, Protocol):
-    """An ActionSource that tells of a sample's actions while others of the batch still run."""
+    """An ActionSource that hands over a sample's actions while others of the batch still run."""
 
     def propose_streaming(
         self,
@@ -194,8 +191,7 @@ class StreamingSource(ActionSource, Protocol):
         params: GenerationParams,
         on_complete: OnComplete,
     ) -> list[list[Action]]:
-        """As ``propose``; ``on_complete`` hears of every sample once, with the same actions."""
-        ...
+        """As ``propose``; ``on_complete`` is called once a sample, with the same actions."""
 
 
 @dataclass(frozen=True, slots=True)

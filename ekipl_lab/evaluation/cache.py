@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ekipl_lab.codec import action_of, action_row
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.evaluation.records import action_of, action_row
 from ekipl_lab.files import write_text
 from ekipl_lab.prompts import prompt_text
 from ekipl_lab.types import Action, Sample

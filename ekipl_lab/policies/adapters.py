@@ -25,12 +25,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.files import read_json, write_json
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 BASE_NOTE = "ekipl_base.json"
 
-#: RunSetup that 4-bit loading leaves alone (patterns of transformers' quantizers).
+#: Modules that 4-bit loading leaves alone (patterns of transformers' quantizers).
 NOT_QUANTIZED = (
     "lm_head", ".*visual", ".*vision_tower", ".*vision_model",
     ".*multi_modal_projector", ".*connector",
@@ -51,8 +52,8 @@ def language_linears(model: Any) -> list[str]:
     names = {id(module): name for name, module in model.named_modules()}
     if decoder is None or decoder is model or id(decoder) not in names:
         raise ConfigError(
-            f"{type(model).__name__} does not name its language model, so it cannot be told from "
-            "the vision tower; adapters are not supported for it."
+            f"{type(model).__name__} does not name its language model, which must be known apart "
+            "from the vision tower; adapters are not supported for it."
         )
     prefix = names[id(decoder)]
     return [
@@ -142,7 +143,7 @@ def write_adapter(model: PeftModel, folder: Path) -> None:
     model.save_pretrained(folder, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)  # an empty template
     note = {"base": base, "fingerprint": weights_fingerprint(base)}
-    (folder / BASE_NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+    write_json(folder / BASE_NOTE, note)
 
 
 def base_of(folder: str | Path, base: str | Path | None = None) -> str | Path:
@@ -152,11 +153,9 @@ def base_of(folder: str | Path, base: str | Path | None = None) -> str | Path:
     trained on.
     """
     folder = Path(folder).expanduser()
-    path, note = folder / BASE_NOTE, {}
-    if path.is_file():
-        note = json.loads(path.read_text(encoding="utf-8"))
-    else:
-        settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    note = read_json(folder / BASE_NOTE)
+    if note is None:
+        settings = read_json(folder / ADAPTER_CONFIG) or {}
         note = {"base": settings.get("base_model_name_or_path")}
     chosen = base or note.get("base")
     if not chosen:
@@ -177,7 +176,7 @@ def base_of(folder: str | Path, base: str | Path | None = None) -> str | Path:
 def weights_fingerprint(folder: str | Path) -> str | None:
     """16 hex digits over names, shapes and the first 64 bytes of every tensor of a checkpoint.
 
-    None unless ``folder`` is local and holds safetensors: a model of the hub is told by its name.
+    None unless ``folder`` is local and holds safetensors: a model of the hub is known by its name.
     """
     files = sorted(Path(folder).glob("*.safetensors")) if folder else []
     digest = hashlib.sha256()

@@ -35,7 +35,7 @@ SIZES: dict[str, PolicySize] = {
     "teacher": PolicySize(192, 6, 6, 3, 576, 128, 3, 4),
 }
 
-#: Smaller values leave Muon and AdamW stuck at chance for long (docs/policy.md).
+#: Smaller values leave Muon and AdamW stuck at chance for long.
 INITIALIZER_RANGE = 0.05
 
 

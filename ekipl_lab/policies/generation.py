@@ -88,8 +88,8 @@ def generate(
     """``draws`` completions for each of P left-padded prompts.
 
     ``inputs`` is what the processor made of the P prompts; ``keys`` (P,) name them for the random
-    tables. ``suppressed`` token ids are never chosen. ``on_prompt`` hears of every prompt once,
-    while others of the batch still run.
+    tables. ``suppressed`` token ids are never chosen. ``on_prompt`` is called once for every
+    prompt, while others of the batch still run.
     """
     device = inputs["input_ids"].device
     greedy = params.temperature <= 0
@@ -108,8 +108,14 @@ def generate(
         cache.batch_repeat_interleave(width)
     offset = _rope_offset(model, mask, width)
 
-    tell = _Teller(on_prompt, width, ends, repeat=draws if greedy else 1)
-    tokens, logprobs = [], []
+    tokens: list[Tensor] = []
+    logprobs: list[Tensor] = []
+
+    def draws_of(rows: slice) -> Draws:
+        steps = ([step[rows] for step in tokens], [step[rows] for step in logprobs])
+        return _finish(*steps, ends, repeat=draws if greedy else 1)
+
+    running = set(range(len(keys)))
     done = torch.zeros(len(mask), dtype=torch.bool, device=device)
     for step in range(params.max_new_tokens):
         logits = logits.index_fill(-1, banned, -torch.inf)
@@ -120,7 +126,11 @@ def generate(
         logprobs.append(chosen.masked_fill(done, 0.0))
         done = done | torch.isin(token, ends)
         last = step + 1 == params.max_new_tokens
-        tell(tokens, logprobs, done | last)
+        if on_prompt is not None:
+            ended = (done | last).view(-1, width).all(-1).nonzero()[:, 0].tolist()
+            for prompt in sorted(running.intersection(ended)):
+                running.remove(prompt)
+                on_prompt(prompt, draws_of(slice(prompt * width, (prompt + 1) * width)))
         if last or bool(done.all()):
             break
         position = mask.sum(-1, keepdim=True) + offset
@@ -133,7 +143,7 @@ def generate(
             use_cache=True,
         )
         cache, logits = output.past_key_values, output.logits[:, -1]
-    return _finish(tokens, logprobs, ends, repeat=draws if greedy else 1)
+    return draws_of(slice(None))
 
 
 def _text_positions(model: Any, inputs: Any) -> dict[str, Tensor]:
@@ -160,26 +170,6 @@ def _rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
 def _shaped(position: Tensor, model: Any) -> Tensor:
     three = hasattr(getattr(model, "model", model), "rope_deltas")
     return position[None].expand(3, -1, -1) if three else position
-
-
-class _Teller:
-    """Tells of each prompt when all of its rows (``width`` neighbours) have ended."""
-
-    def __init__(self, on_prompt: OnPrompt | None, width: int, ends: Tensor, repeat: int) -> None:
-        self._on_prompt, self._width = on_prompt, width
-        self._ends, self._repeat = ends, repeat
-        self._told: set[int] = set()
-
-    def __call__(self, tokens: list[Tensor], logprobs: list[Tensor], done: Tensor) -> None:
-        if self._on_prompt is None:
-            return
-        ended = done.view(-1, self._width).all(-1).nonzero()[:, 0].tolist()
-        for prompt in ended:
-            if prompt not in self._told:
-                self._told.add(prompt)
-                rows = slice(prompt * self._width, (prompt + 1) * self._width)
-                own, values = ([step[rows] for step in steps] for steps in (tokens, logprobs))
-                self._on_prompt(prompt, _finish(own, values, self._ends, self._repeat))
 
 
 def _finish(tokens: list[Tensor], logprobs: list[Tensor], ends: Tensor, repeat: int) -> Draws:

@@ -41,13 +41,8 @@ def suppressed_token_ids(policy: Policy) -> list[int]:
     """
     ends = set(eos_token_ids(policy))
     special = set(policy.processor.tokenizer.all_special_ids)
-    for name in (
-        "image_token_id",
-        "video_token_id",
-        "vision_start_token_id",
-        "vision_end_token_id",
-    ):
-        if isinstance(token := getattr(policy.model.config, name, None), int):
+    for name in ("image_token", "video_token", "vision_start_token", "vision_end_token"):
+        if isinstance(token := getattr(policy.model.config, f"{name}_id", None), int):
             special.add(token)
     return sorted(special - ends)
 
@@ -97,12 +92,10 @@ class PolicySource:
 
     @property
     def id(self) -> str:
-        """The name of this source."""
         return self._id
 
     @property
     def capabilities(self) -> Capabilities:
-        """Images, several of them, and log-probabilities of what was sampled."""
         return Capabilities(logprobs=self._logprobs, tokenizer_id=self._policy.tokenizer_id)
 
     def propose(
@@ -114,25 +107,16 @@ class PolicySource:
         suppressed tokens applied); at temperature 0, those at temperature 1. Raises TeacherError
         that names the sample if its prompt cannot be encoded, DataError if it does not fit.
         """
-        return self._propose(samples, num_actions, params, None)
+        return self.propose_streaming(samples, num_actions, params)
 
     def propose_streaming(
         self,
         samples: Sequence[Sample],
         num_actions: int,
         params: GenerationParams,
-        on_complete: OnComplete,
+        on_complete: OnComplete | None = None,
     ) -> list[list[Action]]:
         """As ``propose``; ``on_complete(index, actions)`` once a sample's last completion ended."""
-        return self._propose(samples, num_actions, params, on_complete)
-
-    def _propose(
-        self,
-        samples: Sequence[Sample],
-        num_actions: int,
-        params: GenerationParams,
-        on_complete: OnComplete | None,
-    ) -> list[list[Action]]:
         if num_actions < 1:
             raise ConfigError(f"num_actions must be at least 1, not {num_actions}.")
         draws_in_memory = 1 if params.temperature <= 0 else num_actions
@@ -140,8 +124,8 @@ class PolicySource:
         actions: list[list[Action]] = []
         for start in range(0, len(samples), chunk):
             part = samples[start : start + chunk]
-            told = None if on_complete is None else _shifted(on_complete, start)
-            actions += self._propose_chunk(part, num_actions, params, told)
+            shifted = None if on_complete is None else _shifted(on_complete, start)
+            actions += self._propose_chunk(part, num_actions, params, shifted)
         return actions
 
     def _propose_chunk(

@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.records.schema import SCHEMA, RecordedGroup, from_rows
-from ekipl_lab.records.shards import Part, list_parts, read_steps, steps_of
+from ekipl_lab.records.shards import Shard, list_shards, read_shard, steps_of
 
 _T = TypeVar("_T")
-#: Attempts at a consistent view while a writer merges parts under the reader.
+#: Attempts at a consistent view while a writer merges shards under the reader.
 _ATTEMPTS = 10
 
 
 def list_steps(folder: str | Path) -> list[int]:
     """Steps that have records, rising; empty for a folder without any."""
-    found = _consistently(Path(folder), lambda parts: [steps_of(part) for part in parts])
+    found = _consistently(Path(folder), lambda shards: [steps_of(shard) for shard in shards])
     return sorted({step for steps in found for step in steps})
 
 
@@ -47,7 +47,7 @@ def read_groups(
     given = {"sample_id": sample_id, "source": source}
     filters = {name: value for name, value in given.items() if value is not None}
     needed = [name for name in SCHEMA.names if name in {"step", *names, *filters}]
-    page = _read(Path(folder), _wanted(steps), needed, filters).slice(offset, limit)
+    page = _read(Path(folder), steps, needed, filters).slice(offset, limit)
     return page.select(names).combine_chunks()
 
 
@@ -75,7 +75,7 @@ def sum_by_source(
     ``mean_total`` is over the candidates that could be scored; None if there are none.
     """
     names = ["step", "source", "kept", "success", "total", "advantage"]
-    table = _read(Path(folder), _wanted(steps), names, {})
+    table = _read(Path(folder), steps, names, {})
     table = table.append_column("size", pc.abs(table["advantage"]))
     sums = table.group_by(["step", "source"], use_threads=False).aggregate(
         [
@@ -91,55 +91,51 @@ def sum_by_source(
     return sorted(rows, key=lambda row: (row["step"], row["source"]))
 
 
-def _wanted(steps: Sequence[int] | int | None) -> list[int] | None:
-    if steps is None:
-        return None
-    return [steps] if isinstance(steps, int) else list(steps)
-
-
 def _read(
-    folder: Path, steps: list[int] | None, columns: list[str], filters: dict[str, str]
+    folder: Path, steps: Sequence[int] | int | None, columns: list[str], filters: dict[str, str]
 ) -> pa.Table:
-    empty = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
-    tables = _consistently(
-        folder,
-        lambda parts: [
-            _read_part(part, steps, columns, filters) for part in parts if _holds(part, steps)
-        ],
-    )
-    return pa.concat_tables([empty, *tables])
+    wanted = [steps] if isinstance(steps, int) else steps
+
+    def look(shards: Sequence[Shard]) -> list[pa.Table]:
+        held = [shard for shard in shards if wanted is None or _inside(shard, wanted)]
+        return [_rows_of(shard, wanted, columns, filters) for shard in held]
+
+    return pa.concat_tables([_no_rows(columns), *_consistently(folder, look)])
 
 
-def _consistently(folder: Path, look: Callable[[list[Part]], list[_T]]) -> list[_T]:
-    """What ``look`` finds in the parts; it looks again if they were merged or dropped meanwhile."""
+def _inside(shard: Shard, steps: Sequence[int]) -> list[int]:
+    return [step for step in steps if shard.first_step <= step <= shard.last_step]
+
+
+def _no_rows(columns: list[str]) -> pa.Table:
+    return pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
+
+
+def _consistently(folder: Path, look: Callable[[Sequence[Shard]], list[_T]]) -> list[_T]:
+    """What ``look`` finds in the shards; it looks again if they changed meanwhile."""
     for _ in range(_ATTEMPTS):
-        parts = list_parts(folder)[0]
+        shards = list_shards(folder)[0]
         try:
-            found = look(parts)
+            found = look(shards)
         except FileNotFoundError:
             continue
-        if list_parts(folder)[0][: len(parts)] == parts:
+        if list_shards(folder)[0][: len(shards)] == shards:
             return found
     raise DataError(f"The records in {folder} changed while they were read; try again.")
 
 
-def _holds(part: Part, steps: list[int] | None) -> bool:
-    return steps is None or any(part.first_step <= step <= part.last_step for step in steps)
-
-
-def _read_part(
-    part: Part, steps: list[int] | None, columns: list[str], filters: dict[str, str]
+def _rows_of(
+    shard: Shard, steps: Sequence[int] | None, columns: list[str], filters: dict[str, str]
 ) -> pa.Table:
-    first, last = part.first_step, part.last_step
-    if steps is not None:
-        inside = [step for step in steps if first <= step <= last]
-        first, last = min(inside), max(inside)
-    if filters and set(columns) > {"step", *filters}:  # a narrow look first: most parts lack it
-        narrow = _read_part(part, steps, ["step", *filters], filters)
+    if filters and set(columns) > {"step", *filters}:  # a narrow look first: most shards lack it
+        narrow = _rows_of(shard, steps, ["step", *filters], filters)
         if narrow.num_rows == 0:
-            return read_steps(part, part.last_step + 1, part.last_step + 1, columns)
-    table = read_steps(part, first, last, columns)
-    if steps is not None:
+            return _no_rows(columns)
+    if steps is None:
+        table = read_shard(shard, columns)
+    else:
+        inside = _inside(shard, steps)
+        table = read_shard(shard, columns, (min(inside), max(inside)))
         table = table.filter(pc.is_in(table["step"], value_set=pa.array(steps, pa.int64())))
     for name, value in filters.items():
         table = table.filter(pc.equal(table[name], value))

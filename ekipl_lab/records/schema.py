@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from ekipl_lab.codec import action_of, action_row, reward_of, reward_row
 from ekipl_lab.errors import DataError
-from ekipl_lab.types import Action, ActionGroup, RewardBreakdown, Sample, Usage
+from ekipl_lab.types import Action, ActionGroup, RewardBreakdown, Sample
 
 #: Raised by one whenever a column changes its name, type or meaning.
 SCHEMA_VERSION = "1"
@@ -125,8 +126,9 @@ def to_rows(step: int, index: int, group: ActionGroup) -> list[dict[str, Any]]:
     return [
         shared
         | {"candidate": i, "kept": i in advantage, "advantage": advantage.get(i)}
-        | action_cells(action)
-        | reward_cells(reward)
+        | {"num_tokens": _num_tokens(action)}
+        | action_row(action)
+        | reward_row(reward)
         for i, (action, reward) in enumerate(zip(group.candidates, group.rewards, strict=True))
     ]
 
@@ -143,66 +145,17 @@ def _check(step: int, index: int, group: ActionGroup) -> None:
         raise DataError(f"{name} keeps {group.kept}, not rising indices of its {n} candidates.")
 
 
-def action_cells(action: Action) -> dict[str, Any]:
-    """The columns of one Action, as plain values."""
-    usage = action.usage
-    counted = usage.completion_tokens if usage is not None else None
-    ids = action.token_ids
-    return {
-        "source": action.source,
-        "model_id": action.model_id,
-        "completion": action.completion,
-        "num_tokens": len(ids) if ids is not None else counted,
-        "finish_reason": action.finish_reason,
-        "token_ids": None if ids is None else list(ids),
-        "logprobs": None if action.logprobs is None else list(action.logprobs),
-        "tokenizer_id": action.tokenizer_id,
-        "usage": None if usage is None else {f.name: getattr(usage, f.name) for f in fields(Usage)},
-    }
-
-
-def reward_cells(reward: RewardBreakdown) -> dict[str, Any]:
-    """The columns of one RewardBreakdown, as plain values."""
-    return {
-        "components": list(reward.components.items()),
-        "weights": list(reward.weights.items()),
-        "total": reward.total,
-        "success": reward.success,
-        "extracted_answer": reward.extracted_answer,
-        "explanation": reward.explanation,
-    }
-
-
-def action_from(row: Mapping[str, Any]) -> Action:
-    """The Action of one row."""
-    ids, logprobs, usage = row["token_ids"], row["logprobs"], row["usage"]
-    return Action(
-        completion=row["completion"],
-        source=row["source"],
-        model_id=row["model_id"],
-        token_ids=None if ids is None else tuple(ids),
-        logprobs=None if logprobs is None else tuple(logprobs),
-        tokenizer_id=row["tokenizer_id"],
-        finish_reason=row["finish_reason"],
-        usage=None if usage is None else Usage(**usage),
-    )
-
-
-def reward_from(row: Mapping[str, Any]) -> RewardBreakdown:
-    """The RewardBreakdown of one row; its total is computed again, not read."""
-    return RewardBreakdown(
-        components=dict(row["components"]),
-        weights=dict(row["weights"]),
-        success=row["success"],
-        extracted_answer=row["extracted_answer"],
-        explanation=row["explanation"],
-    )
+def _num_tokens(action: Action) -> int | None:
+    if action.token_ids is not None:
+        return len(action.token_ids)
+    return None if action.usage is None else action.usage.completion_tokens
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[RecordedGroup]:
     """Groups of whole, ordered rows."""
     return [
-        _group(list(part)) for _, part in groupby(rows, key=lambda row: (row["step"], row["group"]))
+        _group(list(whole))
+        for _, whole in groupby(rows, key=lambda row: (row["step"], row["group"]))
     ]
 
 
@@ -216,8 +169,8 @@ def _group(rows: Sequence[Mapping[str, Any]]) -> RecordedGroup:
     shared = ("step", "group", "rule", "sample_id", *_SAMPLE_FIELDS)
     return RecordedGroup(
         **{name: first[name] for name in shared},
-        candidates=tuple(action_from(row) for row in rows),
-        rewards=tuple(reward_from(row) for row in rows),
+        candidates=tuple(action_of(row) for row in rows),
+        rewards=tuple(reward_of(row) for row in rows),
         kept=tuple(row["candidate"] for row in kept),
         advantages=tuple(row["advantage"] for row in kept),
     )

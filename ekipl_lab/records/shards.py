@@ -1,7 +1,7 @@
 """The files of a record folder: how they are named, written, and which of them count.
 
-``steps-00000012-00000012-part-000012-000012.parquet`` holds steps 12 to 12 and is the 12th part.
-Small parts are merged into one that carries their range of part numbers; until the small ones are
+``steps-00000012-00000012-part-000012-000012.parquet`` holds steps 12 to 12 and is shard number 12.
+Small shards are merged into one that carries their range of numbers; until the small ones are
 deleted the wider one counts, so a reader sees every row once at any moment, and a crash at any
 moment leaves nothing to repair by hand.
 """
@@ -32,8 +32,8 @@ _STEPS = b"ekipl.steps"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One file: steps ``first_step..last_step``, part numbers ``first..last``, both inclusive."""
+class Shard:
+    """One file: steps ``first_step..last_step``, shard numbers ``first..last``, both inclusive."""
 
     path: Path
     first_step: int
@@ -41,93 +41,89 @@ class Part:
     first: int
     last: int
 
-    def covers(self, other: Part) -> bool:
-        """Whether this part replaces ``other``: it merged it, or is the same part cut shorter."""
+    def covers(self, other: Shard) -> bool:
+        """Whether this shard replaces ``other``: it merged it, or is the same one cut shorter."""
         if (self.first, self.last) == (other.first, other.last):
             return self.last_step < other.last_step
         return self.first <= other.first and other.last <= self.last
 
 
-def part_path(folder: Path, steps: tuple[int, int], numbers: tuple[int, int]) -> Path:
-    """The file name of a part."""
+def shard_path(folder: Path, steps: tuple[int, int], numbers: tuple[int, int]) -> Path:
+    """Where the shard of these steps and numbers lies."""
     return folder / "steps-{:08d}-{:08d}-part-{:06d}-{:06d}.parquet".format(*steps, *numbers)
 
 
-def list_parts(folder: Path) -> tuple[list[Part], list[Part]]:
-    """The parts that count, in order, and the replaced ones that may be deleted."""
+def list_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[Shard, ...]]:
+    """The shards that count, in order, and the replaced ones that may be deleted."""
     names = sorted(file.name for file in os.scandir(folder)) if folder.is_dir() else ()
-    live, replaced = _arranged(folder, tuple(names))
-    return list(live), list(replaced)
+    return _arranged(folder, tuple(names))
 
 
 @functools.lru_cache(maxsize=16)
-def _arranged(folder: Path, names: tuple[str, ...]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """`list_parts` of a folder with these files; every page asks twice, few find a new file."""
+def _arranged(folder: Path, names: tuple[str, ...]) -> tuple[tuple[Shard, ...], tuple[Shard, ...]]:
+    """`list_shards` of a folder with these files; every page asks twice, few find a new file."""
     matches = [match for match in map(_NAME.fullmatch, names) if match]
-    parts = [Part(folder / m.string, *(int(text) for text in m.groups())) for m in matches]
-    parts.sort(key=lambda part: (part.first, -part.last, part.last_step))
-    live: list[Part] = []
-    replaced: list[Part] = []
-    for part in parts:
-        # Sorted so, whatever replaces a part stands right before it.
-        (replaced if live and live[-1].covers(part) else live).append(part)
+    shards = [Shard(folder / m.string, *(int(text) for text in m.groups())) for m in matches]
+    shards.sort(key=lambda shard: (shard.first, -shard.last, shard.last_step))
+    live: list[Shard] = []
+    replaced: list[Shard] = []
+    for shard in shards:
+        # Sorted so, whatever replaces a shard stands right before it.
+        (replaced if live and live[-1].covers(shard) else live).append(shard)
     return tuple(live), tuple(replaced)
 
 
-def steps_of(part: Part) -> list[int]:
-    """The steps that a part holds, from its footer; parts of earlier versions are read for it."""
-    file = _open(part)
+def steps_of(shard: Shard) -> list[int]:
+    """The steps that a shard holds, from its footer; its rows are read where that lacks them."""
+    file = _open(shard)
     known = (file.metadata.metadata or {}).get(_STEPS)
     if known is not None:
         return [int(step) for step in known.decode().split(",")]
     return list(pc.unique(file.read(columns=["step"])["step"]).to_pylist())
 
 
-def read_part(part: Part, columns: Sequence[str] | None = None) -> pa.Table:
-    """One whole part. Raises DataError for a file that is broken or of another version."""
-    return _open(part).read(columns=list(columns) if columns is not None else None)
+def read_shard(
+    shard: Shard, columns: Sequence[str] | None = None, span: tuple[int, int] | None = None
+) -> pa.Table:
+    """A shard; with ``span`` only those row groups that can hold steps first..last of it.
+
+    Raises DataError for a file that is broken or of another version.
+    """
+    file = _open(shard)
+    if span is None or (span[0] <= shard.first_step and shard.last_step <= span[1]):
+        return file.read(columns=columns)
+    groups = range(file.num_row_groups)
+    wanted = [i for i in groups if _may_hold(file.metadata.row_group(i).column(0).statistics, span)]
+    return file.read_row_groups(wanted, columns=columns)
 
 
-def read_steps(part: Part, first: int, last: int, columns: Sequence[str]) -> pa.Table:
-    """Only those row groups of a part that can hold steps ``first..last``."""
-    file = _open(part)
-    if first <= part.first_step and part.last_step <= last:
-        return file.read(columns=list(columns))
-    wanted = [
-        i
-        for i in range(file.num_row_groups)
-        if _may_hold(file.metadata.row_group(i).column(0).statistics, first, last)
-    ]
-    return file.read_row_groups(wanted, columns=list(columns))
-
-
-def _may_hold(statistics: pq.Statistics | None, first: int, last: int) -> bool:
+def _may_hold(statistics: pq.Statistics | None, span: tuple[int, int]) -> bool:
     if statistics is None or not statistics.has_min_max:
         return True
-    return bool(statistics.min <= last and first <= statistics.max)
+    return bool(statistics.min <= span[1] and span[0] <= statistics.max)
 
 
-def _open(part: Part) -> pq.ParquetFile:
+def _open(shard: Shard) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(part.path)
+        file = pq.ParquetFile(shard.path)
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         raise DataError(
-            f"Group record {part.path} is not a readable Parquet file; delete it to go on "
-            f"without steps {part.first_step} to {part.last_step}."
+            f"Group record {shard.path} is not a readable Parquet file; delete it to go on "
+            f"without steps {shard.first_step} to {shard.last_step}."
         ) from error
     version = (file.schema_arrow.metadata or {}).get(b"ekipl.group_records", b"none").decode()
     if version != SCHEMA_VERSION:
         raise DataError(
-            f"Group record {part.path} has schema version {version}, this is {SCHEMA_VERSION}; "
+            f"Group record {shard.path} has schema version {version}, this is {SCHEMA_VERSION}; "
             "read it with the version of ekipl_lab that wrote it."
         )
     return file
 
 
-def write_part(path: Path, tables: Iterable[pa.Table]) -> None:
-    """Write tables of whole steps as one part, atomically."""
+def write_shard(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write tables of whole steps as one shard, atomically."""
     steps: set[int] = set()
     # Only the statistics of the step are looked at; those of 40 columns would be read with each.
     with (
@@ -136,19 +132,18 @@ def write_part(path: Path, tables: Iterable[pa.Table]) -> None:
             temporary, SCHEMA, compression="zstd", write_statistics=["step"]
         ) as writer,
     ):
-        for tables_of_group in _row_groups(tables):
-            table = pa.concat_tables(tables_of_group)
+        for table in _row_groups(tables):
             steps.update(pc.unique(table["step"]).to_pylist())
             writer.write_table(table, row_group_size=1 << 30)
         writer.add_key_value_metadata({_STEPS: ",".join(map(str, sorted(steps)))})
 
 
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     for table in tables:
         waiting.append(table)
         if sum(t.num_rows for t in waiting) >= ROW_GROUP_ROWS:
-            yield waiting
+            yield pa.concat_tables(waiting)
             waiting = []
     if waiting:
-        yield waiting
+        yield pa.concat_tables(waiting)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.files import replacing
+from ekipl_lab.files import replacing, write_text
 from ekipl_lab.tracking.guard import refuse_secret_files, refuse_secrets
 from ekipl_lab.tracking.store import store_folder, tracking_uri
 
@@ -29,7 +29,7 @@ class Artifacts:
         """Write one text file ``name`` (a path below the folder)."""
         refuse_secrets(name, text)
         if self.local is not None:
-            _replace(relative(self.local, name), text.encode())
+            write_text(relative(self.local, name), text)
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / PurePosixPath(name).name
@@ -45,10 +45,11 @@ class Artifacts:
         base = path if path.is_dir() else path.parent
         for file in (f for f in files if f.is_file()):
             name = (PurePosixPath(folder) / file.relative_to(base).as_posix()).as_posix()
-            if self.local is not None:
-                _replace(relative(self.local, name), file)
-            else:
+            if self.local is None:
                 self._repository().log_artifact(str(file), _parent(name))
+                continue
+            with replacing(relative(self.local, name)) as temporary:
+                shutil.copyfile(file, temporary)
 
     def folder(self, name: str) -> Path:
         """A local folder whose content is kept as ``name/``: write there, then ``sync``.
@@ -58,8 +59,7 @@ class Artifacts:
         if self.local is not None:
             path = relative(self.local, name)
         else:
-            key = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
-            path = relative(store_folder() / "staging" / key, name)
+            path = relative(self._beside("staging"), name)
             if name not in self._staged:
                 shutil.rmtree(path, ignore_errors=True)
                 for file in self.list(name):
@@ -87,8 +87,7 @@ class Artifacts:
             if not path.exists():
                 raise DataError(f"Artifact {name!r} is not in {self.local}.")
             return path
-        key = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
-        target = store_folder() / "cache" / key
+        target = self._beside("cache")
         target.mkdir(parents=True, exist_ok=True)
         relative(target, name)
         try:
@@ -107,6 +106,10 @@ class Artifacts:
             names.extend(self.list(entry.path) if entry.is_dir else [entry.path])
         return sorted(names)
 
+    def _beside(self, kind: str) -> Path:
+        """This machine's folder for files of a store that is elsewhere."""
+        return store_folder() / kind / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+
     def _repository(self) -> Any:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -119,14 +122,6 @@ def relative(root: Path, name: str) -> Path:
     if pure.is_absolute() or ".." in pure.parts:
         raise DataError(f"Artifact name {name!r} must be a path below the run's artifacts.")
     return root / name
-
-
-def _replace(target: Path, source: Path | bytes) -> None:
-    with replacing(target) as temporary:
-        if isinstance(source, bytes):
-            temporary.write_bytes(source)
-        else:
-            shutil.copyfile(source, temporary)
 
 
 def _parent(name: str) -> str | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.tracking.artifacts import Artifacts
@@ -14,6 +15,7 @@ from ekipl_lab.tracking.store import client as open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 #: Folders up to this size (bytes) are copied into the store; larger ones are kept by reference.
 COPY_LIMIT = 64 << 20
@@ -46,54 +48,44 @@ class LoggedCheckpoint:
         return path
 
 
-class OpenRun(Protocol):
-    """What a checkpoint needs to know of the run that saves it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def run_id(self) -> str: ...
-    @property
-    def experiment_id(self) -> str: ...
-    @property
-    def resumed(self) -> bool: ...
-
-
 def register(
     client: MlflowClient,
-    log: OpenRun,
+    run: Run,
     folder: Path,
     step: int,
     points: Sequence[tuple[str, float, int]],
     *,
     copy: bool | None,
+    replace: bool,
 ) -> str:
     """Create the LoggedModel of a saved policy; ``RunLog.log_checkpoint`` is the way here.
 
     ``points`` are (metric, value, timestamp) as the run has them, so that the store sees the same
-    point again, now linked to the model.
+    point again, now linked to the model. ``replace`` deletes earlier ones of the step.
     """
     if not folder.is_dir():
         raise DataError(f"Checkpoint folder {folder} does not exist.")
-    for old in _logged_models(client, log.run_id) if log.resumed else []:  # half-made ones too
+    run_id = run.info.run_id
+    for old in _logged_models(client, run_id) if replace else []:  # half-made ones too
         if _checkpoint(old).step == step:
             retrying(client.delete_logged_model, old.model_id)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     copied = size <= COPY_LIMIT if copy is None else copy
+    name = f"{run.info.run_name or run_id}-step-{step:06d}"
     model = retrying(
         client.create_logged_model,
-        log.experiment_id,
-        name=_model_name(f"{log.name}-step-{step:06d}"),
-        source_run_id=log.run_id,
+        run.info.experiment_id,
+        name=re.sub(r"[/:.%\"']", "-", name),
+        source_run_id=run_id,
         tags={} if copied else {_FOLDER_TAG: str(folder.resolve())},
         params={"step": str(step), "bytes": str(size)},
         model_type=MODEL_TYPE,
     )
     if copied:
         Artifacts(model.artifact_location).copy(folder)
-    for name, value, stamp in points:
+    for key, value, stamp in points:
         link = {"timestamp": stamp, "step": step, "model_id": model.model_id}
-        retrying(client.log_metric, log.run_id, name, value, **link)
+        retrying(client.log_metric, run_id, key, value, **link)
     retrying(client.finalize_logged_model, model.model_id, "READY")
     return str(model.model_id)
 
@@ -126,7 +118,7 @@ def _logged_models(client: MlflowClient, run_id: str) -> list[Any]:
     found: list[Any] = retrying(
         client.search_logged_models,
         [experiment],
-        filter_string=f"source_run_id = '{_plain(run_id)}'",
+        filter_string=f"source_run_id = '{run_id}'",
         max_results=1000,
     )
     return found
@@ -144,13 +136,3 @@ def _checkpoint(model: Any) -> LoggedCheckpoint:
         location=reference or model.artifact_location,
         by_reference=reference is not None,
     )
-
-
-def _plain(run_id: str) -> str:
-    if not run_id.isalnum():
-        raise DataError(f"{run_id!r} is not a run id; `ekipl report` without ids takes the latest.")
-    return run_id
-
-
-def _model_name(name: str) -> str:
-    return "".join("-" if sign in "/:.%\"'" else sign for sign in name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ from ekipl_lab.errors import ConfigError
 SECRET_ENDINGS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 #: Shorter values are words like "true", not secrets.
 SHORTEST = 8
-_CHUNK = 1 << 22
 
 
 def secrets() -> Iterator[tuple[str, str]]:
@@ -26,30 +26,29 @@ def refuse_secrets(what: str, text: str) -> None:
     """Raise ConfigError, without the value, if ``text`` holds a secret of the environment."""
     for name, value in secrets():
         if value in text:
-            raise ConfigError(
-                f"The value of environment variable {name} stands in {what}, which would be "
-                "logged; take it out (teachers read keys from the environment by themselves)."
-            )
+            raise _refusal(name, what)
 
 
 def refuse_secret_files(path: Path) -> None:
     """The same for a file, or every file in a folder, whatever its type."""
     wanted = [(name, value.encode()) for name, value in secrets()]
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if not wanted or not file.is_file():
+        if not wanted or not file.is_file() or file.stat().st_size == 0:
             continue
-        overlap = max(len(value) for _, value in wanted)
-        with file.open("rb") as stream:
-            tail = b""
-            while chunk := stream.read(_CHUNK):
-                block = tail + chunk
-                for name, value in wanted:
-                    if value in block:
-                        raise ConfigError(
-                            f"The value of environment variable {name} stands in {file}, which "
-                            "would be logged; take it out."
-                        )
-                tail = block[-overlap:]
+        with (
+            file.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            for name, value in wanted:
+                if content.find(value) >= 0:
+                    raise _refusal(name, str(file))
+
+
+def _refusal(name: str, what: str) -> ConfigError:
+    return ConfigError(
+        f"The value of environment variable {name} stands in {what}, which would be logged; take "
+        "it out (teachers read keys from the environment by themselves)."
+    )
 
 
 def without_secrets(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -55,10 +56,8 @@ def environment() -> dict[str, object]:
     """Python, platform, CPU count, thread settings and package versions."""
     versions = {}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -83,9 +82,6 @@ def process_is_gone(tags: Mapping[str, str]) -> bool:
     if tags.get("ekipl.host") != socket.gethostname() or "ekipl.pid" not in tags:
         return False
     try:
-        return process_tags(int(tags["ekipl.pid"])) != {name: tags.get(name) for name in _PROCESS}
+        return not process_tags(int(tags["ekipl.pid"])).items() <= tags.items()
     except psutil.NoSuchProcess:
         return True
-
-
-_PROCESS = ("ekipl.host", "ekipl.pid", "ekipl.pid_started")

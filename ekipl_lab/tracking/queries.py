@@ -47,26 +47,18 @@ def list_runs(
         for found in opened.search_experiments(filter_string=f"tags.`{EXPERIMENT_TAG}` LIKE '%'")
         if experiment is None or found.name == experiment
     }
-    runs: list[RunInfo] = []
-    token = None
-    while experiments and len(runs) < limit:
-        page = retrying(
-            opened.search_runs,
-            list(experiments),
-            order_by=["attributes.start_time DESC"],
-            max_results=1000 if name or status else min(limit, 1000),
-            page_token=token,
-        )
-        found = (_info(run, experiments[run.info.experiment_id]) for run in page)
-        runs.extend(
-            run
-            for run in found
-            if (name is None or run.name == name) and (status is None or run.status == status)
-        )
-        token = page.token
-        if not token:
-            break
-    return runs[:limit]
+    if not experiments:
+        return []
+    wanted = {"run_name": name, "status": status}
+    clauses = [f"attributes.{key} = {value!r}" for key, value in wanted.items() if value]
+    runs = retrying(
+        opened.search_runs,
+        list(experiments),
+        filter_string=" AND ".join(clauses),
+        order_by=["attributes.start_time DESC"],
+        max_results=limit,
+    )
+    return [_info(run, experiments[run.info.experiment_id]) for run in runs]
 
 
 def find_run(run_id: str) -> RunInfo:

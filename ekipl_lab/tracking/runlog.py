@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -46,13 +46,12 @@ class RunLog:
         self.run_id = run_id
         self.resumed = resumed
         self._client = client
-        run = client.get_run(run_id)
-        self.name = run.info.run_name or run_id
+        self._run = run = client.get_run(run_id)
         self.experiment_id = run.info.experiment_id
         self.artifacts = Artifacts(run.info.artifact_uri)
         self._queue = MetricQueue(client, run_id)
         self._logged = {m.key: m.step for m in run.data._metric_objs} if resumed else {}
-        self._last: dict[str, tuple[int, float, int]] = {}
+        self._last: dict[str, tuple[int, int]] = {}  # metric: its last step and timestamp
         self._closed = False
         self._previous: Any = None
 
@@ -65,9 +64,9 @@ class RunLog:
         now = int(time.time() * 1000)
         points = {name: float(value) for name, value in metrics.items() if value is not None}
         for name in points:
-            check_metric_name(name)
+            _check_metric_name(name)
         new = {n: v for n, v in points.items() if step > self._logged.get(n, -1)}
-        self._last.update({name: (step, value, now) for name, value in new.items()})
+        self._last.update(dict.fromkeys(new, (step, now)))
         if new:
             from mlflow.entities import Metric
 
@@ -114,11 +113,6 @@ class RunLog:
         if {"path": path, "type": "table"} not in tables:
             self.set_tags({_TABLES_TAG: json.dumps([*tables, {"path": path, "type": "table"}])})
 
-    def log_figure(self, figure: Any, name: str) -> None:
-        """Keep a plotly figure as ``figures/<name>.html``, complete in itself (works offline)."""
-        html = figure.to_html(include_plotlyjs=True, full_html=True)
-        self.artifacts.write(f"figures/{name}.html", html)
-
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
         """Copy a file, or a folder's content, into the artifact folder ``folder``."""
         self.artifacts.copy(Path(path), folder)
@@ -147,16 +141,18 @@ class RunLog:
         ``checkpoints.COPY_LIMIT``, only their path is kept. One of the same step is replaced.
         """
         values = {name: float(value) for name, value in (metrics or {}).items()}
-        unseen = {n: v for n, v in values.items() if self._last.get(n, (None, v))[0] != step}
+        unseen = {n: v for n, v in values.items() if self._last.get(n, (None, 0))[0] != step}
         self.log_metrics(unseen, step)
         self.flush()
         points = [(n, _finite(v), self._timestamp(n, step)) for n, v in values.items()]
-        return checkpoints.register(self._client, self, Path(folder), step, points, copy=copy)
+        return checkpoints.register(
+            self._client, self._run, Path(folder), step, points, copy=copy, replace=self.resumed
+        )
 
     def _timestamp(self, name: str, step: int) -> int:
         """When the run's own point of this step was logged, in milliseconds since 1970."""
         if name in self._last and self._last[name][0] == step:
-            return self._last[name][2]
+            return self._last[name][1]
         points = self._client.get_metric_history(self.run_id, name)
         return int(next(point.timestamp for point in points if point.step == step))
 
@@ -201,12 +197,7 @@ class RunLog:
             self._previous = signal.signal(signal.SIGTERM, _interrupt)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self.close("FINISHED")
         elif isinstance(error, KeyboardInterrupt | SystemExit):
@@ -281,7 +272,7 @@ def _continue(client: MlflowClient, run_id: str, own: Mapping[str, str]) -> RunL
     return log
 
 
-def check_metric_name(name: str) -> None:
+def _check_metric_name(name: str) -> None:
     """Raise ConfigError for a name that MLflow refuses."""
     if not _METRIC_NAME.fullmatch(name):
         raise ConfigError(

@@ -21,10 +21,16 @@ def serve(port: int = 5000) -> int:
         raise ConfigError(
             f"MLFLOW_TRACKING_URI names a server already: open {store.shown(store.tracking_uri())}."
         )
-    check_port(port)
+    _check_port(port)
     store.ensure_store()
     print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
-    process = subprocess.Popen(server_command(port, root), env=server_environment())
+    command = [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", store.tracking_uri()),
+        *("--default-artifact-root", root),
+    ]
+    process = subprocess.Popen(command, env=server_environment())
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -33,7 +39,7 @@ def serve(port: int = 5000) -> int:
         return 0
 
 
-def check_port(port: int) -> None:
+def _check_port(port: int) -> None:
     """Raise ConfigError if nothing can listen on this port of 127.0.0.1."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,21 +51,6 @@ def check_port(port: int) -> None:
             ) from error
 
 
-def server_command(port: int, root: str) -> list[str]:
-    """The command line of the server."""
-    return [
-        *(sys.executable, "-m", "mlflow", "server"),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", store.tracking_uri()),
-        *("--default-artifact-root", root),
-    ]
-
-
 def server_environment() -> dict[str, str]:
     """The environment of the server: no telemetry, no job processes."""
-    return {
-        **os.environ,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
+    return {**os.environ, **store.QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXPERIMENT_TAG = "ekipl.experiment"
 OWN, ADOPTED = "own", "adopted"
 _SQLITE = "sqlite:///"
-_QUIET = {
+QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -56,7 +56,7 @@ def database() -> Path | None:
 
 
 def store_folder() -> Path:
-    """The local folder beside the store, for logs and reports: ``mlruns`` unless told otherwise."""
+    """The local folder beside the store, for logs and reports: ``mlruns`` by default."""
     path = database()
     return path.parent if path is not None else project_root() / "mlruns"
 
@@ -93,7 +93,7 @@ def client() -> MlflowClient:
 
 @lru_cache(maxsize=8)
 def _client(uri: str) -> MlflowClient:
-    for name, value in _QUIET.items():
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 

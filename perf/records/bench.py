@@ -29,13 +29,13 @@ import pyarrow as pa
 from ekipl_lab.groups.build import build_group
 from ekipl_lab.records import SCHEMA, list_steps, load_groups, read_groups, sum_by_source
 from ekipl_lab.records.schema import to_rows
-from ekipl_lab.records.shards import part_path, write_part
+from ekipl_lab.records.shards import shard_path, write_shard
 from ekipl_lab.types import Action, RewardBreakdown, Sample, Usage
 
 GROUPS, POLICY_ACTIONS, TEACHER_ACTIONS = 8, 8, 4
 CHAIN = "there is a red cube behind the blue sphere so after taking it away count left"
 WORDS = CHAIN.split()
-#: Steps in a merged part (`GroupRecordWriter`'s ``compact_every``).
+#: Steps in a merged shard (`GroupRecordWriter`'s ``compact_every``).
 MERGED = 64
 #: Milliseconds in which any page of any step must be there.
 GOAL = 200.0
@@ -73,7 +73,7 @@ def group(rng: random.Random, step: int, index: int) -> Any:
 
 
 def build(folder: Path, steps: int) -> None:
-    """The files that a trainer leaves: merged parts of 64 steps. Groups repeat every 50 steps."""
+    """The files that a trainer leaves: merged shards of 64 steps. Groups repeat every 50 steps."""
     rng = random.Random(0)
     stock = []
     for step in range(50):
@@ -88,7 +88,7 @@ def build(folder: Path, steps: int) -> None:
             .cast(SCHEMA)
             for step in range(first, last + 1)
         ]
-        write_part(part_path(folder, (first, last), (first - 1, last - 1)), tables)
+        write_shard(shard_path(folder, (first, last), (first - 1, last - 1)), tables)
 
 
 def timed(query: Callable[[random.Random], Any], times: int = 40) -> dict[str, float]:

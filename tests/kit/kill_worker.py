@@ -16,7 +16,7 @@ POINTS = {
     "generation": ("ekipl_lab.groups.collect", "GroupCollector.run"),
     "step": ("ekipl_lab.training.loss.token_weights", "TokenWeights.apply"),
     "optimiser": ("torch.optim.adamw", "AdamW.step"),
-    "records": ("ekipl_lab.records.writer", "write_part"),
+    "records": ("ekipl_lab.records.writer", "write_shard"),
     "weights of a save": ("transformers.trainer", "Trainer._save"),
     "optimiser of a save": ("transformers.trainer", "Trainer._save_optimizer_and_scheduler"),
     "random state of a save": ("transformers.trainer", "Trainer._save_rng_state"),

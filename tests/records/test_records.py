@@ -18,7 +18,7 @@ from ekipl_lab.records import (
     read_groups,
     sum_by_source,
 )
-from ekipl_lab.records.shards import list_parts
+from ekipl_lab.records.shards import list_shards
 from ekipl_lab.types import Action, ActionGroup, RewardBreakdown, Sample, Usage
 
 WEIGHTS = {"accuracy": 1.0, "format": 0.5}
@@ -131,7 +131,7 @@ def test_queries_by_step_sample_source_and_page(tmp_path: Path) -> None:
 
 
 def test_steps_are_listed_from_footers_and_without_them(tmp_path: Path) -> None:
-    """Steps with gaps, in small, merged and cut parts, and in one that does not name its steps."""
+    """Steps with gaps, in small, merged and cut shards, and in one that does not name its steps."""
     with GroupRecordWriter(tmp_path, compact_every=3) as writer:
         for step in (2, 5, 9, 10):
             writer.write(step, [make_group()])
@@ -218,7 +218,7 @@ def test_what_a_crash_leaves_behind_is_not_read_twice(tmp_path: Path) -> None:
     for name, content in left.items():
         (singles / name).write_bytes(content)
     assert read_groups(singles).num_rows == 12
-    (merged,) = list_parts(singles)[0]
+    (merged,) = list_shards(singles)[0]
     whole = merged.path.read_bytes()
     with GroupRecordWriter(singles) as writer:
         assert len(list(singles.iterdir())) == 1

@@ -7,10 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric
 from paths import ROOT
 
 from ekipl_lab import tracking
@@ -210,6 +211,29 @@ def test_resume_goes_on_with_the_same_run_and_logs_no_point_twice(home: Path) ->
     assert info.tags["ekipl.changed_params"] == '{"lr": "2"}'
     points = tracking.client().get_metric_history(run.run_id, "loss")
     assert sorted(p.step for p in points) == list(range(8))
+
+
+def test_metrics_are_written_in_order_and_an_error_leaves_no_gap(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refused(Exception):
+        """What the store says."""
+
+    with pytest.raises(Refused), tracking.open_run("demo", "refused") as run:
+        original = run._client.log_batch
+
+        def log_batch(run_id: str, metrics: Sequence[Metric] = (), **rest: object) -> None:
+            if any(metric.step == 3 for metric in metrics):
+                raise Refused
+            original(run_id, metrics=metrics, **rest)
+
+        monkeypatch.setattr(run._client, "log_batch", log_batch)
+        for step in range(6):
+            run.log_metrics({"loss": float(step)}, step)
+        run.flush()
+    points = tracking.client().get_metric_history(run.run_id, "loss")
+    assert [point.step for point in points] == [0, 1, 2]
+    assert tracking.find_run(run.run_id).status == "FAILED"
 
 
 def test_a_limit_counts_the_runs_that_were_asked_for(home: Path) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from ekipl_lab.codec import action_of, action_row
 from ekipl_lab.errors import TeacherError
 from ekipl_lab.prompts import PROMPT_VERSION, build_messages
 from ekipl_lab.teachers.gateway.cache import ActionCache, cache_key
 from ekipl_lab.teachers.gateway.cache_store import Store
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
 from ekipl_lab.teachers.gateway.types import KEY_VERSION, image_digest
-from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample, Usage
+from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample
 
 _POLL_SECONDS = 0.05
 _LEASE_SECONDS = 3600.0  # a batch of a large model takes its time; a dead owner is seen at once
@@ -104,7 +105,7 @@ class CachedSource:
                 wanted = [samples[first[key]] for key in claims.mine]
                 rows = self._source.propose(wanted, num_actions, params)
                 values = {
-                    key: {"actions": [asdict(action) for action in row]}
+                    key: {"actions": [action_row(action) for action in row]}
                     for key, row in zip(claims.mine, rows, strict=True)
                 }
                 self.cache.put(values)
@@ -136,9 +137,6 @@ class CachedSource:
 
 
 def _action(row: Mapping[str, Any], source: str, *, cached: bool) -> Action:
-    def numbers(name: str) -> Any:
-        return None if row[name] is None else tuple(row[name])
-
-    usage = None if row["usage"] is None else Usage(**{**row["usage"], "cached": cached})
-    fields = {**row, "source": source, "usage": usage}
-    return Action(**fields | {name: numbers(name) for name in ("token_ids", "logprobs")})
+    action = action_of(row)
+    usage = None if action.usage is None else replace(action.usage, cached=cached)
+    return replace(action, source=source, usage=usage)

@@ -3,8 +3,8 @@
     ekipl sft --config configs/sft_counting.yaml
 
 Departures from a plain SFT loop: the vision tower is first trained alone with a per-patch head
-(dense supervision), and two-dimensional weights are trained by Muon (docs/policy.md has what was
-tried). The same configuration and seed see the same samples in the same order, resumed or not.
+(dense supervision), and two-dimensional weights are trained by Muon (docs/experiments.md has what
+was tried). The same configuration and seed see the same samples in the same order, resumed or not.
 """
 
 from __future__ import annotations
