@@ -130,7 +130,7 @@ def _training_samples(run_id: str) -> list[Sample] | None:
 
     try:
         data = DataSettings.model_validate(tracking.read_config(run_id).get("data", {}))
-        return load_samples(data.benchmark, **data.model_dump(exclude={"benchmark"}))
+        return load_samples(data.benchmark, **data.model_dump(exclude={"benchmark", "instructed"}))
     except (EKIPLError, ValueError):
         return None
 
