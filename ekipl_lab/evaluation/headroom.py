@@ -21,6 +21,7 @@ from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.task import MINI_VERSION
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.evaluation.slices import STRATA, stratum_of
 from ekipl_lab.files import write_text
 from ekipl_lab.policies import Policy, PolicySource, load_policy
 from ekipl_lab.rewards import get_scorer
@@ -28,13 +29,7 @@ from ekipl_lab.statistics import Interval, wilson
 from ekipl_lab.types import Action, GenerationParams, Sample
 
 GATE = 0.90
-STRATA = ((0.05, "0-5 %"), (0.50, "5-50 %"), (1.0, "> 50 %"))
 _THING = re.compile(r"p(\d+)((?: \w+)+)")
-
-
-def stratum_of(success: float) -> str:
-    """The stratum of a family by its sampled success."""
-    return next(name for limit, name in STRATA if success <= limit)
 
 
 def caption_accuracy(

@@ -16,7 +16,7 @@ from test_reason_rft import folder as published  # noqa: F401  (a fixture)
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.commands.cli import build_parser, main
 from ekipl_lab.commands.eval.options import job_of
-from ekipl_lab.commands.eval.tables import minds
+from ekipl_lab.commands.eval.tables import warnings
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation import compare, read_records, summarize
 from ekipl_lab.evaluation.contamination import contamination
@@ -361,7 +361,7 @@ def test_a_choice_on_the_test_split_is_said() -> None:
             "source": {"facts": {"asked": asked}},
             "job": {"splits": ["test"]},
         }
-        return minds(Measured([], {}, [], [], summary))
+        return warnings(Measured([], {}, [], [], summary))
 
     assert "chosen by eval/test/pass_at_1" in lines("mlflow:r@best:eval/test/pass_at_1")[0]
     assert lines("mlflow:r@best:eval/validation/pass_at_1") == lines("mlflow:r@20") == []
