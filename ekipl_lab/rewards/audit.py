@@ -171,19 +171,23 @@ def _deserved(kind: str, attack: str, case: Case) -> float:
 
 
 def audit_table(rows: Iterable[AuditRow]) -> str:
-    """Markdown: per scorer, what games it (and the score), what is NaN, what it raises for."""
-    lines = ["| scorer | gamed by (score) | NaN for | raises for |", "|---|---|---|---|"]
+    """Markdown: what games a scorer (and the score), what is NaN, what it raises for.
+
+    Scorers of which the same is found share a line.
+    """
     by_scorer: dict[str, list[AuditRow]] = {}
     for row in rows:
         by_scorer.setdefault(row.scorer, []).append(row)
+    alike: dict[str, list[str]] = {}
     for scorer, found in by_scorer.items():
         gamed = "; ".join(f"{row.attack} ({row.score:.3g})" for row in found if row.gamed)
         silent = "; ".join(row.attack for row in found if row.silent)
         raised = "; ".join(row.attack for row in found if row.error)
-        lines.append(
-            f"| `{scorer}` | {gamed or 'nothing tried'} | {silent or '-'} | {raised or '-'} |"
-        )
-    return "\n".join(lines)
+        cells = f"{gamed or 'nothing tried'} | {silent or '-'} | {raised or '-'}"
+        alike.setdefault(cells, []).append(f"`{scorer}`")
+    lines = [f"| {', '.join(scorers)} | {cells} |" for cells, scorers in alike.items()]
+    head = ["| scorer | gamed by (score) | NaN for | raises for |", "|---|---|---|---|"]
+    return "\n".join([*head, *lines])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
