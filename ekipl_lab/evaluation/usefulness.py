@@ -43,8 +43,6 @@ MANY_WRONG_CHAINS = 0.2
 MORE_SAMPLES = "more_samples"
 SLICES: tuple[tuple[str, ...], ...] = (("task",), ("task", "difficulty"), ("task", "family"))
 
-Slice = Group
-
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
@@ -54,7 +52,7 @@ class SourceRow:
     ``unanswered`` samples have no scorable action."""
 
     source: str
-    where: Slice
+    where: Group
     samples: int
     unanswered: int
     actions: int
@@ -76,7 +74,7 @@ class GainRow:
     """
 
     teacher: str
-    where: Slice
+    where: Group
     samples: int
     policy_unsolved: int
     newly_solved: int
@@ -166,12 +164,12 @@ def usefulness(
     solved = {name: _solved(records) for name, records in by_source.items()}
     sources, gains = [], []
     for by in SLICES:
-        for where, members in grouped(policy, by).items():
+        groups = {name: grouped(records, by) for name, records in by_source.items()}
+        for where, members in groups[policy_id].items():
             ids = {record.sample_id for record in members}
-            parts = {name: _within(records, ids) for name, records in by_source.items()}
             rows = {
-                name: _source_row(name, where, part, ks, chains, length)
-                for name, part in parts.items()
+                name: _source_row(name, where, parts[where], ks, chains, length)
+                for name, parts in groups.items()
             }
             sources += list(rows.values())
             gains += [
@@ -214,13 +212,9 @@ def _solved(records: Iterable[EvalRecord]) -> set[str]:
     return {record.sample_id for record in records if success_counts(record)[1] > 0}
 
 
-def _within(records: Iterable[EvalRecord], ids: set[str]) -> list[EvalRecord]:
-    return [record for record in records if record.sample_id in ids]
-
-
 def _source_row(
     name: str,
-    where: Slice,
+    where: Group,
     records: Sequence[EvalRecord],
     ks: Sequence[int],
     chains: ChainChecks | None,
@@ -270,7 +264,7 @@ def _wrong_chains(records: Sequence[EvalRecord], chains: ChainChecks | None) -> 
 
 def _gain_row(
     teacher: str,
-    where: Slice,
+    where: Group,
     ids: set[str],
     by_policy: set[str],
     by_teacher: set[str],
