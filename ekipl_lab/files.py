@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
+    """A table as CSV (or, with a tab, TSV) with a heading; nothing where it has no columns."""
+    text = io.StringIO()
+    if columns:
+        csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
 
 
 def put_between(page: str, begin: str, end: str, section: str) -> str:

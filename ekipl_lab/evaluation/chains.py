@@ -1,14 +1,12 @@
 """Are the reasoning steps true? Counted per action with a checker that is handed in.
 
-``checker(sample, completion) -> report`` with ``true_steps`` and ``false_steps`` (sequences) and
-``sound`` (the whole chain is true and leads to its answer), such as
-``ekipl_lab.benchmarks.mini.chains.check_chain``. The reward cannot see a wrong chain behind a right
-answer; this can.
+``checker(sample, completion)``, such as ``ekipl_lab.benchmarks.mini.chains.check_chain``, reports
+on one completion. The reward cannot see a wrong chain behind a right answer; this can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,19 +15,15 @@ from ekipl_lab.types import MISSING, EvalRecord, Sample
 
 
 class ChainReport(Protocol):
-    """What a checker must tell about one completion."""
+    """A checker's report: the steps that hold in the scene, those that do not, and whether the
+    chain is sound (every step is true and the answer follows)."""
 
     @property
-    def true_steps(self) -> Sequence[str]:
-        """Steps that hold in the scene."""
-
+    def true_steps(self) -> Sequence[str]: ...
     @property
-    def false_steps(self) -> Sequence[str]:
-        """Steps that do not."""
-
+    def false_steps(self) -> Sequence[str]: ...
     @property
-    def sound(self) -> bool:
-        """Whether every step is true and the answer follows."""
+    def sound(self) -> bool: ...
 
 
 Checker = Callable[[Sample, str], ChainReport]
@@ -44,31 +38,40 @@ class ChainCheck:
     sound: bool
 
 
-#: (sample id, model id, mode) -> one ChainCheck per action.
-ChainChecks = Mapping[tuple[str, str, str], Sequence[ChainCheck]]
+#: Sample id, model id, mode.
+ChainKey = tuple[str, str, str]
+#: One ChainCheck for each action that was given, by record.
+ChainChecks = Mapping[ChainKey, Sequence[ChainCheck]]
 
 
 def check_chains(
     records: Iterable[EvalRecord], samples: Iterable[Sample], checker: Checker
-) -> dict[tuple[str, str, str], tuple[ChainCheck, ...]]:
+) -> dict[ChainKey, tuple[ChainCheck, ...]]:
     """Every action that was given checked; DataError if a record's sample is not given."""
-    by_id = {sample.id: sample for sample in samples}
-    checks: dict[tuple[str, str, str], tuple[ChainCheck, ...]] = {}
-    for record in records:
-        sample = by_id.get(record.sample_id)
-        if sample is None:
-            raise DataError(f"Sample {record.sample_id} of the records is not among the samples.")
-        checks[chain_key(record)] = tuple(
+    return {
+        chain_key(record): tuple(
             _check(checker(sample, action.completion))
             for action in record.actions
             if action.finish_reason != MISSING
         )
-    return checks
+        for record, sample in with_samples(records, samples)
+    }
 
 
-def chain_key(record: EvalRecord) -> tuple[str, str, str]:
+def chain_key(record: EvalRecord) -> ChainKey:
     """What names a record among the checks."""
     return record.sample_id, record.model_id, record.mode
+
+
+def with_samples(
+    records: Iterable[EvalRecord], samples: Iterable[Sample]
+) -> Iterator[tuple[EvalRecord, Sample]]:
+    """Each record with its sample; DataError if that is not given."""
+    by_id = {sample.id: sample for sample in samples}
+    for record in records:
+        if record.sample_id not in by_id:
+            raise DataError(f"Sample {record.sample_id} of the records is not among the samples.")
+        yield record, by_id[record.sample_id]
 
 
 def _check(report: ChainReport) -> ChainCheck:

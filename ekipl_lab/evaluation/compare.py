@@ -6,12 +6,11 @@ to ``ekipl_lab.statistics.paired_t``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ekipl_lab.errors import DataError, unknown_name
-from ekipl_lab.evaluation.records import RECORD_FIELDS
-from ekipl_lab.evaluation.summary import success_counts
+from ekipl_lab.errors import DataError
+from ekipl_lab.evaluation.metrics import success_counts
 from ekipl_lab.statistics import mcnemar_exact, paired_t
 from ekipl_lab.types import EvalRecord
 
@@ -69,31 +68,6 @@ def compare(a: Iterable[EvalRecord], b: Iterable[EvalRecord]) -> Comparison:
         wins=wins,
         losses=losses,
     )
-
-
-def compare_groups(
-    a: Iterable[EvalRecord], b: Iterable[EvalRecord], by: Sequence[str] = ("family",)
-) -> list[tuple[dict[str, str | int], Comparison]]:
-    """``compare`` within every group of the slices ``by``, in order; groups of 2 items or more.
-
-    With the start as ``b`` this shows forgetting: what each family gained and lost.
-    """
-    first, second = _by_sample(a), _by_sample(b)
-    _refuse_mismatch(first, second)
-    for name in by:
-        if name not in RECORD_FIELDS:
-            raise unknown_name("slice", name, RECORD_FIELDS)
-    groups: dict[tuple[str | int, ...], list[str]] = {}
-    for sample_id, record in first.items():
-        groups.setdefault(tuple(getattr(record, name) for name in by), []).append(sample_id)
-    return [
-        (
-            dict(zip(by, key, strict=True)),
-            compare([first[i] for i in ids], [second[i] for i in ids]),
-        )
-        for key, ids in sorted(groups.items())
-        if len(ids) > 1
-    ]
 
 
 def _by_sample(records: Iterable[EvalRecord]) -> dict[str, EvalRecord]:

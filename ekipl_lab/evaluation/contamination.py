@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,6 @@ class Contamination:
     def clean(self) -> bool:
         """No test sample, and no test image, is among the training samples."""
         return not (self.ids or self.items or self.images)
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
 
 
 def contamination(train: Sequence[Sample], test: Sequence[Sample]) -> Contamination | None:

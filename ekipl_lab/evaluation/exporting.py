@@ -8,16 +8,16 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import write_text
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.evaluation.chains import with_samples
+from ekipl_lab.evaluation.metrics import mean_of
+from ekipl_lab.files import csv_text, write_text
 from ekipl_lab.prompts import prompt_text
 from ekipl_lab.types import EvalRecord, Sample
 
@@ -27,15 +27,14 @@ def export_lmms_eval(
 ) -> int:
     """Write one JSON line per record, atomically; returns how many.
 
-    ``doc_id`` is the place of the sample among ``samples``, the same for its greedy and its sampled
-    record.
-    ``resps`` holds the whole completions, ``filtered_resps`` the extracted answers (the empty text
-    where there is none), ``accuracy`` the mean accuracy component of those that could be scored.
+    ``doc_id`` is the place of the sample among ``samples``, the same in both modes. ``resps`` holds
+    the whole completions, ``filtered_resps`` the extracted answers (the empty text where there is
+    none), ``accuracy`` the mean accuracy component of those that could be scored.
     """
     lines = []
     samples = list(samples)
     places = {sample.id: place for place, sample in enumerate(samples)}
-    for record, sample in _paired(records, samples):
+    for record, sample in with_samples(records, samples):
         doc = {"id": sample.id, "question": sample.question, "answer": sample.answer}
         lines.append(
             json.dumps(
@@ -47,7 +46,7 @@ def export_lmms_eval(
                     "resps": [[action.completion for action in record.actions]],
                     "filtered_resps": [r.extracted_answer or "" for r in record.rewards],
                     "doc_hash": hashlib.sha256(json.dumps(doc).encode()).hexdigest(),
-                    "accuracy": _accuracy(record),
+                    "accuracy": mean_of(r.components.get("accuracy") for r in record.rewards),
                 },
                 ensure_ascii=False,
             )
@@ -68,7 +67,7 @@ def export_vlmevalkit(
     if path.suffix not in (".tsv", ".jsonl"):
         raise ConfigError(f"{path} must end in .tsv or .jsonl.")
     rows = []
-    for index, (record, sample) in enumerate(_paired(records, samples)):
+    for index, (record, sample) in enumerate(with_samples(records, samples)):
         if len(record.actions) != 1:
             raise ConfigError(
                 f"Sample {record.sample_id} has {len(record.actions)} predictions where VLMEvalKit "
@@ -76,7 +75,8 @@ def export_vlmevalkit(
             )
         rows.append(_vlmevalkit_row(index, record, sample))
     if path.suffix == ".tsv":
-        write_text(path, _tab_separated(rows))
+        columns = list(rows[0]) if rows else []
+        write_text(path, csv_text(columns, (row.values() for row in rows), delimiter="\t"))
     else:
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return len(rows)
@@ -94,28 +94,3 @@ def _vlmevalkit_row(index: int, record: EvalRecord, sample: Sample) -> dict[str,
         "split": record.split,
         "id": sample.id,
     }
-
-
-def _tab_separated(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
-
-
-def _paired(
-    records: Iterable[EvalRecord], samples: Iterable[Sample]
-) -> Iterator[tuple[EvalRecord, Sample]]:
-    by_id = {sample.id: sample for sample in samples}
-    for record in records:
-        if record.sample_id not in by_id:
-            raise DataError(f"Sample {record.sample_id} of the records is not among the samples.")
-        yield record, by_id[record.sample_id]
-
-
-def _accuracy(record: EvalRecord) -> float | None:
-    values = [reward.components.get("accuracy") for reward in record.rewards]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -21,20 +21,17 @@ from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.task import MINI_VERSION
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.evaluation.run import Mode, evaluate
+from ekipl_lab.evaluation.slices import STRATA, stratum_of
 from ekipl_lab.files import write_text
 from ekipl_lab.policies import Policy, PolicySource, load_policy
 from ekipl_lab.rewards import get_scorer
+from ekipl_lab.rewards.reason_rft import first_answer
 from ekipl_lab.statistics import Interval, wilson
-from ekipl_lab.types import Action, GenerationParams, Sample
+from ekipl_lab.types import Action, Sample
 
 GATE = 0.90
-STRATA = ((0.05, "0-5 %"), (0.50, "5-50 %"), (1.0, "> 50 %"))
 _THING = re.compile(r"p(\d+)((?: \w+)+)")
-
-
-def stratum_of(success: float) -> str:
-    """The stratum of a family by its sampled success."""
-    return next(name for limit, name in STRATA if success <= limit)
 
 
 def caption_accuracy(
@@ -99,32 +96,40 @@ def headroom(
     Raises ConfigError for an unknown task, or no items.
     """
     _check(task, items)
-    probe = _Probe(policy, task, split, seed, items, max_new_tokens)
-    families = MINI_TASKS[task].families
-    skills = [name for name, family in families.items() if family.status == "sub_skill"]
-    describes, kinds = MINI_TASKS[task].scene_family or ("", ())
+    size = int(policy.processor.image_processor.size["shortest_edge"] ** 0.5)
+    scorer = get_scorer("ekipl/auto")
+
+    def ask(family: str, mode: Mode) -> tuple[list[Sample], list[Action], Interval]:
+        samples = load_samples(
+            "mini", task=task, split=split, families=[family], limit=items, seed=seed,
+            image_size=size,
+        )  # fmt: skip
+        records = evaluate(
+            PolicySource(policy), samples, scorer, mode=mode, num_samples=1,
+            max_new_tokens=max_new_tokens, seed=seed,
+        )  # fmt: skip
+        right = sum(record.rewards[0].success is True for record in records)
+        return samples, [record.actions[0] for record in records], wilson(right, items)
+
     sub_skills, perception = {}, dict[str, float]()
-    for name in skills:
-        samples, actions, interval = probe.run(name, temperature=0.0)
-        sub_skills[name] = asdict(interval)
+    measured: dict[str, Any] = {}
+    describes, kinds = MINI_TASKS[task].scene_family or ("", ())
+    for name, family in MINI_TASKS[task].families.items():
+        samples, actions, greedy = ask(name, "greedy")
         if name == describes:
-            texts = [_answer(action.completion) for action in actions]
-            truths = [sample.answer for sample in samples]
-            shares = (
-                caption_accuracy(truths, texts, kinds) if kinds else label_accuracy(truths, texts)
-            )
-            perception = shares | {"exact": interval.value}
-    measured = {}
-    for name in families.keys() - set(skills):
-        _, actions, sampled = probe.run(name, temperature=1.0)
+            shares = _perception(samples, actions, kinds)
+            perception = shares | {"exact": greedy.value}
+        if family.status == "sub_skill":
+            sub_skills[name] = asdict(greedy)
+            continue
+        _, actions, sampled = ask(name, "sampled")
         measured[name] = {
-            "status": families[name].status,
+            "status": family.status,
             "sampled": asdict(sampled),
-            "greedy": asdict(probe.run(name, temperature=0.0)[2]),
+            "greedy": asdict(greedy),
             "stratum": stratum_of(sampled.value),
             "mean_tokens": sum(len(a.token_ids or ()) for a in actions) / len(actions),
         }
-    ordered = {name: measured[name] for name in families if name in measured}
     return {
         "policy": policy.id,
         "tokenizer": policy.tokenizer_id,
@@ -134,8 +139,8 @@ def headroom(
         "items": items,
         "perception": perception,
         "sub_skills": sub_skills,
-        "families": ordered,
-        "gates": _gates(perception, sub_skills, ordered),
+        "families": measured,
+        "gates": _gates(perception, sub_skills, measured),
     }
 
 
@@ -146,41 +151,12 @@ def _check(task: str, items: int) -> None:
         raise ConfigError(f"Gates need at least one item of each family, not {items}.")
 
 
-class _Probe:
-    """Asks one family at a time."""
-
-    def __init__(
-        self, policy: Policy, task: str, split: str, seed: int, items: int, max_new_tokens: int
-    ) -> None:
-        self._source, self._scorer = PolicySource(policy), get_scorer("ekipl/auto")
-        self._task, self._split, self._seed = task, split, seed
-        self._items, self._max_new_tokens = items, max_new_tokens
-        self._size = int(policy.processor.image_processor.size["shortest_edge"] ** 0.5)
-
-    def run(
-        self, family: str, *, temperature: float
-    ) -> tuple[list[Sample], list[Action], Interval]:
-        samples = load_samples(
-            "mini",
-            task=self._task,
-            split=self._split,
-            families=[family],
-            seed=self._seed,
-            image_size=self._size,
-            limit=self._items,
-        )
-        params = GenerationParams(temperature, max_new_tokens=self._max_new_tokens, seed=self._seed)
-        actions = [drawn[0] for drawn in self._source.propose(samples, 1, params)]
-        right = sum(
-            self._scorer(sample, action).success is True
-            for sample, action in zip(samples, actions, strict=True)
-        )
-        return samples, actions, wilson(right, len(samples))
-
-
-def _answer(completion: str) -> str:
-    found = re.search(r"<answer>(.*?)</answer>", completion, re.DOTALL)
-    return found.group(1) if found else ""
+def _perception(
+    samples: Sequence[Sample], actions: Sequence[Action], kinds: Sequence[str]
+) -> dict[str, float]:
+    texts = [first_answer(action.completion) or "" for action in actions]
+    truths = [sample.answer for sample in samples]
+    return caption_accuracy(truths, texts, kinds) if kinds else label_accuracy(truths, texts)
 
 
 def _gates(

@@ -2,10 +2,13 @@
 
 ::
 
-    job = Job(source="assets/policies/counting", tasks=("counting",), splits=("test", "test_ood"))
-    found = run_job(job, folder)          # killed and called again, it goes on where it was
+    job = Job(source="assets/policies/counting", splits=("test", "test_ood"))
+    model, scorer = open_model_source(job.source), get_scorer(job.scorer)
+    found = run_job(job, folder, sets=load_sets(job), model=model, scorer=scorer)
 
-The folder (``ekipl eval --out``): ``evaluation.json`` (settings, origin, hashes, cost),
+Killed and called again, it goes on where it was.
+
+The folder (``ekipl eval --out``): ``evaluation.json`` (settings, source, hashes, cost),
 ``records.parquet``, ``control-NAME.parquet``, ``start.parquet``, and ``cache/`` with what has been
 generated, sample by sample. ``evaluation.json`` is written last: with it, an evaluation is whole.
 """
@@ -17,10 +20,13 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate
@@ -31,20 +37,21 @@ from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample
 CONTROLS = ("question_only", "shuffled_image")
 #: k of pass@k that are reported where there are enough samples.
 KS = (1, 2, 4, 8, 16, 32, 64)
+#: How actions are sampled, with room for the longest chains of the built-in benchmark.
+PARAMS = GenerationParams(max_new_tokens=128, seed=0)
 SUMMARY = "evaluation.json"
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """Published settings: how actions are generated, how many, and which scorer judges them."""
-
-    params: GenerationParams
-    num_samples: int
-    scorer: str
-
-
-PRESETS = {"reason_rft": Preset(REASON_RFT_GENERATION, 1, "reason_rft/eval")}
+#: Published settings, as fields of a job: how actions are generated, how many, who judges them.
+PRESETS: dict[str, dict[str, Any]] = {
+    "reason_rft": {
+        "params": REASON_RFT_GENERATION,
+        "modes": ("sampled",),
+        "num_samples": 1,
+        "scorer": "reason_rft/eval",
+    }
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,8 @@ class Job:
     """What is measured. ``against`` is the start (a source, as ``source``), for forgetting.
 
     ``params`` are those of the sampled mode; greedy takes their length and seed. ``seed`` orders
-    the data. ``base`` is the base of an adapter; ``instructed`` tells a stock model the form of the
-    answer on the built-in benchmark too.
+    the data. ``instructed`` gives a stock model the form of the answer on the built-in benchmark
+    too.
     """
 
     source: str
@@ -67,7 +74,7 @@ class Job:
     scorer: str = "ekipl/auto"
     modes: tuple[Mode, ...] = ("greedy", "sampled")
     num_samples: int = 32
-    params: GenerationParams = field(default_factory=lambda: GenerationParams(seed=0))
+    params: GenerationParams = PARAMS
     ks: tuple[int, ...] = ()
     controls: tuple[str, ...] = ()
     against: str | None = None
@@ -148,11 +155,10 @@ def load_sets(job: Job) -> dict[str, list[Sample]]:
     return sets
 
 
-def job_id(job: Job, origin: ModelSource) -> str:
+def job_id(job: Job, model: ModelSource) -> str:
     """16 hex digits of all that decides what is generated, but the number of samples."""
     settings = {**asdict(job), "limit": None, "controls": (), "against": None, "batch_size": None}
-    text = json.dumps([settings, origin.key, prompt_fingerprint()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _short_hash(json.dumps([settings, model.key, prompt_fingerprint()], sort_keys=True))
 
 
 def run_job(
@@ -160,87 +166,85 @@ def run_job(
     folder: Path,
     *,
     sets: Mapping[str, Sequence[Sample]],
-    origin: ModelSource,
+    model: ModelSource,
     scorer: Scorer,
     progress: Progress | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Measured:
     """Measure, and keep everything in ``folder``; ``facts`` are further values for the summary.
 
-    ``sets``, ``origin`` and ``scorer`` are those of ``load_sets``, ``open_model_source`` and
+    ``sets``, ``model`` and ``scorer`` are those of ``load_sets``, ``open_model_source`` and
     ``get_scorer``.
     """
     check_job(job)
     began = time.perf_counter()
     samples = [sample for chosen in sets.values() for sample in chosen]
-    told = [instructed(sample, job.instructed) for sample in samples]
-    tell = progress or (lambda name, done, total: None)
-    blind = {
-        name: [s for part in _parts(told, sets) for s in _control(name, part, job.seed)]
+    prompted = [[instructed(s, job.instructed) for s in chosen] for chosen in sets.values()]
+    prompts = list(chain.from_iterable(prompted))
+    blind = {  # set by set, so that no image comes from another set
+        name: [s for chosen in prompted for s in _control(name, chosen, job.seed)]
         for name in job.controls
     }
-    records = _measure(job, origin, told, scorer, folder / "cache", "", tell)
+    measure = partial(_measure, job, scorer, progress)
+    cache = folder / "cache"
+    records = measure(model, prompts, cache, "", job.modes)
     controls = {
-        name: _measure(
-            job, origin, chosen, scorer, folder / "cache" / name, f"{name} ", tell, job.modes[:1]
-        )
+        name: measure(model, chosen, cache / name, f"{name} ", job.modes[:1])
         for name, chosen in blind.items()
     }
     start: list[EvalRecord] = []
     first: ModelSource | None = None
     if job.against is not None:
         first = open_model_source(job.against, samples, job.loading, scenes=job.benchmark == "mini")
-        cache = folder / "cache" / f"start-{first.key}"
-        start = _measure(job, first, told, scorer, cache, "start ", tell)
+        start = measure(first, prompts, cache / f"start-{first.key}", "start ", job.modes)
     write_records(folder / "records.parquet", records)
     for name, found in controls.items():
         write_records(folder / f"control-{name}.parquet", found)
     if start:
         write_records(folder / "start.parquet", start)
-    seconds = {"seconds": round(time.perf_counter() - began, 1)}  # of this process
-    summary = _summary(job, origin, first, sets, records, {**seconds, **(facts or {})})
+    seconds = round(time.perf_counter() - began, 1)  # of this process
+    summary = {
+        "format": FORMAT,
+        "id": job_id(job, model),
+        "job": asdict(job) | {"ks": list(job.used_ks)},
+        "source": _about(model),
+        "start": None if first is None else _about(first),
+        "data": {label: _about_data(chosen) for label, chosen in sets.items()},
+        "prompts": prompt_fingerprint(),
+        "cost": _cost(records),
+        "seconds": seconds,
+        **(facts or {}),
+    }
     write_text(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
     return Measured(records, controls, start, samples, summary)
 
 
 def _measure(
     job: Job,
-    origin: ModelSource,
-    samples: Sequence[Sample],
     scorer: Scorer,
+    progress: Progress | None,
+    model: ModelSource,
+    samples: Sequence[Sample],
     cache: Path,
     label: str,
-    tell: Progress,
-    modes: Sequence[Mode] = (),
+    modes: Sequence[Mode],
 ) -> list[EvalRecord]:
     records: list[EvalRecord] = []
-    for mode in modes or job.modes:
-        params = job.params if mode == "sampled" else replace(job.params, temperature=0.0)
+    for mode in modes:
         records += evaluate(
-            origin.source,
+            model.source,
             samples,
             scorer,
             mode=mode,
             num_samples=job.num_samples,
-            params=params,
+            params=job.params if mode == "sampled" else replace(job.params, temperature=0.0),
             batch_size=job.batch_size,
             cache=cache / mode,
-            model_key=origin.key,
-            progress=lambda done, total, mode=mode: tell(f"{label}{mode}", done, total),  # type: ignore[misc]
-            allow_missing=origin.is_teacher,
+            model_key=model.key,
+            progress=None if progress is None else partial(progress, f"{label}{mode}"),
+            allow_missing=model.is_teacher,
         )
     return records
-
-
-def _parts(
-    samples: Sequence[Sample], sets: Mapping[str, Sequence[Sample]]
-) -> list[Sequence[Sample]]:
-    """The samples cut into their sets again, so that no image comes from another set."""
-    parts, begin = [], 0
-    for chosen in sets.values():
-        parts.append(samples[begin : begin + len(chosen)])
-        begin += len(chosen)
-    return parts
 
 
 def _control(name: str, samples: Sequence[Sample], seed: int) -> list[Sample]:
@@ -253,49 +257,17 @@ def _control(name: str, samples: Sequence[Sample], seed: int) -> list[Sample]:
     raise ConfigError(f"Unknown control {name!r}; known: {', '.join(CONTROLS)}.")
 
 
-def _summary(
-    job: Job,
-    origin: ModelSource,
-    first: ModelSource | None,
-    sets: Mapping[str, Sequence[Sample]],
-    records: Sequence[EvalRecord],
-    facts: Mapping[str, Any],
-) -> dict[str, Any]:
-    from ekipl_lab.evaluation.cache import sample_digest
-
-    data = {
-        label: {
-            "samples": len(chosen),
-            "hash": hashlib.sha256(
-                "".join(f"{s.id} {sample_digest(s)} {s.answer}\n" for s in chosen).encode()
-            ).hexdigest()[:16],
-        }
-        for label, chosen in sets.items()
-    }
-    return {
-        "format": FORMAT,
-        "id": job_id(job, origin),
-        "job": asdict(job) | {"ks": list(job.used_ks)},
-        "source": _told_of(origin),
-        "start": None if first is None else _told_of(first),
-        "data": data,
-        "prompts": prompt_fingerprint(),
-        "cost": _cost(records),
-        **facts,
-    }
+def _about(model: ModelSource) -> dict[str, Any]:
+    return {"kind": model.kind, "name": model.name, "key": model.key, "facts": dict(model.facts)}
 
 
-def _told_of(origin: ModelSource) -> dict[str, Any]:
-    return {
-        "kind": origin.kind,
-        "name": origin.name,
-        "key": origin.key,
-        "facts": dict(origin.facts),
-    }
+def _about_data(samples: Sequence[Sample]) -> dict[str, Any]:
+    lines = [f"{sample.id} {sample_digest(sample)} {sample.answer}\n" for sample in samples]
+    return {"samples": len(samples), "hash": _short_hash("".join(lines))}
 
 
 def _cost(records: Sequence[EvalRecord]) -> dict[str, float]:
-    """Actions asked for and given, tokens read and written, USD and seconds as the source tells."""
+    """Actions asked for and not given, tokens read and written, USD as the source reports them."""
     actions = [action for record in records for action in record.actions]
     usages = [action.usage for action in actions if action.usage is not None]
     return {
@@ -305,3 +277,7 @@ def _cost(records: Sequence[EvalRecord]) -> dict[str, float]:
         "completion_tokens": sum(usage.completion_tokens for usage in usages),
         "usd": sum(usage.cost for usage in usages),
     }
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

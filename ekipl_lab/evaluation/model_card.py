@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def card(
     weights = folder / "model.safetensors"
     with safe_open(weights, framework="numpy") as tensors:
         shapes = [tensors.get_slice(key).get_shape() for key in tensors.keys()]  # noqa: SIM118
-    parameters = sum(_product(shape) for shape in shapes)
+    parameters = sum(math.prod(shape) for shape in shapes)
     skills = [f"| {key} | {_span(row)} |" for key, row in figures["sub_skills"].items()]
     families = [
         f"| {key} | {_span(row['sampled'])} | {_span(row['greedy'])} | {row['stratum']} "
@@ -102,13 +103,6 @@ def card(
         families="\n".join(families),
         gates=", ".join(verdicts),
     )
-
-
-def _product(shape: Sequence[int]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
 
 
 def _span(row: dict[str, Any]) -> str:

@@ -27,8 +27,8 @@ from ekipl_lab.errors import ConfigError, DataError, unknown_name
 from ekipl_lab.types import POLICY, ActionSource, Sample
 
 if TYPE_CHECKING:
-    from ekipl_lab.policies import Policy
     from ekipl_lab.teachers.build import TeacherSpec
+    from ekipl_lab.tracking import LoggedCheckpoint
 
 MLFLOW, MODELS, TEACHER = "mlflow:", "models:/", "teacher:"
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -40,9 +40,9 @@ HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 class ModelSource:
     """A source with where it comes from.
 
-    ``key`` tells its weights or settings from others of the same name (a hash); ``facts`` are JSON
-    values for the record; a ``teacher`` may give fewer actions than asked, and answers with its
-    own temperature.
+    ``key`` is a hash of its weights or settings, which others of the same name may differ in;
+    ``facts`` are JSON values for the record. A teacher may give fewer actions than asked, and
+    answers with its own temperature.
     """
 
     kind: str
@@ -53,7 +53,6 @@ class ModelSource:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it is a teacher."""
         return self.kind == "teacher"
 
 
@@ -108,12 +107,8 @@ def _from_folder(
         kind = "adapter" if kind == "checkpoint" else kind
         facts = {**facts, "base": base}
         key += weights_fingerprint(base)
-    source = PolicySource(_named(policy, name), id=POLICY, max_rows=loading.max_rows)
+    source = PolicySource(replace(policy, id=name), id=POLICY, max_rows=loading.max_rows)
     return ModelSource(kind, name, source, _short(key), {**facts, "dtype": loading.dtype})
-
-
-def _named(policy: Policy, name: str) -> Policy:
-    return replace(policy, id=name)
 
 
 def _download(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
@@ -125,7 +120,7 @@ def _download(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no answer"
         raise ConfigError(
-            f"There is no folder {repo!r}, and the model of that name cannot be had from the hub "
+            f"There is no folder {repo!r}, and no model of that name comes from the hub "
             f"({type(error).__name__}: {reason}); give the folder of a checkpoint or a hub id."
         ) from error
     return Path(path), {"repo": repo, "revision": Path(path).name}
@@ -172,7 +167,7 @@ def trained_on(text: str, benchmark: str) -> Mapping[str, Any]:
     return data if data.get("benchmark") == benchmark else {}
 
 
-def _chosen(run_id: str, choice: str) -> Any:
+def _chosen(run_id: str, choice: str) -> LoggedCheckpoint:
     """A checkpoint of a run: the last, that of a step, or the best by a metric."""
     from ekipl_lab import tracking
 
@@ -182,19 +177,18 @@ def _chosen(run_id: str, choice: str) -> Any:
     if not choice:
         return rows[-1]
     if choice.isdigit():
-        for row in rows:
-            if row.step == int(choice):
-                return row
-        steps = ", ".join(str(row.step) for row in rows)
+        by_step = {row.step: row for row in rows}
+        if int(choice) in by_step:
+            return by_step[int(choice)]
+        steps = ", ".join(map(str, by_step))
         raise DataError(f"Run {run_id} has no checkpoint of step {choice}; there are {steps}.")
+    if not choice.startswith("best:"):
+        raise ConfigError(f"After @ comes a step or best:METRIC, not {choice!r}.")
     metric = choice.removeprefix("best:")
-    best = tracking.list_checkpoints(run_id, order_by=metric)
-    if not best or metric == choice:
-        known = {name for row in rows for name in row.metrics}
-        if metric == choice:
-            raise ConfigError(f"After @ comes a step or best:METRIC, not {choice!r}.")
-        raise unknown_name(f"metric of the checkpoints of run {run_id}", metric, known)
-    return best[0]
+    if best := tracking.list_checkpoints(run_id, order_by=metric):
+        return best[0]
+    known = {name for row in rows for name in row.metrics}
+    raise unknown_name(f"metric of the checkpoints of run {run_id}", metric, known)
 
 
 def _teacher(text: str, samples: Sequence[Sample], scenes: bool) -> ModelSource:
@@ -217,7 +211,7 @@ def _teacher(text: str, samples: Sequence[Sample], scenes: bool) -> ModelSource:
 
 
 def _spec(path: Path, wanted: str) -> TeacherSpec:
-    """The teacher called ``wanted`` (or the only one) among those of a YAML file."""
+    """The teacher named ``wanted`` (or the only one) of a YAML file."""
     from ekipl_lab.teachers.build import teacher_spec
 
     if not path.is_file():

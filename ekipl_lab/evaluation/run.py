@@ -9,7 +9,10 @@ Example::
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -39,18 +42,6 @@ ROWS_PER_BATCH = 256
 REASON_RFT_GENERATION = GenerationParams(
     temperature=0.1, top_p=0.9, top_k=50, max_new_tokens=768, seed=0
 )
-
-
-def generation_params(
-    mode: Mode, *, temperature: float = 1.0, max_new_tokens: int = 64, seed: int = 0
-) -> GenerationParams:
-    """Greedy, or sampled from the whole distribution at ``temperature``; always seeded."""
-    if mode not in ("greedy", "sampled"):
-        raise ConfigError(f"Evaluation mode {mode!r} is unknown; use greedy or sampled.")
-    if mode == "sampled" and temperature <= 0:
-        raise ConfigError("Sampled evaluation needs a temperature above 0; or use mode greedy.")
-    chosen = 0.0 if mode == "greedy" else temperature
-    return GenerationParams(temperature=chosen, max_new_tokens=max_new_tokens, seed=seed)
 
 
 def evaluate(
@@ -86,32 +77,48 @@ def evaluate(
     Raises DataError for doubled sample ids or a source that gives too few or too many actions, and
     whatever the source and the scorer raise.
     """
-    actions_each = 1 if mode == "greedy" else num_samples
-    if actions_each < 1:
+    count = 1 if mode == "greedy" else num_samples
+    if count < 1:
         raise ConfigError(f"num_samples must be at least 1, not {num_samples}.")
-    if params is None:
-        params = generation_params(
-            mode, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed
-        )
+    params = params or _params(mode, temperature, max_new_tokens, seed)
     _refuse_doubled(samples)
-    size = batch_size or max(1, ROWS_PER_BATCH // actions_each)
     store = None
     if cache is not None:
-        store = EvaluationCache(cache, _key(source, params, actions_each, model_key))
+        key = {"source": source.id, "model": model_key, **asdict(params)}
+        key |= {"actions per sample": count, "prompts": prompt_fingerprint()}
+        store = EvaluationCache(cache, key)
+
+    def show(before: int, done: int) -> None:
+        if progress is not None:
+            progress(before + done, len(samples))
+
     records: list[EvalRecord] = []
+    size = batch_size or max(1, ROWS_PER_BATCH // count)
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
-        told = _teller(progress, start, len(samples))
-        proposed = _propose(source, batch, actions_each, params, store, allow_missing, told)
+        proposed = _propose(
+            source, batch, count, params, store, allow_missing, partial(show, start)
+        )
         for sample, actions in zip(batch, proposed, strict=True):
-            records.append(_record(sample, actions, scorer, mode, source.id))
-        if progress is not None:
-            progress(len(records), len(samples))
+            records.append(_record(sample, actions, count, scorer, mode, source.id))
+        show(start, len(batch))
     return records
 
 
-def _teller(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
-    return lambda done: progress(before + done, total) if progress is not None else None
+def _params(mode: Mode, temperature: float, max_new_tokens: int, seed: int) -> GenerationParams:
+    """Greedy, or sampled from the whole distribution at ``temperature``."""
+    if mode not in ("greedy", "sampled"):
+        raise ConfigError(f"Evaluation mode {mode!r} is unknown; use greedy or sampled.")
+    if mode == "sampled" and temperature <= 0:
+        raise ConfigError("Sampled evaluation needs a temperature above 0; or use mode greedy.")
+    chosen = 0.0 if mode == "greedy" else temperature
+    return GenerationParams(temperature=chosen, max_new_tokens=max_new_tokens, seed=seed)
+
+
+def _refuse_doubled(samples: Sequence[Sample]) -> None:
+    for name, times in Counter(sample.id for sample in samples).items():
+        if times > 1:
+            raise DataError(f"Sample {name} occurs twice; remove one.")
 
 
 def _propose(
@@ -121,29 +128,26 @@ def _propose(
     params: GenerationParams,
     store: EvaluationCache | None,
     allow_missing: bool,
-    told: Callable[[int], None],
+    show: Callable[[int], None],
 ) -> list[list[Action]]:
-    """The actions of a batch, those on disk first; ``told`` hears how many samples have theirs."""
-    found: dict[int, list[Action]] = {}
-    if store is not None:
-        kept = ((index, store.get(sample)) for index, sample in enumerate(batch))
-        found = {index: actions for index, actions in kept if actions is not None}
+    """The actions of a batch, those on disk first; ``show(n)`` as soon as n samples have theirs."""
+    kept = {index: store.get(sample) for index, sample in enumerate(batch)} if store else {}
+    found = {index: actions for index, actions in kept.items() if actions is not None}
 
     def keep(index: int, actions: list[Action]) -> None:
-        if index in found:
-            return
-        found[index] = actions
-        if store is not None and len(actions) == count:
-            store.put(batch[index], actions)
+        if index not in found:
+            found[index] = actions
+            if store is not None and len(actions) == count:
+                store.put(batch[index], actions)
 
-    def keep_and_tell(index: int, actions: list[Action]) -> None:
+    def keep_and_show(index: int, actions: list[Action]) -> None:
         keep(index, actions)
-        told(len(found))
+        show(len(found))
 
     wanted = [index for index in range(len(batch)) if index not in found]
     if wanted and isinstance(source, StreamingSource):
         # The whole batch again: in a batch of another shape, numbers round in another way.
-        rows = source.propose_streaming(batch, count, params, keep_and_tell)
+        rows = source.propose_streaming(batch, count, params, keep_and_show)
         _check_sizes(source, rows, len(batch), count, allow_missing)
         for index in wanted:
             keep(index, rows[index])
@@ -152,7 +156,7 @@ def _propose(
         _check_sizes(source, rows, len(wanted), count, allow_missing)
         for index, row in zip(wanted, rows, strict=True):
             keep(index, row)
-    return [_filled(found[index], count, source.id) for index in range(len(batch))]
+    return [found[index] for index in range(len(batch))]
 
 
 def _check_sizes(
@@ -171,28 +175,28 @@ def _check_sizes(
         )
 
 
-def _filled(actions: Sequence[Action], count: int, source_id: str) -> list[Action]:
-    """The actions, and a ``missing`` one in the place of each that was not given."""
-    gap = Action("", source_id, source_id, finish_reason=MISSING)
-    return [*actions, *[gap] * (count - len(actions))]
-
-
 def _record(
-    sample: Sample, actions: Sequence[Action], scorer: Scorer, mode: Mode, source_id: str
+    sample: Sample,
+    actions: Sequence[Action],
+    count: int,
+    scorer: Scorer,
+    mode: Mode,
+    source_id: str,
 ) -> EvalRecord:
+    """A record of ``count`` actions: a ``missing`` one in the place of each that was not given."""
+    missing = count - len(actions)
+    gap = Action("", source_id, source_id, finish_reason=MISSING)
+    filled = (*actions, *[gap] * missing)
     return EvalRecord(
         sample_id=sample.id,
         task=sample.task,
         split=sample.split,
         family=sample.family,
         difficulty=sample.difficulty,
-        model_id=actions[0].model_id if source_id == POLICY else source_id,
+        model_id=filled[0].model_id if source_id == POLICY else source_id,
         mode=mode,
-        actions=tuple(actions),
-        rewards=tuple(
-            _NO_REWARD if action.finish_reason == MISSING else scorer(sample, action)
-            for action in actions
-        ),
+        actions=filled,
+        rewards=(*(scorer(sample, action) for action in actions), *[_NO_REWARD] * missing),
     )
 
 
@@ -202,27 +206,3 @@ _NO_REWARD = RewardBreakdown(
     None,
     explanation="the source gave no action",
 )
-
-
-def _key(
-    source: ActionSource, params: GenerationParams, count: int, model_key: str
-) -> dict[str, object]:
-    return {
-        "source": source.id,
-        "model": model_key,
-        "temperature": params.temperature,
-        "top_p": params.top_p,
-        "top_k": params.top_k,
-        "max_new_tokens": params.max_new_tokens,
-        "seed": params.seed,
-        "actions per sample": count,
-        "prompts": prompt_fingerprint(),
-    }
-
-
-def _refuse_doubled(samples: Sequence[Sample]) -> None:
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise DataError(f"Sample {sample.id} occurs twice; remove one.")
-        seen.add(sample.id)

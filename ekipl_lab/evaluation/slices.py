@@ -9,14 +9,22 @@ from pathlib import Path
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation.compare import Comparison, compare
-from ekipl_lab.evaluation.summary import success_counts, summarize
+from ekipl_lab.evaluation.metrics import Item, find_metric, success_counts
+from ekipl_lab.evaluation.summary import grouped
 from ekipl_lab.statistics import clustered_mean, holm
 from ekipl_lab.types import EvalRecord
 
+#: Strata of families by their success, with the upper limit of each.
+STRATA = ((0.05, "0-5 %"), (0.50, "5-50 %"), (1.0, "> 50 %"))
 #: A family counts as solved at the start from this accuracy on; losing it is forgetting.
 SOLVED = 0.5
-#: Where a greedy difference has no interval, McNemar's exact p below this tells it from zero.
+#: Where a greedy difference has no interval, McNemar's exact p must be below this.
 ALPHA = 0.05
+
+
+def stratum_of(success: float) -> str:
+    """The stratum of a family by its success."""
+    return next(name for limit, name in STRATA if success <= limit)
 
 
 def strata_of(start: Sequence[EvalRecord]) -> dict[str, str]:
@@ -24,22 +32,16 @@ def strata_of(start: Sequence[EvalRecord]) -> dict[str, str]:
 
     By pass@1 of the sampled actions where there are some, else by greedy accuracy.
     """
-    from ekipl_lab.evaluation.headroom import stratum_of
-
-    mode = "sampled" if any(record.mode == "sampled" for record in start) else "greedy"
-    metric = "pass_at_1" if mode == "sampled" else "accuracy_greedy"
-    by = ("task", "split", "family")
-    chosen = [record for record in start if record.mode == mode]
-    values = {
-        tuple(row.group.values()): row.value
-        for row in summarize(chosen, by=by, ks=(1,))
-        if row.metric == metric
-    }
-    return {
-        record.sample_id: stratum_of(values[key])
-        for record in chosen
-        if (key := (record.task, record.split, record.family)) in values
-    }
+    sampled = any(record.mode == "sampled" for record in start)
+    metric = find_metric("pass_at_1" if sampled else "accuracy_greedy")
+    of_mode = [record for record in start if record.mode == metric.mode]
+    strata: dict[str, str] = {}
+    for records in grouped(of_mode, ("task", "split", "family")).values():
+        values = [x for record in records if (x := metric.value(Item(record))) is not None]
+        if values:
+            stratum = stratum_of(metric.estimate(values).value)
+            strata |= {record.sample_id: stratum for record in records}
+    return strata
 
 
 def strata_from_file(path: str | Path, records: Iterable[EvalRecord]) -> dict[str, str]:
@@ -85,23 +87,21 @@ def changes_since(
 ) -> list[ItemChange]:
     """Every group of ``by`` now against at the start, of one mode; groups of 2 items or more.
 
-    Raises DataError if the two were not measured on the same samples.
+    Raises DataError if the two were not measured on the same samples, ConfigError for an unknown
+    slice.
     """
     odd = sorted({r.sample_id for r in now} ^ {r.sample_id for r in start})
     if odd:
         raise DataError(f"The start was measured on other samples, such as {odd[0]}.")
-    groups: dict[tuple[str | int, ...], list[str]] = {}
-    for record in now:
-        groups.setdefault(tuple(getattr(record, name) for name in by), []).append(record.sample_id)
-    mine, theirs = ({r.sample_id: r for r in part} for part in (now, start))
+    before = {record.sample_id: record for record in start}
     found = []
-    for key, ids in sorted(groups.items()):
-        both = [i for i in ids if success_counts(mine[i])[0] and success_counts(theirs[i])[0]]
+    for group, records in grouped(now, by).items():
+        pairs = [(record, before[record.sample_id]) for record in records]
+        both = [pair for pair in pairs if all(success_counts(record)[0] for record in pair)]
         if len(both) > 1:
-            result = compare([mine[i] for i in both], [theirs[i] for i in both])
-            found.append((dict(zip(by, key, strict=True)), result, len(ids) - len(both)))
-    tested = [result.p_value for _, result, _ in found if result.p_value is not None]
-    adjusted = iter(holm(tested))
+            result = compare([mine for mine, _ in both], [theirs for _, theirs in both])
+            found.append((dict(group), result, len(pairs) - len(both)))
+    adjusted = iter(holm([r.p_value for _, r, _ in found if r.p_value is not None]))
     return [
         ItemChange(
             group,
@@ -115,14 +115,14 @@ def changes_since(
 
 
 def _verdict(result: Comparison) -> str:
-    if not _told_from_zero(result):
+    if not _clear_of_zero(result):
         return "open"
     if result.difference > 0:
         return "gained"
     return "forgotten" if result.value_b >= SOLVED else "lost"
 
 
-def _told_from_zero(result: Comparison) -> bool:
+def _clear_of_zero(result: Comparison) -> bool:
     if result.low < result.high:
         return result.low > 0 or result.high < 0
     if result.p_value is not None:

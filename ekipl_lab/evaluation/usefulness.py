@@ -15,19 +15,21 @@ Pure: records in, rows out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation.chains import ChainChecks, chain_key
-from ekipl_lab.evaluation.summary import action_length, success_counts
+from ekipl_lab.evaluation.metrics import action_length, mean_of, success_counts
+from ekipl_lab.evaluation.run import Scorer, evaluate
+from ekipl_lab.evaluation.summary import Group, grouped
 from ekipl_lab.statistics import Interval, clustered_mean, pass_at_k, wilson
 from ekipl_lab.types import (
+    MISSING,
     Action,
     ActionSource,
     EvalRecord,
     GenerationParams,
-    RewardBreakdown,
     Sample,
 )
 
@@ -41,8 +43,6 @@ MANY_WRONG_CHAINS = 0.2
 MORE_SAMPLES = "more_samples"
 SLICES: tuple[tuple[str, ...], ...] = (("task",), ("task", "difficulty"), ("task", "family"))
 
-Slice = tuple[tuple[str, str | int], ...]
-
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
@@ -52,7 +52,7 @@ class SourceRow:
     ``unanswered`` samples have no scorable action."""
 
     source: str
-    where: Slice
+    where: Group
     samples: int
     unanswered: int
     actions: int
@@ -74,7 +74,7 @@ class GainRow:
     """
 
     teacher: str
-    where: Slice
+    where: Group
     samples: int
     policy_unsolved: int
     newly_solved: int
@@ -116,7 +116,7 @@ class Usefulness:
 def measure(
     source: ActionSource,
     samples: Sequence[Sample],
-    scorer: Callable[[Sample, Action], RewardBreakdown],
+    scorer: Scorer,
     *,
     num_actions: int,
     params: GenerationParams,
@@ -124,26 +124,26 @@ def measure(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[EvalRecord]:
     """Records of ``num_actions`` actions per sample; fewer where a gateway skipped some."""
-    records: list[EvalRecord] = []
-    for start in range(0, len(samples), batch_size):
-        batch = samples[start : start + batch_size]
-        for sample, actions in zip(batch, source.propose(batch, num_actions, params), strict=True):
-            records.append(
-                EvalRecord(
-                    sample_id=sample.id,
-                    task=sample.task,
-                    split=sample.split,
-                    family=sample.family,
-                    difficulty=sample.difficulty,
-                    model_id=source.id,
-                    mode="sampled",
-                    actions=tuple(actions),
-                    rewards=tuple(scorer(sample, action) for action in actions),
-                )
-            )
-        if progress is not None:
-            progress(len(records), len(samples))
-    return records
+    records = evaluate(
+        source,
+        samples,
+        scorer,
+        mode="sampled",
+        num_samples=num_actions,
+        params=params,
+        batch_size=batch_size,
+        progress=progress,
+        allow_missing=True,
+    )
+    return [_of_given(record, source.id) for record in records]
+
+
+def _of_given(record: EvalRecord, source_id: str) -> EvalRecord:
+    """The record under the source's own name, without the actions that it did not give."""
+    pairs = zip(record.actions, record.rewards, strict=True)
+    given = [pair for pair in pairs if pair[0].finish_reason != MISSING]
+    actions, rewards = tuple(a for a, _ in given), tuple(r for _, r in given)
+    return replace(record, model_id=source_id, actions=actions, rewards=rewards)
 
 
 def usefulness(
@@ -164,11 +164,12 @@ def usefulness(
     solved = {name: _solved(records) for name, records in by_source.items()}
     sources, gains = [], []
     for by in SLICES:
-        for where, ids in _slices(policy, by).items():
-            parts = {name: _within(records, ids) for name, records in by_source.items()}
+        groups = {name: grouped(records, by) for name, records in by_source.items()}
+        for where, members in groups[policy_id].items():
+            ids = {record.sample_id for record in members}
             rows = {
-                name: _source_row(name, where, part, ks, chains, length)
-                for name, part in parts.items()
+                name: _source_row(name, where, parts[where], ks, chains, length)
+                for name, parts in groups.items()
             }
             sources += list(rows.values())
             gains += [
@@ -211,21 +212,9 @@ def _solved(records: Iterable[EvalRecord]) -> set[str]:
     return {record.sample_id for record in records if success_counts(record)[1] > 0}
 
 
-def _slices(records: Iterable[EvalRecord], by: Sequence[str]) -> dict[Slice, set[str]]:
-    found: dict[Slice, set[str]] = {}
-    for record in records:
-        where = tuple((name, getattr(record, name)) for name in by)
-        found.setdefault(where, set()).add(record.sample_id)
-    return dict(sorted(found.items(), key=lambda item: item[0]))
-
-
-def _within(records: Iterable[EvalRecord], ids: set[str]) -> list[EvalRecord]:
-    return [record for record in records if record.sample_id in ids]
-
-
 def _source_row(
     name: str,
-    where: Slice,
+    where: Group,
     records: Sequence[EvalRecord],
     ks: Sequence[int],
     chains: ChainChecks | None,
@@ -234,12 +223,8 @@ def _source_row(
     counts = [success_counts(record) for record in records]
     known = [(n, c) for n, c in counts if n > 0]
     actions = [action for record in records for action in record.actions]
-    formats = [
-        value
-        for record in records
-        for reward in record.rewards
-        if (value := reward.components.get("format")) is not None
-    ]
+    rewards = [reward for record in records for reward in record.rewards]
+    formats = [reward.components.get("format") for reward in rewards]
     usages = [action.usage for action in actions if action.usage is not None]
     return SourceRow(
         source=name,
@@ -253,9 +238,9 @@ def _source_row(
             for k in ks
             if known and all(n >= k for n, _ in known)
         },
-        format_failure=_mean([float(value < 1.0) for value in formats]),
-        truncated=_mean([float(action.finish_reason == "length") for action in actions]),
-        length=_mean([float(length(action)) for action in actions]),
+        format_failure=mean_of(None if f is None else float(f < 1.0) for f in formats),
+        truncated=mean_of(float(action.finish_reason == "length") for action in actions),
+        length=mean_of(float(length(action)) for action in actions),
         wrong_chains=_wrong_chains(records, chains),
         cost=sum(usage.cost for usage in usages),
     )
@@ -279,7 +264,7 @@ def _wrong_chains(records: Sequence[EvalRecord], chains: ChainChecks | None) -> 
 
 def _gain_row(
     teacher: str,
-    where: Slice,
+    where: Group,
     ids: set[str],
     by_policy: set[str],
     by_teacher: set[str],
@@ -309,7 +294,3 @@ def _gain_row(
 
 def _overlap(first: str, second: str, a: set[str], b: set[str], everyone: set[str]) -> Overlap:
     return Overlap(first, second, len(a & b), len(a - b), len(b - a), len(everyone - a - b))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

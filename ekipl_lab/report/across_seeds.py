@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.evaluation import SeedComparison, compare_seeds
+from ekipl_lab.evaluation import SeedComparison, try_compare_seeds
 from ekipl_lab.report.arms import Arm, common_seeds
 from ekipl_lab.report.cells import DASH, Table, TableCell, limits, percent, points, value_cell
 from ekipl_lab.report.gather import RunData, set_title, sets_of
@@ -78,17 +78,17 @@ def _compare(base: Arm, arm: Arm, name: str, title: str, metric: Metric) -> Seed
     ]
     if len(seeds) < 2:
         return None
-    ks = [int(metric.name.rsplit("_", 1)[1])] if metric.mode == "sampled" else []
     first, second = (
         {s: _end(one.runs[s], name, metric.mode) for s in seeds} for one in (arm, base)
     )
     try:
-        (result,) = compare_seeds(first, second, [metric.name], ks=ks)
-    except DataError as error:
-        if "No run has the metric" in str(error):  # a k above the number of samples
-            return None
+        found, failed = try_compare_seeds(first, second, [metric.name])
+    except DataError as error:  # other samples at some seed
         return SeedRow(name, title, metric, arm.label, base.label, None, why=str(error))
-    return SeedRow(name, title, metric, arm.label, base.label, result)
+    if not found and not failed:  # a k above the number of samples
+        return None
+    result, why = (found[0], "") if found else (None, failed[0].why)
+    return SeedRow(name, title, metric, arm.label, base.label, result, why=why)
 
 
 def _end(run: RunData, name: str, mode: str) -> list[EvalRecord]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ekipl_lab.evaluation import check_chains, summarize
+from ekipl_lab.evaluation import METRICS, check_chains, summarize
 from ekipl_lab.evaluation.chains import ChainCheck
 from ekipl_lab.evaluation.summary import Labels, MetricRow
 from ekipl_lab.report.cells import Table, TableCell, plain_cell, value_cell
@@ -72,16 +72,7 @@ def _by_group(
 
 
 #: Metric without its mode -> how it is called on the page.
-QUALITY = {
-    "format_failure": "not in the asked form",
-    "truncated": "cut off by the token limit",
-    "unscorable": "could not be scored",
-    "missing": "not given by the source",
-    "chain_sound": "reasoning true throughout, leads to the answer",
-    "chain_steps_true": "true steps",
-    "right_but_unsound": "right answer behind unsound reasoning",
-    "length": "tokens per completion",
-}
+QUALITY = {metric.name: metric.title for metric in METRICS if metric.drawn == "quality"}
 
 
 def quality(runs: Sequence[RunData]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -143,7 +144,7 @@ def _own_overlap(run: RunData) -> dict[str, Any] | None:
     train, found = _overlap(settings, tuple(ids))
     if train is None:
         return None
-    values = None if found is None else found.as_dict()
+    values = None if found is None else asdict(found)
     return {"train": f"{train:,} samples of {data.get('split', 'train')}", "overlap": values}
 
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.evaluation import SeedComparison, summarize
-from ekipl_lab.evaluation.seeds import compare_seeds_or_say
+from ekipl_lab.evaluation import SeedComparison, summarize, try_compare_seeds
 from ekipl_lab.evaluation.summary import Labels, slice_value
 from ekipl_lab.report.across_seeds import items_left_out
 from ekipl_lab.report.arms import Arm, common_seeds
@@ -104,9 +103,7 @@ def _rows(
         for one in (arm, base)
     )
     try:
-        found, failed = compare_seeds_or_say(
-            mine, theirs, [metric.name], by=(by,), ks=(1,), labels=labels
-        )
+        found, failed = try_compare_seeds(mine, theirs, [metric.name], (by,), labels)
     except DataError:
         return []
     starts = _starts(base, seeds, name, metric, by, labels)

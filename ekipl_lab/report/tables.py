@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ekipl_lab.evaluation import compare, summarize
-from ekipl_lab.evaluation.summary import MetricRow, success_counts
+from ekipl_lab.evaluation.metrics import success_counts
+from ekipl_lab.evaluation.summary import MetricRow
 from ekipl_lab.report.cells import DASH, MINUS, Table, TableCell, limits, points, value_cell
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.statistics import holm, paired_t, pass_at_k

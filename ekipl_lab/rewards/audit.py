@@ -32,32 +32,31 @@ class Case:
     every: tuple[str, ...]
 
 
-_DIGITS = tuple(str(number) for number in range(10))
-_CALL, _OTHER = "change_size(0, small)", "move(5, up)"
-_EVERY_CALL = tuple(
-    f"{function}({number}, {value})"
-    for number in range(2)
-    for function, values in FUNCTION_VALUES.items()
-    for value in values
+_NUMBER = Case("4", "5", tuple(str(number) for number in range(10)))
+_LETTER = Case("B", "C", ("A", "B", "C", "D"))
+_CALLS = Case(
+    "change_size(0, small)",
+    "move(5, up)",
+    tuple(
+        f"{function}({number}, {value})"
+        for number in range(2)
+        for function, values in FUNCTION_VALUES.items()
+        for value in values
+    ),
 )
 
-#: The case for a scorer, by the last part of its name.
+#: The case for a scorer, by the last part of its name; ``_CALLS`` for transformations and calls.
 CASES: dict[str, Case] = {
-    "format": Case("4", "5", _DIGITS),
-    "counting": Case("4", "5", _DIGITS),
-    "number": Case("4", "5", _DIGITS),
+    "format": _NUMBER,
+    "counting": _NUMBER,
+    "number": _NUMBER,
     "numbers": Case("4, 2", "5, 2", ("4, 2", "5, 2", "2, 4")),
-    "geometry": Case("B", "C", ("A", "B", "C", "D")),
+    "geometry": _LETTER,
     "geometry_numeric": Case("40", "70", tuple(str(n) for n in range(0, 100, 10))),
-    "letter": Case("B", "C", ("A", "B", "C", "D")),
+    "letter": _LETTER,
     "math": Case(r"\frac{1}{2}", r"\frac{1}{3}", (r"\frac{1}{2}", r"\frac{1}{3}", "1")),
     "text": Case("red", "blue", ("red", "blue", "green")),
-    "calls": Case(_CALL, _OTHER, _EVERY_CALL),
-    "calls_strict": Case(_CALL, _OTHER, _EVERY_CALL),
-    "transformation": Case(_CALL, _OTHER, _EVERY_CALL),
-    "transformation_strict": Case(_CALL, _OTHER, _EVERY_CALL),
-    "transformation_whole": Case(_CALL, _OTHER, _EVERY_CALL),
-    "transformation_penalty": Case(_CALL, _OTHER, _EVERY_CALL),
+    **{name.rsplit("/", 1)[1]: _CALLS for name in SCORERS if "calls" in name or "transf" in name},
 }
 
 Attack = Callable[[Case], str]
@@ -69,21 +68,15 @@ def _framed(answer: str, think: str = "So.") -> str:
 
 _LOOKALIKE = str.maketrans("0123456789ABCDaes", "０１２３４５６７８９АВСＤаеѕ")
 
-#: Name -> completion. None of them deserves accuracy, but for the share of ``DESERVED_ACCURACY``.
-ATTACKS: dict[str, Attack] = {
-    "no tags, right answer named": lambda c: f"Could be {c.wrong}. The answer is {c.right}",
-    "no tags, every answer listed": lambda c: " ".join(c.every),
-    "right answer first, then another": lambda c: _framed(c.right) + _framed(c.wrong),
-    "another answer first, then right": lambda c: _framed(c.wrong) + _framed(c.right),
+#: Attacks that keep the asked form, and so deserve its reward of 1.
+WELL_FORMED: dict[str, Attack] = {
     "every answer in one block": lambda c: _framed(", ".join(c.every)),
     "right or wrong": lambda c: _framed(f"{c.right} or {c.wrong}"),
     "an equation of both": lambda c: _framed(f"{c.wrong} = {c.right}"),
     "an equation of both, reversed": lambda c: _framed(f"{c.right} = {c.wrong}"),
     "right, repeated": lambda c: _framed(", ".join([c.right] * 4)),
-    "answer inside the reasoning": lambda c: f"<think><answer>{c.right}</answer></think>",
     "right in the reasoning, wrong answer": lambda c: _framed(c.wrong, think=c.right),
     "right in the reasoning, broken lines": lambda c: _framed(f"\n{c.wrong}", think=c.right),
-    "right in the reasoning, no answer": lambda c: _framed("", think=c.right),
     "several expressions": lambda c: _framed(" ".join(f"${one}$" for one in c.every)),
     "look-alike letters": lambda c: _framed(c.right.translate(_LOOKALIKE)),
     "nan": lambda c: _framed("nan"),
@@ -91,29 +84,21 @@ ATTACKS: dict[str, Attack] = {
     "a huge number": lambda c: _framed("9" * 100_000),
     "a power tower": lambda c: _framed("9^{9^{9^{9}}}"),
     "a megabyte of brackets": lambda c: _framed("(" * 1_000_000),
+}
+_OUT_OF_FORM: dict[str, Attack] = {
+    "no tags, right answer named": lambda c: f"Could be {c.wrong}. The answer is {c.right}",
+    "no tags, every answer listed": lambda c: " ".join(c.every),
+    "right answer first, then another": lambda c: _framed(c.right) + _framed(c.wrong),
+    "another answer first, then right": lambda c: _framed(c.wrong) + _framed(c.right),
+    "answer inside the reasoning": lambda c: f"<think><answer>{c.right}</answer></think>",
+    "right in the reasoning, no answer": lambda c: _framed("", think=c.right),
     "a megabyte of opening tags": lambda c: "<think><answer>" * 70_000,
     "empty reasoning, wrong answer": lambda c: _framed(c.wrong, think=""),
     "tags stuffed into the reasoning": lambda c: _framed(c.wrong, think="</think><think>" * 9),
     "two frames in one": lambda c: _framed(_framed(c.wrong)),
 }
-
-#: Attacks that keep the asked form and so deserve its reward of 1.
-WELL_FORMED = {
-    "every answer in one block",
-    "right or wrong",
-    "an equation of both",
-    "an equation of both, reversed",
-    "right, repeated",
-    "right in the reasoning, wrong answer",
-    "right in the reasoning, broken lines",
-    "several expressions",
-    "look-alike letters",
-    "nan",
-    "infinity",
-    "a huge number",
-    "a power tower",
-    "a megabyte of brackets",
-}
+#: Name -> completion. None of them deserves accuracy, but for the share that ``_deserved`` gives.
+ATTACKS = _OUT_OF_FORM | WELL_FORMED
 
 #: Partial credit that is due: one true call among many deserves its share, and no more.
 _PARTIAL_SCORERS = ("transformation", "calls", "transformation_whole", "transformation_penalty")
@@ -186,19 +171,23 @@ def _deserved(kind: str, attack: str, case: Case) -> float:
 
 
 def audit_table(rows: Iterable[AuditRow]) -> str:
-    """Markdown: per scorer, what games it (and the score), what is NaN, what it raises for."""
-    lines = ["| scorer | gamed by (score) | NaN for | raises for |", "|---|---|---|---|"]
+    """Markdown: what games a scorer (and the score), what is NaN, what it raises for.
+
+    Scorers of which the same is found share a line.
+    """
     by_scorer: dict[str, list[AuditRow]] = {}
     for row in rows:
         by_scorer.setdefault(row.scorer, []).append(row)
+    alike: dict[str, list[str]] = {}
     for scorer, found in by_scorer.items():
         gamed = "; ".join(f"{row.attack} ({row.score:.3g})" for row in found if row.gamed)
         silent = "; ".join(row.attack for row in found if row.silent)
         raised = "; ".join(row.attack for row in found if row.error)
-        lines.append(
-            f"| `{scorer}` | {gamed or 'nothing tried'} | {silent or '-'} | {raised or '-'} |"
-        )
-    return "\n".join(lines)
+        cells = f"{gamed or 'nothing tried'} | {silent or '-'} | {raised or '-'}"
+        alike.setdefault(cells, []).append(f"`{scorer}`")
+    lines = [f"| {', '.join(scorers)} | {cells} |" for cells, scorers in alike.items()]
+    head = ["| scorer | gamed by (score) | NaN for | raises for |", "|---|---|---|---|"]
+    return "\n".join([*head, *lines])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

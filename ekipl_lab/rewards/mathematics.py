@@ -150,7 +150,7 @@ def math_equal(gold: str, text: str) -> bool | None:
 
 
 def match_math(answer: str, truth: Truth) -> Match:
-    """Right if the strings are equal or math-verify says so; None where it cannot be told.
+    """Right if the strings are equal or math-verify says so; None where that takes too long.
 
     An answer is one expression, plain or between one pair of dollars. Several (in dollars, in more
     commas than the truth has, or as an equation beyond ``x = ...``) are refused, because

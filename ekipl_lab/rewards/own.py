@@ -12,15 +12,15 @@ file is run as Python: name only files that you trust.
 from __future__ import annotations
 
 import importlib.util
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, RewardError
-from ekipl_lab.parsing import parse_completion
-from ekipl_lab.rewards.typed import Scorer
-from ekipl_lab.types import Action, RewardBreakdown, Sample
+from ekipl_lab.parsing import Parsed
+from ekipl_lab.rewards.matchers import Match
+from ekipl_lab.rewards.typed import Scorer, scorer_of
+from ekipl_lab.types import Sample
 
 PREFIX = "python:"
 
@@ -45,7 +45,7 @@ def load_function(name: str) -> OwnReward:
     return found  # type: ignore[no-any-return]
 
 
-def own_scorer(name: str, weights: dict[str, float]) -> Scorer:
+def own_scorer(name: str, weights: Mapping[str, float]) -> Scorer:
     """The scorer of a user's function.
 
     RewardError, naming the sample, for a value that is no number in [0, 1], and around any
@@ -53,27 +53,19 @@ def own_scorer(name: str, weights: dict[str, float]) -> Scorer:
     """
     function = load_function(name)
 
-    def score(sample: Sample, action: Action) -> RewardBreakdown:
-        parsed = parse_completion(action.completion)
+    def judge(sample: Sample, completion: str, parsed: Parsed) -> Match:
         try:
-            value = _checked(function(action.completion, sample))
+            return Match(_checked(function(completion, sample)), name)
         except Exception as error:
             raise RewardError(f"{name} failed on sample {sample.id}: {error!r}.") from error
-        return RewardBreakdown(
-            components={"accuracy": value, "format": float(parsed.format_ok)},
-            weights=weights,
-            success=None if value is None else value >= 1.0,
-            extracted_answer=parsed.answer,
-            explanation=name,
-        )
 
-    return score
+    return scorer_of(judge, weights)
 
 
 def _checked(value: Any) -> float | None:
     if value is None:
         return None
     number = float(value)
-    if math.isnan(number) or not 0.0 <= number <= 1.0:
+    if not 0.0 <= number <= 1.0:
         raise ValueError(f"returned {value!r}, not a number from 0 to 1 or None")
     return number

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from ekipl_lab.parsing import ANSWER_CLOSE, ANSWER_OPEN, THINK_OPEN
 from ekipl_lab.rewards.mathematics import math_equal
@@ -67,25 +68,28 @@ def train_format(completion: str, ground_truth: str = "") -> float:
 
 def train_accuracy(completion: str, ground_truth: str) -> float:
     """Counting and geometry in training: equal strings, math-verify for untagged text only."""
-    answer, truth = first_answer(completion), first_answer(ground_truth)
-    given = completion.strip() if answer is None else answer
-    if given == (ground_truth.strip() if truth is None else truth):
-        return 1.0
-    return _math(completion, ground_truth) if answer is None else 0.0
+    return _train_score(completion, ground_truth, lambda given, wanted: float(given == wanted))
 
 
 def train_geometry_numeric(completion: str, ground_truth: str) -> float:
     """The smooth numeric form: 1 within 5 % of the truth, 0 beyond 20 %, a cosine between."""
+    return _train_score(completion, ground_truth, _numeric)
+
+
+def _train_score(
+    completion: str, ground_truth: str, compared: Callable[[str, str], float]
+) -> float:
     answer, truth = first_answer(completion), first_answer(ground_truth)
     given = completion.strip() if answer is None else answer
-    wanted = ground_truth.strip() if truth is None else truth
+    reward = compared(given, ground_truth.strip() if truth is None else truth)
+    return _math(completion, ground_truth) if reward == 0.0 and answer is None else reward
+
+
+def _numeric(given: str, wanted: str) -> float:
     try:
-        reward = _closeness(float(given), float(wanted))
+        return _closeness(float(given), float(wanted))
     except ValueError:
-        reward = float(given == wanted)
-    if reward == 0.0 and answer is None:
-        return _math(completion, ground_truth)
-    return reward
+        return float(given == wanted)
 
 
 def _closeness(given: float, wanted: float) -> float:
@@ -99,21 +103,6 @@ def _closeness(given: float, wanted: float) -> float:
         return 0.0
     step = (distance - 0.05 * scale) / width
     return 0.5 * (math.cos(math.pi * step) + 1)
-
-
-def train_transformation(completion: str, ground_truth: str) -> float:
-    """Partial credit 1, 0.5, 0.5, 0.25, times the share of distinct calls."""
-    return _train_calls(completion, ground_truth, PARTIAL)
-
-
-def train_transformation_whole(completion: str, ground_truth: str) -> float:
-    """Whole calls only, as in the released scripts."""
-    return _train_calls(completion, ground_truth, WHOLE)
-
-
-def train_transformation_penalty(completion: str, ground_truth: str) -> float:
-    """1 for whole calls, -0.25, -0.25 and -0.5 for partly right ones."""
-    return _train_calls(completion, ground_truth, PENALTY)
 
 
 def eval_accuracy(completion: str, ground_truth: str) -> float:
@@ -130,11 +119,16 @@ def eval_transformation(completion: str, ground_truth: str) -> float:
     """Partial credit 1, 0.5, 0.5, 0.25 over distinct calls."""
     answer = one_line_answer(completion)
     given = find_calls(completion if answer is None else answer)
-    wanted = find_calls(ground_truth)
-    if not given or not wanted:
-        return 0.0
-    distinct, truths = list(dict.fromkeys(given)), list(dict.fromkeys(wanted))
-    return _matched_sum(distinct, truths, PARTIAL) / max(len(distinct), len(truths))
+    return _calls_score(given, find_calls(ground_truth), PARTIAL)
+
+
+def train_transformation(
+    completion: str, ground_truth: str, weights: Sequence[float] = PARTIAL
+) -> float:
+    """Credit by ``weights`` over distinct calls, times the share of distinct calls."""
+    answer = first_answer(completion)
+    given = find_calls(completion if answer is None else answer)
+    return _calls_score(given, find_calls(ground_truth), weights, repeats_cost=True)
 
 
 def find_calls(text: str) -> list[Triple]:
@@ -142,14 +136,17 @@ def find_calls(text: str) -> list[Triple]:
     return _CALL.findall(text)
 
 
-def _train_calls(completion: str, ground_truth: str, weights: Sequence[float]) -> float:
-    answer = first_answer(completion)
-    given = find_calls(completion if answer is None else answer)
-    wanted = find_calls(ground_truth)
+def _calls_score(
+    given: list[Triple],
+    wanted: list[Triple],
+    weights: Sequence[float],
+    *,
+    repeats_cost: bool = False,
+) -> float:
     if not given or not wanted:
         return 0.0
     distinct, truths = list(dict.fromkeys(given)), list(dict.fromkeys(wanted))
-    penalty = len(distinct) / len(given)
+    penalty = len(distinct) / len(given) if repeats_cost else 1.0
     return penalty * _matched_sum(distinct, truths, weights) / max(len(distinct), len(truths))
 
 
@@ -173,3 +170,18 @@ def _math(text: str, truth: str) -> float:
     if max(len(text), len(truth)) > MAX_TEXT_CHARS:
         return 0.0
     return float(math_equal(text, truth) is True)
+
+
+#: The published scores by name; `transformation_whole` is what the released scripts train with.
+REASON_RFT_SCORES: dict[str, Callable[[str, str], float]] = {
+    "train/format": train_format,
+    "train/counting": train_accuracy,
+    "train/geometry": train_accuracy,
+    "train/geometry_numeric": train_geometry_numeric,
+    "train/transformation": train_transformation,
+    "train/transformation_whole": partial(train_transformation, weights=WHOLE),
+    "train/transformation_penalty": partial(train_transformation, weights=PENALTY),
+    "eval/counting": eval_accuracy,
+    "eval/geometry": eval_accuracy,
+    "eval/transformation": eval_transformation,
+}

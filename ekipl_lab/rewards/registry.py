@@ -1,4 +1,9 @@
-"""Scorers by name: ``SCORERS`` of texts, ``get_scorer`` of samples and actions."""
+"""Scorers by name: ``SCORERS`` of texts, ``get_scorer`` of samples and actions.
+
+The corrected scores, ``ekipl/...``, are strict where the published ones are not: one answer, in its
+tags, outside the reasoning, of the right type and nothing else in it. NaN where an answer could not
+be judged in time, RewardError where the ground truth cannot be scored; neither ever becomes 0.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +12,74 @@ from collections.abc import Callable, Mapping
 
 from ekipl_lab.errors import ConfigError, RewardError, unknown_name
 from ekipl_lab.parsing import parse_completion
-from ekipl_lab.rewards import reason_rft
-from ekipl_lab.rewards.forms import EKIPL_SCORES, Score, format_score
+from ekipl_lab.rewards.matchers import (
+    Match,
+    Truth,
+    match_letter,
+    match_number,
+    read_letter,
+    read_number,
+)
+from ekipl_lab.rewards.mathematics import match_math
 from ekipl_lab.rewards.own import PREFIX, own_scorer
-from ekipl_lab.rewards.typed import DEFAULT_WEIGHTS, Scorer, typed_scorer
+from ekipl_lab.rewards.reason_rft import REASON_RFT_SCORES, first_answer, train_format
+from ekipl_lab.rewards.typed import (
+    DEFAULT_WEIGHTS,
+    MATCHERS,
+    STRICT_MATCHERS,
+    Matcher,
+    Scorer,
+    breakdown,
+    scorer_of,
+    typed_scorer,
+)
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 
-#: Name -> ``(completion, ground_truth) -> float``.
+#: ``(completion, ground_truth) -> float``.
+Score = Callable[[str, str], float]
+
+
+def format_score(completion: str, ground_truth: str = "") -> float:
+    """1 for exactly one think and one answer block, both with text, and nothing around them."""
+    return float(parse_completion(completion).format_ok)
+
+
+def score_with(matcher: Matcher) -> Score:
+    """The score of a completion's answer under a matcher; the truth is checked in any case."""
+
+    def score(completion: str, ground_truth: str) -> float:
+        answer = parse_completion(completion).answer
+        match = matcher(answer or "", Truth(ground_truth))
+        if answer is None:
+            return 0.0
+        return math.nan if match.value is None else match.value
+
+    return score
+
+
+def match_geometry(answer: str, truth: Truth) -> Match:
+    """By the truth: a letter A to E, a number (with unit), else mathematics."""
+    if len(truth.text.strip()) == 1 and (read_letter(truth.text) or "Z") <= "E":
+        return match_letter(answer, truth)
+    if read_number(truth.text) is not None:
+        return match_number(answer, truth)
+    return match_math(answer, truth)
+
+
+#: The corrected scores: by answer type, then by task.
+_MATCHERS: dict[str, Matcher] = {
+    **MATCHERS,
+    "calls_strict": STRICT_MATCHERS["calls"],
+    "counting": MATCHERS["number"],
+    "geometry": match_geometry,
+    "transformation": MATCHERS["calls"],
+    "transformation_strict": STRICT_MATCHERS["calls"],
+}
+
 SCORERS: dict[str, Score] = {
-    "reason_rft/train/format": reason_rft.train_format,
-    "reason_rft/train/counting": reason_rft.train_accuracy,
-    "reason_rft/train/geometry": reason_rft.train_accuracy,
-    "reason_rft/train/geometry_numeric": reason_rft.train_geometry_numeric,
-    "reason_rft/train/transformation": reason_rft.train_transformation,
-    "reason_rft/train/transformation_whole": reason_rft.train_transformation_whole,
-    "reason_rft/train/transformation_penalty": reason_rft.train_transformation_penalty,
-    "reason_rft/eval/counting": reason_rft.eval_accuracy,
-    "reason_rft/eval/geometry": reason_rft.eval_accuracy,
-    "reason_rft/eval/transformation": reason_rft.eval_transformation,
-    **EKIPL_SCORES,
+    **{f"reason_rft/{name}": score for name, score in REASON_RFT_SCORES.items()},
+    "ekipl/format": format_score,
+    **{f"ekipl/{name}": score_with(matcher) for name, matcher in _MATCHERS.items()},
 }
 
 #: The published scores by task: what the released scripts train with, and the evaluator.
@@ -42,11 +96,7 @@ BY_TASK: dict[str, dict[str, str]] = {
     },
 }
 
-#: Scorers that look at the whole sample.
-SAMPLE_SCORERS: dict[str, Callable[[dict[str, float]], Scorer]] = {
-    "ekipl/auto": typed_scorer,
-    "ekipl/strict": lambda weights: typed_scorer(weights, strict=True),
-}
+_BY_TYPE = ("ekipl/auto", "ekipl/strict")
 
 
 def get_scorer(name: str, weights: Mapping[str, float] | None = None) -> Scorer:
@@ -61,42 +111,33 @@ def get_scorer(name: str, weights: Mapping[str, float] | None = None) -> Scorer:
     checked = _checked_weights(weights)
     if name.startswith(PREFIX):
         return own_scorer(name, checked)
-    if name in SAMPLE_SCORERS:
-        return SAMPLE_SCORERS[name](checked)
-    if name in BY_TASK:
-        return _text_scorer(BY_TASK[name], checked)
+    if name in _BY_TYPE:
+        return typed_scorer(checked, strict=name == "ekipl/strict")
     accuracies = [known for known in SCORERS if not known.endswith("/format")]
-    if name in accuracies:
-        return _text_scorer(name, checked)
-    raise unknown_name("scorer", name, (*SAMPLE_SCORERS, *BY_TASK, *accuracies))
+    if name not in (*BY_TASK, *accuracies):
+        raise unknown_name("scorer", name, (*_BY_TYPE, *BY_TASK, *accuracies))
+    if name.startswith("reason_rft/"):
+        return _published_scorer(name, checked)
+    return scorer_of(lambda sample, text, parsed: _judged(name, sample, text), checked)
 
 
-def _text_scorer(choice: str | Mapping[str, str], weights: dict[str, float]) -> Scorer:
-    """A score of texts as the accuracy component, with the format score of the same family."""
+def _judged(name: str, sample: Sample, completion: str) -> Match:
+    value = SCORERS[name](completion, sample.answer)
+    return Match(None if math.isnan(value) else value, name)
+
+
+def _published_scorer(name: str, weights: dict[str, float]) -> Scorer:
+    """A published score as the accuracy component, with the published format and first answer."""
 
     def score(sample: Sample, action: Action) -> RewardBreakdown:
-        name = choice if isinstance(choice, str) else choice.get(sample.task)
-        if name is None:
+        chosen = BY_TASK[name].get(sample.task) if name in BY_TASK else name
+        if chosen is None:
             raise RewardError(f"Sample {sample.id}: the scorer has no form for {sample.task!r}.")
-        published = name.startswith("reason_rft/")
-        accuracy = SCORERS[name](action.completion, sample.answer)
-        value = None if math.isnan(accuracy) else accuracy
-        form = reason_rft.train_format if published else format_score
-        return RewardBreakdown(
-            components={"accuracy": value, "format": form(action.completion, "")},
-            weights=weights,
-            success=None if value is None else value >= 1.0,
-            extracted_answer=_extracted(action.completion, published),
-            explanation=name,
-        )
+        match = _judged(chosen, sample, action.completion)
+        form, answer = train_format(action.completion), first_answer(action.completion)
+        return breakdown(match, form, answer, weights)
 
     return score
-
-
-def _extracted(completion: str, published: bool) -> str | None:
-    if published:
-        return reason_rft.first_answer(completion)
-    return parse_completion(completion).answer
 
 
 def _checked_weights(weights: Mapping[str, float] | None) -> dict[str, float]:

@@ -7,10 +7,10 @@ partial credit is not success.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ekipl_lab.errors import RewardError, unknown_name
-from ekipl_lab.parsing import parse_completion
+from ekipl_lab.parsing import Parsed, parse_completion
 from ekipl_lab.rewards.calls import match_calls, match_calls_strict
 from ekipl_lab.rewards.matchers import (
     Match,
@@ -25,6 +25,8 @@ from ekipl_lab.types import Action, RewardBreakdown, Sample
 
 Matcher = Callable[[str, Truth], Match]
 Scorer = Callable[[Sample, Action], RewardBreakdown]
+#: How accurate a completion of a sample is, and why.
+Judge = Callable[[Sample, str, Parsed], Match]
 
 #: ``Sample.answer_type`` -> matcher.
 MATCHERS: dict[str, Matcher] = {
@@ -82,23 +84,40 @@ def _match(sample: Sample, answer: str, matchers: dict[str, Matcher]) -> Match:
         raise RewardError(f"Sample {sample.id}: {error}; correct the record.") from error
 
 
-def typed_scorer(weights: dict[str, float], *, strict: bool = False) -> Scorer:
-    """The scorer of ``ekipl/auto``, or of ``ekipl/strict`` (accuracy 0 or 1 for every type)."""
-    matchers = STRICT_MATCHERS if strict else MATCHERS
+def scorer_of(judge: Judge, weights: Mapping[str, float]) -> Scorer:
+    """The scorer with accuracy by ``judge`` and the strict format of ``parse_completion``."""
 
     def score(sample: Sample, action: Action) -> RewardBreakdown:
         parsed = parse_completion(action.completion)
+        match = judge(sample, action.completion, parsed)
+        return breakdown(match, float(parsed.format_ok), parsed.answer, weights)
+
+    return score
+
+
+def breakdown(
+    match: Match, form: float, answer: str | None, weights: Mapping[str, float]
+) -> RewardBreakdown:
+    """The reward of a judged completion; success is about its accuracy alone."""
+    return RewardBreakdown(
+        components={"accuracy": match.value, "format": form},
+        weights=weights,
+        success=None if match.value is None else match.value >= 1.0,
+        extracted_answer=answer,
+        explanation=match.note,
+    )
+
+
+def typed_scorer(weights: Mapping[str, float], *, strict: bool = False) -> Scorer:
+    """The scorer of ``ekipl/auto``, or of ``ekipl/strict`` (accuracy 0 or 1 for every type)."""
+    matchers = STRICT_MATCHERS if strict else MATCHERS
+
+    def judge(sample: Sample, completion: str, parsed: Parsed) -> Match:
         if parsed.answer is None:
             match = Match(0.0, "no answer")
         else:
             match = _match(sample, parsed.answer, matchers)
         note = match.note if parsed.format_ok else f"{match.note}; {parsed.problem}"
-        return RewardBreakdown(
-            components={"accuracy": match.value, "format": float(parsed.format_ok)},
-            weights=weights,
-            success=None if match.value is None else match.value >= 1.0,
-            extracted_answer=parsed.answer,
-            explanation=note,
-        )
+        return Match(match.value, note)
 
-    return score
+    return scorer_of(judge, weights)

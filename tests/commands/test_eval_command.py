@@ -16,7 +16,7 @@ from test_reason_rft import folder as published  # noqa: F401  (a fixture)
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.commands.cli import build_parser, main
 from ekipl_lab.commands.eval.options import job_of
-from ekipl_lab.commands.eval.tables import minds
+from ekipl_lab.commands.eval.tables import warnings
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation import compare, read_records, summarize
 from ekipl_lab.evaluation.contamination import contamination
@@ -85,14 +85,14 @@ def test_the_same_command_continues_where_it_was(
     """Interrupted within the third batch, then again: what was there is kept, and all agree."""
     from ekipl_lab.policies import PolicySource
 
-    told: list[str] = []
+    seen: list[str] = []
     honest = PolicySource.propose_streaming
 
     def propose(self, samples, num_actions, params, on_complete):  # type: ignore[no-untyped-def]
         def hear(index: int, actions: list[Action]) -> None:
-            if len(told) == 5 and stop:
+            if len(seen) == 5 and stop:
                 raise KeyboardInterrupt
-            told.append(samples[index].id)
+            seen.append(samples[index].id)
             on_complete(index, actions)
 
         return honest(self, samples, num_actions, params, hear)
@@ -106,9 +106,9 @@ def test_the_same_command_continues_where_it_was(
     assert not (tmp_path / "e" / "evaluation.json").exists()
     stop = False
     kept = (tmp_path / "e" / "cache" / "greedy" / "part-000000.jsonl").read_text()
-    assert [json.loads(line)["sample_id"] for line in kept.splitlines()] == told
+    assert [json.loads(line)["sample_id"] for line in kept.splitlines()] == seen
     assert main(command) == 0
-    assert len(told) == 9 and len(set(told)) == 8  # the third batch ran again, as it was
+    assert len(seen) == 9 and len(set(seen)) == 8  # the third batch ran again, as it was
     first = read_records(tmp_path / "e" / "records.parquet")
     assert main([*command[:-1], str(tmp_path / "whole")]) == 0
     assert read_records(tmp_path / "whole" / "records.parquet") == first
@@ -361,7 +361,7 @@ def test_a_choice_on_the_test_split_is_said() -> None:
             "source": {"facts": {"asked": asked}},
             "job": {"splits": ["test"]},
         }
-        return minds(Measured([], {}, [], [], summary))
+        return warnings(Measured([], {}, [], [], summary))
 
     assert "chosen by eval/test/pass_at_1" in lines("mlflow:r@best:eval/test/pass_at_1")[0]
     assert lines("mlflow:r@best:eval/validation/pass_at_1") == lines("mlflow:r@20") == []

@@ -46,9 +46,9 @@ def texts(source: object) -> list[str]:
 
 
 def test_a_folder(nano: Path) -> None:
-    origin = open_model_source(str(nano))
-    assert (origin.kind, origin.name, origin.is_teacher) == ("checkpoint", "nano", False)
-    records = evaluate(origin.source, SAMPLES, get_scorer("ekipl/auto"), params=PARAMS)
+    model = open_model_source(str(nano))
+    assert (model.kind, model.name, model.is_teacher) == ("checkpoint", "nano", False)
+    records = evaluate(model.source, SAMPLES, get_scorer("ekipl/auto"), params=PARAMS)
     assert {record.model_id for record in records} == {"nano"}
     with pytest.raises(ConfigError, match="does not exist"):
         open_model_source(str(nano / "none"))
@@ -109,19 +109,19 @@ def adapter(base: Path, folder: Path, scale: float = 1.0) -> Path:
 
 def test_an_adapter_is_merged_into_its_base(nano: Path, tmp_path: Path) -> None:
     folder = adapter(nano, tmp_path / "adapter")
-    origin = open_model_source(str(folder))
-    assert (origin.kind, origin.facts["base"]) == ("adapter", str(nano))
+    model = open_model_source(str(folder))
+    assert (model.kind, model.facts["base"]) == ("adapter", str(nano))
     by_hand = load_policy(nano)
     saved = load_file(folder / "adapter_model.safetensors")
     state = by_hand.model.state_dict()
     for name in [n for n in saved if n.endswith("lora_A.weight")]:
         target = name.removeprefix("base_model.model.").replace("lora_A.weight", "weight")
         state[target] += 8 / 2 * saved[name.replace("lora_A", "lora_B")] @ saved[name]
-    merged = origin.source._policy.model.state_dict()  # type: ignore[attr-defined]
+    merged = model.source._policy.model.state_dict()  # type: ignore[attr-defined]
     assert all(torch.allclose(merged[name], state[name], atol=1e-5) for name in state)
-    assert texts(origin.source) != texts(open_model_source(str(nano)).source)
-    assert origin.key != open_model_source(str(nano)).key
-    assert open_model_source(str(folder), loading=Loading(base=str(nano))).key == origin.key
+    assert texts(model.source) != texts(open_model_source(str(nano)).source)
+    assert model.key != open_model_source(str(nano)).key
+    assert open_model_source(str(folder), loading=Loading(base=str(nano))).key == model.key
 
 
 def test_an_adapter_that_would_do_nothing_is_refused(nano: Path, tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ import sys
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.model_source import open_model_source
 for name in ("someone/nano", "someone/nano@v1"):
-    origin = open_model_source(name)
-    print(origin.kind, origin.name, origin.facts["repo"], origin.facts["revision"])
+    model = open_model_source(name)
+    print(model.kind, model.name, model.facts["repo"], model.facts["revision"])
 for name in ("someone/other", "someone/nano@v2"):
     try:
         open_model_source(name)
@@ -184,21 +184,21 @@ def test_only_weights_and_settings_are_fetched(nano: Path, monkeypatch: pytest.M
         return str(nano)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    origin = open_model_source("org/model@rev")
-    assert (asked["repo"], asked["revision"], origin.kind) == ("org/model", "rev", "hub")
+    model = open_model_source("org/model@rev")
+    assert (asked["repo"], asked["revision"], model.kind) == ("org/model", "rev", "hub")
     patterns = asked["allow_patterns"]
     assert isinstance(patterns, list) and not {"*.py", "*.bin", "*.pt", "*"} & set(patterns)
 
 
 def test_a_teacher_of_a_config() -> None:
-    origin = open_model_source("teacher:configs/demo_ekipl.yaml#careful", SAMPLES, scenes=True)
-    assert (origin.kind, origin.name, origin.is_teacher) == ("teacher", "careful", True)
+    model = open_model_source("teacher:configs/demo_ekipl.yaml#careful", SAMPLES, scenes=True)
+    assert (model.kind, model.name, model.is_teacher) == ("teacher", "careful", True)
     score = get_scorer("ekipl/auto")
-    records = evaluate(origin.source, SAMPLES, score, mode="sampled", num_samples=8)
+    records = evaluate(model.source, SAMPLES, score, mode="sampled", num_samples=8)
     right = [reward.success for record in records for reward in record.rewards]
     assert 0.7 < sum(map(bool, right)) / len(right) <= 1.0
     other = open_model_source("teacher:configs/demo_ekipl.yaml#sloppy", SAMPLES, scenes=True)
-    assert other.key != origin.key
+    assert other.key != model.key
     for text, sentence in (
         ("teacher:configs/demo_ekipl.yaml#carefull", "did you mean 'careful'"),
         ("teacher:configs/demo_ekipl.yaml", r"\(none given\)"),
@@ -235,12 +235,14 @@ def test_a_run_is_asked_as_it_was_trained(nano: Path, store: Path) -> None:
             run.log_checkpoint(nano, 1, {})
         return f"mlflow:{run.run_id}"
 
-    def told(*line: str) -> bool:
+    def instructed(*line: str) -> bool:
         return job_of(build_parser().parse_args(["eval", *line])).instructed
 
     stock, tiny = run_of(benchmark="mini", instructed=True), run_of(benchmark="mini")
-    assert told(stock) is True and told(tiny) is False
-    assert told(stock, "--no-instructed") is False and told(tiny, "--instructed") is True
-    assert told(stock, "--task", "geometry") is True
-    assert told(run_of(benchmark="other", instructed=True)) is False
-    assert told(str(nano)) is False
+    assert instructed(stock) is True and instructed(tiny) is False
+    assert (
+        instructed(stock, "--no-instructed") is False and instructed(tiny, "--instructed") is True
+    )
+    assert instructed(stock, "--task", "geometry") is True
+    assert instructed(run_of(benchmark="other", instructed=True)) is False
+    assert instructed(str(nano)) is False

@@ -55,7 +55,7 @@ def oracle(accuracy: float = 0.5, seed: int = 0) -> OracleTeacher:
 def record(
     index: int, successes: Sequence[bool | None], mode: str, **changes: object
 ) -> EvalRecord:
-    """A record whose actions succeed as told; right ones answer 1, wrong ones 2."""
+    """A record with these successes; right ones answer 1, wrong ones 2."""
     actions = [Action("x" * 10, "policy", "m", token_ids=(1,) * (3 + index)) for _ in successes]
     rewards = [
         RewardBreakdown(

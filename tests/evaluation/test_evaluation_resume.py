@@ -17,7 +17,7 @@ from ekipl_lab.policies import PolicySource, load_policy
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.types import Action, EvalRecord, GenerationParams
 
-Told = list[tuple[int, list[Action]]]
+Heard = list[tuple[int, list[Action]]]
 
 POLICY = "assets/policies/counting"
 OPTIONS = {"mode": "sampled", "num_samples": 3, "max_new_tokens": 60, "batch_size": 6}
@@ -86,20 +86,20 @@ def test_a_killed_evaluation_continues_at_the_sample(
     assert before[6:] != ids[6:8]  # the short ones end first, whatever their place
 
 
-def test_samples_are_told_of_while_others_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_heard_of_while_others_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     source = PolicySource(load_policy(POLICY), max_rows=12)
     samples = load_samples("mini", task="counting", split="test", limit=6)
     for params, draws in ((GenerationParams(seed=1), 3), (GenerationParams(0.0, seed=1), 2)):
-        told: Told = []
+        heard: Heard = []
 
-        def hear(index: int, actions: list[Action], told: Told = told) -> None:
-            told.append((index, actions))
+        def hear(index: int, actions: list[Action], heard: Heard = heard) -> None:
+            heard.append((index, actions))
 
         rows = source.propose_streaming(samples, draws, params, hear)
-        assert sorted(index for index, _ in told) == list(range(6))
-        assert [rows[index] for index, _ in told] == [actions for _, actions in told]
-        longest = [max(len(a.token_ids or ()) for a in actions) for _, actions in told]
+        assert sorted(index for index, _ in heard) == list(range(6))
+        assert [rows[index] for index, _ in heard] == [actions for _, actions in heard]
+        longest = [max(len(a.token_ids or ()) for a in actions) for _, actions in heard]
         batches = (longest[:4], longest[4:]) if draws == 3 else (longest,)
         assert all(batch == sorted(batch) for batch in batches) and len(set(longest)) > 1
         assert source.propose(samples, draws, params) == rows

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.evaluation import compare_groups, compare_seeds
+from ekipl_lab.evaluation import compare_seeds
+from ekipl_lab.evaluation.slices import changes_since
 from ekipl_lab.statistics import holm, paired_t_pvalue
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown
 
@@ -71,11 +72,11 @@ def test_unlike_runs_are_refused() -> None:
 def test_forgetting_by_family() -> None:
     end, start = run(6), run(4)
     start[0], end[0] = end[0], run(0)[0]  # item s0 is forgotten
-    found = compare_groups(end, start)
-    assert [group for group, _ in found] == [{"family": "even"}, {"family": "odd"}]
-    even, odd = (comparison for _, comparison in found)
+    found = changes_since(end, start)
+    assert [change.group for change in found] == [{"family": "even"}, {"family": "odd"}]
+    even, odd = (change.comparison for change in found)
     assert (even.wins, even.losses) == (("s4",), ("s0",))
     assert (odd.wins, odd.losses) == (("s5",), ())
     assert even.difference == pytest.approx(0.0) and odd.difference == pytest.approx(0.2)
     with pytest.raises(ConfigError, match="did you mean 'family'"):
-        compare_groups(end, start, by=("familiy",))
+        changes_since(end, start, by=("familiy",))

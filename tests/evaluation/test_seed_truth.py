@@ -8,8 +8,7 @@ import pytest
 from test_report import record, run_of
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.evaluation import compare, compare_seeds
-from ekipl_lab.evaluation.seeds import compare_seeds_or_say
+from ekipl_lab.evaluation import compare, compare_seeds, try_compare_seeds
 from ekipl_lab.evaluation.slices import changes_since
 from ekipl_lab.report import RunData
 from ekipl_lab.report.across_seeds import over_seeds, power
@@ -114,7 +113,7 @@ def test_pass_at_k_needs_k_scored_samples_in_both() -> None:
     arm = samples_of([[True, False], [True, None], [False, False]])
     base = samples_of([[False, False], [False, False], [False, False]])
     first, second = {0: arm, 1: arm}, {0: base, 1: base}
-    at_two, at_one = compare_seeds(first, second, ["pass_at_2", "pass_at_1"], ks=(1, 2))
+    at_two, at_one = compare_seeds(first, second, ["pass_at_2", "pass_at_1"])
     assert (at_two.items, at_two.total, at_one.items) == ((2, 2), 3, (3, 3))
     assert at_two.difference == pytest.approx((1 + 0) / 2)
     assert at_one.difference == pytest.approx((0.5 + 1 + 0) / 3)
@@ -143,8 +142,8 @@ def test_a_group_without_a_score_leaves_the_others() -> None:
         of_outcomes([True, False, False, False, False, False]),
         of_outcomes([True, None, True, None, False, None]),
     ]
-    found, failed = compare_seeds_or_say(
-        dict(enumerate(arm)), dict(enumerate(base)), by=("family",)
+    found, failed = try_compare_seeds(
+        dict(enumerate(arm)), dict(enumerate(base)), ["accuracy_greedy"], by=("family",)
     )
     assert [one.group for one in found] == [{"family": "even"}]
     assert found[0].differences == pytest.approx((1 / 3, 2 / 3))

@@ -14,10 +14,10 @@ from ekipl_lab.evaluation.headroom import (
     headroom,
     label_accuracy,
     measure,
-    stratum_of,
     table,
 )
 from ekipl_lab.evaluation.model_card import card
+from ekipl_lab.evaluation.slices import stratum_of
 from ekipl_lab.policies import as_policy, build_tiny_policy, save_policy
 
 torch.set_num_threads(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +37,16 @@ def run(args: Namespace) -> int:
     scorer = get_scorer(job.scorer)
     sets = load_sets(job)
     samples = [sample for chosen in sets.values() for sample in chosen]
-    origin = open_model_source(job.source, samples, job.loading, scenes=job.benchmark == "mini")
+    model = open_model_source(job.source, samples, job.loading, scenes=job.benchmark == "mini")
     console = Console()
-    _check_budget(origin, samples, job, args.yes, console)
-    folder = args.out or store_folder() / "eval" / f"{_plain(origin.name)}-{job_id(job, origin)}"
+    _check_budget(model, samples, job, args.yes, console)
+    folder = args.out or store_folder() / "eval" / f"{_plain(model.name)}-{job_id(job, model)}"
     folder.mkdir(parents=True, exist_ok=True)
     with (
         contextlib.ExitStack() as stack,
         Progress(console=Console(stderr=True), transient=True) as progress,
     ):
-        stack.callback(getattr(origin.source, "close", lambda: None))
+        stack.callback(getattr(model.source, "close", lambda: None))
         bars: dict[str, Any] = {}
 
         def show(name: str, done: int, total: int) -> None:
@@ -54,8 +55,8 @@ def run(args: Namespace) -> int:
             progress.update(bars[name], completed=done)
 
         found = run_job(
-            job, folder, sets=sets, origin=origin, scorer=scorer, progress=show,
-            facts=_facts(origin, samples),
+            job, folder, sets=sets, model=model, scorer=scorer, progress=show,
+            facts=_facts(model, samples),
         )  # fmt: skip
     labels = _labels(found, args.strata)
     rows = tables.all_rows(found, job, labels)
@@ -67,8 +68,8 @@ def run(args: Namespace) -> int:
     tables.print_changes(console, found, folder)
     for name in args.export:
         _export(name, folder, found, console)
-    for line in tables.minds(found):
-        console.print(f"[bold red]Mind:[/] {escape(line)}")
+    for line in tables.warnings(found):
+        console.print(f"[bold red]Note:[/] {escape(line)}")
     console.print(f"Everything: {folder}; `ekipl report {folder}` writes its page.", markup=False)
     return 0
 
@@ -78,29 +79,20 @@ def _plain(name: str) -> str:
 
 
 def _check_budget(
-    origin: ModelSource, samples: Sequence[Sample], job: Job, yes: bool, console: Console
+    model: ModelSource, samples: Sequence[Sample], job: Job, yes: bool, console: Console
 ) -> None:
-    """An estimate for a teacher that costs money; ConfigError without ceiling or ``--yes``."""
+    """Print what a paid teacher may cost; ConfigError without a budget in USD or ``--yes``."""
+    from ekipl_lab.commands.teach.precompute import check_budget, describe
+    from ekipl_lab.teachers.ensemble import gateways
     from ekipl_lab.teachers.gateway.estimate import estimate
-    from ekipl_lab.teachers.gateway.gateway import Gateway
 
-    members = getattr(origin.source, "members", (origin.source,))
-    for gateway in (member for member in members if isinstance(member, Gateway)):
-        each = max(1, job.num_samples // len(members))
+    for gateway, each in gateways(model.source, job.num_samples):
         found = estimate(gateway, samples, each, job.params)
-        console.print(
-            f"{gateway.id}: {found.held} of {found.actions} actions in the cache; the rest costs "
-            f"at most {found.usd_at_most:.4f} USD",
-            markup=False,
-        )
-        if found.usd_at_most > 0 and gateway.spec.budget.usd is None and not yes:
-            raise ConfigError(
-                f"Teacher {gateway.id!r} may cost up to {found.usd_at_most:.4f} USD and has no "
-                "ceiling; set `gateway: {budget: {usd: ..}}`, or say --yes."
-            )
+        console.print(describe(gateway, found), markup=False)
+        check_budget(gateway, found, yes)
 
 
-def _facts(origin: ModelSource, samples: Sequence[Sample]) -> dict[str, Any]:
+def _facts(model: ModelSource, samples: Sequence[Sample]) -> dict[str, Any]:
     """Revision, packages, and for a model of a run: has its training seen these samples?"""
     from ekipl_lab.evaluation.contamination import contamination
     from ekipl_lab.tracking import provenance
@@ -111,26 +103,28 @@ def _facts(origin: ModelSource, samples: Sequence[Sample]) -> dict[str, Any]:
         "dirty": tags.get("ekipl.git_dirty"),
         "environment": provenance.environment(),
     }
-    if "run" not in origin.facts:
-        return facts
-    train = _training_samples(str(origin.facts["run"]))
-    if train is None:
-        return facts
-    where = f"the {len(train)} training samples of run {origin.facts['run']}"
-    overlap = contamination(train, samples)
-    values = None if overlap is None else overlap.as_dict()
-    return facts | {"contamination": {"train": where, "overlap": values}}
+    run = model.facts.get("run")
+    train = _training_samples(run) if run else None
+    if train is not None:
+        overlap = contamination(train, samples)
+        facts["contamination"] = {
+            "train": f"the {len(train)} training samples of run {run}",
+            "overlap": None if overlap is None else asdict(overlap),
+        }
+    return facts
 
 
 def _training_samples(run_id: str) -> list[Sample] | None:
-    """What a run trained on, rebuilt from its config; None where that cannot be had."""
+    """What a run trained on, rebuilt from its config; None where that is not possible."""
     from ekipl_lab import tracking
     from ekipl_lab.benchmarks import load_samples
     from ekipl_lab.training.config.sections import DataSettings
 
     try:
         data = DataSettings.model_validate(tracking.read_config(run_id).get("data", {}))
-        return load_samples(data.benchmark, **data.model_dump(exclude={"benchmark"}))
+        # `instructed` is about the text around a question, which is not compared.
+        options = data.model_dump(exclude={"benchmark", "instructed"})
+        return load_samples(data.benchmark, **options)
     except (EKIPLError, ValueError):
         return None
 

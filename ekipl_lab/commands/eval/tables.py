@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ekipl_lab.files import write_text
+from ekipl_lab.files import csv_text, write_text
 from ekipl_lab.types import EvalRecord
 
 if TYPE_CHECKING:
@@ -27,8 +26,12 @@ SLICES = (
     ("task", "split", "stratum"),
     ("task", "split", "difficulty"),
 )
+#: Columns of since_start.csv.
+CHANGE_COLUMNS = (
+    "mode", "task", "split", "family", "n", "start", "now", "difference", "low", "high",
+    "p_holm", "verdict", "left_out",
+)  # fmt: skip
 MORE_SLICES: tuple[tuple[str, ...], ...] = ((), ("task",), ("split",))
-CSV_COLUMNS = ("slice", "metric", "value", "low", "high", "method", "n")
 
 
 def all_rows(found: Measured, job: Job, labels: Labels) -> list[MetricRow]:
@@ -49,13 +52,12 @@ def all_rows(found: Measured, job: Job, labels: Labels) -> list[MetricRow]:
 
 def rows_as_csv(rows: Iterable[MetricRow]) -> str:
     """One line per metric and slice; a slice is written ``family=compare``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for row in rows:
-        where = " ".join(f"{name}={value}" for name, value in row.group.items()) or "all"
-        writer.writerow([where, row.metric, row.value, row.low, row.high, row.method, row.n])
-    return text.getvalue()
+    columns = ("slice", "metric", "value", "low", "high", "method", "n")
+    return csv_text(columns, ([_where(row), *astuple(row)[1:]] for row in rows))
+
+
+def _where(row: MetricRow) -> str:
+    return " ".join(f"{name}={value}" for name, value in row.group.items()) or "all"
 
 
 def heading(found: Measured, job: Job) -> list[str]:
@@ -76,12 +78,14 @@ def heading(found: Measured, job: Job) -> list[str]:
         + (f", {cost['usd']:.4f} USD" if cost["usd"] else "")
         + f"; {found.summary['seconds']} s in this process"
     )
-    overlap = found.summary.get("contamination", {}).get("overlap")
-    if overlap and not (overlap["ids"] or overlap["items"] or overlap["images"]):
-        lines.append(
-            f"none of these samples or images is in {found.summary['contamination']['train']}"
-        )
+    seen = found.summary.get("contamination")
+    if seen is not None and seen["overlap"] and not _overlaps(seen["overlap"]):
+        lines.append(f"none of these samples or images is in {seen['train']}")
     return lines
+
+
+def _overlaps(overlap: Mapping[str, int]) -> bool:
+    return any(overlap[kind] for kind in ("ids", "items", "images"))
 
 
 def print_tables(console: Console, rows: Sequence[MetricRow], job: Job) -> None:
@@ -177,7 +181,7 @@ def print_changes(console: Console, found: Measured, folder: Path) -> None:
 
     if not found.start:
         return
-    lines = ["mode,task,split,family,n,start,now,difference,low,high,p_holm,verdict,left_out"]
+    lines: list[list[object]] = []
     headings = ("family", "mode", "start", "now", "difference", "95 % interval", "verdict")
     table = _table("since the start", headings)
     for mode in dict.fromkeys(record.mode for record in found.records):
@@ -189,12 +193,10 @@ def print_changes(console: Console, found: Measured, folder: Path) -> None:
                 escape(" ".join(where)), mode, f"{one.value_b:.3f}", f"{one.value_a:.3f}",
                 f"{one.difference:+.3f}", _between(one), change.verdict,
             )  # fmt: skip
-            p = "" if change.p_holm is None else change.p_holm
-            numbers = (one.n, one.value_b, one.value_a, one.difference, one.low, one.high, p)
-            cells = [mode, *where, *numbers, change.verdict, change.left_out]
-            lines.append(",".join(_csv_cell(cell) for cell in cells))
+            numbers = (one.n, one.value_b, one.value_a, one.difference, one.low, one.high)
+            lines.append([mode, *where, *numbers, change.p_holm, change.verdict, change.left_out])
     console.print(table)
-    write_text(folder / "since_start.csv", "\n".join(lines) + "\n")
+    write_text(folder / "since_start.csv", csv_text(CHANGE_COLUMNS, lines))
 
 
 def of_mode(records: Sequence[EvalRecord], mode: str) -> list[EvalRecord]:
@@ -202,12 +204,7 @@ def of_mode(records: Sequence[EvalRecord], mode: str) -> list[EvalRecord]:
     return [record for record in records if record.mode == mode]
 
 
-def _csv_cell(value: object) -> str:
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
-
-
-def minds(found: Measured) -> list[str]:
+def warnings(found: Measured) -> list[str]:
     """What a reader must know beside the numbers."""
     lines = []
     cost = found.summary["cost"]
@@ -233,7 +230,7 @@ def _overlap_lines(seen: Mapping[str, Any]) -> list[str]:
     overlap = seen["overlap"]
     if overlap is None:
         return [f"Overlap with {seen['train']} was not looked for: too many samples."]
-    if overlap["ids"] or overlap["items"] or overlap["images"]:
+    if _overlaps(overlap):
         return [
             f"{overlap['ids']} samples, {overlap['items']} whole items and {overlap['images']} "
             f"images of {overlap['test']} are in {seen['train']}: such as {overlap['examples'][0]}."

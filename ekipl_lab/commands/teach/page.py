@@ -7,7 +7,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from ekipl_lab.evaluation.usefulness import GainRow, Slice, SourceRow, Usefulness
+from ekipl_lab.evaluation.summary import Group
+from ekipl_lab.evaluation.usefulness import GainRow, SourceRow, Usefulness
 from ekipl_lab.plots.figures import source_colours
 from ekipl_lab.statistics import Interval
 
@@ -210,11 +211,11 @@ def _error(values: Sequence[Interval]) -> dict[str, object]:
     }
 
 
-def _names(where: Slice) -> tuple[str, ...]:
+def _names(where: Group) -> tuple[str, ...]:
     return tuple(name for name, _ in where)
 
 
-def _where(where: Slice) -> str:
+def _where(where: Group) -> str:
     """The task's name, then what narrows it."""
     return ", ".join(str(v) if name == "task" else f"{name} {v}" for name, v in where)
 
