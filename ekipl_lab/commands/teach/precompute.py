@@ -177,9 +177,10 @@ def fill(
     summary, stats = gateway.ledger.summary(), gateway.stats
     failures = ", ".join(f"{kind} {count}" for kind, count in stats.failures.items()) or "none"
     console.print(
-        f"{gateway.id}: bought {stats.bought}, from the cache {stats.hits}, failures: {failures}; "
-        f"account {gateway.ledger.account!r} so far {summary.usd:.4f} USD committed, "
-        f"{summary.unresolved} requests possibly billed ({summary.unresolved_usd:.4f} USD at most)",
+        f"{gateway.id}: bought {stats.bought}, from the cache {stats.cache_hits}, "
+        f"failures: {failures}; account {gateway.ledger.account!r} so far {summary.usd:.4f} USD "
+        f"committed, {summary.unresolved} requests possibly billed "
+        f"({summary.unresolved_usd:.4f} USD at most)",
         highlight=False,
         soft_wrap=True,
     )

@@ -42,19 +42,9 @@ class CachedSource:
         capabilities: Capabilities,
     ) -> None:
         self._source, self._identity, self._spec = source, dict(identity), spec
-        self._id, self._capabilities = id, capabilities
+        self.id, self.capabilities = id, capabilities
         self.cache = ActionCache(Store(spec.cache), lease=_LEASE_SECONDS)
         self.hits = self.generated = 0
-
-    @property
-    def id(self) -> str:
-        """The teacher's id."""
-        return self._id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Those of the source."""
-        return self._capabilities
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
@@ -67,14 +57,14 @@ class CachedSource:
         todo = [key for key in first if key not in found]
         if self._spec.offline and todo:
             raise TeacherError(
-                f"Teacher {self._id!r} is offline and {self._spec.cache} holds no action for "
+                f"Teacher {self.id!r} is offline and {self._spec.cache} holds no action for "
                 f"sample {samples[first[todo[0]]].id}."
             )
         held = set(found)
         while todo:
             todo = self._generate(todo, found, first, samples, num_actions, params)
         return [
-            [_action(row, self._id, cached=key in held) for row in found[key]["actions"]]
+            [_action(row, self.id, cached=key in held) for row in found[key]["actions"]]
             for key in keys
         ]
 
