@@ -1,4 +1,4 @@
-"""docs/extend/teacher.md as it is printed: load_config, build, propose, and a short training run."""
+"""docs/extend/teacher.md as it is printed: load_config, build, propose, and a short run."""
 
 import re
 import sqlite3
@@ -88,7 +88,7 @@ def test_a_run_trains_with_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_every_sample_gets_its_own_answer(
     folder: Path, reasoning: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The adapter as it is printed, against a server that misbehaves, on both ways into a config."""
+    """The adapter as it is printed, against a server that misbehaves, on both ways in."""
     assert len((FILES["ollama.py"] + SPEC).splitlines()) <= 50
     names: dict[str, Any] = {"__name__": "written"}
     exec(compile(FILES["ollama.py"] + SPEC, "docs/extend/teacher.md", "exec"), names)
@@ -194,7 +194,7 @@ class Server(ChatAdapter):
         ({"class": "syntax.py:A"}, r"teacher file syntax.py cannot be run: SyntaxError"),
         (
             {"class": "broken.py:Strict", "mst": 1},
-            r"Unknown setting of .*'mst'; did you mean 'must",
+            r"Unknown setting of .*'mst'; did you mean",
         ),
         ({"class": "broken.py:Strict"}, r"'mine': broken.py:Strict needs 'must'; add it"),
         (

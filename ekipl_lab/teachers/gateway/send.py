@@ -95,10 +95,7 @@ class Sender:
     def _attempt(
         self, call: Call, keys: Sequence[str], attempt: int, stop: threading.Event
     ) -> dict[str, Value]:
-        prompt, completion = tokens_at_most(
-            call.text, len(call.images), call.max_tokens, len(keys), self._price
-        )
-        most = TokenUsage(prompt, 0, completion)
+        most = most_usage(call, len(keys), self._price)
         number = self._reserve(call, keys, attempt, stop, most)
         started = time.monotonic()
         try:
@@ -179,6 +176,14 @@ class Sender:
             key: to_value(choice, share, reply.model, self._cost(share) / NANO, spent.latency)
             for key, choice, share in zip(keys, choices, shares, strict=False)
         }
+
+
+def most_usage(call: Call, choices: int, price: Price) -> TokenUsage:
+    """The most tokens that a call can use, which is reserved before it is sent."""
+    return TokenUsage(
+        prompt=tokens_at_most(call.text, len(call.images), price),
+        completion=call.max_tokens * choices,
+    )
 
 
 def believable(usage: TokenUsage, most: TokenUsage) -> TokenUsage:
