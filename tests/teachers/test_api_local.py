@@ -122,7 +122,7 @@ def test_an_instructed_teacher_is_told_the_form(checkpoint: Path) -> None:
     assert recorder.prompts[0].startswith("Question 1?\n\nFirst write your reasoning")
     bare = spec.model_copy(update={"instructed": False})
     LocalTeacher(recorder, bare).propose([instructed(pictured(1))], 1, SHORT)
-    assert recorder.prompts == ["Question 1?"]  # as it was trained, whatever the policy is told
+    assert recorder.prompts == ["Question 1?"]  # as it was trained, whatever the policy is asked
     assert (recorder.params.max_new_tokens, recorder.params.temperature) == (99, 0.5)
 
 

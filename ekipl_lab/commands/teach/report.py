@@ -64,7 +64,7 @@ def run(args: Namespace) -> int:
     write_text(args.out, page(result, f"Teachers of {config.name}"))
     gates = args.out.with_suffix(".gates.json")
     write_text(gates, json.dumps(gate_file(result), indent=1) + "\n")
-    said = f"Page: {args.out}; for a config: `ekipl: {{gates: {gates}}}`"
+    said = f"Page: {args.out}; for a config: `ekipl: {{teacher_gates: {gates}}}`"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     return 0
 

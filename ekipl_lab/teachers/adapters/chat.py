@@ -27,7 +27,7 @@ from ekipl_lab.teachers.adapters.http import (
 from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
 from ekipl_lab.teachers.gateway.types import Adapter, Call, CallError, Reply
-from ekipl_lab.teachers.repair import repair, with_reasoning
+from ekipl_lab.teachers.repair import repaired, with_reasoning
 from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample, Usage
 
@@ -238,21 +238,19 @@ def to_action(
     if choice["refusal"] is not None or choice["finish_reason"] == "refusal":
         said = (choice["refusal"] or choice["text"]).strip()[:80]
         raise CallError("refusal", f"the model refused ({said!r})", retryable=False)
-    finished = choice["finish_reason"] == "stop"
     text = with_reasoning(choice["text"], choice["reasoning"])
     if not text.strip():
         raise CallError("empty", "the model answered nothing", retryable=False)
-    completion = repair(text, finished=finished).completion if repairing else text
-    same = completion == choice["text"]
+    same = text == choice["text"]
     logprobs, token_ids = choice["logprobs"], choice["token_ids"]
-    return Action(
-        completion=completion,
+    action = Action(
+        completion=text,
         source=teacher,
         model_id=value["model"],
         token_ids=tuple(token_ids) if same and token_ids else None,
         logprobs=tuple(logprobs) if same and logprobs else None,
         tokenizer_id=tokenizer_id if same and token_ids else None,
-        finish_reason="stop" if finished else "length",
+        finish_reason="stop" if choice["finish_reason"] == "stop" else "length",
         usage=Usage(
             prompt_tokens=usage["prompt"],
             completion_tokens=usage["completion"],
@@ -260,3 +258,4 @@ def to_action(
             latency=value["latency"],
         ),
     )
+    return repaired(action) if repairing else action

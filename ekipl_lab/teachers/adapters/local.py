@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from ekipl_lab.prompts import instructed
 from ekipl_lab.teachers.draws import stable_int
 from ekipl_lab.teachers.gateway.cached_source import CachedSource
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
-from ekipl_lab.teachers.repair import repair
+from ekipl_lab.teachers.repair import repaired
 from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample
 
@@ -106,7 +106,7 @@ class LocalTeacher:
         rows = self._source.propose(asked, num_actions, own)
         if not spec.instructed:
             return rows
-        return [[_repaired(action) for action in row] for row in rows]
+        return [[repaired(action) for action in row] for row in rows]
 
 
 def weights_fingerprint(path: str) -> str:
@@ -129,12 +129,3 @@ def weights_fingerprint(path: str) -> str:
             stream.seek(max(0, size - _SAMPLED_BYTES))
             digest.update(stream.read())
     return digest.hexdigest()
-
-
-def _repaired(action: Action) -> Action:
-    """The action brought to form; its tokens are kept only if nothing had to be changed."""
-    fixed = repair(action.completion, finished=action.finish_reason == "stop")
-    if not fixed.repairs:
-        return action
-    unknown: dict[str, Any] = {"token_ids": None, "logprobs": None, "tokenizer_id": None}
-    return replace(action, completion=fixed.completion, **unknown)

@@ -77,27 +77,20 @@ def pool_of(samples: Iterable[Sample]) -> AnswerPool:
     return lambda sample: answers.get((sample.task, sample.family), [])
 
 
-def _letter(sample: Sample, rng: random.Random) -> str:
-    return chr(ord("A") + rng.randrange(len(sample.choices) or 4))
-
-
-def _number(sample: Sample, rng: random.Random) -> str:
+def _digit(rng: random.Random) -> str:
     return str(rng.randrange(10))
 
 
-def _numbers(sample: Sample, rng: random.Random) -> str:
-    return ", ".join(str(rng.randrange(10)) for _ in range(rng.randint(2, 3)))
-
-
-def _calls(sample: Sample, rng: random.Random) -> str:
+def _calls(rng: random.Random) -> str:
     functions = rng.sample(sorted(_CALL_VALUES), rng.randint(1, 4))
     return ", ".join(f"{f}({rng.randrange(4)}, {rng.choice(_CALL_VALUES[f])})" for f in functions)
 
 
+#: Answer type -> an answer of its form.
 _DRAWS: dict[str, Callable[[Sample, random.Random], str]] = {
-    "letter": _letter,
-    "number": _number,
-    "numbers": _numbers,
-    "calls": _calls,
-    "math": _number,
+    "letter": lambda sample, rng: chr(ord("A") + rng.randrange(len(sample.choices) or 4)),
+    "number": lambda _, rng: _digit(rng),
+    "numbers": lambda _, rng: ", ".join(_digit(rng) for _ in range(rng.randint(2, 3))),
+    "calls": lambda _, rng: _calls(rng),
+    "math": lambda _, rng: _digit(rng),
 }

@@ -67,9 +67,9 @@ class Buyer:
         """The answer, or why there is none, for every key.
 
         After an error for which ``stop_on`` is true nothing more is sent for this batch; what was
-        not sent gets that error's fate: a CallError of the kind ``stopped``. So it is when somebody
-        else sets ``stop``. With ``ahead`` only what nobody else is buying is bought, and ``ahead``
-        is told these keys before anybody can have their answers.
+        not sent fails with a CallError of the kind ``stopped``. The same happens when somebody else
+        sets ``stop``. With ``ahead`` only what nobody else is buying is bought, and ``ahead`` gets
+        these keys before anybody can have their answers.
         """
         self._start()
         own, others = self._promise(calls)
