@@ -27,20 +27,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests/kit"))
 
 from api_kit import PARAMS, api_gateway, numbered  # noqa: E402
 
-from ekipl_lab.teachers.adapters.chat import to_value  # noqa: E402
 from ekipl_lab.teachers.gateway.prefetch import Prefetch  # noqa: E402
-from ekipl_lab.teachers.gateway.types import Choice, TokenUsage, action_key  # noqa: E402
+from ekipl_lab.teachers.gateway.types import Choice, TokenUsage, action_key, to_value  # noqa: E402
 from ekipl_lab.types import Sample  # noqa: E402
 
 
 @contextmanager
 def server(latency: float) -> Iterator[str]:
     """The URL of a server that answers after ``latency`` seconds."""
-    command = [sys.executable, str(ROOT / "tests" / "fault_server.py"), "--latency", str(latency)]
+    command = [sys.executable, str(ROOT / "tests/kit/fault_server.py"), "--latency", str(latency)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield process.stdout.readline().strip()

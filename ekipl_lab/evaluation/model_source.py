@@ -206,7 +206,7 @@ def _teacher(text: str, samples: Sequence[Sample], scenes: bool) -> ModelSource:
     )
     settings = spec.model_dump(mode="json")
     facts = {"file": path, "spec": settings, "seed": spec.resolved_seed}
-    key = _short(repr(sorted(settings.items())) + _files_of(spec))
+    key = _short(repr(sorted(settings.items())) + spec.fingerprint())
     return ModelSource("teacher", spec.id, source, key, facts)
 
 
@@ -229,18 +229,6 @@ def _spec(path: Path, wanted: str) -> TeacherSpec:
     if wanted not in specs:
         raise unknown_name(f"teacher of {path}", wanted or "(none given)", specs)
     return specs[wanted]
-
-
-def _files_of(spec: TeacherSpec) -> str:
-    """A hash of the file or weights that a teacher reads; empty where it reads none."""
-    from ekipl_lab.teachers.adapters.local import weights_fingerprint
-
-    path = getattr(spec, "path", None)
-    if path is None:
-        return ""
-    if Path(path).is_file():
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return weights_fingerprint(str(path))
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Teachers from their configuration: a union of small models on ``type``.
+"""Teachers from their configuration: one registry of types.
 
 Example (YAML)::
 
@@ -9,89 +9,57 @@ Example (YAML)::
       - {type: replay, id: recorded, path: recordings/gpt.jsonl}
       - {type: policy, id: bigger, path: assets/policies/bigger}
       - {type: openai, id: gpt, model: gpt-4o, gateway: {budget: {usd: 5}}}
+      - {type: python, id: mine, class: "my_teacher.py:MyTeacher"}
       - {type: ensemble, id: panel, each: 2, members: [{type: local, id: big, path: big-vlm}]}
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.teachers.adapters.anthropic import AnthropicSpec
-from ekipl_lab.teachers.adapters.api import build_api_teacher
 from ekipl_lab.teachers.adapters.gemini import GeminiSpec
-from ekipl_lab.teachers.adapters.local import LocalSpec, build_local_teacher
+from ekipl_lab.teachers.adapters.local import LocalSpec, PolicySpec
 from ekipl_lab.teachers.adapters.openai_compatible import OpenAISpec
-from ekipl_lab.teachers.adapters.oracle import ANY_STYLE, ChainWriter, FaultMode, OracleTeacher
-from ekipl_lab.teachers.adapters.random import AnswerPool, RandomTeacher
-from ekipl_lab.teachers.adapters.replay import CotTeacher, ReplayTeacher
+from ekipl_lab.teachers.adapters.oracle import OracleSpec
+from ekipl_lab.teachers.adapters.python import PythonSpec
+from ekipl_lab.teachers.adapters.random import RandomSpec
+from ekipl_lab.teachers.adapters.replay import ReplaySpec
 from ekipl_lab.teachers.ensemble import EnsembleTeacher
-from ekipl_lab.teachers.spec import TeacherSpecBase as _Spec
+from ekipl_lab.teachers.spec import (
+    AnswerPool,
+    ChainWriter,
+    TeacherContext,
+    TeacherSpecBase,
+    checked_spec,
+)
 from ekipl_lab.types import KEPT, POLICY, ActionSource
-from ekipl_lab.validation import complaint
 
 
-class OracleSpec(_Spec):
-    """Knows the ground truth, errs at a set rate (``sources.teachers.oracle``)."""
-
-    type: Literal["oracle"] = "oracle"
-    accuracy: float = Field(default=1.0, ge=0.0, le=1.0)
-    style: str = ANY_STYLE
-    fault_mode: FaultMode = "wrong_answer"
-
-
-class RandomSpec(_Spec):
-    """Guesses; from ``answers`` if there are any, else by answer type."""
-
-    type: Literal["random"] = "random"
-    answers: tuple[str, ...] = ()
+def teacher_spec(raw: Mapping[str, Any]) -> TeacherSpecBase:
+    """One validated spec; ConfigError with the nearest name for an unknown type or setting."""
+    kind = raw.get("type")
+    if not isinstance(kind, str) or kind not in TEACHERS:
+        raise unknown_name("teacher type", str(kind), TEACHERS)
+    return checked_spec(TEACHERS[kind], raw, kind)
 
 
-class ReplaySpec(_Spec):
-    """Repeats a recording (``path``), or the chains of the data (``cot: true``)."""
-
-    type: Literal["replay"] = "replay"
-    path: Path | None = None
-    cot: bool = False
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.path is None) != self.cot:
-            raise ValueError("give either `path` or `cot: true`")
-        return self
-
-
-class PolicySpec(_Spec):
-    """The short form of ``local``: a checkpoint at temperature 1, not cached."""
-
-    type: Literal["policy"] = "policy"
-    path: str
-    temperature: float = Field(default=1.0, ge=0.0)
-    device: str = "cpu"
-
-
-MemberSpec = Annotated[
-    OracleSpec
-    | RandomSpec
-    | ReplaySpec
-    | PolicySpec
-    | LocalSpec
-    | OpenAISpec
-    | AnthropicSpec
-    | GeminiSpec,
-    Field(discriminator="type"),
+#: As a field of a model: settings become the spec of their ``type``.
+TeacherSpec = Annotated[
+    SerializeAsAny[TeacherSpecBase],
+    BeforeValidator(lambda raw: teacher_spec(raw) if isinstance(raw, Mapping) else raw),
 ]
 
 
-class EnsembleSpec(_Spec):
-    """Several teachers as one, ``each`` actions of every member (``sources.teachers.ensemble``)."""
+class EnsembleSpec(TeacherSpecBase):
+    """Several teachers as one, ``each`` actions of every member (``teachers.ensemble``)."""
 
     type: Literal["ensemble"] = "ensemble"
-    members: tuple[MemberSpec, ...] = Field(min_length=1)
+    members: tuple[TeacherSpec, ...] = Field(min_length=1)
     each: int = Field(default=1, ge=1)
 
     @model_validator(mode="before")
@@ -103,25 +71,22 @@ class EnsembleSpec(_Spec):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if any(isinstance(member, EnsembleSpec) for member in self.members):
+            raise ValueError("`members` holds an ensemble; list its members instead")
         if self.actions != len(self.members) * self.each:
             raise ValueError("`actions` is members x `each`; leave it out")
         return self
 
+    @property
+    def may_give_logprobs(self) -> bool:
+        return all(member.may_give_logprobs for member in self.members)
 
-TeacherSpec = Annotated[
-    OracleSpec
-    | RandomSpec
-    | ReplaySpec
-    | PolicySpec
-    | LocalSpec
-    | OpenAISpec
-    | AnthropicSpec
-    | GeminiSpec
-    | EnsembleSpec,
-    Field(discriminator="type"),
-]
+    def build(self, context: TeacherContext) -> EnsembleTeacher:
+        return EnsembleTeacher(self.id, _build(self.members, context))
 
-SPECS: dict[str, type[_Spec]] = {
+
+#: ``type`` in a config -> the spec that its settings must fit and that builds the teacher.
+TEACHERS: dict[str, type[TeacherSpecBase]] = {
     "oracle": OracleSpec,
     "random": RandomSpec,
     "replay": ReplaySpec,
@@ -130,33 +95,9 @@ SPECS: dict[str, type[_Spec]] = {
     "openai": OpenAISpec,
     "anthropic": AnthropicSpec,
     "gemini": GeminiSpec,
+    "python": PythonSpec,
     "ensemble": EnsembleSpec,
 }
-
-_ADAPTER: TypeAdapter[TeacherSpec] = TypeAdapter(
-    TeacherSpec, config=ConfigDict(hide_input_in_errors=True)
-)
-
-
-def teacher_spec(raw: Mapping[str, Any]) -> TeacherSpec:
-    """One validated spec; ConfigError with the nearest name for an unknown type or setting."""
-    kind = raw.get("type")
-    if not isinstance(kind, str) or kind not in SPECS:
-        raise unknown_name("teacher type", str(kind), SPECS)
-    for name in raw:
-        if name not in SPECS[kind].model_fields:
-            raise unknown_name(f"setting of a teacher of type {kind!r}:", name, _settings(kind))
-    try:
-        return _ADAPTER.validate_python(dict(raw))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][1:]) or "settings"
-        name = raw.get("id", "without id")
-        raise ConfigError(f"Teacher {name!r}: {complaint(first, field)}.") from error
-
-
-def _settings(kind: str) -> list[str]:
-    return list(SPECS[kind].model_fields)
 
 
 def build_teachers(
@@ -172,43 +113,14 @@ def build_teachers(
     answers that random teachers draw from unless their spec lists some. Raises ConfigError for a
     doubled id, the id of the policy, an oracle without writer, or a missing file.
     """
-    seen: set[str] = set()
-    for spec in specs:
-        if spec.id in seen:
-            raise ConfigError(f"Two teachers have the id {spec.id!r}; give each its own.")
-        if spec.id in (KEPT, POLICY):
-            raise ConfigError(f"A teacher cannot have the id {spec.id!r}; choose another.")
-        seen.add(spec.id)
-    return [_build(spec, writer, styles, pool) for spec in specs]
+    return _build(specs, TeacherContext(writer, styles, pool))
 
 
-def _build(
-    spec: TeacherSpec, writer: ChainWriter | None, styles: Sequence[str], pool: AnswerPool | None
-) -> ActionSource:
-    seed = spec.resolved_seed
-    if isinstance(spec, OracleSpec):
-        if writer is None:
-            raise ConfigError(f"Teacher {spec.id!r}: this benchmark has no chain writer.")
-        return OracleTeacher(
-            spec.id,
-            writer,
-            accuracy=spec.accuracy,
-            style=spec.style,
-            fault_mode=spec.fault_mode,
-            seed=seed,
-            styles=styles,
-        )
-    if isinstance(spec, RandomSpec):
-        answers = spec.answers
-        own: AnswerPool | None = (lambda sample: answers) if answers else pool
-        return RandomTeacher(spec.id, pool=own, seed=seed)
-    if isinstance(spec, ReplaySpec):
-        return CotTeacher(spec.id) if spec.path is None else ReplayTeacher(spec.id, spec.path)
-    if isinstance(spec, EnsembleSpec):
-        members = build_teachers(spec.members, writer, styles=styles, pool=pool)
-        return EnsembleTeacher(spec.id, members)
-    if isinstance(spec, LocalSpec):
-        return build_local_teacher(spec)
-    if isinstance(spec, OpenAISpec | AnthropicSpec | GeminiSpec):
-        return build_api_teacher(spec)
-    return build_local_teacher(LocalSpec(**{**spec.model_dump(), "type": "local"}))
+def _build(specs: Sequence[TeacherSpec], context: TeacherContext) -> list[ActionSource]:
+    ids = [spec.id for spec in specs]
+    for id in ids:
+        if ids.count(id) > 1:
+            raise ConfigError(f"Two teachers have the id {id!r}; give each its own.")
+        if id in (KEPT, POLICY):
+            raise ConfigError(f"A teacher cannot have the id {id!r}; choose another.")
+    return [spec.build(context) for spec in specs]

@@ -29,19 +29,11 @@ class EnsembleTeacher:
         ids = [member.id for member in members]
         if not members or len(set(ids)) < len(ids):
             raise ConfigError(f"Ensemble {id!r} needs members with ids of their own; got {ids}.")
-        self._id, self.members = id, tuple(members)
-
-    @property
-    def id(self) -> str:
-        """The ensemble's id, ``Action.source`` of its actions."""
-        return self._id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What all members can; log-probabilities only if one tokenizer made them."""
+        self.id, self.members = id, tuple(members)
         each = [member.capabilities for member in self.members]
         tokenizers = {capabilities.tokenizer_id for capabilities in each}
-        return Capabilities(
+        #: What all members can; log-probabilities of one tokenizer only.
+        self.capabilities = Capabilities(
             images=all(capabilities.images for capabilities in each),
             several_images=all(capabilities.several_images for capabilities in each),
             logprobs=all(capabilities.logprobs for capabilities in each),
@@ -55,7 +47,7 @@ class EnsembleTeacher:
         each, rest = divmod(num_actions, len(self.members))
         if rest or each < 1:
             raise ConfigError(
-                f"Ensemble {self._id!r} has {len(self.members)} members; {num_actions} actions "
+                f"Ensemble {self.id!r} has {len(self.members)} members; {num_actions} actions "
                 "cannot be shared evenly among them."
             )
 
@@ -72,7 +64,7 @@ class EnsembleTeacher:
         return [[action for row in rows for action in row] for rows in zip(*ordered, strict=True)]
 
     def _renamed(self, action: Action, member: str) -> Action:
-        return replace(action, source=self._id, model_id=f"{member}/{action.model_id}")
+        return replace(action, source=self.id, model_id=f"{member}/{action.model_id}")
 
 
 def members_of(source: ActionSource, actions: int) -> list[tuple[ActionSource, int]]:

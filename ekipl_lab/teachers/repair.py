@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ekipl_lab.parsing import (
     ANSWER_CLOSE,
@@ -29,8 +29,7 @@ from ekipl_lab.parsing import (
     THINK_OPEN,
     parse_completion,
 )
-
-REPAIR_VERSION = "1"
+from ekipl_lab.types import Action
 
 _NAMES = {
     "think": "think",
@@ -76,6 +75,15 @@ def repair(text: str, *, finished: bool = True) -> Repaired:
     if not parse_completion(current).format_ok:
         return Repaired(text)
     return Repaired(current, tuple(names))
+
+
+def repaired(action: Action) -> Action:
+    """The action brought to the form; its tokens are kept only if nothing had to be changed."""
+    fixed = repair(action.completion, finished=action.finish_reason == "stop")
+    if not fixed.repairs:
+        return action
+    text = fixed.completion
+    return replace(action, completion=text, token_ids=None, logprobs=None, tokenizer_id=None)
 
 
 def with_reasoning(text: str, reasoning: str) -> str:

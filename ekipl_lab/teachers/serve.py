@@ -7,7 +7,7 @@
     #                      base_url: "http://127.0.0.1:8001/v1"}
 
 Two things that the plain command lacks: the image-only processor is registered (without it the
-model would run blind), and the server is told how a reply begins and ends in this chat template.
+model would run blind), and the server learns how a reply begins and ends in this chat template.
 It listens on 127.0.0.1 alone and asks no hub. Real models need only `transformers serve`.
 """
 

@@ -212,7 +212,7 @@ def test_preview_says_what_was_not_had(
     setting.server.script[-1] = ["400", "400"]
     setting.write(on_error="skip", in_flight=1)
     assert setting.run("preview", "--limit", "4", "--show", "0") == 0
-    assert "api: 0 of 6 actions right, 2 not had" in capsys.readouterr().out
+    assert "api: 0 of 6 actions right, 2 missing" in capsys.readouterr().out
     setting.config.write_text("name: alone\npolicy: {build: nano}\n")
     assert setting.run("preview") == 2
     assert "'alone' has no teachers" in capsys.readouterr().err

@@ -14,10 +14,11 @@ from fault_server import FaultServer
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.policies import build_tiny_policy, save_policy
 from ekipl_lab.prompts import instructed, instructed_text, prompt_text
-from ekipl_lab.teachers.adapters.local import LocalSpec, build_local_teacher, weights_fingerprint
+from ekipl_lab.teachers.adapters.local import LocalSpec, weights_fingerprint
 from ekipl_lab.teachers.build import build_teachers, teacher_spec
 from ekipl_lab.teachers.gateway.cached_source import CachedSource
 from ekipl_lab.teachers.gateway.gateway import Gateway
+from ekipl_lab.teachers.spec import TeacherContext
 from ekipl_lab.types import ActionSource, GenerationParams, Sample
 
 SHORT = GenerationParams(temperature=1.0, max_new_tokens=8, seed=3)
@@ -35,7 +36,8 @@ def pictured(number: int, images: int = 1) -> Sample:
 
 
 def local(checkpoint: Path, **settings: Any) -> ActionSource:
-    return build_local_teacher(LocalSpec(id="big", path=str(checkpoint), **settings))
+    spec = LocalSpec(id="big", path=str(checkpoint), **settings)
+    return spec.build(TeacherContext())
 
 
 def test_a_local_teacher_gives_batched_actions_with_log_probabilities(checkpoint: Path) -> None:
@@ -120,7 +122,7 @@ def test_an_instructed_teacher_is_told_the_form(checkpoint: Path) -> None:
     assert recorder.prompts[0].startswith("Question 1?\n\nFirst write your reasoning")
     bare = spec.model_copy(update={"instructed": False})
     LocalTeacher(recorder, bare).propose([instructed(pictured(1))], 1, SHORT)
-    assert recorder.prompts == ["Question 1?"]  # as it was trained, whatever the policy is told
+    assert recorder.prompts == ["Question 1?"]  # as it was trained, whatever the policy is asked
     assert (recorder.params.max_new_tokens, recorder.params.temperature) == (99, 0.5)
 
 

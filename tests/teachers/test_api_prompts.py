@@ -47,8 +47,8 @@ def test_the_ground_truth_never_enters_a_prompt(
     assert "Question 1?" in json.dumps(body) and "<answer>" in json.dumps(body)
     assert body == teacher.body(other, 1)
     assert call.parts() == other.parts()
-    told = adapter(kind, tmp_path, prompt="hint")
-    assert f"known to be: {SECRET}" in json.dumps(told.body(told.call(sample, PARAMS), 1))
+    hinted = adapter(kind, tmp_path, prompt="hint")
+    assert f"known to be: {SECRET}" in json.dumps(hinted.body(hinted.call(sample, PARAMS), 1))
 
 
 def text_of(sample: Any) -> str:

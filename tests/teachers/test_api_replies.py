@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ekipl_lab.parsing import TAGS, parse_completion
-from ekipl_lab.teachers.adapters.chat import to_action, to_value
+from ekipl_lab.teachers.adapters.chat import to_action
 from ekipl_lab.teachers.gateway.send import split_usage
-from ekipl_lab.teachers.gateway.types import CallError, Choice, Reply, TokenUsage
+from ekipl_lab.teachers.gateway.types import CallError, Choice, Reply, TokenUsage, to_value
 from ekipl_lab.teachers.repair import repair, with_reasoning
 
 WELL = "<think>Two red.</think><answer>2</answer>"

@@ -275,7 +275,7 @@ def test_the_module_loads_without_the_extra() -> None:
 
     code = (
         "import sys; sys.modules['httpx'] = None\n"
-        "import ekipl_lab.teachers.adapters.api, ekipl_lab.teachers.ensemble\n"
+        "import ekipl_lab.teachers.build, ekipl_lab.teachers.ensemble\n"
         "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

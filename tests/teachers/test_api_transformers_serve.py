@@ -88,8 +88,8 @@ def test_the_answer_follows_the_images(
     assert {row[0].usage.completion_tokens for row in rows if row[0].usage} == {12}
     # Word for word what the same weights say without a server. The server strips white space, and
     # lets the model say special tokens, which a policy of this project is kept from.
-    told = [replace(sample, question=instructed_text(sample)) for sample in samples]
-    here = PolicySource(load_policy(checkpoint)).propose(told, 1, GREEDY)
+    asked = [replace(sample, question=instructed_text(sample)) for sample in samples]
+    here = PolicySource(load_policy(checkpoint)).propose(asked, 1, GREEDY)
     pairs = [(text, row[0].completion.strip()) for text, row in zip(texts, here, strict=True)]
     plain = [(text, local) for text, local in pairs if "<|" not in text]
     assert len(plain) >= 3

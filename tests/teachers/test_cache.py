@@ -138,6 +138,38 @@ def test_a_store_of_another_kind_or_version_is_refused(tmp_path: Path) -> None:
         Store(text / "inside")
 
 
+HOLD = """
+import sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["opening", "writing"])
+def test_a_locked_store_is_waited_for_and_then_called_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: bool
+) -> None:
+    """Another process holds the lock: for less than the time-out, then for longer."""
+    path = tmp_path / "store.sqlite3"
+    for patience, held in ((60.0, 0.5), (0.3, 60.0)):
+        monkeypatch.setattr("ekipl_lab.teachers.gateway.cache_store.BUSY_SECONDS", patience)
+        Store(path).close()
+        cache = ActionCache(Store(path)) if opened else None
+        command = [sys.executable, "-c", HOLD, str(path), str(held)]
+        with subprocess.Popen(command, stdout=PIPE, text=True) as other_process:
+            assert other_process.stdout is not None
+            assert other_process.stdout.readline() == "locked\n"
+            if held < patience:
+                (cache or ActionCache(Store(path))).put({"k": {"text": "2"}})
+            else:
+                with pytest.raises(ConfigError, match=r"was locked by another .* for 0\.3 s; end"):
+                    (cache or ActionCache(Store(path))).put({"j": {"text": "3"}})
+            other_process.kill()
+    assert ActionCache(Store(path)).get_many(["k", "j"]) == {"k": {"text": "2"}}
+
+
 def start_worker(path: Path, count: int, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(WORKER), str(path), str(count), *arguments]
     worker = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True)

@@ -130,5 +130,5 @@ def test_the_servers_own_waiting_time_is_kept_to(tmp_path: Path, fault: str, lea
             calls = db.execute("SELECT sent, state, attempt FROM calls ORDER BY id").fetchall()
         assert [row[1:] for row in calls] == [("refused", 1), ("committed", 2)]
         assert calls[1][0] - calls[0][0] >= least
-        assert gateway.stats.waited >= least
+        assert gateway.stats.waited_s >= least
         assert (gateway.stats.retries, gateway.stats.errors) == (1, {"rate_limit": 1})

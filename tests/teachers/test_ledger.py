@@ -3,17 +3,21 @@
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from ekipl_lab.errors import BudgetExceeded, ConfigError, DataError
 from ekipl_lab.teachers.gateway.cache import ActionCache
 from ekipl_lab.teachers.gateway.cache_store import Store
 from ekipl_lab.teachers.gateway.ledger import Intent, Ledger, Spent, Wait
 from ekipl_lab.teachers.gateway.limits import Amounts, Budget, seconds_to_wait
-from ekipl_lab.teachers.gateway.pricing import Price, load_prices, price_of, tokens_at_most
+from ekipl_lab.teachers.gateway.pricing import Price, load_prices, price_of
+from ekipl_lab.teachers.gateway.send import most_usage
+from ekipl_lab.teachers.gateway.types import Call, TokenUsage
 
 INTENT = Intent("gpt", "m", "s/1", ("k1",), attempt=1, tokens=100, nano_usd=2000)
 SPENT = Spent(20, 5, 10, nano_usd=700, latency=0.5, finish_reason="stop")
@@ -168,13 +172,21 @@ def test_after_the_wait_it_fits(
     assert not left or sum(amount for _, amount in left) + tokens <= tpm
 
 
+IMAGE = Image.new("RGB", (2, 2))
+
+
+def _said(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "text", "text": text}, {"type": "image"}]}]
+
+
 def test_prices_by_hand() -> None:
     price = Price(input=2.5, cached_input=1.25, output=10.0, image_tokens=1000)
     # 900 fresh and 100 cached tokens read, 50 written: 2250 + 125 + 500 millionths of a dollar
     assert price.nano_usd(1000, 100, 50) == 2_875_000
     assert Price(input=0.075, output=0.0).nano_usd(1, 0, 0) == 75
     assert Price(input=0.0001, output=0.0).nano_usd(1, 0, 0) == 1  # rounded up, never down
-    assert tokens_at_most("zwölf", 2, 32, 3, price) == (6 + 2000 + 64, 96)
+    call = Call("s", "p", "m", "", _said("zwölf"), (IMAGE, IMAGE), {}, "1", max_tokens=32)
+    assert most_usage(call, 3, price) == TokenUsage(6 + 2000 + 64, 0, 96)
 
 
 def test_the_price_file_and_where_it_does_not_reach() -> None:

@@ -8,7 +8,7 @@ the cache. The run then asks with the same parameters and finds everything there
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -16,13 +16,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 
 from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.errors import BudgetExceeded, ConfigError
+from ekipl_lab.groups.options import Teacher
 from ekipl_lab.teachers.ensemble import gateways, members_of
 from ekipl_lab.teachers.gateway.cached_source import CachedSource
 from ekipl_lab.teachers.gateway.estimate import Estimate, estimate
@@ -31,7 +31,7 @@ from ekipl_lab.teachers.gateway.limits import NANO
 from ekipl_lab.teachers.gateway.pricing import load_prices
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.setup import build_run_teachers, load_training_samples
-from ekipl_lab.types import GenerationParams, Sample
+from ekipl_lab.types import ActionSource, GenerationParams, Sample
 
 BATCH = 64
 
@@ -134,6 +134,22 @@ def check_budget(gateway: Gateway, found: Estimate, yes: bool) -> None:
         )
 
 
+def check_costs(
+    teachers: Sequence[Teacher],
+    samples: Sequence[Sample],
+    params: GenerationParams,
+    *,
+    yes: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Say what asking these teachers would cost; see `check_budget`."""
+    for teacher in teachers:
+        for gateway, actions in gateways(teacher.source, teacher.actions):
+            found = estimate(gateway, samples, actions, params)
+            say(describe(gateway, found))
+            check_budget(gateway, found, yes)
+
+
 def generate(
     source: CachedSource,
     samples: Sequence[Sample],
@@ -142,12 +158,7 @@ def generate(
     console: Console,
 ) -> None:
     """Have a local model generate what is missing, batch by batch, each kept at once."""
-    with Progress(*_columns(), console=console) as progress:
-        bar = progress.add_task(source.id, total=len(samples))
-        for start in range(0, len(samples), BATCH):
-            batch = samples[start : start + BATCH]
-            source.propose(batch, actions, params)
-            progress.advance(bar, len(batch))
+    _in_batches(source, samples, lambda batch: source.propose(batch, actions, params), console)
     console.print(
         f"{source.id}: generated for {source.generated} samples, {source.hits} from the cache",
         highlight=False,
@@ -162,33 +173,36 @@ def fill(
     console: Console,
 ) -> None:
     """Buy what is missing, with progress; a used-up budget ends it with what was bought so far."""
-    with Progress(*_columns(), console=console) as progress:
-        bar = progress.add_task(gateway.id, total=len(samples))
-        for start in range(0, len(samples), BATCH):
-            batch = samples[start : start + BATCH]
-            try:
-                gateway.propose_each(batch, actions, params)
-            except BudgetExceeded as error:
-                progress.stop()
-                raise BudgetExceeded(
-                    f"{error} What was bought is in the cache; the same command continues."
-                ) from None
-            progress.advance(bar, len(batch))
+    try:
+        _in_batches(
+            gateway, samples, lambda batch: gateway.propose_each(batch, actions, params), console
+        )
+    except BudgetExceeded as error:
+        raise BudgetExceeded(
+            f"{error} What was bought is in the cache; the same command continues."
+        ) from None
     summary, stats = gateway.ledger.summary(), gateway.stats
     failures = ", ".join(f"{kind} {count}" for kind, count in stats.failures.items()) or "none"
     console.print(
-        f"{gateway.id}: bought {stats.bought}, from the cache {stats.hits}, failures: {failures}; "
-        f"account {gateway.ledger.account!r} so far {summary.usd:.4f} USD committed, "
-        f"{summary.unresolved} requests possibly billed ({summary.unresolved_usd:.4f} USD at most)",
+        f"{gateway.id}: bought {stats.bought}, from the cache {stats.cache_hits}, "
+        f"failures: {failures}; account {gateway.ledger.account!r} so far {summary.usd:.4f} USD "
+        f"committed, {summary.unresolved} requests possibly billed "
+        f"({summary.unresolved_usd:.4f} USD at most)",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _columns() -> list[ProgressColumn]:
-    return [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    ]
+def _in_batches(
+    source: ActionSource,
+    samples: Sequence[Sample],
+    ask: Callable[[Sequence[Sample]], object],
+    console: Console,
+) -> None:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        bar = progress.add_task(source.id, total=len(samples))
+        for start in range(0, len(samples), BATCH):
+            batch = samples[start : start + BATCH]
+            ask(batch)
+            progress.advance(bar, len(batch))

@@ -10,10 +10,8 @@ from argparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from ekipl_lab.commands.options import add_config_options, add_payment_option
-from ekipl_lab.commands.teach.precompute import check_budget, describe, run_params
+from ekipl_lab.commands.teach.precompute import check_costs, run_params
 from ekipl_lab.errors import ConfigError, printable
-from ekipl_lab.teachers.ensemble import gateways
-from ekipl_lab.teachers.gateway.estimate import estimate
 from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.setup import build_run_teachers, load_training_samples
 from ekipl_lab.types import Action, RewardBreakdown, Sample
@@ -37,12 +35,9 @@ def run(args: Namespace) -> int:
     everything = load_training_samples(config)
     samples, params = everything[: args.limit], run_params(config)
     score = get_scorer(config.reward.scorer, config.reward.weights)
-    console, said = Console(), []
+    console, counts = Console(highlight=False, markup=False, soft_wrap=True), []
     teachers = build_run_teachers(config, everything)
-    for gateway, actions in [p for each in teachers for p in gateways(each.source, each.actions)]:
-        found = estimate(gateway, samples, actions, params)
-        console.print(describe(gateway, found), highlight=False, markup=False, soft_wrap=True)
-        check_budget(gateway, found, args.yes)
+    check_costs(teachers, samples, params, yes=args.yes, say=console.print)
     for teacher in teachers:
         rows = teacher.source.propose(samples, teacher.actions, params)
         rewards = [
@@ -50,17 +45,17 @@ def run(args: Namespace) -> int:
             for sample, row in zip(samples, rows, strict=True)
         ]
         for shown in list(zip(samples, rows, rewards, strict=True))[: args.show]:
-            console.print(_told(*shown), highlight=False, markup=False, soft_wrap=True)
+            console.print(_shown(*shown))
         right = [reward.success is True for row in rewards for reward in row]
         asked = len(samples) * teacher.actions
-        said.append(f"{teacher.source.id}: {sum(right)} of {len(right)} actions right")
-        said[-1] += f", {asked - len(right)} not had" if len(right) < asked else ""
-    for line in said:
-        console.print(line, highlight=False, markup=False)
+        missing = f", {asked - len(right)} missing" if len(right) < asked else ""
+        counts.append(f"{teacher.source.id}: {sum(right)} of {len(right)} actions right{missing}")
+    for line in counts:
+        console.print(line)
     return 0
 
 
-def _told(sample: Sample, row: list[Action], rewards: list[RewardBreakdown]) -> str:
+def _shown(sample: Sample, row: list[Action], rewards: list[RewardBreakdown]) -> str:
     """A sample and what one teacher says of it."""
     lines = [f"{sample.question} ({sample.answer})"]
     lines += [

@@ -20,12 +20,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ekipl_lab.commands.options import add_config_options, add_payment_option
-from ekipl_lab.commands.teach.precompute import BATCH, check_budget, describe, run_params
+from ekipl_lab.commands.teach.precompute import BATCH, check_costs, run_params
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.files import write_text
 from ekipl_lab.groups.options import Teacher
-from ekipl_lab.teachers.ensemble import gateways
-from ekipl_lab.teachers.gateway.estimate import estimate
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
@@ -51,12 +49,9 @@ def run(args: Namespace) -> int:
         raise ConfigError(f"Run {config.name!r} has no teachers to record.")
     samples = load_training_samples(config)
     passes = asked_in(config, samples)
-    console, teachers = Console(), build_run_teachers(config, samples)
-    for teacher in teachers:
-        for gateway, actions in gateways(teacher.source, teacher.actions):
-            found = estimate(gateway, passes[0][1], actions, run_params(config))
-            console.print(describe(gateway, found), highlight=False, markup=False, soft_wrap=True)
-            check_budget(gateway, found, args.yes)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    teachers = build_run_teachers(config, samples)
+    check_costs(teachers, passes[0][1], run_params(config), yes=args.yes, say=console.print)
     with Progress(console=console, transient=True) as progress:
         for teacher in teachers:
             bar = progress.add_task(teacher.source.id, total=sum(len(s) for _, s in passes))
@@ -66,11 +61,11 @@ def run(args: Namespace) -> int:
                 progress.update(bar, completed=len(lines) // teacher.actions)
             path = args.out / f"{teacher.source.id}.jsonl"
             write_text(path, "".join(lines))
-            console.print(f"{path}: {len(lines)} actions", highlight=False, markup=False)
+            console.print(f"{path}: {len(lines)} actions")
     replay = replaying(config, args.out)
     path = args.out / f"{replay['name']}.yaml"
     write_text(path, yaml.safe_dump(replay, sort_keys=False, allow_unicode=True))
-    console.print(f"Replay it: ekipl train --config {path}", highlight=False, markup=False)
+    console.print(f"Replay it: ekipl train --config {path}")
     return 0
 
 

@@ -13,13 +13,11 @@ from rich.table import Table
 
 from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.commands.teach.page import page
-from ekipl_lab.commands.teach.precompute import check_budget, describe, run_params
+from ekipl_lab.commands.teach.precompute import check_costs, run_params
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.chains import ChainCheck, check_chains
 from ekipl_lab.evaluation.usefulness import MORE_SAMPLES, Usefulness, measure, usefulness
 from ekipl_lab.files import write_text
-from ekipl_lab.teachers.ensemble import gateways
-from ekipl_lab.teachers.gateway.estimate import estimate
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.setup import (
     build_run_teachers,
@@ -66,7 +64,7 @@ def run(args: Namespace) -> int:
     write_text(args.out, page(result, f"Teachers of {config.name}"))
     gates = args.out.with_suffix(".gates.json")
     write_text(gates, json.dumps(gate_file(result), indent=1) + "\n")
-    said = f"Page: {args.out}; for a config: `ekipl: {{gates: {gates}}}`"
+    said = f"Page: {args.out}; for a config: `ekipl: {{teacher_gates: {gates}}}`"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     return 0
 
@@ -90,10 +88,7 @@ def report(
     scorer = get_scorer(config.reward.scorer, config.reward.weights)
     params = run_params(config)
     teachers = build_run_teachers(config, everything)
-    for gateway, actions in [p for each in teachers for p in gateways(each.source, each.actions)]:
-        found = estimate(gateway, samples, actions, params)
-        say(describe(gateway, found))
-        check_budget(gateway, found, yes)
+    check_costs(teachers, samples, params, yes=yes, say=say)
     loaded = load_run_policy(config, Path(config.name))
     policy = PolicySource(loaded, id=POLICY)
     asked = [(policy, num_samples), *((teacher.source, teacher.actions) for teacher in teachers)]

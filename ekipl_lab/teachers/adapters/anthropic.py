@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, fill_images, png_base64
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
 from ekipl_lab.teachers.adapters.http import ApiKey
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 
@@ -18,12 +18,6 @@ _FINISH = {
     "model_context_window_exceeded": "length",
     "refusal": "refusal",
 }
-
-
-class AnthropicSpec(ApiSpec):
-    """Settings of a teacher behind Anthropic's API; it knows no temperature above 1: 1 is sent."""
-
-    type: Literal["anthropic"] = "anthropic"
 
 
 class AnthropicAdapter(ChatAdapter):
@@ -35,13 +29,11 @@ class AnthropicAdapter(ChatAdapter):
     headers: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
 
     def path(self, call: Call) -> str:
-        """The messages endpoint."""
         return "/messages"
 
     def body(self, call: Call, choices: int) -> dict[str, Any]:
         """Images as base64 blocks; the instruction as ``system``."""
-        system = [m["content"][0]["text"] for m in call.messages if m["role"] == "system"]
-        turns = [message for message in call.messages if message["role"] != "system"]
+        system, content = prompt_parts(call, image=_image)
         extra = call.parameters.get("extra_body", {})
         sampling = {"temperature": min(call.parameters["temperature"], 1.0)}
         if call.parameters["top_p"] < 1.0:  # newer models take only one of the two
@@ -49,14 +41,8 @@ class AnthropicAdapter(ChatAdapter):
         return {
             "model": call.model,
             "max_tokens": call.max_tokens,
-            **({"system": system[0]} if system else {}),
-            "messages": [
-                {
-                    "role": turn["role"],
-                    "content": [_part(*pair) for pair in fill_images(turn["content"], call.images)],
-                }
-                for turn in turns
-            ],
+            **({"system": system} if system else {}),
+            "messages": [{"role": "user", "content": content}],
             **({} if "thinking" in extra else sampling),  # thinking allows no temperature
             **extra,
         }
@@ -79,8 +65,13 @@ class AnthropicAdapter(ChatAdapter):
         return Reply((choice,), used, str(answer.get("model") or self.model), {})
 
 
-def _part(part: Mapping[str, Any], image: Any | None) -> dict[str, Any]:
-    if image is None:
-        return dict(part)
-    source = {"type": "base64", "media_type": "image/png", "data": png_base64(image)}
+def _image(png: str) -> dict[str, Any]:
+    source = {"type": "base64", "media_type": "image/png", "data": png}
     return {"type": "image", "source": source}
+
+
+class AnthropicSpec(ApiSpec):
+    """Settings of a teacher behind Anthropic's API; it knows no temperature above 1: 1 is sent."""
+
+    type: Literal["anthropic"] = "anthropic"
+    adapter: ClassVar = AnthropicAdapter

@@ -1,7 +1,7 @@
 """What all chat APIs share: the prompt of a teacher, its images, and the way to an action.
 
 A new adapter is one file: subclass ``ChatAdapter``, say where to post (``path``), what
-(``body``), and how to read the answer (``read``). ``docs/teachers.md`` grows one step by step.
+(``body``), and how to read the answer (``read``). ``docs/extend/teacher.md`` shows one.
 
 The ground truth never enters a prompt, but in the mode named ``hint``.
 """
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -25,16 +24,18 @@ from ekipl_lab.teachers.adapters.http import (
     error_text,
     is_loopback,
 )
+from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
-from ekipl_lab.teachers.gateway.types import Call, CallError, Choice, Reply, TokenUsage
-from ekipl_lab.teachers.repair import repair, with_reasoning
-from ekipl_lab.teachers.spec import TeacherSpecBase
+from ekipl_lab.teachers.gateway.types import Adapter, Call, CallError, Reply
+from ekipl_lab.teachers.repair import repaired, with_reasoning
+from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample, Usage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PromptMode = Literal["plain", "hint"]
+AdapterClass: TypeAlias = "type[ChatAdapter]"
 
 #: Raise it with every change of wording in this file.
 CHAT_VERSION = "1"
@@ -45,18 +46,34 @@ _HINT = (
 )
 
 
-class ApiSpec(TeacherSpecBase):
+class Address(TeacherSpecBase):
+    """Where a teacher is reached, and the name of the environment variable that holds its key.
+
+    ``api_key_env`` takes capitals, digits and underscores, so that a key put there by mistake is
+    refused, and an address that holds a secret is too, before any setting is printed or logged.
+    """
+
+    base_url: str | None = None
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Z_][A-Z0-9_]*$")
+
+    @model_validator(mode="after")
+    def _safe_address(self) -> Self:
+        if self.base_url is not None:
+            check_base_url(self.base_url, self.id, has_key=self.api_key_env is not None)
+        return self
+
+
+class ApiSpec(Address):
     """Settings of every teacher behind an HTTP API.
 
     ``temperature``, ``top_p`` and ``max_tokens`` default to those the caller samples with.
     ``instruction`` is a system message of your own. ``prompt: hint`` shows the teacher the right
-    answer. ``api_key_env`` names the environment variable that holds the key: capitals, digits and
-    underscores, so that a key put there by mistake is refused, and not logged as a setting.
+    answer. A subclass names its ``type`` and its ``adapter``.
     """
 
+    adapter: ClassVar[AdapterClass]
+
     model: str = Field(min_length=1)
-    base_url: str | None = None
-    api_key_env: str | None = Field(default=None, pattern=r"^[A-Z_][A-Z0-9_]*$")
     temperature: float | None = Field(default=None, ge=0.0)
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -66,12 +83,9 @@ class ApiSpec(TeacherSpecBase):
     extra_body: dict[str, Any] = Field(default_factory=dict)
     gateway: GatewaySpec = GatewaySpec()
 
-    @model_validator(mode="after")
-    def _safe_address(self) -> Self:
-        """Refuse an address that holds a secret before any setting is printed or logged."""
-        if self.base_url is not None:
-            check_base_url(self.base_url, self.id, has_key=self.api_key_env is not None)
-        return self
+    def build(self, context: TeacherContext) -> Gateway:
+        """Its gateway; ConfigError for a bad URL, a missing key, extra or price."""
+        return Gateway(self.adapter(self), self.gateway)
 
 
 def teacher_messages(
@@ -91,6 +105,28 @@ def teacher_messages(
     return [{"role": "system", "content": [{"type": "text", "text": instruction}]}, user]
 
 
+def prompt_parts(
+    call: Call,
+    *,
+    image: Callable[[str], Any],
+    text: Callable[[str], Any] = lambda text: {"type": "text", "text": text},
+) -> tuple[str, list[Any]]:
+    """The instruction (empty: none) and the parts of the question, in order.
+
+    ``image`` makes a part of a PNG in base64, ``text`` makes one of words.
+    """
+    images, system, parts = iter(call.images), "", []
+    for message in call.messages:
+        for part in message["content"]:
+            if message["role"] == "system":
+                system = part["text"]
+            elif part["type"] == "image":
+                parts.append(image(png_base64(next(images))))
+            else:
+                parts.append(text(part["text"]))
+    return system, parts
+
+
 def png_base64(image: Image) -> str:
     """The image as a PNG in base64."""
     buffer = io.BytesIO()
@@ -98,12 +134,15 @@ def png_base64(image: Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-class ChatAdapter:
+class ChatAdapter(Adapter):
     """Base of the HTTP adapters; see the module's docstring. ``Adapter`` says what a method does.
 
     ``default_url`` and ``key`` (where its key is by default, and how it is sent) are the
-    provider's own. A key of the default variable is sent to the default URL only.
+    provider's own. A key of the default variable is sent to the default URL only. ``settings`` is
+    the model of its settings where it is named by `type: python`.
     """
+
+    settings: ClassVar[type[ApiSpec]] = ApiSpec
 
     provider = ""
     default_url = ""
@@ -133,7 +172,6 @@ class ChatAdapter:
         raise NotImplementedError
 
     def call(self, sample: Sample, params: GenerationParams) -> Call:
-        """The call for a sample; pure."""
         spec = self.spec
         if not self.capabilities.several_images and len(sample.images) > 1:
             raise ConfigError(f"Teacher {self.id!r} takes one image; {sample.id} has several.")
@@ -162,7 +200,6 @@ class ChatAdapter:
         return {}
 
     def send(self, call: Call, choices: int, timeout: float) -> Reply:
-        """One request; CallError if it fails."""
         answer = self._client.post(self.path(call), self.body(call, choices), timeout)
         said, _ = error_text(answer.get("error"))
         if said:  # routers say so with status 200
@@ -178,31 +215,15 @@ class ChatAdapter:
         raise CallError("schema", problem)
 
     def action(self, value: Mapping[str, Any]) -> Action:
-        """The action of a cached answer; CallError if it is empty or a refusal."""
         return to_action(
             value, self.id, repairing=self.spec.repair, tokenizer_id=self.capabilities.tokenizer_id
         )
 
     def check(self) -> None:
-        """ConfigError if the extra or the key is missing."""
         self._client.check()
 
     def close(self) -> None:
-        """Close connections."""
         self._client.close()
-
-
-def to_value(
-    choice: Choice, usage: TokenUsage, model: str, cost: float, latency: float
-) -> dict[str, Any]:
-    """The JSON that the cache keeps of one choice."""
-    return {
-        "choice": asdict(choice),
-        "usage": asdict(usage),
-        "model": model,
-        "cost": cost,
-        "latency": latency,
-    }
 
 
 def to_action(
@@ -217,21 +238,19 @@ def to_action(
     if choice["refusal"] is not None or choice["finish_reason"] == "refusal":
         said = (choice["refusal"] or choice["text"]).strip()[:80]
         raise CallError("refusal", f"the model refused ({said!r})", retryable=False)
-    finished = choice["finish_reason"] == "stop"
     text = with_reasoning(choice["text"], choice["reasoning"])
     if not text.strip():
         raise CallError("empty", "the model answered nothing", retryable=False)
-    completion = repair(text, finished=finished).completion if repairing else text
-    same = completion == choice["text"]
+    same = text == choice["text"]
     logprobs, token_ids = choice["logprobs"], choice["token_ids"]
-    return Action(
-        completion=completion,
+    action = Action(
+        completion=text,
         source=teacher,
         model_id=value["model"],
         token_ids=tuple(token_ids) if same and token_ids else None,
         logprobs=tuple(logprobs) if same and logprobs else None,
         tokenizer_id=tokenizer_id if same and token_ids else None,
-        finish_reason="stop" if finished else "length",
+        finish_reason="stop" if choice["finish_reason"] == "stop" else "length",
         usage=Usage(
             prompt_tokens=usage["prompt"],
             completion_tokens=usage["completion"],
@@ -239,17 +258,4 @@ def to_action(
             latency=value["latency"],
         ),
     )
-
-
-def fill_images(
-    content: Sequence[Mapping[str, Any]], images: Sequence[Any], start: int = 0
-) -> list[tuple[Mapping[str, Any], Any | None]]:
-    """Each part of a content with its image (None for text), in order."""
-    parts, index = [], start
-    for part in content:
-        if part["type"] == "image":
-            parts.append((part, images[index]))
-            index += 1
-        else:
-            parts.append((part, None))
-    return parts
+    return repaired(action) if repairing else action

@@ -8,21 +8,15 @@ shows them (``extra_body: {generationConfig: {thinkingConfig: {includeThoughts: 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, fill_images, png_base64
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
 from ekipl_lab.teachers.adapters.http import ApiKey
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 
 #: Whatever else ended an answer (safety, recitation, a malformed call) did not let it end.
 _ENDED = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
-
-
-class GeminiSpec(ApiSpec):
-    """Settings of a teacher behind the Gemini API."""
-
-    type: Literal["gemini"] = "gemini"
 
 
 class GeminiAdapter(ChatAdapter):
@@ -33,7 +27,6 @@ class GeminiAdapter(ChatAdapter):
     key = ApiKey("GEMINI_API_KEY", "x-goog-api-key")
 
     def path(self, call: Call) -> str:
-        """The model's endpoint."""
         return f"/models/{quote(call.model, safe='')}:generateContent"
 
     def body(self, call: Call, choices: int) -> dict[str, Any]:
@@ -45,16 +38,10 @@ class GeminiAdapter(ChatAdapter):
             "maxOutputTokens": call.max_tokens,
             **extra.pop("generationConfig", {}),
         }
-        contents, system = [], None
-        for message in call.messages:
-            parts = [_part(*pair) for pair in fill_images(message["content"], call.images)]
-            if message["role"] == "system":
-                system = {"parts": parts}
-            else:
-                contents.append({"role": "user", "parts": parts})
+        system, parts = prompt_parts(call, image=_image, text=lambda text: {"text": text})
         return {
-            "contents": contents,
-            **({"systemInstruction": system} if system else {}),
+            "contents": [{"role": "user", "parts": parts}],
+            **({"systemInstruction": {"parts": [{"text": system}]}} if system else {}),
             "generationConfig": config,
             **extra,
         }
@@ -91,7 +78,12 @@ def _choice(answer: Mapping[str, Any]) -> Choice:
     )
 
 
-def _part(part: Mapping[str, Any], image: Any | None) -> dict[str, Any]:
-    if image is None:
-        return {"text": part["text"]}
-    return {"inlineData": {"mimeType": "image/png", "data": png_base64(image)}}
+def _image(png: str) -> dict[str, Any]:
+    return {"inlineData": {"mimeType": "image/png", "data": png}}
+
+
+class GeminiSpec(ApiSpec):
+    """Settings of a teacher behind the Gemini API."""
+
+    type: Literal["gemini"] = "gemini"
+    adapter: ClassVar = GeminiAdapter

@@ -213,7 +213,7 @@ def _read(response: httpx.Response, deadline: float) -> bytes:
 
 def _status_error(status: int, headers: Mapping[str, str], content: bytes) -> CallError:
     """What an HTTP status means for retrying, waiting and the bill."""
-    message, code = _error_text(content)
+    message, code = error_text((read_json(content) or {}).get("error"))
     text = f"HTTP {status}" + (f": {message}" if message else "")
     wait = retry_after(headers, content)
     if status == 429 and code in ("insufficient_quota", "billing_hard_limit_reached"):
@@ -228,13 +228,9 @@ def _status_error(status: int, headers: Mapping[str, str], content: bytes) -> Ca
     return CallError(kind, text, retryable=False, maybe_billed=False)
 
 
-def _error_text(content: bytes) -> tuple[str, str]:
-    """Message and code of an error body of any of the three APIs; empty where it has none."""
-    return error_text((read_json(content) or {}).get("error"))
-
-
 def error_text(error: Any) -> tuple[str, str]:
-    """Message and code of an API's ``error``, fit for a terminal: no control characters."""
+    """Message and code of the ``error`` of any of these APIs, empty where it has none; without
+    control characters."""
     if isinstance(error, str):
         return printable(error[:300]), ""
     if not isinstance(error, Mapping):

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -21,8 +21,8 @@ from ekipl_lab.prompts import instructed
 from ekipl_lab.teachers.draws import stable_int
 from ekipl_lab.teachers.gateway.cached_source import CachedSource
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
-from ekipl_lab.teachers.repair import repair
-from ekipl_lab.teachers.spec import TeacherSpecBase
+from ekipl_lab.teachers.repair import repaired
+from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample
 
 _SAMPLED_BYTES = 2**20
@@ -35,7 +35,7 @@ class LocalSpec(TeacherSpecBase):
     stock model needs and a policy of this project does not, and repair near-misses of it.
     """
 
-    type: Literal["local"] = "local"
+    type: Literal["local", "policy"] = "local"
     path: str
     temperature: float | None = Field(default=None, ge=0.0)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -45,22 +45,51 @@ class LocalSpec(TeacherSpecBase):
     instructed: bool = False
     gateway: GatewaySpec | None = None
 
+    @property
+    def may_give_logprobs(self) -> bool:
+        return True
+
+    def build(self, context: TeacherContext) -> ActionSource:
+        """The teacher, cached if there is a ``gateway:`` block.
+
+        Raises ConfigError if the checkpoint cannot be loaded. Offline, only its files are read.
+        """
+        if self.gateway is None:
+            return self._load()
+        decisive = {"temperature", "max_tokens", "dtype", "instructed"}
+        identity = {
+            "weights": self.fingerprint(),
+            "seed": self.resolved_seed,
+            "settings": self.model_dump(mode="json", include=decisive),
+        }
+        source = None if self.gateway.offline else self._load()
+        capabilities = Capabilities(logprobs=True) if source is None else source.capabilities
+        return CachedSource(source, identity, self.gateway, id=self.id, capabilities=capabilities)
+
+    def fingerprint(self) -> str:
+        return weights_fingerprint(self.path)
+
+    def _load(self) -> LocalTeacher:
+        from ekipl_lab.policies.load import load_policy
+        from ekipl_lab.policies.source import PolicySource
+
+        policy = load_policy(self.path, dtype=self.dtype, device=self.device)
+        return LocalTeacher(PolicySource(policy, id=self.id, max_rows=self.max_rows), self)
+
+
+class PolicySpec(LocalSpec):
+    """The short form of ``local`` for a checkpoint of this project: at temperature 1."""
+
+    type: Literal["policy"] = "policy"
+    temperature: float | None = Field(default=1.0, ge=0.0)
+
 
 class LocalTeacher:
     """An ActionSource over the ActionSource of a checkpoint, with a teacher's own settings."""
 
     def __init__(self, source: ActionSource, spec: LocalSpec) -> None:
+        self.id, self.capabilities = spec.id, source.capabilities
         self._source, self._spec = source, spec
-
-    @property
-    def id(self) -> str:
-        """The teacher's id, ``Action.source`` of its actions."""
-        return self._spec.id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Those of the checkpoint."""
-        return self._source.capabilities
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
@@ -73,30 +102,11 @@ class LocalTeacher:
             max_new_tokens=spec.max_tokens or params.max_new_tokens,
             seed=stable_int(spec.resolved_seed, params.seed or 0) % 2**31,
         )
-        told = [instructed(sample, spec.instructed) for sample in samples]
-        rows = self._source.propose(told, num_actions, own)
+        asked = [instructed(sample, spec.instructed) for sample in samples]
+        rows = self._source.propose(asked, num_actions, own)
         if not spec.instructed:
             return rows
-        return [[_repaired(action) for action in row] for row in rows]
-
-
-def build_local_teacher(spec: LocalSpec) -> ActionSource:
-    """The teacher of a spec, cached if it has a ``gateway:`` block.
-
-    Raises ConfigError if the checkpoint cannot be loaded. Offline, only its files are read.
-    """
-    if spec.gateway is None:
-        return _load(spec)
-    identity = {
-        "weights": weights_fingerprint(spec.path),
-        "seed": spec.resolved_seed,
-        "settings": spec.model_dump(
-            mode="json", include={"temperature", "max_tokens", "dtype", "instructed"}
-        ),
-    }
-    source = None if spec.gateway.offline else _load(spec)
-    capabilities = Capabilities(logprobs=True) if source is None else source.capabilities
-    return CachedSource(source, identity, spec.gateway, id=spec.id, capabilities=capabilities)
+        return [[repaired(action) for action in row] for row in rows]
 
 
 def weights_fingerprint(path: str) -> str:
@@ -119,20 +129,3 @@ def weights_fingerprint(path: str) -> str:
             stream.seek(max(0, size - _SAMPLED_BYTES))
             digest.update(stream.read())
     return digest.hexdigest()
-
-
-def _load(spec: LocalSpec) -> LocalTeacher:
-    from ekipl_lab.policies.load import load_policy
-    from ekipl_lab.policies.source import PolicySource
-
-    policy = load_policy(spec.path, dtype=spec.dtype, device=spec.device)
-    return LocalTeacher(PolicySource(policy, id=spec.id, max_rows=spec.max_rows), spec)
-
-
-def _repaired(action: Action) -> Action:
-    """The action brought to form; its tokens are kept only if nothing had to be changed."""
-    fixed = repair(action.completion, finished=action.finish_reason == "stop")
-    if not fixed.repairs:
-        return action
-    unknown: dict[str, Any] = {"token_ids": None, "logprobs": None, "tokenizer_id": None}
-    return replace(action, completion=fixed.completion, **unknown)

@@ -12,31 +12,14 @@ one. ``reasoning_content`` or ``reasoning`` of a message goes into ``<think>``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, fill_images, png_base64
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
 from ekipl_lab.teachers.adapters.http import ApiKey
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 from ekipl_lab.types import Capabilities
-
-
-class OpenAISpec(ApiSpec):
-    """Settings of an OpenAI-compatible teacher.
-
-    ``choices_per_request``: answers asked for with one request (``n``), which saves prompt tokens
-    where the server knows it. ``logprobs``: ask for them. ``tokenizer_id``: the hash of the
-    server's tokenizer, if it returns token ids and you know it. ``max_tokens_field``: OpenAI's
-    reasoning models want ``max_completion_tokens``.
-    """
-
-    type: Literal["openai"] = "openai"
-    choices_per_request: int = Field(default=1, ge=1, le=128)
-    logprobs: bool = False
-    tokenizer_id: str | None = None
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
-    image_detail: Literal["auto", "low", "high"] | None = None
 
 
 class OpenAIAdapter(ChatAdapter):
@@ -60,15 +43,18 @@ class OpenAIAdapter(ChatAdapter):
         return {"logprobs": self._own.logprobs, **({"image_detail": detail} if detail else {})}
 
     def path(self, call: Call) -> str:
-        """The chat endpoint."""
         return "/chat/completions"
 
     def body(self, call: Call, choices: int) -> dict[str, Any]:
         """Images as data URIs within the messages."""
         parameters = call.parameters
+        system, content = prompt_parts(call, image=self._image)
         return {
             "model": call.model,
-            "messages": self._messages(call),
+            "messages": [
+                *([{"role": "system", "content": system}] if system else []),
+                {"role": "user", "content": content},
+            ],
             "temperature": parameters["temperature"],
             "top_p": parameters["top_p"],
             self._limit: call.max_tokens,
@@ -77,23 +63,9 @@ class OpenAIAdapter(ChatAdapter):
             **parameters.get("extra_body", {}),
         }
 
-    def _messages(self, call: Call) -> list[dict[str, Any]]:
-        images, messages = list(call.images), []
-        for message in call.messages:
-            filled = fill_images(message["content"], images)
-            content = [
-                dict(part) if image is None else self._image(image) for part, image in filled
-            ]
-            if message["role"] == "system":
-                messages.append({"role": "system", "content": content[0]["text"]})
-            else:
-                messages.append({"role": message["role"], "content": content})
-        return messages
-
-    def _image(self, image: Any) -> dict[str, Any]:
-        url = {"url": f"data:image/png;base64,{png_base64(image)}"}
-        if self._own.image_detail:
-            url["detail"] = self._own.image_detail
+    def _image(self, png: str) -> dict[str, Any]:
+        detail = self._own.image_detail
+        url = {"url": f"data:image/png;base64,{png}", **({"detail": detail} if detail else {})}
         return {"type": "image_url", "image_url": url}
 
     def read(self, answer: Mapping[str, Any]) -> Reply:
@@ -138,3 +110,25 @@ def _usage(usage: Mapping[str, Any]) -> TokenUsage:
         cached=int(details.get("cached_tokens") or 0),
         completion=int(usage.get("completion_tokens") or 0),
     )
+
+
+class OpenAISpec(ApiSpec):
+    """Settings of an OpenAI-compatible teacher.
+
+    ``choices_per_request``: answers asked for with one request (``n``), which saves prompt tokens
+    where the server knows it. ``logprobs``: ask for them. ``tokenizer_id``: the hash of the
+    server's tokenizer, if it returns token ids and you know it. ``max_tokens_field``: OpenAI's
+    reasoning models want ``max_completion_tokens``.
+    """
+
+    type: Literal["openai"] = "openai"
+    choices_per_request: int = Field(default=1, ge=1, le=128)
+    logprobs: bool = False
+    tokenizer_id: str | None = None
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    image_detail: Literal["auto", "low", "high"] | None = None
+    adapter: ClassVar = OpenAIAdapter
+
+    @property
+    def may_give_logprobs(self) -> bool:
+        return self.logprobs

@@ -12,26 +12,41 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
+
+from pydantic import Field
 
 from ekipl_lab.errors import ConfigError, TeacherError, unknown_name
 from ekipl_lab.teachers.adapters.text import TextTeacher
-from ekipl_lab.teachers.draws import draw_actions
-from ekipl_lab.types import Action, GenerationParams, Sample
+from ekipl_lab.teachers.spec import ChainWriter, TeacherContext, TeacherSpecBase
+from ekipl_lab.types import Action, Sample
 
 FaultMode = Literal["wrong_answer", "wrong_chain"]
-FAULT_MODES: tuple[FaultMode, ...] = ("wrong_answer", "wrong_chain")
 
 #: The style that draws one of the writer's styles anew for every action.
 ANY_STYLE = "any"
 
 
-class ChainWriter(Protocol):
-    """Writes one whole completion, tags included, for a sample whose scene it knows."""
+class OracleSpec(TeacherSpecBase):
+    """Settings of an oracle (see the module's docstring)."""
 
-    def __call__(self, sample: Sample, *, style: str, fault: str, rng: random.Random) -> str:
-        """``fault`` is none, wrong_answer or wrong_chain; all chance comes from ``rng``."""
-        ...
+    type: Literal["oracle"] = "oracle"
+    accuracy: float = Field(default=1.0, ge=0.0, le=1.0)
+    style: str = ANY_STYLE
+    fault_mode: FaultMode = "wrong_answer"
+
+    def build(self, context: TeacherContext) -> OracleTeacher:
+        if context.writer is None:
+            raise ConfigError(f"Teacher {self.id!r}: this benchmark has no chain writer.")
+        return OracleTeacher(
+            self.id,
+            context.writer,
+            accuracy=self.accuracy,
+            style=self.style,
+            fault_mode=self.fault_mode,
+            seed=self.resolved_seed,
+            styles=context.styles,
+        )
 
 
 class OracleTeacher(TextTeacher):
@@ -48,26 +63,16 @@ class OracleTeacher(TextTeacher):
         seed: int = 0,
         styles: Sequence[str] = (),
     ) -> None:
-        if not 0.0 <= accuracy <= 1.0:
-            raise ConfigError(f"Teacher {id!r}: accuracy {accuracy} must be between 0 and 1.")
-        if fault_mode not in FAULT_MODES:
-            raise unknown_name(f"fault_mode of teacher {id!r}", fault_mode, FAULT_MODES)
         if style == ANY_STYLE and not styles:
             raise ConfigError(
                 f"Teacher {id!r}: style {ANY_STYLE!r} needs the list of styles its writer knows."
             )
         if styles and style not in (*styles, ANY_STYLE):
             raise unknown_name(f"style of teacher {id!r}", style, (*styles, ANY_STYLE))
-        super().__init__(id)
-        self._writer, self._seed = writer, seed
+        super().__init__(id, seed=seed)
+        self._writer = writer
         self._accuracy, self._fault_mode = accuracy, fault_mode
         self._styles = tuple(styles) if style == ANY_STYLE else (style,)
-
-    def propose(
-        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
-    ) -> list[list[Action]]:
-        """``num_actions`` chains for every sample; TeacherError where the writer cannot."""
-        return draw_actions(self._act, samples, num_actions, seed=self._seed, draw=params.seed)
 
     def _act(self, sample: Sample, rng: random.Random) -> Action:
         fault = "none" if rng.random() < self._accuracy else self._fault_mode
@@ -76,6 +81,6 @@ class OracleTeacher(TextTeacher):
             text = self._writer(sample, style=style, fault=fault, rng=rng)
         except (KeyError, ValueError, TypeError) as error:
             raise TeacherError(
-                f"Teacher {self._id!r}: no chain can be written for sample {sample.id} ({error!r})."
+                f"Teacher {self.id!r}: no chain can be written for sample {sample.id} ({error!r})."
             ) from error
         return self._action(text, f"oracle:{style}:{fault}")

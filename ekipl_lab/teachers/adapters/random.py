@@ -8,14 +8,13 @@ It never looks at the ground truth of the sample it answers.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 from ekipl_lab.errors import TeacherError
 from ekipl_lab.teachers.adapters.text import TextTeacher
-from ekipl_lab.teachers.draws import draw_actions
-from ekipl_lab.types import Action, GenerationParams, Sample
-
-AnswerPool = Callable[[Sample], Sequence[str]]
+from ekipl_lab.teachers.spec import AnswerPool, TeacherContext, TeacherSpecBase
+from ekipl_lab.types import Action, Sample
 
 _CALL_VALUES = {
     "change_size": ("small", "medium", "large"),
@@ -26,18 +25,27 @@ _CALL_VALUES = {
 }
 
 
+class RandomSpec(TeacherSpecBase):
+    """Guesses; from ``answers`` if there are any, else from the run's pool."""
+
+    type: Literal["random"] = "random"
+    answers: tuple[str, ...] = ()
+
+    def build(self, context: TeacherContext) -> RandomTeacher:
+        answers = self.answers
+        pool = (lambda sample: answers) if answers else context.pool
+        return RandomTeacher(self.id, pool=pool, seed=self.resolved_seed)
+
+
 class RandomTeacher(TextTeacher):
-    """See the module's docstring. ``pool(sample)`` gives the answers to draw from, evenly."""
+    """See the module's docstring. ``pool(sample)`` gives the answers to draw from, evenly.
+
+    TeacherError where there is nothing to draw.
+    """
 
     def __init__(self, id: str, *, pool: AnswerPool | None = None, seed: int = 0) -> None:
-        super().__init__(id)
-        self._pool, self._seed = pool, seed
-
-    def propose(
-        self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
-    ) -> list[list[Action]]:
-        """``num_actions`` guesses for every sample; TeacherError where there is nothing to draw."""
-        return draw_actions(self._act, samples, num_actions, seed=self._seed, draw=params.seed)
+        super().__init__(id, seed=seed)
+        self._pool = pool
 
     def _act(self, sample: Sample, rng: random.Random) -> Action:
         answer = self._answer(sample, rng)
@@ -49,13 +57,13 @@ class RandomTeacher(TextTeacher):
             pool = self._pool(sample)
             if not pool:
                 raise TeacherError(
-                    f"Teacher {self._id!r}: the answer pool is empty for sample {sample.id}."
+                    f"Teacher {self.id!r}: the answer pool is empty for sample {sample.id}."
                 )
             return pool[rng.randrange(len(pool))]
         draw = _DRAWS.get(sample.answer_type)
         if draw is None:
             raise TeacherError(
-                f"Teacher {self._id!r}: answers of type {sample.answer_type!r} (sample "
+                f"Teacher {self.id!r}: answers of type {sample.answer_type!r} (sample "
                 f"{sample.id}) need a pool; give `answers`."
             )
         return draw(sample, rng)
@@ -69,27 +77,20 @@ def pool_of(samples: Iterable[Sample]) -> AnswerPool:
     return lambda sample: answers.get((sample.task, sample.family), [])
 
 
-def _letter(sample: Sample, rng: random.Random) -> str:
-    return chr(ord("A") + rng.randrange(len(sample.choices) or 4))
-
-
-def _number(sample: Sample, rng: random.Random) -> str:
+def _digit(rng: random.Random) -> str:
     return str(rng.randrange(10))
 
 
-def _numbers(sample: Sample, rng: random.Random) -> str:
-    return ", ".join(str(rng.randrange(10)) for _ in range(rng.randint(2, 3)))
-
-
-def _calls(sample: Sample, rng: random.Random) -> str:
+def _calls(rng: random.Random) -> str:
     functions = rng.sample(sorted(_CALL_VALUES), rng.randint(1, 4))
     return ", ".join(f"{f}({rng.randrange(4)}, {rng.choice(_CALL_VALUES[f])})" for f in functions)
 
 
+#: Answer type -> an answer of its form.
 _DRAWS: dict[str, Callable[[Sample, random.Random], str]] = {
-    "letter": _letter,
-    "number": _number,
-    "numbers": _numbers,
-    "calls": _calls,
-    "math": _number,
+    "letter": lambda sample, rng: chr(ord("A") + rng.randrange(len(sample.choices) or 4)),
+    "number": lambda _, rng: _digit(rng),
+    "numbers": lambda _, rng: ", ".join(_digit(rng) for _ in range(rng.randint(2, 3))),
+    "calls": lambda _, rng: _calls(rng),
+    "math": lambda _, rng: _digit(rng),
 }

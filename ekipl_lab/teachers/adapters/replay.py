@@ -9,13 +9,38 @@ actions, starting over at the end.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.teachers.adapters.text import TextTeacher
+from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, GenerationParams, Sample
+
+
+class ReplaySpec(TeacherSpecBase):
+    """Repeats a recording (``path``), or the chains of the data (``cot: true``)."""
+
+    type: Literal["replay"] = "replay"
+    path: Path | None = None
+    cot: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.path is None) != self.cot:
+            raise ValueError("give either `path` or `cot: true`")
+        return self
+
+    def build(self, context: TeacherContext) -> TextTeacher:
+        return CotTeacher(self.id) if self.path is None else ReplayTeacher(self.id, self.path)
+
+    def fingerprint(self) -> str:
+        return "" if self.path is None else sha256(self.path.read_bytes()).hexdigest()
 
 
 class ReplayTeacher(TextTeacher):
@@ -26,7 +51,11 @@ class ReplayTeacher(TextTeacher):
         self._path = Path(path)
         self._actions: dict[str, list[Action]] = {}
         for number, row in enumerate(_read_rows(self._path), start=1):
-            _check(row, f"{self._path}, record {number}")
+            for name in ("sample_id", "completion"):
+                if not isinstance(row.get(name), str) or not row[name]:
+                    raise DataError(
+                        f"{path}, record {number}: field {name!r} must be a text that is not empty."
+                    )
             action = self._action(
                 row["completion"],
                 str(row.get("model_id") or "replay"),
@@ -44,7 +73,7 @@ class ReplayTeacher(TextTeacher):
         recorded = self._actions.get(sample.id, [])
         if len(recorded) < num_actions:
             raise TeacherError(
-                f"Teacher {self._id!r}: {self._path} holds {len(recorded)} actions for sample "
+                f"Teacher {self.id!r}: {self._path} holds {len(recorded)} actions for sample "
                 f"{sample.id}, and {num_actions} are asked for."
             )
         start = draw * num_actions
@@ -63,20 +92,20 @@ class CotTeacher(TextTeacher):
         """The chain of every sample; TeacherError without one, or for more than one action."""
         if num_actions != 1:
             raise TeacherError(
-                f"Teacher {self._id!r}: the data hold one chain per sample; set actions to 1."
+                f"Teacher {self.id!r}: the data hold one chain per sample; set actions to 1."
             )
-        return [[self._act(sample)] for sample in samples]
+        return super().propose(samples, num_actions, params)
 
-    def _act(self, sample: Sample) -> Action:
+    def _act(self, sample: Sample, rng: random.Random) -> Action:
         if not sample.cot or not sample.cot.strip():
-            raise TeacherError(f"Teacher {self._id!r}: sample {sample.id} has no reasoning chain.")
+            raise TeacherError(f"Teacher {self.id!r}: sample {sample.id} has no reasoning chain.")
         text = sample.cot.strip()
         if "<think>" not in text and "<answer>" not in text:
             text = f"<think>{text}</think><answer>{sample.answer}</answer>"
         return self._action(text, "cot")
 
 
-def _read_rows(path: Path) -> Iterable[Mapping[str, Any]]:
+def _read_rows(path: Path) -> list[Mapping[str, Any]]:
     if not path.is_file():
         raise ConfigError(f"Recording {path} does not exist; record it first or fix `path`.")
     if path.suffix == ".parquet":
@@ -113,9 +142,3 @@ def _read_jsonl(path: Path) -> list[Mapping[str, Any]]:
             raise DataError(f"{path}, line {number}: not a JSON object.")
         rows.append(row)
     return rows
-
-
-def _check(row: Mapping[str, Any], where: str) -> None:
-    for name in ("sample_id", "completion"):
-        if not isinstance(row.get(name), str) or not row[name]:
-            raise DataError(f"{where}: field {name!r} must be a text that is not empty.")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from ekipl_lab.errors import BudgetExceeded
 from ekipl_lab.teachers.gateway.cache import ActionCache, Value
-from ekipl_lab.teachers.gateway.types import Call, CallError
+from ekipl_lab.teachers.gateway.types import Call, CallError, stopped
 
 Outcome = Value | Exception
 Ask = Callable[[Call, Sequence[str], threading.Event], dict[str, Value]]
@@ -67,9 +67,9 @@ class Buyer:
         """The answer, or why there is none, for every key.
 
         After an error for which ``stop_on`` is true nothing more is sent for this batch; what was
-        not sent gets that error's fate: a CallError of the kind ``stopped``. So it is when somebody
-        else sets ``stop``. With ``ahead`` only what nobody else is buying is bought, and ``ahead``
-        is told these keys before anybody can have their answers.
+        not sent fails with a CallError of the kind ``stopped``. The same happens when somebody else
+        sets ``stop``. With ``ahead`` only what nobody else is buying is bought, and ``ahead`` gets
+        these keys before anybody can have their answers.
         """
         self._start()
         own, others = self._promise(calls)
@@ -118,7 +118,7 @@ class Buyer:
             with self._lock:
                 promises = [(key, self._promised.pop(key)) for key in batch.calls]
             for key, promise in promises:
-                promise.set_result(batch.got.setdefault(key, _not_sent()))
+                promise.set_result(batch.got.setdefault(key, stopped()))
 
     def _run(self, batch: _Batch) -> None:
         self._claim(batch, list(batch.calls))
@@ -163,7 +163,7 @@ class Buyer:
         def task() -> None:
             try:
                 if batch.stop.is_set():
-                    raise _not_sent()
+                    raise stopped()
                 batch.done.put((keys, self._ask(batch.calls[keys[0]], keys, batch.stop)))
             except BaseException as error:  # handed to the calling thread, whatever it is
                 batch.done.put((keys, error))
@@ -194,7 +194,3 @@ class Buyer:
         batch.got |= dict.fromkeys(keys, error)
         if batch.stop_on(error):
             batch.stop.set()
-
-
-def _not_sent() -> CallError:
-    return CallError("stopped", "nothing more was sent", retryable=False, maybe_billed=False)

@@ -77,18 +77,20 @@ class ActionCache:
 
     def claim(self, keys: Sequence[str]) -> Claims:
         """Sort ``keys`` into ready, mine and busy, in one transaction."""
-        claims, now = Claims(), self._clock()
+        claims, now, mine = Claims(), self._clock(), self.store.owner
         with self.store.write() as db:
             claims.ready, broken = self._fetch(db, keys)
-            self._drop(db, broken)
-            held = self._holders(db, [key for key in keys if key not in claims.ready])
-            for key in dict.fromkeys(keys):
-                if key in claims.ready:
-                    continue
-                owner, expires = held.get(key, ("", 0.0))
-                free = not owner or expires <= now or is_gone(owner)
-                (claims.mine if free or owner == self.store.owner else claims.busy).append(key)
-            self._hold(db, claims.mine, now)
+            self.refused_rows += len(broken)
+            db.executemany("DELETE FROM actions WHERE key = ?", [(key,) for key in broken])
+            todo = [key for key in dict.fromkeys(keys) if key not in claims.ready]
+            claimed = _select(db, "SELECT key, owner, expires FROM claims WHERE key IN", todo)
+            held = {key: (owner, expires) for key, owner, expires in claimed}
+            for key in todo:
+                owner, expires = held.get(key, (mine, 0.0))
+                free = owner == mine or expires <= now or is_gone(owner)
+                (claims.mine if free else claims.busy).append(key)
+            rows = [(key, mine, now + self.lease) for key in claims.mine]
+            db.executemany("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", rows)
         return claims
 
     def renew(self, keys: Iterable[str]) -> None:
@@ -119,19 +121,6 @@ class ActionCache:
     def _release(self, db: sqlite3.Connection, keys: Iterable[str]) -> None:
         rows = [(key, self.store.owner) for key in keys]
         db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", rows)
-
-    def _hold(self, db: sqlite3.Connection, keys: Sequence[str], now: float) -> None:
-        rows = [(key, self.store.owner, now + self.lease) for key in keys]
-        db.executemany("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", rows)
-
-    def _drop(self, db: sqlite3.Connection, broken: Sequence[str]) -> None:
-        self.refused_rows += len(broken)
-        db.executemany("DELETE FROM actions WHERE key = ?", [(key,) for key in broken])
-
-    @staticmethod
-    def _holders(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, tuple[str, float]]:
-        rows = _select(db, "SELECT key, owner, expires FROM claims WHERE key IN", keys)
-        return {key: (owner, expires) for key, owner, expires in rows}
 
     @staticmethod
     def _fetch(db: sqlite3.Connection, keys: Sequence[str]) -> tuple[dict[str, Value], list[str]]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, DataError, EKIPLError
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x454B4950  # "EKIP"
@@ -49,7 +49,8 @@ class Store:
     """A connection to the file at ``path``, shared by the threads of one process.
 
     ``owner`` names this process in claims and calls: host, process id, its start, a random part.
-    Raises ConfigError if the file cannot be opened, DataError if it is broken or not of this kind.
+    Raises ConfigError if the file cannot be opened or stays locked for ``BUSY_SECONDS``, DataError
+    if it is broken or not of this kind.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -70,7 +71,7 @@ class Store:
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
-            raise self._broken(error) from error
+            raise self._problem(error) from error
 
     def _prepare(self) -> None:
         _enter_wal_mode(self._db)
@@ -92,7 +93,12 @@ class Store:
                 f"{SCHEMA_VERSION}: update the program or choose another `cache` path."
             )
 
-    def _broken(self, error: Exception) -> DataError:
+    def _problem(self, error: sqlite3.DatabaseError) -> EKIPLError:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return ConfigError(
+                f"The teacher store {self.path} was locked by another program for "
+                f"{BUSY_SECONDS:g} s; end that program, or choose another `cache` path."
+            )
         return DataError(
             f"The teacher store {self.path} cannot be read ({error}); move it away or fix it "
             "with `sqlite3 FILE .recover`."
@@ -112,7 +118,7 @@ class Store:
             try:
                 yield db
             except sqlite3.DatabaseError as error:
-                raise self._broken(error) from error
+                raise self._problem(error) from error
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -171,7 +177,7 @@ def is_gone(owner: str) -> bool:
 
 
 def _start_of(pid: int) -> str:
-    """Start time of a process in clock ticks (Linux), empty where it cannot be had."""
+    """Start time of a process in clock ticks (Linux), empty where there is none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -15,13 +15,13 @@ from typing import Any
 from ekipl_lab.codec import action_of, action_row
 from ekipl_lab.errors import TeacherError
 from ekipl_lab.prompts import PROMPT_VERSION, build_messages
-from ekipl_lab.teachers.gateway.cache import ActionCache, cache_key
+from ekipl_lab.teachers.gateway.buy import POLL_SECONDS
+from ekipl_lab.teachers.gateway.cache import ActionCache, Value, cache_key
 from ekipl_lab.teachers.gateway.cache_store import Store
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
 from ekipl_lab.teachers.gateway.types import KEY_VERSION, image_digest
 from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample
 
-_POLL_SECONDS = 0.05
 _LEASE_SECONDS = 3600.0  # a batch of a large model takes its time; a dead owner is seen at once
 
 
@@ -43,39 +43,28 @@ class CachedSource:
         capabilities: Capabilities,
     ) -> None:
         self._source, self._identity, self._spec = source, dict(identity), spec
-        self._id, self._capabilities = id, capabilities
+        self.id, self.capabilities = id, capabilities
         self.cache = ActionCache(Store(spec.cache), lease=_LEASE_SECONDS)
         self.hits = self.generated = 0
-
-    @property
-    def id(self) -> str:
-        """The teacher's id."""
-        return self._id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Those of the source."""
-        return self._capabilities
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
     ) -> list[list[Action]]:
         """``num_actions`` actions per sample; TeacherError naming one that is missing offline."""
         keys = [self._key(sample, num_actions, params) for sample in samples]
-        first = {key: index for index, key in reversed(list(enumerate(keys)))}
-        found = dict(self.cache.get_many(first))
-        self.hits += sum(key in found for key in keys)
-        todo = [key for key in first if key not in found]
-        if self._spec.offline and todo:
-            raise TeacherError(
-                f"Teacher {self._id!r} is offline and {self._spec.cache} holds no action for "
-                f"sample {samples[first[todo[0]]].id}."
-            )
+        wanted = dict(zip(keys, samples, strict=True))
+        found = dict(self.cache.get_many(wanted))
         held = set(found)
-        while todo:
-            todo = self._generate(todo, found, first, samples, num_actions, params)
+        self.hits += sum(key in held for key in keys)
+        while todo := {key: sample for key, sample in wanted.items() if key not in found}:
+            if self._source is None or self._spec.offline:
+                raise TeacherError(
+                    f"Teacher {self.id!r} is offline and {self._spec.cache} holds no action for "
+                    f"sample {next(iter(todo.values())).id}."
+                )
+            found |= self._generate(self._source, todo, num_actions, params)
         return [
-            [_action(row, self._id, cached=key in held) for row in found[key]["actions"]]
+            [_action(row, self.id, cached=key in held) for row in found[key]["actions"]]
             for key in keys
         ]
 
@@ -89,21 +78,17 @@ class CachedSource:
 
     def _generate(
         self,
-        todo: list[str],
-        found: dict[str, Any],
-        first: Mapping[str, int],
-        samples: Sequence[Sample],
+        source: ActionSource,
+        wanted: Mapping[str, Sample],
         num_actions: int,
         params: GenerationParams,
-    ) -> list[str]:
-        """Generate what is free, take what others brought; returns what others are still making."""
-        assert self._source is not None
-        claims = self.cache.claim(todo)
-        found |= claims.ready
+    ) -> dict[str, Value]:
+        """Generate what nobody else is generating; with it, what others brought in the meantime."""
+        claims = self.cache.claim(list(wanted))
+        values: dict[str, Value] = {}
         if claims.mine:
             try:
-                wanted = [samples[first[key]] for key in claims.mine]
-                rows = self._source.propose(wanted, num_actions, params)
+                rows = source.propose([wanted[key] for key in claims.mine], num_actions, params)
                 values = {
                     key: {"actions": [action_row(action) for action in row]}
                     for key, row in zip(claims.mine, rows, strict=True)
@@ -113,10 +98,9 @@ class CachedSource:
                 self.cache.release(claims.mine)
                 raise
             self.generated += len(values)
-            found |= values
-        elif claims.busy and not claims.ready:
-            time.sleep(_POLL_SECONDS)
-        return claims.busy
+        elif not claims.ready:
+            time.sleep(POLL_SECONDS)
+        return {**claims.ready, **values}
 
     def _key(self, sample: Sample, num_actions: int, params: GenerationParams) -> str:
         """One key for all actions of a sample: they are generated together."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.teachers.gateway.limits import NANO
-from ekipl_lab.teachers.gateway.pricing import tokens_at_most
+from ekipl_lab.teachers.gateway.send import most_usage
 from ekipl_lab.types import GenerationParams, Sample
 
 
@@ -33,19 +33,14 @@ def estimate(
 ) -> Estimate:
     """The estimate for these samples; equal prompts are counted as often as they occur."""
     calls = gateway.missing(samples, num_actions, params)
-    tokens = nano_usd = 0
-    for call in calls:
-        prompt, completion = tokens_at_most(
-            call.text, len(call.images), call.max_tokens, 1, gateway.price
-        )
-        tokens += prompt + completion
-        nano_usd += gateway.price.nano_usd(prompt, 0, completion)
+    most = [most_usage(call, 1, gateway.price) for call in calls]
+    costs = [gateway.price.nano_usd(usage.prompt, 0, usage.completion) for usage in most]
     past = gateway.ledger.summary()
     mean = past.usd / past.committed if past.committed else None
     return Estimate(
         actions=len(samples) * num_actions,
         held=len(samples) * num_actions - len(calls),
-        tokens_at_most=tokens,
-        usd_at_most=nano_usd / NANO,
+        tokens_at_most=sum(usage.prompt + usage.completion for usage in most),
+        usd_at_most=sum(costs) / NANO,
         usd_expected=None if mean is None else mean * len(calls),
     )

@@ -21,7 +21,7 @@ from typing import Any
 
 from ekipl_lab.errors import BudgetExceeded, ConfigError, TeacherError
 from ekipl_lab.teachers.gateway.buy import Buyer, Outcome
-from ekipl_lab.teachers.gateway.cache import ActionCache, Value, cache_key
+from ekipl_lab.teachers.gateway.cache import ActionCache, cache_key
 from ekipl_lab.teachers.gateway.cache_store import Store
 from ekipl_lab.teachers.gateway.ledger import Ledger
 from ekipl_lab.teachers.gateway.pricing import price_of
@@ -29,7 +29,7 @@ from ekipl_lab.teachers.gateway.send import Sender
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
 from ekipl_lab.teachers.gateway.stats import GatewayStats
 from ekipl_lab.teachers.gateway.types import Adapter, Call, CallError, Failure, action_key
-from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
+from ekipl_lab.types import Action, GenerationParams, Sample
 
 log = logging.getLogger("ekipl_lab.gateway")
 
@@ -64,7 +64,8 @@ class Gateway:
 
     def __init__(self, adapter: Adapter, spec: GatewaySpec | None = None) -> None:
         self.spec, self.adapter, self.stats = spec or GatewaySpec(), adapter, GatewayStats()
-        price = price_of(
+        self.id, self.capabilities = adapter.id, adapter.capabilities
+        self.price = price_of(
             adapter.provider,
             adapter.model,
             stated=self.spec.price,
@@ -78,7 +79,6 @@ class Gateway:
                 f"Teacher {adapter.id!r} is offline, but there is no store {self.spec.cache}; "
                 "record one with `ekipl teach precompute`, or fix `cache`."
             )
-        self.price = price
         self.store = Store(self.spec.cache)
         self.cache = ActionCache(self.store)
         self.ledger = Ledger(
@@ -88,25 +88,15 @@ class Gateway:
             requests_per_minute=self.spec.requests_per_minute,
             tokens_per_minute=self.spec.tokens_per_minute,
         )
-        sender = Sender(adapter, self.spec, self.ledger, self.cache, price, self.stats)
+        sender = Sender(adapter, self.spec, self.ledger, self.cache, self.price, self.stats)
         self._buyer = Buyer(self.cache, sender.ask, adapter.max_choices, self.spec.in_flight)
-
-    @property
-    def id(self) -> str:
-        """The teacher's id, ``Action.source`` of its actions."""
-        return self.adapter.id
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Those of the adapter."""
-        return self.adapter.capabilities
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
     ) -> list[list[Action]]:
         """``num_actions`` actions per sample, in order.
 
-        With ``on_error: skip`` a sample has fewer where actions could not be had (counted in
+        With ``on_error: skip`` a sample has fewer where actions are missing (counted in
         ``stats.failures``). Otherwise raises TeacherError that names the sample, or BudgetExceeded.
         """
         outcomes = self.propose_each(samples, num_actions, params)
@@ -172,11 +162,9 @@ class Gateway:
         self.store.close()
 
     def __enter__(self) -> Gateway:
-        """Itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     def _slots(
@@ -191,63 +179,51 @@ class Gateway:
 
     def _round(self, slots: list[_Slot], grid: list[list[Any]]) -> list[_Slot]:
         """Fill what can be filled; slots with unusable answers come back, to be asked anew."""
-        outcomes = self._obtain(slots)
+        held = self.cache.get_many([slot.key for slot in slots])
+        self.stats.add(cache_hits=sum(slot.key in held for slot in slots))
+        missing = [slot for slot in slots if slot.key not in held]
+        outcomes = held | (self._offline(missing) if self.spec.offline else self._buy(missing))
+        self.stats.use(key for key, each in outcomes.items() if not isinstance(each, Exception))
         again = []
         for slot in slots:
             outcome = outcomes[slot.key]
             if isinstance(outcome, Exception):
                 grid[slot.row][slot.index] = self._failed(slot, outcome)
                 continue
-            value, cached = outcome
             try:
-                action = self.adapter.action(value)
+                action = self.adapter.action(outcome)
             except CallError as error:
                 if slot.attempt < self.spec.reask:
                     again.append(replace(slot, attempt=slot.attempt + 1))
                 else:
                     grid[slot.row][slot.index] = self._failed(slot, error)
                 continue
-            if cached and action.usage is not None:
+            if slot.key in held and action.usage is not None:
                 action = replace(action, usage=replace(action.usage, cached=True))
             grid[slot.row][slot.index] = action
-        self.stats.count(reasked=len(again))
+        self.stats.add(reasked=len(again))
         return again
 
-    def _obtain(self, slots: list[_Slot]) -> dict[str, tuple[Value, bool] | Exception]:
-        """By key: the value and whether it came from the cache, or why there is none."""
+    def _buy(self, slots: list[_Slot]) -> dict[str, Outcome]:
         wanted = {slot.key: slot.call for slot in slots}
-        held = self.cache.get_many(wanted)
-        self.stats.count(hits=sum(slot.key in held for slot in slots))
-        found: dict[str, tuple[Value, bool] | Exception] = {
-            key: (value, True) for key, value in held.items()
-        }
-        missing = {key: call for key, call in wanted.items() if key not in held}
-        if self.spec.offline:
-            return found | self._offline([slot for slot in slots if slot.key in missing])
-        got = self._buyer.buy(missing, stop_on=self._ends_the_run) if missing else {}
-        for key, outcome in _with_cause(got).items():
-            found[key] = outcome if isinstance(outcome, Exception) else (outcome, False)
-        self.stats.use(key for key, each in found.items() if not isinstance(each, Exception))
-        return found
+        return _with_cause(self._buyer.buy(wanted, stop_on=self._ends_the_run)) if wanted else {}
 
-    def _offline(self, slots: list[_Slot]) -> dict[str, tuple[Value, bool] | Exception]:
+    def _offline(self, slots: list[_Slot]) -> dict[str, Outcome]:
         skipped = self.cache.get_many([slot.skip_key for slot in slots])
-        found: dict[str, tuple[Value, bool] | Exception] = {}
+        absent = {
+            "kind": "not_cached",
+            "message": f"it is not in {self.spec.cache}, whole, and `offline` is set",
+        }
+        found: dict[str, Outcome] = {}
         for slot in slots:
-            note = skipped.get(slot.skip_key)
-            if note is not None and self._skips(str(note["kind"])):
-                found[slot.key] = CallError(str(note["kind"]), str(note["message"]))
-            else:
-                found[slot.key] = CallError(
-                    "not_cached", f"it is not in {self.spec.cache}, whole, and `offline` is set"
-                )
+            note = skipped.get(slot.skip_key, absent)
+            note = note if self._skips(str(note["kind"])) else absent
+            found[slot.key] = CallError(str(note["kind"]), str(note["message"]))
         return found
 
     def _ends_the_run(self, error: Exception) -> bool:
         """True if this error will be raised, so that nothing more need be sent."""
-        if isinstance(error, BudgetExceeded):
-            return True  # either it is raised, or every further call would meet it too
-        if not isinstance(error, CallError):
+        if not isinstance(error, CallError):  # a used-up budget is met by every further call
             return True
         return self.spec.on_error != "skip" or error.kind == "not_cached"
 
@@ -261,12 +237,11 @@ class Gateway:
         """The Failure of a slot, counted; or the error, raised, where the policy says so."""
         if not isinstance(error, TeacherError):
             raise error
-        over_budget = isinstance(error, BudgetExceeded)
-        kind = BUDGET if over_budget else str(getattr(error, "kind", "error"))
+        kind = BUDGET if _is_budget(error) else str(getattr(error, "kind", "error"))
         sample_id = slot.call.sample_id
-        self.stats.failure(kind)
+        self.stats.add(failure=kind)
         if not self._skips(kind):
-            if isinstance(error, BudgetExceeded):
+            if _is_budget(error):
                 raise error
             raise TeacherError(
                 f"Teacher {self.id!r} gave no action {slot.index} for sample {sample_id}: "

@@ -87,10 +87,6 @@ class Summary:
     usd: float
     unresolved_usd: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
 
 class Ledger:
     """The ``calls`` and ``totals`` tables of a store, for one account."""
@@ -140,33 +136,23 @@ class Ledger:
     ) -> None:
         """Keep the answers and what they cost, in one transaction; only then may they be used."""
         with self.store.write() as db:
-            tokens = spent.prompt_tokens + spent.completion_tokens
-            self._settle(db, call, COMMITTED, tokens, spent.nano_usd)
-            db.execute(
-                "UPDATE calls SET prompt_tokens = ?, cached_tokens = ?, completion_tokens = ?, "
-                "latency = ?, finish_reason = ? WHERE id = ?",
-                (
-                    spent.prompt_tokens,
-                    spent.cached_tokens,
-                    spent.completion_tokens,
-                    spent.latency,
-                    spent.finish_reason,
-                    call,
-                ),
-            )
+            self._settle(db, call, spent.prompt_tokens + spent.completion_tokens, spent.nano_usd)
+            self._update(db, call, state=COMMITTED, ended=self._clock(), **asdict(spent))
             cache.put_in(db, answers)
 
     def fail(self, call: int, error: str, *, maybe_billed: bool, latency: float = 0.0) -> None:
         """Close a request without an answer: refused (free) or unresolved (possibly billed)."""
         with self.store.write() as db:
-            if maybe_billed:
-                self._close(db, call, UNRESOLVED)
-            else:
-                self._settle(db, call, REFUSED, 0, 0)
+            if not maybe_billed:
+                self._settle(db, call, 0, 0)
                 self._add(db, Amounts(calls=-1))
-            db.execute(
-                "UPDATE calls SET error = ?, latency = ? WHERE id = ?",
-                (error[:MAX_ERROR_LENGTH], latency, call),
+            self._update(
+                db,
+                call,
+                state=UNRESOLVED if maybe_billed else REFUSED,
+                ended=self._clock(),
+                error=error[:MAX_ERROR_LENGTH],
+                latency=latency,
             )
 
     def used(self) -> Amounts:
@@ -246,40 +232,27 @@ class Ledger:
         )
 
     def _insert(self, db: sqlite3.Connection, intent: Intent, now: float) -> int:
-        cursor = db.execute(
-            "INSERT INTO calls (account, teacher, model, sample_id, keys, attempt, state, owner, "
-            "sent, tokens, nano_usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                self.account,
-                intent.teacher,
-                intent.model,
-                intent.sample_id,
-                json.dumps(intent.keys),
-                intent.attempt,
-                SENT,
-                self.store.owner,
-                now,
-                intent.tokens,
-                intent.nano_usd,
-            ),
-        )
+        row = {
+            **asdict(intent),
+            "keys": json.dumps(intent.keys),
+            "account": self.account,
+            "state": SENT,
+            "owner": self.store.owner,
+            "sent": now,
+        }
+        values = ", ".join(f":{column}" for column in row)
+        cursor = db.execute(f"INSERT INTO calls ({', '.join(row)}) VALUES ({values})", row)
         return int(cursor.lastrowid or 0)
 
-    def _settle(
-        self, db: sqlite3.Connection, call: int, state: str, tokens: int, nano_usd: int
-    ) -> None:
+    def _settle(self, db: sqlite3.Connection, call: int, tokens: int, nano_usd: int) -> None:
         """Replace what was reserved by what was used."""
         reserved = db.execute("SELECT tokens, nano_usd FROM calls WHERE id = ?", (call,)).fetchone()
         self._add(db, Amounts(0, tokens - reserved[0], nano_usd - reserved[1]))
-        db.execute(
-            "UPDATE calls SET tokens = ?, nano_usd = ? WHERE id = ?", (tokens, nano_usd, call)
-        )
-        self._close(db, call, state)
+        self._update(db, call, tokens=tokens, nano_usd=nano_usd)
 
-    def _close(self, db: sqlite3.Connection, call: int, state: str) -> None:
-        db.execute(
-            "UPDATE calls SET state = ?, ended = ? WHERE id = ?", (state, self._clock(), call)
-        )
+    def _update(self, db: sqlite3.Connection, call: int, **columns: object) -> None:
+        changes = ", ".join(f"{column} = :{column}" for column in columns)
+        db.execute(f"UPDATE calls SET {changes} WHERE id = :id", {**columns, "id": call})
 
     def _add(self, db: sqlite3.Connection, more: Amounts) -> None:
         db.execute(

@@ -34,13 +34,11 @@ class Amounts:
     nano_usd: int = 0
 
     def __add__(self, other: Amounts) -> Amounts:
-        """Sum, field by field."""
         return Amounts(
             self.calls + other.calls, self.tokens + other.tokens, self.nano_usd + other.nano_usd
         )
 
     def __neg__(self) -> Amounts:
-        """The opposite, field by field."""
         return Amounts(-self.calls, -self.tokens, -self.nano_usd)
 
     @property

@@ -8,7 +8,7 @@
             rows = gateway.propose(batch, 1, params)   # mostly from the cache by now
 
 A thread has the gateway buy what is missing of the expected batches, in their order, and nothing
-else: what the caller expects bounds memory, and what can be bought for nothing. It reserves from
+else: what the caller expects bounds memory, and what can be bought in vain. It reserves from
 the gateway's own budget. What was bought ahead and not asked for by the time its batch is no
 longer expected is *waste*; ``gateway.stats`` counts what was fetched, used, and wasted.
 """
@@ -66,11 +66,9 @@ class Prefetch:
         self._begun = {}
 
     def __enter__(self) -> Prefetch:
-        """Itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     def _next(self) -> Hashable | None:

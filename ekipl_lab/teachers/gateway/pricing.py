@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
@@ -110,12 +109,6 @@ def price_of(
     return found
 
 
-def tokens_at_most(
-    text: str, images: int, max_tokens: int, choices: int, price: Price
-) -> tuple[int, int]:
-    """Upper bounds on (prompt, completion) tokens, reserved before a call is sent.
-
-    A tokeniser makes at most one token of each byte of text.
-    """
-    prompt = len(text.encode("utf-8", "replace")) + images * price.image_tokens + TEMPLATE_TOKENS
-    return prompt, math.ceil(max_tokens) * choices
+def tokens_at_most(text: str, images: int, price: Price) -> int:
+    """An upper bound on the tokens of a prompt: a tokeniser makes at most one of each byte."""
+    return len(text.encode("utf-8", "replace")) + images * price.image_tokens + TEMPLATE_TOKENS

@@ -8,14 +8,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ekipl_lab.teachers.adapters.chat import to_value
 from ekipl_lab.teachers.gateway.cache import ActionCache, Value
 from ekipl_lab.teachers.gateway.ledger import Intent, Ledger, Spent, Wait
 from ekipl_lab.teachers.gateway.limits import NANO
 from ekipl_lab.teachers.gateway.pricing import Price, tokens_at_most
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
 from ekipl_lab.teachers.gateway.stats import GatewayStats
-from ekipl_lab.teachers.gateway.types import Adapter, Call, CallError, Choice, Reply, TokenUsage
+from ekipl_lab.teachers.gateway.types import (
+    Adapter,
+    Call,
+    CallError,
+    Reply,
+    TokenUsage,
+    stopped,
+    to_value,
+)
 
 #: An own pause (the server named none) is never longer than this.
 MAX_BACKOFF_SECONDS = 60.0
@@ -77,7 +84,7 @@ class Sender:
             except CallError as error:
                 pause = next_pause(error, attempt, self._spec, self._rng)
                 if error.kind != "stopped":
-                    self._stats.error(error.kind, retried=pause is not None)
+                    self._stats.add(error=error.kind, retries=pause is not None)
                 if pause is None:
                     raise
                 if error.kind == "rate_limit":  # it holds for all threads, not for this one alone
@@ -88,7 +95,7 @@ class Sender:
     def _attempt(
         self, call: Call, keys: Sequence[str], attempt: int, stop: threading.Event
     ) -> dict[str, Value]:
-        most = self._most(call, len(keys))
+        most = most_usage(call, len(keys), self._price)
         number = self._reserve(call, keys, attempt, stop, most)
         started = time.monotonic()
         try:
@@ -105,15 +112,16 @@ class Sender:
         spent = self._spent(reply, time.monotonic() - started)
         values = self._values(keys, reply, spent)
         self._ledger.commit(number, spent, values, self._cache)
-        self._stats.answered(spent, len(values))
-        return values
-
-    def _most(self, call: Call, choices: int) -> TokenUsage:
-        """The most that a call can use."""
-        prompt, completion = tokens_at_most(
-            call.text, len(call.images), call.max_tokens, choices, self._price
+        self._stats.add(
+            calls=1,
+            bought=len(values),
+            prompt_tokens=spent.prompt_tokens,
+            cached_tokens=spent.cached_tokens,
+            completion_tokens=spent.completion_tokens,
+            nano_usd=spent.nano_usd,
+            latency_s=spent.latency,
         )
-        return TokenUsage(prompt, 0, completion)
+        return values
 
     def _reserve(
         self,
@@ -131,11 +139,11 @@ class Sender:
             keys=tuple(keys),
             attempt=attempt,
             tokens=most.prompt + most.completion,
-            nano_usd=self._price.nano_usd(most.prompt, 0, most.completion),
+            nano_usd=self._cost(most),
         )
         while True:
             if stop.is_set():
-                raise _stopped()
+                raise stopped()
             while (pause := self._not_before - time.monotonic()) > 0:
                 self._sleep(pause, stop)
             number = self._ledger.open(intent)
@@ -145,31 +153,37 @@ class Sender:
 
     def _sleep(self, seconds: float, stop: threading.Event) -> None:
         started = time.monotonic()
-        stopped = stop.wait(seconds)
-        self._stats.count(waited=time.monotonic() - started)
-        if stopped:
-            raise _stopped()
+        ending = stop.wait(seconds)
+        self._stats.add(waited_s=time.monotonic() - started)
+        if ending:
+            raise stopped()
+
+    def _cost(self, usage: TokenUsage) -> int:
+        return self._price.nano_usd(usage.prompt, usage.cached, usage.completion)
 
     def _spent(self, reply: Reply, latency: float) -> Spent:
         usage = reply.usage
+        reasons = ",".join(choice.finish_reason for choice in reply.choices)
         return Spent(
-            usage.prompt,
-            usage.cached,
-            usage.completion,
-            self._price.nano_usd(usage.prompt, usage.cached, usage.completion),
-            latency,
-            ",".join(choice.finish_reason for choice in reply.choices),
+            usage.prompt, usage.cached, usage.completion, self._cost(usage), latency, reasons
         )
 
     def _values(self, keys: Sequence[str], reply: Reply, spent: Spent) -> dict[str, Value]:
         """One cache value per choice; the prompt is charged to the first, the output evenly."""
-        pairs: list[tuple[str, Choice]] = list(zip(keys, reply.choices, strict=False))
-        shares = split_usage(reply.usage, len(pairs))
-        values: dict[str, Value] = {}
-        for (key, choice), share in zip(pairs, shares, strict=True):
-            cost = self._price.nano_usd(share.prompt, share.cached, share.completion) / NANO
-            values[key] = to_value(choice, share, reply.model, cost, spent.latency)
-        return values
+        choices = reply.choices[: len(keys)]
+        shares = split_usage(reply.usage, len(choices))
+        return {
+            key: to_value(choice, share, reply.model, self._cost(share) / NANO, spent.latency)
+            for key, choice, share in zip(keys, choices, shares, strict=False)
+        }
+
+
+def most_usage(call: Call, choices: int, price: Price) -> TokenUsage:
+    """The most tokens that a call can use, which is reserved before it is sent."""
+    return TokenUsage(
+        prompt=tokens_at_most(call.text, len(call.images), price),
+        completion=call.max_tokens * choices,
+    )
 
 
 def believable(usage: TokenUsage, most: TokenUsage) -> TokenUsage:
@@ -195,7 +209,3 @@ def split_usage(usage: TokenUsage, parts: int) -> list[TokenUsage]:
         )
         for part in range(parts)
     ]
-
-
-def _stopped() -> CallError:
-    return CallError("stopped", "sending was stopped", retryable=False, maybe_billed=False)

@@ -16,7 +16,7 @@ from ekipl_lab.teachers.ensemble import gateways
 from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.types import ActionSource
 
-#: Numbers of a gateway (`GatewayStats.metrics`) by name, latencies as their sum.
+#: Numbers of a gateway (`GatewayStats.totals`) by name.
 Counts = Mapping[str, float]
 #: Logged every step; the other counts of a gateway once they are not 0.
 ALWAYS = ("calls", "cache_hits", "cost_usd")
@@ -38,7 +38,7 @@ class Spending:
     def since(self) -> dict[str, Counts]:
         """By teacher: what happened since the last call, on this rank."""
         now = {
-            id: _sum(_totals(gateway.stats.metrics()) for gateway in members)
+            id: _sum(gateway.stats.totals() for gateway in members)
             for id, members in self._gateways.items()
         }
         seen, self._seen = self._seen, now
@@ -47,9 +47,7 @@ class Spending:
             for id, counts in now.items()
         }
 
-    def resume(
-        self, folder: Path, gather: Callable[[list[Any]], list[Any]], is_main: bool
-    ) -> float:
+    def resume(self, folder: Path, gather: Gather, is_main: bool) -> float:
         """USD that earlier processes of the run in ``folder`` have paid, by the ledgers.
 
         This process joins the list of those that buy for the run.
@@ -89,9 +87,3 @@ def _sum(parts: Iterable[Counts]) -> Counts:
         for name, value in part.items():
             total[name] = total.get(name, 0.0) + value
     return total
-
-
-def _totals(metrics: Counts) -> Counts:
-    """A gateway's metrics, the mean latency as a sum."""
-    rest = {name: value for name, value in metrics.items() if name != "mean_latency_s"}
-    return {**rest, "latency_s": metrics["mean_latency_s"] * metrics["calls"]}

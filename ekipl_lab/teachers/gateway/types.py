@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ekipl_lab.errors import TeacherError
@@ -107,6 +107,19 @@ class Reply:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
+def to_value(
+    choice: Choice, usage: TokenUsage, model: str, cost: float, latency: float
+) -> dict[str, Any]:
+    """The JSON that the cache keeps of one choice."""
+    return {
+        "choice": asdict(choice),
+        "usage": asdict(usage),
+        "model": model,
+        "cost": cost,
+        "latency": latency,
+    }
+
+
 class CallError(TeacherError):
     """One request failed.
 
@@ -124,17 +137,18 @@ class CallError(TeacherError):
         wait: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.kind, self.retryable, self.maybe_billed, self.wait = (
-            kind,
-            retryable,
-            maybe_billed,
-            wait,
-        )
+        self.kind, self.wait = kind, wait
+        self.retryable, self.maybe_billed = retryable, maybe_billed
+
+
+def stopped() -> CallError:
+    """What is not sent any more, because asking was ended."""
+    return CallError("stopped", "nothing more was sent", retryable=False, maybe_billed=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An action that could not be had, and why."""
+    """An action that is missing, and why."""
 
     sample_id: str
     index: int

@@ -12,7 +12,6 @@ from ekipl_lab.groups.weighting import get_weighting
 from ekipl_lab.training.config.sections import DataSettings, EvaluationSet
 
 if TYPE_CHECKING:
-    from ekipl_lab.teachers.build import TeacherSpec
     from ekipl_lab.training.config.run_config import RunConfig
 
 #: TRL's losses whose policy term is the clipped ratio, into which `weighting.as_trl` fits.
@@ -99,7 +98,7 @@ def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """Another weight than pi/pi_old must fit into TRL's loss, and q must be known."""
     own, name = config.ekipl, config.ekipl.weighting
     for spec in config.teachers if get_weighting(name).needs_q else ():
-        if not _gives_q(spec):
+        if not spec.may_give_logprobs:
             raise no_q(name, spec.id, "gives none")
         if getattr(spec, "temperature", None) == 0:
             raise ConfigError(
@@ -111,13 +110,6 @@ def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
         what = what or "schedules.teacher_weight"
     if what:
         _check_fits(what, "weighs single tokens", settings)
-
-
-def _gives_q(spec: TeacherSpec) -> bool:
-    """Whether a teacher of these settings may give its own token probabilities."""
-    if spec.type == "ensemble":
-        return all(map(_gives_q, spec.members))
-    return spec.logprobs if spec.type == "openai" else spec.type in ("policy", "local")
 
 
 def no_q(weighting: str, teacher: str, lack: str) -> ConfigError:

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.gates import needs_policy_result
 from ekipl_lab.groups.options import EKIPLOptions
-from ekipl_lab.teachers.build import TeacherSpec, teacher_spec
+from ekipl_lab.teachers.build import TeacherSpec
 from ekipl_lab.training.config.grpo_config import PRESET, grpo_value
 from ekipl_lab.training.config.overrides import apply_override
 from ekipl_lab.training.config.sections import (
@@ -52,14 +52,6 @@ class RunConfig(Section):
     tracking: TrackingSettings = TrackingSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
     hardware: HardwareSettings = HardwareSettings()
-
-    @field_validator("teachers", mode="before")
-    @classmethod
-    def _named_errors(cls, teachers: Any) -> Any:
-        for raw in teachers if isinstance(teachers, list | tuple) else ():
-            if isinstance(raw, Mapping):
-                teacher_spec(raw)
-        return teachers
 
     @field_validator("grpo", mode="before")
     @classmethod
@@ -123,7 +115,7 @@ def parse_config(raw: Mapping[str, Any]) -> RunConfig:
         return RunConfig.model_validate(dict(raw))
     except ValidationError as error:
         first = error.errors()[0]
-        place = [part for part in first["loc"] if part not in ("oracle", "random", "replay")]
+        place = list(first["loc"])
         if first["type"] == "extra_forbidden":
             where = ".".join(str(part) for part in place[:-1])
             kind = f"key in {where}" if where else "config key"
