@@ -12,7 +12,7 @@ PACKAGE = ROOT / "ekipl_lab"
 #: import every tier above it in this list.
 TIERS = [
     {"errors", "types"},
-    {"files", "images", "parsing", "random_state", "validation"},
+    {"files", "images", "parsing", "random_state", "tables", "validation"},
     {"benchmarks", "plots", "records", "rewards", "statistics", "tracking"},
     {"prompts"},
     {"policies"},

@@ -1,0 +1,219 @@
+"""The one table of training's metrics: name, meaning, and where each is drawn.
+
+What a step logs (`groups.diagnostics`, the trainer) has its entry here, and figures take titles,
+axes and grouping from it. Adding one: docs/extend/metric.md.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+Place = Literal["sources", "report", "live"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric of training as it is logged.
+
+    ``name`` may hold ``{own}`` (policy, kept, teacher/<id>), ``{source}`` (policy or a teacher's
+    id) and ``{any}``. ``places``: ``sources`` is the page of figures of each run, ``report`` the
+    report, ``live`` the progress line and a notebook's curves. ``form`` is how it is drawn: a line
+    or a stacked area for each source, or not at all by itself.
+    """
+
+    name: str
+    meaning: str
+    title: str = ""
+    unit: str = ""
+    form: Literal["lines", "shares", "axis", ""] = ""
+    places: tuple[Place, ...] = ()
+
+    def of(self, source: str) -> str:
+        """The name it is logged under for policy, kept or a teacher's id."""
+        own = source if source in ("policy", "kept") else f"teacher/{source}"
+        return self.name.format(source=source, own=own, any="")
+
+
+def _source(name: str, meaning: str, title: str, unit: str, *places: Place) -> Metric:
+    """A line for each source on the page of figures."""
+    return Metric(name, meaning, title, unit, "lines", ("sources", *places))
+
+
+def _cost(axis: str, title: str, form: Literal["axis", ""] = "") -> Metric:
+    return Metric(f"cost/{axis}", f"{title}, so far", title, form=form, places=("report",))
+
+
+METRICS: dict[str, Metric] = {
+    "reward": _source(
+        "{own}/reward",
+        "mean total reward of all candidates of a source, and of what was kept",
+        "reward of candidates",
+        "mean total reward",
+        "report",
+        "live",
+    ),
+    "accuracy": _source(
+        "{own}/accuracy", "share of candidates that are right", "right candidates", "share right"
+    ),
+    "share_candidates": Metric(
+        "share/{source}/candidates",
+        "share of each source among the candidates of a step",
+        "candidates by source",
+        "share",
+        "shares",
+        ("sources",),
+    ),
+    "share_kept": Metric(
+        "share/{source}/kept",
+        "share of each source among the kept actions of a step",
+        "who wrote what is trained on",
+        "share of kept actions",
+        "shares",
+        ("sources", "report", "live"),
+    ),
+    "zero_spread_before": Metric(
+        "groups/zero_spread_before",
+        "share of groups whose policy actions all have one reward",
+        "groups that teach nothing",
+        "share of groups",
+        places=("sources", "report"),
+    ),
+    "zero_spread": Metric(
+        "groups/zero_spread_after",
+        "share of groups whose kept rewards are all equal: they have no advantage",
+        "groups that teach nothing",
+        "share of groups",
+        places=("sources", "report", "live"),
+    ),
+    "zero_cause": Metric(
+        "groups/zero_{any}", "share of groups that teach nothing for one reason", places=("report",)
+    ),
+    "advantage": _source(
+        "advantage/{source}/abs_sum",
+        "sum of |A| over kept actions",
+        "advantage held",
+        "sum of |A| per step",
+    ),
+    "gradient": _source(
+        "gradient/{source}/norm",
+        "gradient norm of a source's rows alone",
+        "gradient by source",
+        "gradient norm",
+    ),
+    "weight": _source(
+        "tokens/{source}/mean_weight",
+        "mean weight of kept tokens, factor included",
+        "weight of tokens",
+        "mean weight",
+    ),
+    "max_weight": _source(
+        "tokens/{source}/max_weight",
+        "largest weight of a kept token",
+        "largest weight",
+        "largest weight of a token",
+    ),
+    "effective": _source(
+        "tokens/{source}/effective_share",
+        "effective sample size of kept tokens, as a share",
+        "effective sample size",
+        "(sum w)² / (n sum w²)",
+    ),
+    "clipped": _source(
+        "tokens/{source}/clipped",
+        "share of kept tokens that the clip leaves without slope",
+        "clipped tokens",
+        "share of tokens",
+    ),
+    "logp": _source(
+        "tokens/{source}/mean_logp",
+        "mean log pi of kept tokens",
+        "likelihood of tokens",
+        "mean log pi",
+    ),
+    "kl": _source(
+        "tokens/{source}/kl",
+        "KL to the reference, where beta is not 0",
+        "KL to the reference",
+        "mean per token",
+    ),
+    "length": _source(
+        "length/{source}", "mean tokens of candidates, EOS included", "length", "mean tokens"
+    ),
+    "tokens": _source(
+        "teacher/{source}/tokens",
+        "tokens of all that a teacher gave",
+        "tokens written by teachers",
+        "tokens per step",
+    ),
+    "usd": _source(
+        "teacher/{source}/usd",
+        "price of the actions used, cached or not",
+        "price of the teacher actions used",
+        "USD per step",
+    ),
+    "paid": _source(
+        "teacher/{source}/cost_usd",
+        "what was paid to a teacher's provider",
+        "paid to teachers",
+        "USD per step",
+    ),
+    "cached": _source(
+        "teacher/{source}/cached",
+        "share of a teacher's actions that came from the cache",
+        "answers from the cache",
+        "share of actions",
+    ),
+    "latency": _source(
+        "teacher/{source}/latency",
+        "mean seconds for an action of a teacher",
+        "latency of teachers",
+        "mean seconds per action",
+    ),
+    "actions": Metric(
+        "teacher/{source}/actions", "actions that a teacher gave", places=("report",)
+    ),
+    "refused": Metric(
+        "teacher/{source}/refused/{any}",
+        "teacher actions that the policy could not have written, by reason",
+        places=("report",),
+    ),
+    "policy_completions": _cost("policy_completions", "policy completions sampled", "axis"),
+    "policy_tokens": _cost("policy_tokens", "tokens generated by the policy", "axis"),
+    "trained_tokens": _cost("trained_tokens", "tokens trained on"),
+    "teacher_actions": _cost("teacher_actions", "teacher actions asked for", "axis"),
+    "teacher_tokens": _cost("teacher_tokens", "tokens written by teachers"),
+    "teacher_paid_usd": _cost("teacher_paid_usd", "money paid to teachers (USD)"),
+    "teacher_usd": _cost("teacher_usd", "price of the teacher actions used, cached or not (USD)"),
+    "seconds": Metric(
+        "seconds/step",
+        "wall time of a step",
+        "training time (s), evaluation left out",
+        form="axis",
+        places=("report",),
+    ),
+}
+
+
+def drawn(place: Place, form: str) -> dict[str, Metric]:
+    """The metrics that a place draws in a form, in the order of the table."""
+    return {key: m for key, m in METRICS.items() if place in m.places and m.form == form}
+
+
+def live_panels() -> dict[str, list[str]]:
+    """What progress and live curves follow: title of a panel -> the names it shows."""
+    shown = [metric for metric in METRICS.values() if "live" in metric.places]
+    kept = {metric.title: [metric.of("kept")] if "{own}" in metric.name else [] for metric in shown}
+    return {metric.title: [metric.of("policy"), *kept[metric.title]] for metric in shown}
+
+
+def in_report(name: str) -> bool:
+    """Whether the report reads the history of a logged metric; others stay in MLflow."""
+    return any("report" in m.places and _pattern(m.name).fullmatch(name) for m in METRICS.values())
+
+
+@lru_cache(maxsize=256)
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(name.format(own="(policy|kept|teacher/.+)", source=".+", any=r"\w+"))
