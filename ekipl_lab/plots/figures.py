@@ -134,12 +134,8 @@ def source_lines(
             "width": 2.6 if name == POLICY else 1.8,
             "dash": "dot" if name == KEPT else "solid",
         }
-        if any(p.low is not None for p in curves[name]):
-            _line(
-                figure, name, curves[name], mode="lines+markers", line=line, **_bars(curves[name])
-            )
-        else:
-            _line(figure, name, curves[name], line=line)
+        bars = _bars(curves[name]) if any(p.low is not None for p in curves[name]) else {}
+        _line(figure, name, curves[name], line=line, **bars)
     return figure
 
 

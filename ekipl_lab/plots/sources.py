@@ -56,11 +56,11 @@ def source_figures(
 
 def zero_spread_figure(histories: Mapping[str, History]) -> go.Figure | None:
     """Groups that teach nothing, before and after selection, for each name that logged them."""
-    names = [METRICS[key].name for key in ("zero_spread_before", "zero_spread")]
+    before, after = METRICS["zero_spread_before"].name, METRICS["zero_spread"].name
     pairs = {
-        name: tuple(points(history.get(metric, ())) for metric in names)
+        name: (points(history.get(before, ())), points(history[after]))
         for name, history in histories.items()
-        if names[1] in history
+        if after in history
     }
     return before_and_after(pairs) if pairs else None
 

@@ -198,7 +198,8 @@ def _html(part: Part) -> Markup:
         ).format(Markup(one.figure.to_json().replace("<", "\\u003c")), one.text)
         for one in part()
     ]
-    return Markup('<div class="figures">{}</div>').format(Markup("").join(drawn)) if drawn else ""
+    frame = '<div class="figures">{}</div>' if drawn else ""
+    return Markup(frame).format(Markup("").join(drawn))
 
 
 def _packages(run: RunData) -> list[tuple[str, str]]:

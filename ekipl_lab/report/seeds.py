@@ -117,20 +117,18 @@ def _compare(head: SeedRow, base: Arm, arm: Arm, by: str, labels: Labels) -> lis
             *(replace(head, why=one.why) for one in failed),
         ]
     starts = _starts(base, seeds, head, by, labels)
+    of_items = _item_differences(mine, theirs, metric, by, labels)
     rows = []
     for result in found:
         key = result.group[by]
-        differences = _item_differences(
-            mine, theirs, metric, lambda r, key=key: slice_value(r, by, labels) == key
-        )
         rows.append(
             replace(
                 head,
                 group=key,
                 result=result,
                 p_holm=result.p_holm,
-                items=len(differences),
-                over_items=paired_t(differences) if len(differences) > 1 else None,
+                items=len(of_items[key]),
+                over_items=paired_t(of_items[key]) if len(of_items[key]) > 1 else None,
                 start=starts.get(key),
             )
         )
@@ -153,17 +151,21 @@ def _starts(
 
 
 def _item_differences(
-    mine: Seeded, theirs: Seeded, metric: Metric, within: Callable[[EvalRecord], bool]
-) -> list[float]:
-    """Per item within a group: the mean over seeds of arm minus base, where both were scored."""
-    found: dict[str, list[float]] = {}
+    mine: Seeded, theirs: Seeded, metric: Metric, by: str, labels: Labels
+) -> dict[str | int, list[float]]:
+    """Group -> per item: the mean over seeds of arm minus base, where both were scored."""
+    found: dict[str | int, dict[str, list[float]]] = {}
     for seed, records in mine.items():
         other = {record.sample_id: metric.of(record) for record in theirs[seed]}
-        for record in filter(within, records):
+        for record in records:
             value, base = metric.of(record), other[record.sample_id]
             if value is not None and base is not None:
-                found.setdefault(record.sample_id, []).append(value - base)
-    return [sum(values) / len(values) for values in found.values()]
+                items = found.setdefault(slice_value(record, by, labels), {})
+                items.setdefault(record.sample_id, []).append(value - base)
+    return {
+        key: [sum(values) / len(values) for values in items.values()]
+        for key, items in found.items()
+    }
 
 
 def _table_rows(

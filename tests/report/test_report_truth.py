@@ -261,9 +261,7 @@ def test_every_set_has_the_strata_of_its_own_start() -> None:
         ["5-50 %", "40", "10.0", "–", "75.0"],
     ]
     bare = replace(b, evaluations={"test2": {1: other[1]}})  # no --against: in no stratum
-    assert texts(tables.slices([a, bare], "stratum")) == [
-        ["5-50 %", "60", "16.7", "33.3", "–"]
-    ]
+    assert texts(tables.slices([a, bare], "stratum")) == [["5-50 %", "60", "16.7", "33.3", "–"]]
     headings = [r for r in tables.slices([a, bare], "stratum").rows if len(r) == 1]
     assert len(headings) == 1
     lines = csv.DictReader(io.StringIO(as_csv([a, bare])))
