@@ -210,36 +210,21 @@ class Check:
 def checks(groups: int) -> list[Check]:
     """One for every weighting and rule, at the first and the second update, by turns."""
     chosen = [(SELECTIONS[1 + i % 6], weight) for i, weight in enumerate(WEIGHTS)]
-    out = []
-    for seed, (selection, weight) in enumerate([(SELECTIONS[0], OWN), *chosen]):
+    found = []
+    for seed, (grouping, weight) in enumerate([(SELECTIONS[0], OWN), *chosen]):
         reward = ("binary", "with format")[seed % 2]
         condition = Condition(reward, "middle", 0.8, UPDATES[seed % 3 == 1])
-        out.append(check(condition, selection, weight, groups, seed))
-    return out
-
-
-def check(
-    condition: Condition, grouping: Grouping, weight: Weight, groups: int, seed: int
-) -> Check:
-    """Enumerate and draw the same estimator."""
-    scene = condition.scene()
-    table, rows = group_table(grouping, scene.reward), row_moments(scene, weight)
-    chance = pattern_probs(table, rows)
-    update, _ = expected_update(table, rows, chance)
-    drawn = simulate(scene, grouping, weight, groups=groups, seed=seed)
-    z = drawn.z(update)
-    variance = mean_square(table, rows, chance) - float(update @ update)
-    return Check(
-        condition,
-        grouping.label,
-        weight.label,
-        groups,
-        seed,
-        float(np.sqrt((z**2).mean())),
-        float(np.abs(z).max()),
-        variance,
-        drawn.variance,
-    )
+        scene = condition.scene()
+        table, rows = group_table(grouping, scene.reward), row_moments(scene, weight)
+        chance = pattern_probs(table, rows)
+        update, _ = expected_update(table, rows, chance)
+        drawn = simulate(scene, grouping, weight, groups=groups, seed=seed)
+        z = drawn.z(update)
+        sizes = float(np.sqrt((z**2).mean())), float(np.abs(z).max())
+        variances = mean_square(table, rows, chance) - float(update @ update), drawn.variance
+        names = grouping.label, weight.label
+        found.append(Check(condition, *names, groups, seed, *sizes, *variances))
+    return found
 
 
 def success(state: str) -> float:

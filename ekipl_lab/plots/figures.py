@@ -190,22 +190,15 @@ def scatter(
 def differences(rows: Sequence[Difference], *, title: str, x_title: str) -> go.Figure:
     """Paired differences with intervals, one row each, first on top; a line marks zero."""
     figure = _figure(title, x_title, "")
-    shown = list(reversed(rows))
+    shown = [Point(row.value, row.value, row.low, row.high) for row in reversed(rows)]
+    bars = _bars(shown)
     figure.add_scatter(
-        x=[row.value for row in shown],
-        y=[f"{_text(row.label)} (n = {row.n})" for row in shown],
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [row.high - row.value for row in shown],
-            "arrayminus": [row.value - row.low for row in shown],
-            "color": _AXIS,
-            "thickness": 1.6,
-            "width": 4,
-        },
+        x=[p.x for p in shown],
+        y=[f"{_text(row.label)} (n = {row.n})" for row in reversed(rows)],
+        error_x={**bars["error_y"], "color": _AXIS, "thickness": 1.6, "width": 4},
         mode="markers",
         marker={"size": 9, "color": _INK},
-        customdata=[[row.low, row.high] for row in shown],
+        customdata=bars["customdata"],
         hovertemplate="%{y}: %{x:+.3f} [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]"
         "<extra></extra>",
         showlegend=False,

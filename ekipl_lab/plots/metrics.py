@@ -42,78 +42,56 @@ def _source(name: str, meaning: str, title: str, unit: str, *places: Place) -> M
     return Metric(name, meaning, title, unit, "lines", ("sources", *places))
 
 
+def _share(name: str, meaning: str, title: str, *places: Place) -> Metric:
+    return Metric(f"share/{{source}}/{name}", meaning, title, "share", "shares", places)
+
+
+def _spread(when: str, meaning: str, *places: Place) -> Metric:
+    name, title = f"groups/zero_spread_{when}", "groups that teach nothing"
+    return Metric(name, meaning, title, "share of groups", "", ("sources", "report", *places))
+
+
+def _report(name: str, meaning: str, title: str = "", form: Literal["axis", ""] = "") -> Metric:
+    """Read by the report; with a title it is a cost, with a form one to draw accuracy against."""
+    return Metric(name, meaning, title, "", form, ("report",))
+
+
 def _cost(axis: str, title: str, form: Literal["axis", ""] = "") -> Metric:
-    return Metric(f"cost/{axis}", f"{title}, so far", title, form=form, places=("report",))
+    return _report(f"cost/{axis}", f"{title}, so far", title, form)
 
 
+_KEPT = "share of each source among the kept actions of a step"
+_CANDIDATES = "share of each source among the candidates of a step"
+_REWARD = "mean total reward of all candidates of each source, and of what was kept"
+_BEFORE = "share of groups whose policy actions all have one reward"
+_AFTER = "share of groups whose kept rewards are all equal: they have no advantage"
+_REFUSED = "teacher actions that the policy could not have written, by reason"
+
+#: Key -> metric. `_source` takes name, meaning, title, unit, and places beside the page of figures.
 METRICS: dict[str, Metric] = {
-    "reward": _source(
-        "{own}/reward",
-        "mean total reward of all candidates of a source, and of what was kept",
-        "reward of candidates",
-        "mean total reward",
-        "report",
-        "live",
+    "reward": _source("{own}/reward", _REWARD, "reward of candidates", "reward", "report", "live"),
+    "accuracy": _source("{own}/accuracy", "candidates that are right", "right candidates", "share"),
+    "share_candidates": _share("candidates", _CANDIDATES, "candidates by source", "sources"),
+    "share_kept": _share(
+        "kept", _KEPT, "who wrote what is trained on", "sources", "report", "live"
     ),
-    "accuracy": _source(
-        "{own}/accuracy", "share of candidates that are right", "right candidates", "share right"
-    ),
-    "share_candidates": Metric(
-        "share/{source}/candidates",
-        "share of each source among the candidates of a step",
-        "candidates by source",
-        "share",
-        "shares",
-        ("sources",),
-    ),
-    "share_kept": Metric(
-        "share/{source}/kept",
-        "share of each source among the kept actions of a step",
-        "who wrote what is trained on",
-        "share of kept actions",
-        "shares",
-        ("sources", "report", "live"),
-    ),
-    "zero_spread_before": Metric(
-        "groups/zero_spread_before",
-        "share of groups whose policy actions all have one reward",
-        "groups that teach nothing",
-        "share of groups",
-        places=("sources", "report"),
-    ),
-    "zero_spread": Metric(
-        "groups/zero_spread_after",
-        "share of groups whose kept rewards are all equal: they have no advantage",
-        "groups that teach nothing",
-        "share of groups",
-        places=("sources", "report", "live"),
-    ),
-    "zero_cause": Metric(
-        "groups/zero_{any}", "share of groups that teach nothing for one reason", places=("report",)
-    ),
+    "zero_spread_before": _spread("before", _BEFORE),
+    "zero_spread": _spread("after", _AFTER, "live"),
+    "zero_cause": _report("groups/zero_{any}", "share of groups without spread, by reason"),
     "advantage": _source(
-        "advantage/{source}/abs_sum",
-        "sum of |A| over kept actions",
-        "advantage held",
-        "sum of |A| per step",
+        "advantage/{source}/abs_sum", "sum of |A| over kept actions", "advantage held", "sum of |A|"
     ),
     "gradient": _source(
         "gradient/{source}/norm",
         "gradient norm of a source's rows alone",
         "gradient by source",
-        "gradient norm",
+        "norm",
     ),
     "weight": _source(
-        "tokens/{source}/mean_weight",
-        "mean weight of kept tokens, factor included",
-        "weight of tokens",
-        "mean weight",
+        "tokens/{source}/mean_weight", "mean weight of kept tokens", "weight of tokens", "weight"
     ),
     "max_weight": _source(
-        "tokens/{source}/max_weight",
-        "largest weight of a kept token",
-        "largest weight",
-        "largest weight of a token",
+        "tokens/{source}/max_weight", "largest of a kept token", "largest weight", "weight"
     ),
     "effective": _source(
         "tokens/{source}/effective_share",
@@ -123,30 +101,24 @@ METRICS: dict[str, Metric] = {
     ),
     "clipped": _source(
         "tokens/{source}/clipped",
-        "share of kept tokens that the clip leaves without slope",
+        "kept tokens that the clip leaves without slope",
         "clipped tokens",
-        "share of tokens",
+        "share",
     ),
     "logp": _source(
-        "tokens/{source}/mean_logp",
-        "mean log pi of kept tokens",
-        "likelihood of tokens",
-        "mean log pi",
+        "tokens/{source}/mean_logp", "mean log pi of kept tokens", "likelihood of tokens", "log pi"
     ),
     "kl": _source(
         "tokens/{source}/kl",
-        "KL to the reference, where beta is not 0",
+        "KL to the reference where beta is not 0",
         "KL to the reference",
-        "mean per token",
+        "per token",
     ),
     "length": _source(
-        "length/{source}", "mean tokens of candidates, EOS included", "length", "mean tokens"
+        "length/{source}", "tokens of candidates, EOS included", "length", "mean tokens"
     ),
     "tokens": _source(
-        "teacher/{source}/tokens",
-        "tokens of all that a teacher gave",
-        "tokens written by teachers",
-        "tokens per step",
+        "teacher/{source}/tokens", "tokens of all it gave", "tokens written by teachers", "per step"
     ),
     "usd": _source(
         "teacher/{source}/usd",
@@ -156,30 +128,21 @@ METRICS: dict[str, Metric] = {
     ),
     "paid": _source(
         "teacher/{source}/cost_usd",
-        "what was paid to a teacher's provider",
+        "paid to a teacher's provider",
         "paid to teachers",
         "USD per step",
     ),
     "cached": _source(
         "teacher/{source}/cached",
-        "share of a teacher's actions that came from the cache",
+        "actions that were not bought again",
         "answers from the cache",
-        "share of actions",
+        "share",
     ),
     "latency": _source(
-        "teacher/{source}/latency",
-        "mean seconds for an action of a teacher",
-        "latency of teachers",
-        "mean seconds per action",
+        "teacher/{source}/latency", "mean seconds per action", "latency of teachers", "seconds"
     ),
-    "actions": Metric(
-        "teacher/{source}/actions", "actions that a teacher gave", places=("report",)
-    ),
-    "refused": Metric(
-        "teacher/{source}/refused/{any}",
-        "teacher actions that the policy could not have written, by reason",
-        places=("report",),
-    ),
+    "actions": _report("teacher/{source}/actions", "actions that a teacher gave"),
+    "refused": _report("teacher/{source}/refused/{any}", _REFUSED),
     "policy_completions": _cost("policy_completions", "policy completions sampled", "axis"),
     "policy_tokens": _cost("policy_tokens", "tokens generated by the policy", "axis"),
     "trained_tokens": _cost("trained_tokens", "tokens trained on"),
@@ -187,12 +150,8 @@ METRICS: dict[str, Metric] = {
     "teacher_tokens": _cost("teacher_tokens", "tokens written by teachers"),
     "teacher_paid_usd": _cost("teacher_paid_usd", "money paid to teachers (USD)"),
     "teacher_usd": _cost("teacher_usd", "price of the teacher actions used, cached or not (USD)"),
-    "seconds": Metric(
-        "seconds/step",
-        "wall time of a step",
-        "training time (s), evaluation left out",
-        form="axis",
-        places=("report",),
+    "seconds": _report(
+        "seconds/step", "wall time of a step", "training time (s), evaluation left out", "axis"
     ),
 }
 

@@ -30,13 +30,14 @@ _MUST_SHARE = ("policy", "data", "reward", "evaluation")
 
 def costs(runs: Sequence[RunData]) -> Table:
     """Total cost on every axis, one column per arm."""
-    axes = [axis for axis, m in METRICS.items() if m.name.startswith("cost/") or axis == "seconds"]
     rows = []
-    for axis in axes:
+    for axis, metric in METRICS.items():
+        if not metric.name.startswith(("cost/", "seconds/")):
+            continue
         totals = [list(cost_by_step(run, axis).values())[-1:] for run in runs]
         if any(total != [0.0] for total in totals if total):
             shown = [_amount(axis, total[0]) if total else DASH for total in totals]
-            rows.append(row(METRICS[axis].title, *map(TableCell, shown)))
+            rows.append(row(metric.title, *map(TableCell, shown)))
     for key, title in _EVALUATION_COSTS.items():
         amounts = [run.about.get("cost", {}).get(key) for run in runs]
         if any(amounts):
