@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ekipl_lab import records as group_records
+from ekipl_lab.evaluation.chains import ChainReport
 from ekipl_lab.plots.page import png_uri
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.gather import RunData, When, rebuild, sets_of
@@ -22,7 +23,10 @@ PICTURE = 224
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One completion as it is shown; ``verdict`` is right, wrong or not scored."""
+    """One completion as it is shown; ``verdict`` is right, wrong or not scored.
+
+    ``report`` is the check of its reasoning, None where the benchmark cannot check it.
+    """
 
     title: str
     source: str
@@ -30,8 +34,7 @@ class Chain:
     verdict: str
     answer: str
     criteria: Sequence[tuple[str, str]]
-    false_steps: Sequence[str]
-    true_steps: int | None
+    report: ChainReport | None
     kept: bool | None = None
     advantage: str = ""
 
@@ -146,17 +149,14 @@ def _pictures(sample_id: str) -> list[str]:
 
 
 def _chain(title: str, action: Action, reward: RewardBreakdown, sample: Sample | None) -> Chain:
-    report = check_one(sample, action.completion)
-    verdict = {True: "right", False: "wrong", None: "not scored"}[reward.success]
     return Chain(
         title=title,
         source=action.source,
         completion=action.completion,
-        verdict=verdict,
+        verdict={True: "right", False: "wrong", None: "not scored"}[reward.success],
         answer=reward.extracted_answer if reward.extracted_answer is not None else "none",
         criteria=_criteria(reward),
-        false_steps=report[1] if report else (),
-        true_steps=report[0] if report else None,
+        report=check_one(sample, action.completion),
     )
 
 
@@ -165,15 +165,14 @@ def _criteria(reward: RewardBreakdown) -> list[tuple[str, str]]:
     return [(n, "not scored" if v is None else f"{v:.2g}") for n, v in values.items()]
 
 
-def check_one(sample: Sample | None, completion: str) -> tuple[int, tuple[str, ...], bool] | None:
-    """(true steps, false steps, sound) where the benchmark can check chains."""
+def check_one(sample: Sample | None, completion: str) -> ChainReport | None:
+    """Which steps are true in the scene, where the benchmark can check chains."""
     from ekipl_lab.benchmarks.mini import MINI_TASKS
     from ekipl_lab.benchmarks.mini.chains import check_chain
 
     if sample is None or sample.task not in MINI_TASKS:
         return None
-    report = check_chain(sample, completion)
-    return len(report.true_steps), report.false_steps, report.sound
+    return check_chain(sample, completion)
 
 
 def training_groups(run: RunData) -> list[tuple[int, Item]]:

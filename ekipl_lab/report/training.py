@@ -135,7 +135,7 @@ def _unsound(run: RunData) -> dict[str, tuple[int, int]]:
             report = check_one(sample, action.completion) if reward.success else None
             if report is not None:
                 bad, all_right = counts.get(action.source, (0, 0))
-                counts[action.source] = (bad + (not report[2]), all_right + 1)
+                counts[action.source] = (bad + (not report.sound), all_right + 1)
     return counts
 
 
