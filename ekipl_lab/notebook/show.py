@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.images import png_uri
 from ekipl_lab.plots import figures as plots
-from ekipl_lab.plots.page import png_uri
 from ekipl_lab.types import ActionGroup
 
 WIDTH = 760

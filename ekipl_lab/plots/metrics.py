@@ -7,7 +7,7 @@ axes and grouping from it. Adding one: docs/extend/metric.md.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -21,7 +21,7 @@ class Metric:
     ``name`` may hold ``{own}`` (policy, kept, teacher/<id>), ``{source}`` (policy or a teacher's
     id) and ``{any}``. ``places``: ``sources`` is the page of figures of each run, ``report`` the
     report, ``live`` the progress line and a notebook's curves. ``form`` is how it is drawn: a line
-    or a stacked area for each source, or not at all by itself.
+    or a stacked area for each source, or an axis that the report draws accuracy against.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Metric:
     unit: str = ""
     form: Literal["lines", "shares", "axis", ""] = ""
     places: tuple[Place, ...] = ()
+    report_title: str = ""
 
     def of(self, source: str) -> str:
         """The name it is logged under for policy, kept or a teacher's id."""
@@ -72,8 +73,9 @@ METRICS: dict[str, Metric] = {
     "reward": _source("{own}/reward", _REWARD, "reward of candidates", "reward", "report", "live"),
     "accuracy": _source("{own}/accuracy", "candidates that are right", "right candidates", "share"),
     "share_candidates": _share("candidates", _CANDIDATES, "candidates by source", "sources"),
-    "share_kept": _share(
-        "kept", _KEPT, "who wrote what is trained on", "sources", "report", "live"
+    "share_kept": replace(
+        _share("kept", _KEPT, "kept actions by source", "sources", "report", "live"),
+        report_title="who wrote what is trained on",
     ),
     "zero_spread_before": _spread("before", _BEFORE),
     "zero_spread": _spread("after", _AFTER, "live"),

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 #: The page may load nothing.
 _POLICY = (
@@ -29,13 +23,6 @@ td:last-child { white-space: normal; }
 td small { display: block; color: #5f6368; }
 p.note { color: #5f6368; }
 """
-
-
-def png_uri(image: Image) -> str:
-    """An image as a data URI."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def html_page(title: str, parts: Iterable[str | go.Figure]) -> str:

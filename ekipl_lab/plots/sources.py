@@ -34,7 +34,8 @@ def source_figures(
 ) -> dict[str, go.Figure]:
     """Key of ``METRICS`` -> figure, one line or area per source; one colour for a source in all.
 
-    Shares of a single source are left out. ``prefix`` begins every title.
+    Shares of a single source are left out. ``prefix``, a run's name, begins every title of a
+    report.
     """
     sources = [n.split("/")[1] for n in history if n.startswith("share/") and n.endswith("/kept")]
     colours = colours or source_colours([*sources, KEPT])
@@ -82,7 +83,9 @@ def history_of(entries: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[f
 
 
 def _title(prefix: str, metric: Metric) -> str:
-    return f"{prefix}{metric.title}" if prefix else metric.title[0].upper() + metric.title[1:]
+    if prefix:
+        return f"{prefix}{metric.report_title or metric.title}"
+    return metric.title[0].upper() + metric.title[1:]
 
 
 def _curves(history: History, metric: Metric, sources: Sequence[str]) -> dict[str, list[Point]]:

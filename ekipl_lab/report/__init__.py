@@ -42,11 +42,16 @@ def report_command(names: Sequence[str], out: str | Path) -> int:
         )
     runs = gather_runs(names)
     print_summary(runs)
-    path = write_text(Path(out), build_report(runs))
+    path = write_report(runs, out)
     beside = ", ".join(other.name for other in write_beside(runs, path))
     size = path.stat().st_size / 1e6
     print(f"Report: {path} ({size:.1f} MB, complete in itself); beside it {beside}")
     return 0
+
+
+def write_report(runs: Sequence[RunData], out: str | Path) -> Path:
+    """Write the page of these runs, whole or not at all."""
+    return write_text(Path(out), build_report(runs))
 
 
 def write_beside(runs: Sequence[RunData], out: str | Path) -> list[Path]:
@@ -81,4 +86,5 @@ __all__ = [
     "print_summary",
     "report_command",
     "write_beside",
+    "write_report",
 ]

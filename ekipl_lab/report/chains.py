@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from ekipl_lab import records as group_records
 from ekipl_lab.evaluation.chains import ChainReport
-from ekipl_lab.plots.page import png_uri
+from ekipl_lab.images import png_uri
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.gather import RunData, When, rebuild, sets_of
 from ekipl_lab.report.tables import anchor, beats, learned, lost
