@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 from dataclasses import dataclass
@@ -89,6 +90,13 @@ def shrunk(
         return image
     shape = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
     return image.resize(shape, Image.Resampling.BICUBIC)
+
+
+def png_uri(image: Image.Image) -> str:
+    """An image as a data URI, for HTML."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

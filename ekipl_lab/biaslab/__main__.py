@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ekipl_lab.biaslab.figure import cosine_figure
-from ekipl_lab.biaslab.report import Results, from_json, put_into, to_json, to_markdown
+from ekipl_lab.biaslab.report import Results, from_json, to_json, to_markdown
 from ekipl_lab.biaslab.study import Condition, anchors, checks, conditions, lines
 from ekipl_lab.biaslab.toy import REWARDS
 from ekipl_lab.errors import ConfigError, EKIPLError
@@ -22,32 +22,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the lab; 1 if an anchor does not hold, 2 if a path is wrong."""
     parser = argparse.ArgumentParser(prog="python -m ekipl_lab.biaslab", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("results/bias_lab"))
-    parser.add_argument("--doc", type=Path, help="a Markdown file to renew the table in")
     parser.add_argument("--groups", type=int, default=20_000, help="drawn for each check")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     try:
-        return run(options.out, options.doc, options.groups)
+        return run(options.out, options.groups)
     except EKIPLError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def run(out: Path, doc: Path | None, groups: int) -> int:
+def run(out: Path, groups: int) -> int:
     """Measure, write everything into ``out`` and say what does not hold."""
     if groups < 2:
         raise ConfigError(f"--groups is {groups}; a standard error needs at least 2.")
-    if doc is not None and not doc.is_file():
-        raise ConfigError(f"--doc {doc} is not a file.")
     out.mkdir(parents=True, exist_ok=True)
     found = [line for condition in _progress() for line in lines(condition)]
     text = to_json(Results(anchors(), checks(groups), found))
     write_text(out / "table.json", text)
     results = from_json(text)  # what is shown is what is kept
-    section = to_markdown(results)
-    write_text(out / "table.md", f"# Bias lab\n\n{section}")
-    if doc is not None:
-        write_text(doc, put_into(doc.read_text(encoding="utf-8"), section))
+    write_text(out / "table.md", f"# Bias lab\n\n{to_markdown(results)}")
     _figures(results, out)
     broken = [anchor.claim for anchor in results.anchors if not anchor.holds]
     for claim in broken:

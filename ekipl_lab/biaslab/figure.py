@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ekipl_lab.biaslab.report import Results
-from ekipl_lab.biaslab.study import SELECTIONS, TEACHERS, WEIGHTS, Condition, success
+from ekipl_lab.biaslab.study import SELECTIONS, TEACHERS, WEIGHTS, Condition, Estimator, success
 from ekipl_lab.biaslab.toy import STATES
 
 #: Orange downhill, white across, blue uphill: apart for every kind of colour vision.
@@ -51,10 +51,11 @@ def cosine_figure(results: Results, reward: str) -> go.Figure:
 def _panel(results: Results, condition: Condition) -> go.Heatmap:
     found = [
         [
-            results.find(condition, (rule.label, _weight(rule.rule, name), "kept", "group"))
-            for name in (weight.label for weight in WEIGHTS)
+            results.find(condition, Estimator(rule.label, "policy_ratio" if own else weight.label))
+            for weight in WEIGHTS
         ]
         for rule in SELECTIONS
+        for own in [rule.rule == "policy_only"]
     ]
     return go.Heatmap(
         x=[weight.label for weight in WEIGHTS],
@@ -67,7 +68,3 @@ def _panel(results: Results, condition: Condition) -> go.Heatmap:
         xgap=1,
         ygap=1,
     )
-
-
-def _weight(rule: str, name: str) -> str:
-    return "policy_ratio" if rule == "policy_only" else name

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ekipl_lab.biaslab.toy import REWARDS, Array, Index, Reward
+from ekipl_lab.biaslab.toy import Array, Index, Reward
 from ekipl_lab.errors import unknown_name
 from ekipl_lab.groups.build import build_group
 from ekipl_lab.types import POLICY, Action, RewardBreakdown, Sample
@@ -33,7 +33,7 @@ class Grouping:
     """How groups are made: G policy and k teacher actions, the rule, the advantage."""
 
     rule: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     baseline: str = "kept"
     scale_rewards: str = "group"
     group_size: int = 4
@@ -42,8 +42,13 @@ class Grouping:
     @property
     def label(self) -> str:
         """The rule and its parameters."""
-        inside = ", ".join(f"{key}={value}" for key, value in self.params.items())
-        return f"{self.rule}({inside})" if inside else self.rule
+        return labelled(self.rule, self.params)
+
+
+def labelled(name: str, params: Mapping[str, Any]) -> str:
+    """A name with its parameters in brackets, if there are some."""
+    inside = ", ".join(f"{key}={value}" for key, value in params.items())
+    return f"{name}({inside})" if inside else name
 
 
 @dataclass(frozen=True)
@@ -82,29 +87,23 @@ class GroupTable:
         return out[0], out[1], out[2]
 
 
-def candidate(reward: Reward, which: int, source: str) -> tuple[Action, RewardBreakdown]:
-    """An action of a reward class, with the breakdown a scorer would give."""
-    accuracy, well_formed = reward.outcomes[which]
-    breakdown = RewardBreakdown(
-        components={"accuracy": accuracy, "format": well_formed},
-        weights={"accuracy": 1.0, "format": reward.format_weight},
-        success=accuracy >= 1.0,
-    )
-    return Action(f"class {which}", source, source), breakdown
-
-
 def keep(grouping: Grouping, reward: Reward, classes: tuple[int, ...]) -> tuple[Index, Array]:
-    """(kept (G,), advantages (G,)) of one pattern."""
+    """(kept (G,), advantages (G,)) of one pattern, with the breakdowns a scorer would give."""
     size = grouping.group_size
     reference = grouping.baseline in REFERENCE_BASELINES
-    pairs = [
-        candidate(reward, which, POLICY if place < size else "teacher")
-        for place, which in enumerate(classes)
-    ]
+    sources = [POLICY if place < size else "teacher" for place in range(len(classes))]
+    outcomes = [reward.outcomes[which] for which in classes]
     group = build_group(
         SAMPLE,
-        [action for action, _ in pairs],
-        [breakdown for _, breakdown in pairs],
+        [Action("", source, source) for source in sources],
+        [
+            RewardBreakdown(
+                components={"accuracy": accuracy, "format": well_formed},
+                weights={"accuracy": 1.0, "format": reward.format_weight},
+                success=accuracy >= 1.0,
+            )
+            for accuracy, well_formed in outcomes
+        ],
         rule=grouping.rule,
         group_size=size,
         baseline="kept" if reference else grouping.baseline,
@@ -129,28 +128,14 @@ def reference_advantages(baseline: str, kept_rewards: Array) -> Array:
     raise unknown_name("reference baseline", baseline, REFERENCE_BASELINES)
 
 
+@lru_cache(maxsize=256)
 def group_table(grouping: Grouping, reward: Reward) -> GroupTable:
     """All patterns of a grouping; computed once for each."""
-    key = (
-        grouping.rule,
-        tuple(sorted(grouping.params.items())),
-        grouping.baseline,
-        grouping.scale_rewards,
-        grouping.group_size,
-        grouping.teacher_actions,
-    )
-    return _group_table(key, reward.name)
-
-
-@lru_cache(maxsize=256)
-def _group_table(key: tuple[Any, ...], reward_name: str) -> GroupTable:
-    rule, params, baseline, scale, size, actions = key
-    grouping = Grouping(rule, dict(params), baseline, scale, size, actions)
-    reward = REWARDS[reward_name]
-    patterns = list(itertools.product(range(len(reward.outcomes)), repeat=size + actions))
+    size, actions, classes = grouping.group_size, grouping.teacher_actions, len(reward.outcomes)
+    patterns = list(itertools.product(range(classes), repeat=size + actions))
     built = [keep(grouping, reward, pattern) for pattern in patterns]
     return GroupTable(
-        num_classes=len(reward.outcomes),
+        num_classes=classes,
         classes=np.array(patterns),
         kept=np.array([kept for kept, _ in built]),
         advantages=np.array([advantages for _, advantages in built]),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -15,18 +16,15 @@ from ekipl_lab.biaslab.study import (
     Anchor,
     Check,
     Condition,
+    Estimator,
     Line,
     success,
 )
-from ekipl_lab.biaslab.toy import STATES
+from ekipl_lab.biaslab.toy import REWARDS, STATES
 from ekipl_lab.errors import DataError
-from ekipl_lab.files import put_between
+from ekipl_lab.tables import pipe_table
 
 COMMAND = "python -m ekipl_lab.biaslab --out results/bias_lab"
-BEGIN, END = "<!-- bias lab: generated, do not edit -->", "<!-- bias lab: end -->"
-
-#: (selection, weighting, baseline, spread)
-Estimator = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,9 @@ class Results:
     def find(self, condition: Condition, estimator: Estimator) -> Measured:
         """One line's numbers."""
         for line in self.lines:
-            if line.condition == condition and estimator_of(line) == estimator:
+            if line.condition == condition and line.estimator == estimator:
                 return line.measured
-        raise DataError(f"The bias lab has no line for {condition} with {estimator}.")
-
-
-def estimator_of(line: Line) -> Estimator:
-    """The names that tell a line from the others of its condition."""
-    return line.selection, line.weighting, line.baseline, line.scale_rewards
+        raise DataError(f"The bias lab has no line for {condition} with {tuple(estimator)}.")
 
 
 # ---------------------------------------------------------------------------------------- JSON
@@ -56,7 +49,7 @@ def estimator_of(line: Line) -> Estimator:
 def to_json(results: Results) -> str:
     """``values[condition][estimator]`` holds the numbers named in ``columns``, 3 digits each."""
     conditions = list(dict.fromkeys(line.condition for line in results.lines))
-    estimators = list(dict.fromkeys(estimator_of(line) for line in results.lines))
+    estimators = list(dict.fromkeys(line.estimator for line in results.lines))
     head = {
         "command": COMMAND,
         "group": {"G": SELECTIONS[0].group_size, "teacher_actions": SELECTIONS[0].teacher_actions},
@@ -67,7 +60,7 @@ def to_json(results: Results) -> str:
         "columns": [field.name for field in fields(Measured)],
         "estimators": estimators,
     }
-    found = {(line.condition, estimator_of(line)): line.measured for line in results.lines}
+    found = {(line.condition, line.estimator): line.measured for line in results.lines}
     blocks = (
         ",\n".join(_values(found[condition, estimator]) for estimator in estimators)
         for condition in conditions
@@ -83,11 +76,8 @@ def from_json(text: str) -> Results:
     lines = []
     for condition, block in zip(raw["conditions"], raw["values"], strict=True):
         for names, numbers in zip(raw["estimators"], block, strict=True):
-            selection, weighting, baseline, spread = names
             found = Measured(**dict(zip(raw["columns"], numbers, strict=True)))
-            lines.append(
-                Line(Condition(**condition), selection, weighting, baseline, spread, found)
-            )
+            lines.append(Line(Condition(**condition), Estimator(*names), found))
     return Results([Anchor(**anchor) for anchor in raw["anchors"]], checks, lines)
 
 
@@ -112,11 +102,15 @@ def _rounded(value: Any, digits: int) -> Any:
 
 def to_markdown(results: Results) -> str:
     """Anchors, checks by drawing, and the main slices of the grid."""
+    condition = (
+        f"{SHOWN.reward} reward, policy right {success(SHOWN.state):.0%} of the time, teacher "
+        f"{SHOWN.teacher:.0%}, ratio 1"
+    )
     parts = [
         f"Made by `{COMMAND}`; all {len(results.lines)} lines are in `table.json` beside this.",
         "### Anchors: numbers known beforehand\n\n" + _anchors(results.anchors),
         "### The enumeration against groups drawn at random\n\n" + _checks(results.checks),
-        f"### Every selection and weighting\n\nCondition: {_told(SHOWN)}. Baseline and spread of "
+        f"### Every selection and weighting\n\nCondition: {condition}. Baseline and spread of "
         "the kept group.\n\n" + _grid(results, SHOWN),
         "### The baseline and the spread\n\n`top_g` with `policy_ratio`, same condition.\n\n"
         + _baselines(results),
@@ -130,121 +124,72 @@ def to_markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _told(condition: Condition) -> str:
-    return (
-        f"{condition.reward} reward, policy right {success(condition.state):.0%} of the time, "
-        f"teacher {condition.teacher:.0%}, ratio 1"
-    )
-
-
 def _anchors(anchors: Iterable[Anchor]) -> str:
-    rows = [[a.claim, f"{a.expected:g}", f"{a.found:.6g}", _yes(a.holds)] for a in anchors]
-    return _table(["estimator and number", "known", "found", "agrees"], rows)
+    rows = [
+        [a.claim, f"{a.expected:g}", f"{a.found:.6g}", "yes" if a.holds else "**no**"]
+        for a in anchors
+    ]
+    return pipe_table(["estimator and number", "known", "found", "agrees"], rows)
 
 
 def _checks(checks: Iterable[Check]) -> str:
     head = ["selection", "weighting", "reward", "update", "groups", "rms z", "max z", "variance"]
-    rows = [
-        [
-            c.selection,
-            c.weighting,
-            c.condition.reward,
-            c.condition.update,
-            str(c.groups),
-            f"{c.rms_z:.2f}",
-            f"{c.max_z:.2f}",
-            f"{c.drawn_variance:.4f}, exact {c.variance:.4f}",
-        ]
-        for c in checks
-    ]
-    return _table(head, rows)
+    rows = []
+    for c in checks:
+        names = [c.selection, c.weighting, c.condition.reward, c.condition.update, str(c.groups)]
+        variance = f"{c.drawn_variance:.4f}, exact {c.variance:.4f}"
+        rows.append([*names, f"{c.rms_z:.2f}", f"{c.max_z:.2f}", variance])
+    return pipe_table(head, rows)
 
 
 def _grid(results: Results, condition: Condition) -> str:
-    lines = [
-        line
-        for line in results.lines
-        if line.condition == condition and estimator_of(line)[2:] == ("kept", "group")
-    ]
-    rows = [
-        [
-            line.selection,
-            "-" if line.selection == "policy_only" else line.weighting,
-            *_numbers(line.measured),
-        ]
-        for line in lines
-    ]
-    return _table(["selection", "weight", *_NUMBERS], rows)
+    rows = []
+    for line in results.lines:
+        selection, weight, *advantage = line.estimator
+        if line.condition == condition and advantage == ["kept", "group"]:
+            weight = "-" if selection == "policy_only" else weight
+            rows.append([selection, weight, *_numbers(line.measured)])
+    return pipe_table(["selection", "weight", *_NUMBERS], rows)
 
 
 def _baselines(results: Results) -> str:
-    lines = [
-        line
+    rows = [
+        [*line.estimator[2:], *_numbers(line.measured)]
         for line in results.lines
-        if line.condition == SHOWN and estimator_of(line)[:2] == ("top_g", "policy_ratio")
+        if line.condition == SHOWN and line.estimator[:2] == ("top_g", "policy_ratio")
     ]
-    rows = [[line.baseline, line.scale_rewards, *_numbers(line.measured)] for line in lines]
-    return _table(["baseline", "spread", *_NUMBERS], rows)
+    return pipe_table(["baseline", "spread", *_NUMBERS], rows)
 
 
 def _states(results: Results) -> str:
     names = ("policy_only", "top_g", "max_variance", "quota(choose=first)", "on_failure")
     rows = []
-    for reward in ("binary", "with format"):
-        for state in STATES:
-            for teacher in TEACHERS:
-                at = Condition(reward, state, teacher)
-                found = [results.find(at, (n, "policy_ratio", "kept", "group")) for n in names]
-                cells = [_three(m) for m in found]
-                rows.append([reward, state, f"{teacher:.0%}", *cells])
-    return _table(["reward", "policy", "teacher", *(f"`{name}`" for name in names)], rows)
+    for reward, state, teacher in itertools.product(REWARDS, STATES, TEACHERS):
+        at = Condition(reward, state, teacher)
+        found = [results.find(at, Estimator(name, "policy_ratio")) for name in names]
+        cells = [f"{m.cosine:.2f} / {m.scale:.2f} / {m.success_scale:.2f}" for m in found]
+        rows.append([reward, state, f"{teacher:.0%}", *cells])
+    return pipe_table(["reward", "policy", "teacher", *(f"`{name}`" for name in names)], rows)
 
 
-_NUMBERS = (
-    "cosine",
-    "scale",
-    "bias",
-    "policy rows: cosine / scale",
-    "variance",
-    "noise",
-    "ESS",
-    "idle",
-    "zero spread",
-    "teacher kept",
-)
+def _own_rows(m: Measured) -> str:
+    return "-" if m.policy_scale == 0 else f"{m.policy_cosine:.2f} / {m.policy_scale:.2f}"
 
 
-def _numbers(m: Measured) -> list[str]:
-    own = "-" if m.policy_scale == 0 else f"{m.policy_cosine:.2f} / {m.policy_scale:.2f}"
-    noise = "-" if m.noise is None else f"{m.noise:.1f}"
-    shares = [f"{v:.2f}" for v in (m.ess, m.idle, m.zero_spread, m.teacher_kept)]
-    return [
-        f"{m.cosine:.2f}",
-        f"{m.scale:.2f}",
-        f"{m.bias:.2f}",
-        own,
-        f"{m.variance:.3f}",
-        noise,
-        *shares,
-    ]
+#: Column -> how it is written.
+_NUMBERS: dict[str, Callable[[Measured], str]] = {
+    "cosine": lambda m: f"{m.cosine:.2f}",
+    "scale": lambda m: f"{m.scale:.2f}",
+    "bias": lambda m: f"{m.bias:.2f}",
+    "policy rows: cosine / scale": _own_rows,
+    "variance": lambda m: f"{m.variance:.3f}",
+    "noise": lambda m: "-" if m.noise is None else f"{m.noise:.1f}",
+    "ESS": lambda m: f"{m.ess:.2f}",
+    "idle": lambda m: f"{m.idle:.2f}",
+    "zero spread": lambda m: f"{m.zero_spread:.2f}",
+    "teacher kept": lambda m: f"{m.teacher_kept:.2f}",
+}
 
 
-def _three(m: Measured) -> str:
-    return f"{m.cosine:.2f} / {m.scale:.2f} / {m.success_scale:.2f}"
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "**no**"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def put_into(document: str, section: str) -> str:
-    """The document with ``section`` between its markers.
-
-    Raises DataError if it has no markers.
-    """
-    return put_between(document, BEGIN, END, f"\n{section}")
+def _numbers(found: Measured) -> list[str]:
+    return [write(found) for write in _NUMBERS.values()]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ekipl_lab.biaslab.groups import labelled
 from ekipl_lab.biaslab.toy import (
     ACTIONS,
     LENGTH,
@@ -45,8 +46,7 @@ class Weight:
     @property
     def label(self) -> str:
         """The weighting and its parameters."""
-        inside = ", ".join(f"{key}={value}" for key, value in self.params.items())
-        return f"{self.name}({inside})" if inside else self.name
+        return labelled(self.name, self.params)
 
 
 #: The weight of every policy token.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,15 +68,21 @@ class Condition:
 SHOWN = Condition("binary", "middle", 0.8)
 
 
+class Estimator(NamedTuple):
+    """The names that tell an estimator from the others of its condition."""
+
+    selection: str
+    weighting: str
+    baseline: str = "kept"
+    scale_rewards: str = "group"
+
+
 @dataclass(frozen=True)
 class Line:
     """One estimator in one condition."""
 
     condition: Condition
-    selection: str
-    weighting: str
-    baseline: str
-    scale_rewards: str
+    estimator: Estimator
     measured: Measured
 
 
@@ -93,16 +100,12 @@ def lines(condition: Condition) -> Iterator[Line]:
     for selection in SELECTIONS:
         for baseline in BASELINES:
             for spread in SPREADS:
-                grouping = with_baseline(selection, baseline, spread)
+                grouping = replace(selection, baseline=baseline, scale_rewards=spread)
                 table = group_table(grouping, scene.reward)
                 for weight in WEIGHTS if selection.rule != "policy_only" else (OWN,):
                     found = measured(table, moments[weight.name], *gradients)
-                    yield Line(condition, selection.label, weight.label, baseline, spread, found)
-
-
-def with_baseline(selection: Grouping, baseline: str, spread: str) -> Grouping:
-    """The same rule with another advantage."""
-    return Grouping(selection.rule, selection.params, baseline, spread)
+                    names = Estimator(selection.label, weight.label, baseline, spread)
+                    yield Line(condition, names, found)
 
 
 # ------------------------------------------------------------------------------------- anchors
@@ -124,87 +127,61 @@ class Anchor:
 
 
 def anchors() -> list[Anchor]:
-    """In the condition shown; see docs/bias_lab.md for why each must hold."""
-    return [*unbiased_policy(), *unbiased_proposal(), *same_teacher(), *starved()]
+    """In the condition shown; see docs/bias_lab.md for why each must hold.
 
-
-def unbiased_policy() -> list[Anchor]:
-    """REINFORCE on the policy's own actions."""
-    scene, size = SHOWN.scene(), SELECTIONS[0].group_size
+    REINFORCE on the policy's own actions; then all actions from the teacher, none selected (a
+    quota of G teacher rows, the first ones: rewards choose nothing), weighted by the untruncated
+    product of pi/q; then selection with a binary reward; then a teacher that is the policy itself,
+    a row of it always in the group; then as many teacher actions as places, always right.
+    """
+    scene, kept = SHOWN.scene(), 1 - 1 / SELECTIONS[0].group_size
+    twin = Scene(scene.now, scene.old, scene.old, scene.reward)
+    always_right = Condition("binary", "middle", 1.0).scene()
+    exact = Weight("proposal_ratio_sequence", {"truncate": 1e12})
+    selected = Grouping("top_g", {}, "kept", "none")
+    first = Grouping("quota", {"choose": "first"}, "kept", "none")
 
     def own(baseline: str, spread: str = "none") -> Measured:
         return measure(scene, Grouping("policy_only", {}, baseline, spread), OWN)
 
+    def proposal(baseline: str = "none") -> Measured:
+        params = {"teacher_rows": 4, "choose": "first"}
+        grouping = Grouping("quota", params, baseline, "none", teacher_actions=4)
+        return measure(scene, grouping, exact)
+
+    starved = measure(always_right, Grouping("top_g", teacher_actions=4), OWN)
+    own_rows = measure(scene, selected, OWN).policy_cosine
+    twins = ("policy_ratio", "proposal_ratio", "proposal_ratio_sequence", "decoupled")
+    spread = own("kept", "group").cosine
     return [
         Anchor("policy_only, no baseline, no spread: bias", 0.0, own("none").bias),
         Anchor("policy_only, leave-one-out baseline: bias", 0.0, own("leave_one_out").bias),
-        Anchor("policy_only, kept mean, no spread: scale (G-1)/G", 1 - 1 / size, own("kept").scale),
+        Anchor("policy_only, kept mean, no spread: scale (G-1)/G", kept, own("kept").scale),
         Anchor("policy_only, kept mean, no spread: cosine", 1.0, own("kept").cosine),
-        Anchor(
-            "policy_only, kept mean and spread, binary reward: cosine",
-            1.0,
-            own("kept", "group").cosine,
-            1e-6,
-        ),
-    ]
-
-
-def unbiased_proposal() -> list[Anchor]:
-    """All actions from the teacher, none selected, weighted by the untruncated product of pi/q.
-
-    The quota of G teacher rows, the first ones, is that: rewards choose nothing.
-    """
-    scene, exact = SHOWN.scene(), Weight("proposal_ratio_sequence", {"truncate": 1e12})
-
-    def proposal(weight: Weight, baseline: str = "none") -> Measured:
-        params = {"teacher_rows": 4, "choose": "first"}
-        grouping = Grouping("quota", params, baseline, "none", teacher_actions=4)
-        return measure(scene, grouping, weight)
-
-    selected = Grouping("top_g", {}, "kept", "none")
-    return [
-        Anchor("all actions from q, product of pi/q, A = R: cosine", 1.0, proposal(exact).cosine),
-        Anchor("the same: scale", 1.0, proposal(exact).scale),
-        Anchor("the same, kept mean: scale (G-1)/G", 0.75, proposal(exact, "kept").scale),
-        Anchor(
-            "top_g, binary reward: cosine of the policy's own rows",
-            1.0,
-            measure(scene, selected, OWN).policy_cosine,
-        ),
+        Anchor("policy_only, kept mean and spread, binary reward: cosine", 1.0, spread, 1e-6),
+        Anchor("all actions from q, product of pi/q, A = R: cosine", 1.0, proposal().cosine),
+        Anchor("the same: scale", 1.0, proposal().scale),
+        Anchor("the same, kept mean: scale (G-1)/G", kept, proposal("kept").scale),
+        Anchor("top_g, binary reward: cosine of the policy's own rows", 1.0, own_rows),
         Anchor(
             "top_g, binary reward, product of pi/q: cosine",
             1.0,
             measure(scene, selected, exact).cosine,
         ),
-    ]
-
-
-def same_teacher() -> list[Anchor]:
-    """A teacher that is the policy itself, a row of it always in the group: nothing may change."""
-    scene = SHOWN.scene()
-    twin = Scene(scene.now, scene.old, scene.old, scene.reward)
-    grouping = Grouping("quota", {"choose": "first"}, "kept", "none")
-    return [
-        Anchor(
-            f"teacher = policy, quota of the first, {name}, kept mean: scale (G-1)/G",
-            0.75,
-            measure(twin, grouping, Weight(name)).scale,
-        )
-        for name in ("policy_ratio", "proposal_ratio", "proposal_ratio_sequence", "decoupled")
-    ]
-
-
-def starved() -> list[Anchor]:
-    """As many teacher actions as places, always right: top_g keeps G rewards of 1."""
-    condition = Condition("binary", "middle", 1.0)
-    found = measure(condition.scene(), Grouping("top_g", teacher_actions=4), OWN)
-    return [
+        *(
+            Anchor(
+                f"teacher = policy, quota of the first, {name}, kept mean: scale (G-1)/G",
+                kept,
+                measure(twin, first, Weight(name)).scale,
+            )
+            for name in twins
+        ),
         Anchor(
             "top_g, M*k = G, teacher always right: share of groups without spread",
             1.0,
-            found.zero_spread,
+            starved.zero_spread,
         ),
-        Anchor("the same: scale", 0.0, found.scale, 1e-4),
+        Anchor("the same: scale", 0.0, starved.scale, 1e-4),
     ]
 
 
@@ -233,36 +210,21 @@ class Check:
 def checks(groups: int) -> list[Check]:
     """One for every weighting and rule, at the first and the second update, by turns."""
     chosen = [(SELECTIONS[1 + i % 6], weight) for i, weight in enumerate(WEIGHTS)]
-    out = []
-    for seed, (selection, weight) in enumerate([(SELECTIONS[0], OWN), *chosen]):
+    found = []
+    for seed, (grouping, weight) in enumerate([(SELECTIONS[0], OWN), *chosen]):
         reward = ("binary", "with format")[seed % 2]
         condition = Condition(reward, "middle", 0.8, UPDATES[seed % 3 == 1])
-        out.append(check(condition, selection, weight, groups, seed))
-    return out
-
-
-def check(
-    condition: Condition, grouping: Grouping, weight: Weight, groups: int, seed: int
-) -> Check:
-    """Enumerate and draw the same estimator."""
-    scene = condition.scene()
-    table, rows = group_table(grouping, scene.reward), row_moments(scene, weight)
-    chance = pattern_probs(table, rows)
-    update, _ = expected_update(table, rows, chance)
-    drawn = simulate(scene, grouping, weight, groups=groups, seed=seed)
-    z = drawn.z(update)
-    variance = mean_square(table, rows, chance) - float(update @ update)
-    return Check(
-        condition,
-        grouping.label,
-        weight.label,
-        groups,
-        seed,
-        float(np.sqrt((z**2).mean())),
-        float(np.abs(z).max()),
-        variance,
-        drawn.variance,
-    )
+        scene = condition.scene()
+        table, rows = group_table(grouping, scene.reward), row_moments(scene, weight)
+        chance = pattern_probs(table, rows)
+        update, _ = expected_update(table, rows, chance)
+        drawn = simulate(scene, grouping, weight, groups=groups, seed=seed)
+        z = drawn.z(update)
+        sizes = float(np.sqrt((z**2).mean())), float(np.abs(z).max())
+        variances = mean_square(table, rows, chance) - float(update @ update), drawn.variance
+        names = grouping.label, weight.label
+        found.append(Check(condition, *names, groups, seed, *sizes, *variances))
+    return found
 
 
 def success(state: str) -> float:

@@ -248,8 +248,7 @@ def show(thing: Any) -> None:
     """Display a sample, action, group, evaluation, plotly figure or table; text stays text."""
     from IPython.display import HTML, display
 
-    from ekipl_lab.notebook.figures import show_figure
-    from ekipl_lab.notebook.groups import show_group
+    from ekipl_lab.notebook.show import show_figure, show_group
 
     if isinstance(thing, ActionGroup):
         display(show_group(thing))

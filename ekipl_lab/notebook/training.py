@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.notebook.curves import Points, draw_curves
+from ekipl_lab.plots.metrics import live_panels
 
 if TYPE_CHECKING:
     from ekipl_lab.training.config.run_config import RunConfig
@@ -29,20 +30,18 @@ if TYPE_CHECKING:
 Event = Mapping[str, Any]
 #: Seconds between two pictures.
 INTERVAL = 1.0
-#: Panels of the picture: title -> metrics; a name that ends in ``*`` stands for all that begin so.
-PANELS: dict[str, Sequence[str]] = {
-    "reward": ("policy/reward", "kept/reward"),
-    "policy's share of the kept": ("share/policy/kept",),
-    "groups that teach nothing": ("groups/zero_spread_after",),
-}
 
 
 class LiveTraining:
-    """One run, trained in a thread of this process; ``history`` holds what it has reported."""
+    """One run, trained in a thread of this process; ``history`` holds what it has reported.
+
+    ``panels``: title -> metrics; a name that ends in ``*`` stands for all that begin so. Without
+    them those of `plots.metrics` are drawn whose places name ``live``.
+    """
 
     def __init__(self, config: RunConfig, *, panels: Mapping[str, Sequence[str]] | None = None):
         self.config = config
-        self.panels = dict(panels or PANELS)
+        self.panels = dict(panels or live_panels())
         self.history: dict[str, Points] = {}
         self.step = 0
         self.event: Event = {}

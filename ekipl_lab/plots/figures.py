@@ -99,16 +99,15 @@ def learning_curves(
         colour = _ARM_COLOURS[index % len(_ARM_COLOURS)]
         group = f"arm {index}"
         _band(figure, curve, colour, group)
-        figure.add_scatter(
-            x=[p.x for p in curve],
-            y=[p.y for p in curve],
+        _line(
+            figure,
+            name,
+            curve,
             customdata=[[p.low, p.high] for p in curve],
-            name=_text(name),
             legendgroup=group,
             mode="lines+markers",
             line={"color": colour, "width": 2.2, "dash": _DASHES[index % len(_DASHES)]},
             marker={"size": 8, "symbol": _MARKERS[index % len(_MARKERS)]},
-            hovertemplate=_hover(name, any(p.low is not None for p in curve)),
         )
     if unit_interval:
         figure.update_yaxes(range=[-0.02, 1.02], tickformat=".1f", dtick=0.2)
@@ -123,22 +122,20 @@ def source_lines(
     x_title: str = "optimiser steps",
     colours: Mapping[str, str] | None = None,
 ) -> go.Figure:
-    """One line per action source, and ``kept``: rewards apart, lengths, successes."""
+    """One line per action source, and ``kept``: rewards apart, lengths, successes.
+
+    Points with intervals have markers and bars.
+    """
     colours = colours or source_colours(curves)
     figure = _figure(title, x_title, y_title)
     for name in sorted(curves, key=_source_order):
-        figure.add_scatter(
-            x=[p.x for p in curves[name]],
-            y=[p.y for p in curves[name]],
-            name=_text(name),
-            mode="lines",
-            line={
-                "color": colours[name],
-                "width": 2.6 if name == POLICY else 1.8,
-                "dash": "dot" if name == KEPT else "solid",
-            },
-            hovertemplate=_hover(name, False),
-        )
+        line = {
+            "color": colours[name],
+            "width": 2.6 if name == POLICY else 1.8,
+            "dash": "dot" if name == KEPT else "solid",
+        }
+        bars = _bars(curves[name]) if any(p.low is not None for p in curves[name]) else {}
+        _line(figure, name, curves[name], line=line, **bars)
     return figure
 
 
@@ -153,15 +150,13 @@ def source_shares(
     colours = colours or source_colours(curves)
     figure = _figure(title, "optimiser steps", y_title)
     for name in sorted(curves, key=_source_order):
-        figure.add_scatter(
-            x=[p.x for p in curves[name]],
-            y=[p.y for p in curves[name]],
-            name=_text(name),
-            mode="lines",
+        _line(
+            figure,
+            name,
+            curves[name],
             stackgroup="sources",
             line={"color": colours[name], "width": 0.6},
             fillcolor=_rgba(colours[name], 0.78),
-            hovertemplate=_hover(name, False),
         )
     figure.update_yaxes(range=[0, 1], tickformat=".0%", dtick=0.25)
     return figure
@@ -174,38 +169,36 @@ def before_and_after(curves: Mapping[str, tuple[Sequence[Point], Sequence[Point]
     )
     for index, (name, pair) in enumerate(curves.items()):
         for when, dash, curve in zip(("before", "after"), ("dot", "solid"), pair, strict=True):
-            label = f"{name}, {when} selection"
-            figure.add_scatter(
-                x=[p.x for p in curve],
-                y=[p.y for p in curve],
-                name=_text(label),
-                mode="lines",
-                line={"color": _ARM_COLOURS[index % len(_ARM_COLOURS)], "width": 2, "dash": dash},
-                hovertemplate=_hover(label, False),
-            )
+            line = {"color": _ARM_COLOURS[index % len(_ARM_COLOURS)], "width": 2, "dash": dash}
+            _line(figure, f"{name}, {when} selection", curve, line=line)
     figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%", dtick=0.25)
+    return figure
+
+
+def scatter(
+    places: Sequence[tuple[str, str, Point]], *, title: str, x_title: str, y_title: str
+) -> go.Figure:
+    """Single points with their intervals: (source, name, point), in the source's colour."""
+    figure = _figure(title, x_title, y_title)
+    colours = source_colours({source for source, _, _ in places})
+    for source, name, point in places:
+        marker = {"color": colours[source], "size": 10}
+        _line(figure, name, [point], **_bars([point]), marker=marker)
     return figure
 
 
 def differences(rows: Sequence[Difference], *, title: str, x_title: str) -> go.Figure:
     """Paired differences with intervals, one row each, first on top; a line marks zero."""
     figure = _figure(title, x_title, "")
-    shown = list(reversed(rows))
+    shown = [Point(row.value, row.value, row.low, row.high) for row in reversed(rows)]
+    bars = _bars(shown)
     figure.add_scatter(
-        x=[row.value for row in shown],
-        y=[f"{_text(row.label)} (n = {row.n})" for row in shown],
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [row.high - row.value for row in shown],
-            "arrayminus": [row.value - row.low for row in shown],
-            "color": _AXIS,
-            "thickness": 1.6,
-            "width": 4,
-        },
+        x=[p.x for p in shown],
+        y=[f"{_text(row.label)} (n = {row.n})" for row in reversed(rows)],
+        error_x={**bars["error_y"], "color": _AXIS, "thickness": 1.6, "width": 4},
         mode="markers",
         marker={"size": 9, "color": _INK},
-        customdata=[[row.low, row.high] for row in shown],
+        customdata=bars["customdata"],
         hovertemplate="%{y}: %{x:+.3f} [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]"
         "<extra></extra>",
         showlegend=False,
@@ -296,6 +289,33 @@ def _band(figure: go.Figure, curve: Sequence[Point], colour: str, group: str) ->
         legendgroup=group,
         showlegend=False,
     )
+
+
+def _line(figure: go.Figure, name: str, curve: Sequence[Point], **look: Any) -> None:
+    """A curve as a trace, with its interval in the hover text where ``look`` carries it."""
+    figure.add_scatter(
+        x=[p.x for p in curve],
+        y=[p.y for p in curve],
+        name=_text(name),
+        hovertemplate=_hover(name, "customdata" in look and any(p.low is not None for p in curve)),
+        **{"mode": "lines", **look},
+    )
+
+
+def _bars(curve: Sequence[Point]) -> dict[str, Any]:
+    """Markers and error bars of points that have intervals, and the same for the hover text."""
+    spans = [(p.y, p.y) if p.low is None or p.high is None else (p.low, p.high) for p in curve]
+    return {
+        "mode": "lines+markers",
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - p.y for p, (_, high) in zip(curve, spans, strict=True)],
+            "arrayminus": [p.y - low for p, (low, _) in zip(curve, spans, strict=True)],
+            "thickness": 1,
+        },
+        "customdata": [[p.low, p.high] for p in curve],
+    }
 
 
 def _hover(name: str, interval: bool) -> str:

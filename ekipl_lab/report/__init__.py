@@ -4,10 +4,9 @@
     print_summary(runs)
     Path("report.html").write_text(build_report(runs))
 
-``gather`` what is read, ``arms`` runs of several seeds; ``across_seeds``, ``seed_slices``,
-``tables``, ``breakdown``, ``reference``, ``figures``, ``chains``, ``training``, ``provenance``
-what is shown;
-``cells``, ``page``, ``terminal``, ``export``, ``latex`` how.
+``gather`` what is read, ``arms`` runs of several seeds, ``metrics`` what is measured; ``tables``,
+``seeds``, ``reference``, ``figures``, ``chains``, ``training``, ``provenance`` what is shown;
+``page``, ``export`` how.
 """
 
 from __future__ import annotations
@@ -15,14 +14,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+from rich.markup import escape
+
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.files import write_text
-from ekipl_lab.report.export import as_csv, as_markdown
-from ekipl_lab.report.gather import RunData, gather_runs
-from ekipl_lab.report.latex import as_latex
+from ekipl_lab.report.arms import arms_of, several_seeds
+from ekipl_lab.report.export import as_csv
+from ekipl_lab.report.gather import RunData, check_arms, gather_runs
 from ekipl_lab.report.page import all_tables, build_report, page_title
-from ekipl_lab.report.provenance import seeds_note, warnings
-from ekipl_lab.report.terminal import print_summary
+from ekipl_lab.report.provenance import costs, seeds_note, warnings
+from ekipl_lab.report.seeds import over_seeds
+from ekipl_lab.report.tables import headline
+from ekipl_lab.tables import as_rich, latex_document, markdown_document
 
 
 def report_command(names: Sequence[str], out: str | Path) -> int:
@@ -52,14 +56,27 @@ def write_report(runs: Sequence[RunData], out: str | Path) -> Path:
 
 def write_beside(runs: Sequence[RunData], out: str | Path) -> list[Path]:
     """Write all tables as Markdown and LaTeX, and all numbers as CSV, beside the page ``out``."""
-    title, found = page_title(runs), all_tables(runs)
-    notes = [seeds_note(runs), *warnings(runs)]
+    parts = (page_title(runs), [seeds_note(runs), *warnings(runs)], all_tables(runs))
     texts = {
-        ".md": as_markdown(title, notes, found),
-        ".tex": as_latex(title, notes, found),
+        ".md": markdown_document(*parts),
+        ".tex": latex_document(*parts),
         ".csv": as_csv(runs),
     }
     return [write_text(Path(out).with_suffix(suffix), text) for suffix, text in texts.items()]
+
+
+def print_summary(runs: Sequence[RunData], console: Console | None = None) -> None:
+    """Headline, cost and warnings. Raises ConfigError if nothing was evaluated."""
+    check_arms(runs)
+    console = console or Console()
+    arms = arms_of(runs)
+    main = over_seeds(arms) if several_seeds(arms) else headline(runs)
+    for table in (*as_rich(main), *as_rich(costs(runs))):
+        console.print(table)
+        console.print()
+    for warning in warnings(runs):
+        console.print(f"[bold red]Mind:[/] {escape(warning)}")
+    console.print(seeds_note(runs), markup=False)
 
 
 __all__ = [

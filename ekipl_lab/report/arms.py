@@ -33,7 +33,7 @@ def arms_of(runs: Sequence[RunData]) -> list[Arm]:
             place += 1
         found.setdefault((key, place), {})[seed] = run
     members = [list(by.values()) for by in found.values()]
-    labels = _told_apart([_label(one) for one in members], members)
+    labels = _labels_apart([_label(one) for one in members], members)
     arms = zip(labels, found.values(), strict=True)
     return [Arm(label, dict(sorted(by.items()))) for label, by in arms]
 
@@ -55,7 +55,7 @@ def representatives(arms: Sequence[Arm]) -> list[RunData]:
 
 
 def _label(runs: Sequence[RunData]) -> str:
-    """What the runs are called together: their one name, or what is left of it without the seed."""
+    """The name of the runs together: their one name, or what is left of it without the seed."""
     names = [run.info.name for run in runs]
     if len(runs) == 1:
         return runs[0].label
@@ -65,12 +65,12 @@ def _label(runs: Sequence[RunData]) -> str:
     return (stems.pop() if len(stems) == 1 else "") or names[0]
 
 
-def _told_apart(labels: Sequence[str], members: Sequence[Sequence[RunData]]) -> list[str]:
+def _labels_apart(labels: Sequence[str], members: Sequence[Sequence[RunData]]) -> list[str]:
     """The labels; those that several arms have with the id of the arm's first run."""
-    told = [
+    apart = [
         label if labels.count(label) == 1 else f"{label} ({runs[0].info.run_id[:6]})"
         for label, runs in zip(labels, members, strict=True)
     ]
-    if len(set(told)) == len(told):
-        return told
+    if len(set(apart)) == len(apart):
+        return apart
     return [f"{label} ({number})" for number, label in enumerate(labels, 1)]  # ids that begin alike

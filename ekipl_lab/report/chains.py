@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ekipl_lab import records as group_records
+from ekipl_lab.evaluation.chains import ChainReport
+from ekipl_lab.images import png_uri
 from ekipl_lab.records import RecordedGroup
-from ekipl_lab.report.cells import MINUS
-from ekipl_lab.report.gather import RunData, rebuild, sets_of
-from ekipl_lab.report.tables import anchor, beats, has_start, learned, lost
+from ekipl_lab.report.gather import RunData, When, rebuild, sets_of
+from ekipl_lab.report.tables import anchor, beats, learned, lost
+from ekipl_lab.tables import MINUS
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown, Sample
 
 #: Examples shown of each kind of change; the ids of all are listed.
@@ -23,7 +23,10 @@ PICTURE = 224
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One completion as it is shown; ``verdict`` is right, wrong or not scored."""
+    """One completion as it is shown; ``verdict`` is right, wrong or not scored.
+
+    ``report`` is the check of its reasoning, None where the benchmark cannot check it.
+    """
 
     title: str
     source: str
@@ -31,8 +34,7 @@ class Chain:
     verdict: str
     answer: str
     criteria: Sequence[tuple[str, str]]
-    false_steps: Sequence[str]
-    true_steps: int | None
+    report: ChainReport | None
     kept: bool | None = None
     advantage: str = ""
 
@@ -71,8 +73,8 @@ def changes(runs: Sequence[RunData]) -> list[ChainChange]:
     found = []
     for name in sets_of(runs):
         mode = "greedy" if any(run.ends(name, "greedy") for run in runs) else "sampled"
-        starts = [_outcomes(run, name, 0, mode) for run in runs]
-        ends = [_outcomes(run, name, 1, mode) for run in runs]
+        starts = [_outcomes(run, name, "start", mode) for run in runs]
+        ends = [_outcomes(run, name, "end", mode) for run in runs]
         shown = _columns(runs, starts, ends)
         for run, end in zip(runs[1:], ends[1:], strict=True):
             found.append(_change(beats(name, run, runs[0]), ends[0], end, shown))
@@ -86,14 +88,12 @@ def changes(runs: Sequence[RunData]) -> list[ChainChange]:
 Outcomes = Mapping[str, EvalRecord]
 
 
-def _outcomes(run: RunData, name: str, end: int, mode: str) -> Outcomes:
-    """Single actions by item, at the start (0) or the end (1); empty where not measured."""
+def _outcomes(run: RunData, name: str, when: When, mode: str) -> Outcomes:
+    """Single actions by item; empty where not measured, or where the start is the end."""
     steps = run.ends(name, mode)
-    if steps is None:
+    if when == "start" and steps is not None and steps[0] == steps[1]:
         return {}
-    if end == 0 and (not has_start(run, name, mode) or steps[0] == steps[1]):
-        return {}
-    records = run.records(name, steps[end], mode)
+    records = run.at(name, when, mode)
     return {record.sample_id: record for record in records if len(record.actions) == 1}
 
 
@@ -136,59 +136,43 @@ def _item(sample_id: str, shown: Sequence[tuple[str, Outcomes]]) -> Item:
         question=sample.question if sample else "",
         answer=sample.answer if sample else "",
         about=f"{record.task}, {record.family}, difficulty {record.difficulty}",
-        images=_pictures_of(sample_id),
+        images=_pictures(sample_id),
         chains=[_chain(title, r.actions[0], r.rewards[0], sample) for title, r in found],
     )
 
 
 @lru_cache(maxsize=256)
-def _pictures_of(sample_id: str) -> list[str]:
-    return pictures(rebuild(sample_id, PICTURE))
-
-
-def pictures(sample: Sample | None) -> list[str]:
+def _pictures(sample_id: str) -> list[str]:
     """The sample's images as data URIs."""
-    uris = []
-    for image in sample.images if sample else ():
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        uris.append(f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
-    return uris
+    sample = rebuild(sample_id, PICTURE)
+    return [png_uri(image) for image in sample.images] if sample else []
 
 
 def _chain(title: str, action: Action, reward: RewardBreakdown, sample: Sample | None) -> Chain:
-    report = check_one(sample, action.completion)
-    verdict = {True: "right", False: "wrong", None: "not scored"}[reward.success]
     return Chain(
         title=title,
         source=action.source,
         completion=action.completion,
-        verdict=verdict,
+        verdict={True: "right", False: "wrong", None: "not scored"}[reward.success],
         answer=reward.extracted_answer if reward.extracted_answer is not None else "none",
         criteria=_criteria(reward),
-        false_steps=report[1] if report else (),
-        true_steps=report[0] if report else None,
+        report=check_one(sample, action.completion),
     )
 
 
 def _criteria(reward: RewardBreakdown) -> list[tuple[str, str]]:
-    shown = [
-        (name, "not scored" if value is None else f"{value:.2g}")
-        for name, value in reward.components.items()
-    ]
-    total = reward.total
-    return [*shown, ("total", "not scored" if total is None else f"{total:.2g}")]
+    values = {**reward.components, "total": reward.total}
+    return [(n, "not scored" if v is None else f"{v:.2g}") for n, v in values.items()]
 
 
-def check_one(sample: Sample | None, completion: str) -> tuple[int, tuple[str, ...], bool] | None:
-    """(true steps, false steps, sound) where the benchmark can check chains."""
+def check_one(sample: Sample | None, completion: str) -> ChainReport | None:
+    """Which steps are true in the scene, where the benchmark can check chains."""
     from ekipl_lab.benchmarks.mini import MINI_TASKS
     from ekipl_lab.benchmarks.mini.chains import check_chain
 
     if sample is None or sample.task not in MINI_TASKS:
         return None
-    report = check_chain(sample, completion)
-    return len(report.true_steps), report.false_steps, report.sound
+    return check_chain(sample, completion)
 
 
 def training_groups(run: RunData) -> list[tuple[int, Item]]:
@@ -232,14 +216,13 @@ def _group_item(group: RecordedGroup) -> Item:
     for i, (action, reward) in enumerate(zip(group.candidates, group.rewards, strict=True)):
         chain = _chain(f"{i + 1}. {action.source}", action, reward, sample)
         value = f"{advantage[i]:+.2f}".replace("-", MINUS) if i in advantage else ""
-        fields = {name: getattr(chain, name) for name in Chain.__dataclass_fields__}
-        chains.append(Chain(**{**fields, "kept": i in advantage, "advantage": value}))
+        chains.append(replace(chain, kept=i in advantage, advantage=value))
     return Item(
         id=group.sample_id,
         question=group.question,
         answer=group.answer,
         about=f"{group.task}, {group.family}, difficulty {group.difficulty}; rule {group.rule}"
         + ("" if any(group.advantages) else "; all kept rewards are equal: it taught nothing"),
-        images=_pictures_of(group.sample_id),
+        images=_pictures(group.sample_id),
         chains=chains,
     )

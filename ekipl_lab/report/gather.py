@@ -1,4 +1,4 @@
-"""Everything a report tells of a run, read from its store: records, curves, config, tags."""
+"""Everything a report shows of a run, read from its store: records, curves, config, tags."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, DataError, EKIPLError
 from ekipl_lab.evaluation import read_records
+from ekipl_lab.plots.metrics import in_report
 from ekipl_lab.tracking import RunInfo
 from ekipl_lab.types import EvalRecord, Sample
 
-#: Metrics a report draws; all others stay in MLflow.
-SHOWN = re.compile(
-    r"(policy|kept|teacher/.+)/reward|teacher/.+/(actions|refused/\w+)|share/.+/kept|groups/zero_\w+"
-    r"|cost/\w+|seconds/step"
-)
 #: What makes a folder one of `ekipl eval`.
 EVALUATION = "evaluation.json"
 _STEP = re.compile(r"step-(\d+)\.parquet")
 _WORDS = {"test": "in-domain", "test_ood": "out-of-domain"}
+#: Settings of an evaluation that stand for the ``data`` of its config.
+_DATA = ("benchmark", "families", "limit", "seed", "image_size")
+
+When = Literal["start", "end"]
+Evaluations = Mapping[str, Mapping[int, Sequence[EvalRecord]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class RunData:
     label: str
     config: Mapping[str, Any]
     history: Mapping[str, Sequence[tuple[int, float]]]
-    evaluations: Mapping[str, Mapping[int, Sequence[EvalRecord]]]
+    evaluations: Evaluations
     groups: Path | None
     controls: Mapping[str, Sequence[EvalRecord]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +66,15 @@ class RunData:
         steps = [s for s in self.evaluations.get(name, {}) if self.records(name, s, mode)]
         return (min(steps), max(steps)) if steps else None
 
+    def at(self, name: str, when: When, mode: str) -> list[EvalRecord]:
+        """Records of the start (step 0 of training, or ``--against``) or of the last step."""
+        ends = self.ends(name, mode)
+        return self.records(name, ends[1] if ends and when == "end" else 0, mode)
+
+    def last(self) -> list[EvalRecord]:
+        """The records of every set at its last step."""
+        return [r for steps in self.evaluations.values() for r in steps[max(steps)]]
+
     @property
     def sampled_k(self) -> list[int]:
         """The k of pass@k that the run's config asks for."""
@@ -83,12 +93,35 @@ def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
     infos = [tracking.find_run(name) for name in run_ids if Path(name) not in folders]
     infos = infos if infos or folders else latest_runs()
     runs = [_gather(info) for info in {info.run_id: info for info in infos}.values()]
-    ordered = sorted(runs, key=lambda run: bool(run.teachers))
+    runs.sort(key=lambda run: bool(run.teachers))
     places: dict[Path, Path] = {}
     for folder in folders:
         places.setdefault(folder.resolve(), folder)
-    evaluated = [_from_folder(folder) for folder in places.values()]
-    return sets_apart(_told_apart([*ordered, *evaluated]))
+    return sets_apart(_labels_apart([*runs, *map(_from_folder, places.values())]))
+
+
+def _gather(info: RunInfo) -> RunData:
+    try:
+        config = tracking.read_config(info.run_id)
+    except DataError:
+        config = {}
+    try:
+        groups = tracking.run_artifact(info, "groups")
+    except DataError:
+        groups = None
+    history = tracking.metric_history(info.run_id, [n for n in info.metrics if in_report(n)])
+    return RunData(info, info.name, config, history, _evaluations(info), groups)
+
+
+def _evaluations(run: RunInfo) -> dict[str, dict[int, list[EvalRecord]]]:
+    """``evaluation/<set>/step-<n>.parquet`` among the artifacts."""
+    found: dict[str, dict[int, list[EvalRecord]]] = {}
+    for name in tracking.list_artifacts(run, "evaluation"):
+        path = Path(name)
+        match = _STEP.fullmatch(path.name)
+        if match and (records := read_records(tracking.run_artifact(run, name))):
+            found.setdefault(path.parent.name, {})[int(match[1])] = records
+    return {name: dict(sorted(steps.items())) for name, steps in found.items()}
 
 
 def _from_folder(folder: Path) -> RunData:
@@ -97,16 +130,14 @@ def _from_folder(folder: Path) -> RunData:
     job, source = about["job"], about["source"]
     found: dict[str, dict[int, list[EvalRecord]]] = {}
     for step, name in enumerate(("start.parquet", "records.parquet")):
-        if (folder / name).is_file():
-            for record in read_records(folder / name):
-                label = f"{record.task}/{record.split}" if len(job["tasks"]) > 1 else record.split
-                found.setdefault(label, {}).setdefault(step, []).append(record)
-    written = (folder / EVALUATION).stat().st_mtime
-    data = {key: job[key] for key in ("benchmark", "families", "limit", "seed", "image_size")}
+        for record in read_records(folder / name) if (folder / name).is_file() else ():
+            label = f"{record.task}/{record.split}" if len(job["tasks"]) > 1 else record.split
+            found.setdefault(label, {}).setdefault(step, []).append(record)
+    places = {"task": ", ".join(job["tasks"]), "split": ", ".join(job["splits"])}
     config = {
         "seed": job["seed"],
         "source": {key: source[key] for key in ("kind", "name", "key")},
-        "data": {**data, "task": ", ".join(job["tasks"]), "split": ", ".join(job["splits"])},
+        "data": {key: job[key] for key in _DATA} | places,
         "reward": {"scorer": job["scorer"]},
         "generation": {**job["params"], "num_samples": job["num_samples"]},
         "evaluation": {"ks": job["ks"]},
@@ -114,6 +145,7 @@ def _from_folder(folder: Path) -> RunData:
     tags = {f"ekipl.data.{label}": part["hash"] for label, part in about["data"].items()}
     tags |= {"ekipl.prompts": about["prompts"], "ekipl.config_hash": about["id"]}
     tags |= {"ekipl.git_revision": about.get("revision") or ""}
+    written = (folder / EVALUATION).stat().st_mtime
     begun = written - float(about.get("seconds", 0))
     info = RunInfo(
         str(folder), source["name"], "evaluation", "FINISHED", begun, written, {}, tags, {}, ""
@@ -131,14 +163,12 @@ def sets_apart(runs: Sequence[RunData]) -> list[RunData]:
     """
     renamed = [dict(run.evaluations) for run in runs]
     for name in sets_of(runs):
-        holders = [run for run in runs if name in run.evaluations]
         firsts: dict[frozenset[str], str] = {}
-        for run in holders:
-            firsts.setdefault(_samples(run, name), run.label)
-        if len(firsts) < 2:
-            continue
+        for run in runs:
+            if name in run.evaluations:
+                firsts.setdefault(_samples(run, name), run.label)
         for run, sets in zip(runs, renamed, strict=True):
-            if name in sets:
+            if len(firsts) > 1 and name in sets:
                 sets[f"{name} of {firsts[_samples(run, name)]}"] = sets.pop(name)
     return [
         replace(run, evaluations=sets) if sets.keys() != run.evaluations.keys() else run
@@ -151,13 +181,18 @@ def _samples(run: RunData, name: str) -> frozenset[str]:
     return frozenset(record.sample_id for records in steps for record in records)
 
 
-def _told_apart(runs: Sequence[RunData]) -> list[RunData]:
+def _labels_apart(runs: Sequence[RunData]) -> list[RunData]:
     """The runs; equal labels with the id, cut short, or the folder beside them."""
     labels = [run.label for run in runs]
-    told = [run if labels.count(run.label) == 1 else _numbered(run) for run in runs]
-    if len({run.label for run in told}) == len(told):
-        return told
+    apart = [run if labels.count(run.label) == 1 else _numbered(run) for run in runs]
+    if len({run.label for run in apart}) == len(apart):
+        return apart
     return [replace(run, label=f"{run.label} ({run.info.run_id})") for run in runs]
+
+
+def _numbered(run: RunData) -> RunData:
+    place = f"({run.info.run_id})" if run.is_evaluation else run.info.run_id[:6]
+    return replace(run, label=f"{run.label} {place}")
 
 
 def latest_runs() -> list[RunInfo]:
@@ -182,11 +217,11 @@ def latest_runs() -> list[RunInfo]:
     return list(latest.values())
 
 
-def set_title(run: RunData, name: str) -> str:
-    """How a set is called on the page: its label, task and whether it is in-domain."""
-    record = next(iter(next(iter(run.evaluations[name].values()))))
-    word = _WORDS.get(record.split, record.split)
-    return f"{name}: {record.task}, {word}"
+def set_title(runs: Sequence[RunData], name: str) -> str:
+    """A set's heading on the page: its label, task and whether it is in-domain."""
+    evaluations = next(run.evaluations for run in runs if name in run.evaluations)
+    record = next(iter(next(iter(evaluations[name].values()))))
+    return f"{name}: {record.task}, {_WORDS.get(record.split, record.split)}"
 
 
 def sets_of(runs: Sequence[RunData]) -> list[str]:
@@ -205,47 +240,6 @@ def rebuild(sample_id: str, image_size: int | None = None) -> Sample | None:
         return load_sample(sample_id, image_size)
     except EKIPLError:
         return None
-
-
-def _gather(info: RunInfo) -> RunData:
-    wanted = [name for name in info.metrics if SHOWN.fullmatch(name)]
-    try:
-        config = tracking.read_config(info.run_id)
-    except DataError:
-        config = {}
-    return RunData(
-        info=info,
-        label=info.name,
-        config=config,
-        history=tracking.metric_history(info.run_id, wanted),
-        evaluations=_evaluations(info),
-        groups=_groups(info),
-    )
-
-
-def _evaluations(run: RunInfo) -> dict[str, dict[int, list[EvalRecord]]]:
-    """``evaluation/<set>/step-<n>.parquet`` among the artifacts."""
-    found: dict[str, dict[int, list[EvalRecord]]] = {}
-    for name in tracking.list_artifacts(run, "evaluation"):
-        path = Path(name)
-        match = _STEP.fullmatch(path.name)
-        if match:
-            records = read_records(tracking.run_artifact(run, name))
-            if records:
-                found.setdefault(path.parent.name, {})[int(match[1])] = records
-    return {name: dict(sorted(steps.items())) for name, steps in found.items()}
-
-
-def _groups(run: RunInfo) -> Path | None:
-    try:
-        return tracking.run_artifact(run, "groups")
-    except DataError:
-        return None
-
-
-def _numbered(run: RunData) -> RunData:
-    place = f"({run.info.run_id})" if run.is_evaluation else run.info.run_id[:6]
-    return replace(run, label=f"{run.label} {place}")
 
 
 def check_arms(runs: Sequence[RunData]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -14,23 +15,37 @@ from plotly.offline import get_plotlyjs
 
 from ekipl_lab import __version__, tracking
 from ekipl_lab.errors import DataError
-from ekipl_lab.plots import figures as plots
-from ekipl_lab.report import (
-    across_seeds,
-    breakdown,
-    chains,
-    figures,
-    provenance,
-    reference,
-    seed_slices,
-    tables,
-    training,
-)
+from ekipl_lab.plots.figures import source_colours
+from ekipl_lab.report import chains, figures, provenance, reference, seeds, tables, training
 from ekipl_lab.report.arms import Arm, arms_of, representatives, several_seeds
-from ekipl_lab.report.cells import Table
+from ekipl_lab.report.figures import Shown
 from ekipl_lab.report.gather import RunData, check_arms
+from ekipl_lab.tables import Table, as_html
+from ekipl_lab.types import POLICY
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
+SLICES = ("family", "stratum", "difficulty")
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A table that is opened by a click on its title."""
+
+    table: Table
+
+
+#: Figures are drawn only where they are shown.
+Part = Table | Folded | Callable[[], Sequence[Shown]]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Tables and figures under one heading; ``id`` is its place on the page."""
+
+    id: str
+    nav: str
+    title: str
+    parts: Sequence[Part]
 
 
 def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
@@ -41,48 +56,30 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
     anything. Raises ConfigError if nothing was evaluated.
     """
     check_arms(runs)
-    arms = arms_of(runs)
-    many = several_seeds(arms)
-    shown = representatives(arms) if many else list(runs)
+    shown = _shown(runs)
+    taught = [run for run in shown if run.teachers] or shown[:1]
+    trained = any(not run.is_evaluation for run in shown)
     changes = chains.changes(shown)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["html"] = _html
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     html = template.render(
         title=title or page_title(runs),
         lead=_lead(runs),
         seeds=provenance.seeds_note(runs),
         warnings=provenance.warnings(runs),
-        colours=plots.source_colours(
-            {"policy", *(teacher for run in shown for teacher in run.teachers)}
-        ),
-        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
-        over_seeds=across_seeds.over_seeds(arms) if many else None,
-        power=across_seeds.power(arms) if many else None,
-        headline=tables.headline(shown),
-        one_run=many and shown[0].config.get("seed"),
-        all_runs=across_seeds.each_run(runs) if many else None,
-        quality=_quality(arms, shown),
-        controls=reference.controls(shown),
-        published=reference.published(runs),
-        slices=_slices(arms, shown),
-        sources=training.sources(shown),
-        ceiling=reference.ceiling(shown),
-        zero_causes=training.zero_causes(shown),
-        costs=provenance.costs(runs),
-        difference_figures=_drawn(figures.difference_figures(shown)),
-        trained=any(not run.is_evaluation for run in shown),
-        accuracy_figures=_drawn(figures.accuracy_figures(shown)),
-        training_figures=_drawn(figures.training_figures(shown)),
-        cost_figures=_drawn(figures.cost_figures(shown)),
+        sections=_sections(runs),
         changes=changes,
         examples=chains.EXAMPLES,
         pictured=any(item.images for change in changes for item in change.items),
-        training_groups=[(run.label, chains.training_groups(run)) for run in _taught(shown)],
-        overlaps=reference.overlaps(runs),
-        fingerprints=provenance.fingerprints(runs),
-        config_difference=provenance.config_difference(runs),
-        configs=[(run.label, provenance.whole_config(run)) for run in runs],
-        packages=_packages(runs[0]),
+        groups=[(run.label, chains.training_groups(run)) for run in taught] if trained else [],
+        colours=source_colours({POLICY, *(teacher for run in shown for teacher in run.teachers)}),
+        origin=_origin(runs),
+        listings=[
+            *((f"All settings of {run.label}", provenance.whole_config(run)) for run in runs),
+            ("Packages", _packages(runs[0])),
+        ],
+        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
         version=__version__,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
@@ -92,26 +89,9 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
 def all_tables(runs: Sequence[RunData]) -> list[Table]:
     """The tables of the page in its order, those that hold something: for Markdown and LaTeX."""
     check_arms(runs)
-    arms = arms_of(runs)
-    many = several_seeds(arms)
-    shown = representatives(arms) if many else list(runs)
-    found = [
-        *([across_seeds.over_seeds(arms), across_seeds.power(arms)] if many else []),
-        tables.headline(shown),
-        *([across_seeds.each_run(runs)] if many else []),
-        _quality(arms, shown),
-        reference.controls(shown),
-        reference.published(runs),
-        *_slices(arms, shown),
-        training.sources(shown),
-        reference.ceiling(shown),
-        training.zero_causes(shown),
-        provenance.costs(runs),
-        reference.overlaps(runs),
-        provenance.fingerprints(runs),
-        provenance.config_difference(runs),
-    ]
-    return [table for table in found if table.rows]
+    parts = [part for section in _sections(runs) for part in section.parts] + _origin(runs)
+    found = [part.table if isinstance(part, Folded) else part for part in parts]
+    return [table for table in found if isinstance(table, Table) and table.rows]
 
 
 def page_title(runs: Sequence[RunData]) -> str:
@@ -119,16 +99,76 @@ def page_title(runs: Sequence[RunData]) -> str:
     return " against ".join(arm.label for arm in arms_of(runs))
 
 
-def _slices(arms: Sequence[Arm], runs: Sequence[RunData]) -> list[Table]:
-    names = ("family", "stratum", "difficulty")
-    if several_seeds(arms):
-        return [seed_slices.slices_over_seeds(arms, name) for name in names]
-    return [breakdown.slices(runs, (name,), f"Accuracy by {name}") for name in names]
+def _shown(runs: Sequence[RunData]) -> list[RunData]:
+    """All runs; where arms have several seeds, one of each arm."""
+    arms = arms_of(runs)
+    return representatives(arms) if several_seeds(arms) else list(runs)
 
 
-def _quality(arms: Sequence[Arm], runs: Sequence[RunData]) -> Table:
+def _sections(runs: Sequence[RunData]) -> list[Section]:
+    """The sections before the chains; those about training only where something was trained."""
+    shown = _shown(runs)
+    found = [
+        Section("results", "Results", "Results", _results(runs, shown, arms_of(runs))),
+        Section(
+            "curves",
+            "Curves",
+            "Accuracy and pass@k by step",
+            [partial(figures.accuracy_figures, shown)],
+        ),
+        Section("slices", "Slices", "By family, stratum and difficulty", _slices(runs)),
+        Section(
+            "training",
+            "Training",
+            "What happened in training",
+            [
+                training.sources(shown),
+                reference.ceiling(shown),
+                training.zero_causes(shown),
+                partial(figures.training_figures, shown),
+            ],
+        ),
+        Section(
+            "cost", "Cost", "Cost", [provenance.costs(runs), partial(figures.cost_figures, shown)]
+        ),
+    ]
+    trained = any(not run.is_evaluation for run in shown)
+    return [part for part in found if trained or part.id not in ("curves", "training")]
+
+
+def _results(runs: Sequence[RunData], shown: Sequence[RunData], arms: Sequence[Arm]) -> list[Part]:
+    first: list[Part] = [tables.headline(shown)]
     many = several_seeds(arms)
-    return seed_slices.quality_over_seeds(arms) if many else breakdown.quality(runs)
+    if many:
+        one_run = f"One run of each arm (seed {shown[0].config.get('seed')})"
+        first = [
+            seeds.over_seeds(arms),
+            seeds.power(arms),
+            tables.headline(shown, one_run),
+            Folded(tables.each_run(runs)),
+        ]
+    return [
+        *first,
+        partial(figures.difference_figures, shown),
+        seeds.quality_over_seeds(arms) if many else tables.quality(shown),
+        reference.controls(shown),
+        reference.published(runs),
+    ]
+
+
+def _slices(runs: Sequence[RunData]) -> list[Part]:
+    arms = arms_of(runs)
+    if several_seeds(arms):
+        return [seeds.slices_over_seeds(arms, name) for name in SLICES]
+    return [tables.slices(runs, name) for name in SLICES]
+
+
+def _origin(runs: Sequence[RunData]) -> list[Part]:
+    return [
+        provenance.fingerprints(runs),
+        reference.overlaps(runs),
+        provenance.config_difference(runs),
+    ]
 
 
 def _lead(runs: Sequence[RunData]) -> str:
@@ -143,32 +183,33 @@ def _lead(runs: Sequence[RunData]) -> str:
     return f"{what} · {taught} · experiment {first.info.experiment} · {day:%d %B %Y}"
 
 
-def _taught(runs: Sequence[RunData]) -> list[RunData]:
-    """Groups are shown of arms with teachers; of the first arm where none has any."""
-    return [run for run in runs if run.teachers] or list(runs[:1])
-
-
-def _drawn(shown: Sequence[figures.Shown]) -> list[dict[str, Any]]:
-    """Each figure as JSON that can stand in a script element; the page draws it."""
-    return [
-        {
-            "json": Markup(one.figure.to_json().replace("<", "\\u003c")),
-            "height": one.figure.layout.height,
-            "text": one.text,
-        }
-        for one in shown
+def _html(part: Part) -> Markup:
+    """A part of the page; figures as JSON that the page draws."""
+    if isinstance(part, Table):
+        return Markup(as_html(part))
+    if isinstance(part, Folded):
+        inner = as_html(part.table, title=False)
+        summary = Markup("<details><summary>{}</summary>").format(part.table.title)
+        return summary + Markup(f'<div class="inner">{inner}</div></details>')
+    drawn = [
+        Markup(
+            f'<figure><div class="plot" style="height:{one.figure.layout.height}px"></div>'
+            '<script type="application/json">{}</script><figcaption>{}</figcaption></figure>'
+        ).format(Markup(one.figure.to_json().replace("<", "\\u003c")), one.text)
+        for one in part()
     ]
+    frame = '<div class="figures">{}</div>' if drawn else ""
+    return Markup(frame).format(Markup("").join(drawn))
 
 
 def _packages(run: RunData) -> list[tuple[str, str]]:
     if run.is_evaluation:
         about = dict(run.about.get("environment", {}))
-        packages = about.pop("packages", {})
-        return [(name, str(value)) for name, value in (*about.items(), *packages.items())]
-    try:
-        text = tracking.run_artifact(run.info.run_id, "environment.json").read_text("utf-8")
-    except DataError:
-        return []
-    found = json.loads(text)
-    packages = found.pop("packages", {})
-    return [(name, str(value)) for name, value in (*found.items(), *packages.items())]
+    else:
+        try:
+            text = tracking.run_artifact(run.info.run_id, "environment.json").read_text("utf-8")
+        except DataError:
+            return []
+        about = json.loads(text)
+    packages = about.pop("packages", {})
+    return [(name, str(value)) for name, value in (*about.items(), *packages.items())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -16,10 +16,19 @@ from ekipl_lab.errors import EKIPLError
 from ekipl_lab.evaluation import summarize
 from ekipl_lab.evaluation.contamination import MOST, Contamination, contamination
 from ekipl_lab.evaluation.slices import changes_since
-from ekipl_lab.report.cells import DASH, Table, TableCell, percent, points
 from ekipl_lab.report.gather import RunData, rebuild
 from ekipl_lab.statistics import wilson
-from ekipl_lab.types import POLICY, EvalRecord, Sample
+from ekipl_lab.tables import (
+    DASH,
+    Table,
+    TableCell,
+    limits,
+    percent,
+    points,
+    row,
+    share_cell,
+)
+from ekipl_lab.types import POLICY, Sample
 
 #: Settings of the published evaluation, by name in an evaluation's ``generation``.
 _PUBLISHED_GENERATION = {"temperature": 0.1, "top_p": 0.9, "top_k": 50, "max_new_tokens": 768}
@@ -30,28 +39,16 @@ def controls(runs: Sequence[RunData]) -> Table:
     rows = []
     for run in runs:
         for name, blind in run.controls.items():
-            mode = blind[0].mode
-            seeing = [
-                record
-                for steps in run.evaluations.values()
-                for record in steps[max(steps)]
-                if record.mode == mode
-            ]
+            seeing = [record for record in run.last() if record.mode == blind[0].mode]
             for change in changes_since(seeing, blind, ("task", "split")):
                 one = change.comparison
-                small = f"[{points(one.low)}, {points(one.high)}]"
+                small = limits(one.low, one.high)
                 if one.p_value is not None:
                     small += f"; p = {one.p_value:.2g}"
                 where = " ".join(map(str, change.group.values()))
-                cells = [run.label, where, name.replace("_", " ")]
-                rows.append(
-                    [
-                        *(TableCell(text, number=False) for text in cells),
-                        TableCell(percent(one.value_b)),
-                        TableCell(percent(one.value_a)),
-                        TableCell(points(one.difference), small),
-                    ]
-                )
+                values = (TableCell(percent(one.value_b)), TableCell(percent(one.value_a)))
+                given = TableCell(points(one.difference), small)
+                rows.append(row(run.label, where, name.replace("_", " "), *values, given))
     return Table(
         "Blind controls",
         ["arm", "set", "control", "blind", "seeing", "what the image gives"],
@@ -65,28 +62,19 @@ def ceiling(runs: Sequence[RunData]) -> Table:
     """On training prompts: how often each source, and anyone, had a right action in the group."""
     rows: list[list[TableCell]] = []
     for run in runs:
-        if run.groups is None or not run.teachers:
+        solved = _solved(run) if run.groups is not None and run.teachers else None
+        if solved is None or solved.empty:
             continue
-        sources, groups = _solved(run)
-        if not groups:
-            continue
-        rows.append([TableCell(f"{run.label}: {groups:,} groups", number=False)])
-        policy = sources.get(POLICY, set())
-        teachers = set().union(*(sources.get(teacher, set()) for teacher in run.teachers))
-        shown = {POLICY: policy, **{t: sources.get(t, set()) for t in run.teachers}}
-        shown |= {"any teacher": teachers, "anyone": policy | teachers}
-        for name, solved in shown.items():
-            interval = wilson(len(solved), groups)
-            only = "" if name == "anyone" else percent(len(solved - policy) / groups)
+        rows.append(row(f"{run.label}: {len(solved):,} groups"))
+        for name in solved:
+            share = wilson(int(solved[name].sum()), len(solved))
+            only = (solved[name] & ~solved[POLICY]).mean()
             rows.append(
-                [
-                    TableCell(name, number=False),
-                    TableCell(
-                        percent(interval.value),
-                        f"[{percent(interval.low)}, {percent(interval.high)}]",
-                    ),
-                    TableCell(only or DASH),
-                ]
+                row(
+                    name,
+                    share_cell(share.value, share.low, share.high),
+                    TableCell(DASH if name == "anyone" else percent(only)),
+                )
             )
     return Table(
         "The teachers' ceiling",
@@ -98,17 +86,18 @@ def ceiling(runs: Sequence[RunData]) -> Table:
     )
 
 
-def _solved(run: RunData) -> tuple[dict[str, set[tuple[int, int]]], int]:
-    """Source -> groups (step, number) with a right action of it; and the number of groups."""
+def _solved(run: RunData) -> Any:
+    """A frame of the groups: whether the policy, each teacher, any of them, anyone was right."""
     names = ["step", "group", "source", "success"]
-    table = group_records.read_groups(run.groups or "", columns=names).to_pydict()
-    found: dict[str, set[tuple[int, int]]] = {}
-    groups = set()
-    for step, group, source, success in zip(*(table[name] for name in names), strict=True):
-        groups.add((step, group))
-        if success:
-            found.setdefault(source, set()).add((step, group))
-    return found, len(groups)
+    actions = group_records.read_groups(run.groups or "", columns=names).to_pandas()
+    right = actions["success"].eq(True)
+    by_source = right.groupby([actions["step"], actions["group"], actions["source"]]).any()
+    found = by_source.unstack(fill_value=False).reindex(
+        columns=[POLICY, *run.teachers], fill_value=False
+    )
+    found["any teacher"] = found[run.teachers].any(axis=1)
+    found["anyone"] = found["any teacher"] | found[POLICY]
+    return found
 
 
 def overlaps(runs: Sequence[RunData]) -> Table:
@@ -119,12 +108,9 @@ def overlaps(runs: Sequence[RunData]) -> Table:
         if seen is None:
             continue
         found = seen["overlap"]
-        where = [TableCell(run.label, number=False), TableCell(str(seen["train"]), number=False)]
-        if found is None:
-            rows.append([*where, *[TableCell(DASH)] * 5])
-            continue
         names = ("test", "ids", "items", "images", "near")
-        rows.append([*where, *(TableCell(f"{found[name]:,}") for name in names)])
+        counts = [DASH if found is None else f"{found[name]:,}" for name in names]
+        rows.append(row(run.label, str(seen["train"]), *map(TableCell, counts)))
     return Table(
         "Contamination: training samples among the test samples",
         ["arm", "trained on", "test", "same id", "same item", "same image", "near image"],
@@ -137,7 +123,7 @@ def overlaps(runs: Sequence[RunData]) -> Table:
 
 def _own_overlap(run: RunData) -> dict[str, Any] | None:
     data = run.config.get("data")
-    ids = sorted({r.sample_id for steps in run.evaluations.values() for r in steps[max(steps)]})
+    ids = sorted({record.sample_id for record in run.last()})
     if not data or not ids:
         return None
     settings = json.dumps(data, sort_keys=True)
@@ -176,8 +162,8 @@ def published(runs: Sequence[RunData]) -> Table:
         return Table(title, columns, [])
     rows = [_score_row(f"{run.label} (measured here)", scores) for run, scores in mine]
     rows += [
-        _score_row(row.model, {name: (value, "") for name, value in row.scores.items()})
-        for row in PUBLISHED
+        _score_row(one.model, {name: (value, "") for name, value in one.scores.items()})
+        for one in PUBLISHED
     ]
     departures = [f"{run.label}: {text}" for run, _ in mine for text in _departures(run)]
     return Table(
@@ -196,18 +182,12 @@ def published(runs: Sequence[RunData]) -> Table:
 
 def _scores(run: RunData) -> dict[str, tuple[float, str]]:
     """Test set -> (percent, number of items), of the end, sampled actions before greedy ones."""
-    ours = [
-        record
-        for steps in run.evaluations.values()
-        for record in steps[max(steps)]
-        if record.sample_id.startswith("reason_rft/")
-    ]
+    ours = [record for record in run.last() if record.sample_id.startswith("reason_rft/")]
     mode = "sampled" if any(record.mode == "sampled" for record in ours) else "greedy"
-    chosen: Iterable[EvalRecord] = [record for record in ours if record.mode == mode]
     return {
-        str(row.group["family"]): (100 * row.value, f"{row.n} items")
-        for row in summarize(chosen, by=("family",), ks=())
-        if row.metric == f"partial_credit_{mode}" and row.group["family"] in TEST_SETS
+        str(one.group["family"]): (100 * one.value, f"{one.n} items")
+        for one in summarize(ours, by=("family",), ks=())
+        if one.metric == f"partial_credit_{mode}" and one.group["family"] in TEST_SETS
     }
 
 
@@ -221,7 +201,7 @@ def _score_row(model: str, scores: Mapping[str, tuple[float, str]]) -> list[Tabl
         TableCell(f"{means[s]:.2f}") if s in means else TableCell(DASH)
         for s in ("test", "test_ood")
     ]
-    return [TableCell(model, number=False), *sets, *ends]
+    return row(model, *sets, *ends)
 
 
 def _departures(run: RunData) -> list[str]:

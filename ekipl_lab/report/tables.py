@@ -1,41 +1,34 @@
-"""The headline of a report, made of EvalRecords; used by the page and the terminal."""
+"""The tables of a report over items: headline, slices, how the answers came about."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
-from ekipl_lab.evaluation import compare, summarize
-from ekipl_lab.evaluation.metrics import success_counts
+from ekipl_lab.evaluation import compare
 from ekipl_lab.evaluation.summary import MetricRow
-from ekipl_lab.report.cells import DASH, MINUS, Table, TableCell, limits, points, value_cell
 from ekipl_lab.report.gather import RunData, set_title, sets_of
-from ekipl_lab.statistics import holm, paired_t, pass_at_k
+from ekipl_lab.report.metrics import (
+    GREEDY,
+    QUALITY,
+    Metric,
+    first_start,
+    metrics_of,
+    paired,
+    quality_rows,
+    slice_metric,
+    strata,
+    value_cell,
+)
+from ekipl_lab.statistics import holm
+from ekipl_lab.tables import DASH, MINUS, Table, TableCell, limits, percent, points, row
 from ekipl_lab.types import EvalRecord
 
-#: Value of one item under a metric; None where it is undefined.
-ItemValue = Callable[[EvalRecord], float | None]
+#: One column of a table of quality: the metrics of each run that it stands for.
+QualityColumn = Sequence[Mapping[str, MetricRow]]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A headline metric: how it is called, in which mode it is measured, its value per item."""
-
-    name: str
-    title: str
-    mode: str
-    per_item: ItemValue = field(repr=False)
-
-
-def metrics_of(runs: Sequence[RunData]) -> list[Metric]:
-    """Greedy accuracy, then pass@k for every k that some run asked for."""
-    ks = sorted({k for run in runs for k in run.sampled_k})
-    greedy = Metric("accuracy_greedy", "greedy accuracy", "greedy", _share)
-    return [greedy, *(Metric(f"pass_at_{k}", f"pass@{k}", "sampled", pass_metric(k)) for k in ks)]
-
-
-def headline(runs: Sequence[RunData]) -> Table:
+def headline(runs: Sequence[RunData], title: str = "What was measured") -> Table:
     """Start, end and paired difference to the first arm, for each set and metric."""
     first, others = runs[0], runs[1:]
     columns = ["metric", "items", "start", *(f"{run.label}, end" for run in runs)]
@@ -45,13 +38,11 @@ def headline(runs: Sequence[RunData]) -> Table:
     rows: list[list[TableCell]] = []
     holm_of = _holm(runs)
     for name in sets_of(runs):
-        rows.append([TableCell(set_title(holder(runs, name), name), number=False)])
-        for metric in metrics_of(runs):
-            row = _headline_row(runs, name, metric, holm_of)
-            if row:
-                rows.append(row)
+        rows.append(row(set_title(runs, name)))
+        found = (_headline_row(runs, name, metric, holm_of) for metric in metrics_of(runs))
+        rows += filter(None, found)
     return Table(
-        "What was measured",
+        title,
         columns,
         rows,
         "Percent with 95 % intervals over items; differences in points, paired by item "
@@ -64,64 +55,42 @@ def headline(runs: Sequence[RunData]) -> Table:
 def _headline_row(
     runs: Sequence[RunData], name: str, metric: Metric, holm_of: Mapping[tuple[str, str], float]
 ) -> list[TableCell] | None:
-    ends = [run.ends(name, metric.mode) for run in runs]
-    if not any(ends):
+    start = first_start(runs, name, metric.mode)
+    ends = [run.at(name, "end", metric.mode) for run in runs]
+    found = [metric.rows(records).get("") for records in (start, *ends)]
+    known = [value for value in found if value is not None]
+    if not known:  # not measured, or a k above the number of samples
         return None
-    started = starter(runs, name, metric.mode)
-    before = started.records(name, 0, metric.mode) if started else []
-    last = [
-        run.records(name, steps[1], metric.mode) if steps else []
-        for run, steps in zip(runs, ends, strict=True)
-    ]
-    found = [next(iter(metric_rows(records, metric)), None) for records in (before, *last)]
-    known = [row for row in found if row is not None]
-    if not known:  # a k above the number of samples
-        return None
-    row = [
-        TableCell(metric.title, number=False),
-        TableCell(str(known[0].n)),
-        *map(value_cell, found),
-    ]
     first = runs[0]
     if len(runs) == 1:
-        titles = (learned(name, first.label), lost(name, first.label))
-        p_holm = holm_of.get((name, first.label)) if metric.mode == "greedy" else None
-        row.append(difference(last[0], before, metric, titles, p_holm))
-    return row + [
-        difference(
-            records,
-            last[0],
-            metric,
-            (beats(name, run, first), beats(name, first, run)),
-            holm_of.get((name, run.label)) if metric.mode == "greedy" else None,
-        )
-        for run, records in zip(runs[1:], last[1:], strict=True)
+        pairs = [(first, ends[0], start, (learned(name, first.label), lost(name, first.label)))]
+    else:
+        pairs = [
+            (run, end, ends[0], (beats(name, run, first), beats(name, first, run)))
+            for run, end in zip(runs[1:], ends[1:], strict=True)
+        ]
+    differences = [
+        difference(end, base, metric, titles, holm_of.get((name, run.label)))
+        for run, end, base, titles in pairs
     ]
+    return row(metric.title, TableCell(str(known[0].n)), *map(value_cell, found), *differences)
 
 
 def _holm(runs: Sequence[RunData]) -> dict[tuple[str, str], float]:
     """(set, arm) -> McNemar's p against the first arm, adjusted over all sets and arms.
 
-    A single arm is held against its own start.
+    A single arm is compared with its own start.
     """
     found: dict[tuple[str, str], float] = {}
     for name in sets_of(runs):
-        first = _greedy(runs[0], name, 0 if len(runs) == 1 else 1)
+        first = runs[0].at(name, "start" if len(runs) == 1 else "end", "greedy")
         for run in runs[1:] or runs:
-            both = _common(_greedy(run, name, 1), first)
+            both = _common(run.at(name, "end", "greedy"), first)
             if len(both[0]) > 1:
                 p = compare(*both).p_value
                 assert p is not None
                 found[name, run.label] = p
     return dict(zip(found, holm(list(found.values())), strict=True)) if len(found) > 1 else {}
-
-
-def _greedy(run: RunData, name: str, end: int) -> list[EvalRecord]:
-    """Greedy records of the start (0) or the end (1) of a run; empty where there is none."""
-    steps = run.ends(name, "greedy")
-    if steps is None or (end == 0 and not has_start(run, name, "greedy")):
-        return []
-    return run.records(name, steps[end], "greedy")
 
 
 def beats(name: str, winner: RunData, loser: RunData) -> str:
@@ -148,89 +117,129 @@ def difference(
     records: Sequence[EvalRecord],
     base: Sequence[EvalRecord],
     metric: Metric,
-    titles: tuple[str, str] = ("", ""),
-    p_holm: float | None = None,
+    titles: tuple[str, str],
+    p_holm: float | None,
 ) -> TableCell:
     """``records`` minus ``base``, paired over the items that both have.
 
     ``titles`` are those of the lists of items won and lost, which greedy counts link to.
     """
-    pair = paired(records, base, metric)
-    if pair is None:
+    interval = paired(records, base, metric)
+    if interval is None:
         return TableCell(DASH)
-    value, low, high, _ = pair
+    value, low, high = interval.value, interval.low, interval.high
     small = limits(low, high) if low < high else "the same on every item"
-    if metric.mode == "greedy":
-        result = compare(*_common(records, base))
-        small += f"; p = {result.p_value:.2g}" if result.p_value is not None else ""
-        small += f"; Holm p = {p_holm:.2g}" if p_holm is not None else ""
-        counts = ((len(result.wins), "won"), (len(result.losses), "lost"))
-        links = tuple(
-            (f"{count} {word}", anchor(title) if count and title else "")
-            for (count, word), title in zip(counts, titles, strict=True)
-        )
-        return TableCell(points(value), small, links=links)
-    return TableCell(points(value), small)
-
-
-def paired(
-    records: Sequence[EvalRecord], base: Sequence[EvalRecord], metric: Metric
-) -> tuple[float, float, float, int] | None:
-    """(difference, low, high, items), t over items; None with fewer than two common items."""
-    theirs = {record.sample_id: metric.per_item(record) for record in base}
-    differences = [
-        mine - other
-        for record in records
-        if (mine := metric.per_item(record)) is not None
-        and (other := theirs.get(record.sample_id)) is not None
-    ]
-    if len(differences) < 2:
-        return None
-    interval = paired_t(differences)
-    return interval.value, interval.low, interval.high, len(differences)
-
-
-def has_start(run: RunData, name: str, mode: str) -> bool:
-    """Whether a run measured the set at its start: at step 0 of training, or ``--against``."""
-    ends = run.ends(name, mode)
-    return ends is not None and ends[0] == 0
-
-
-def starter(runs: Sequence[RunData], name: str, mode: str) -> RunData | None:
-    """The first run that measured the set at its start; None where no run did."""
-    return next((run for run in runs if has_start(run, name, mode)), None)
-
-
-def metric_rows(records: Sequence[EvalRecord], metric: Metric) -> list[MetricRow]:
-    """The metric of all these records with its interval; empty where it is undefined."""
-    ks = [int(metric.name.rsplit("_", 1)[1])] if metric.mode == "sampled" else []
-    return [row for row in summarize(records, ks=ks) if row.metric == metric.name]
+    if metric.mode != "greedy":
+        return TableCell(points(value), small)
+    result = compare(*_common(records, base))
+    small += f"; p = {result.p_value:.2g}" if result.p_value is not None else ""
+    small += f"; Holm p = {p_holm:.2g}" if p_holm is not None else ""
+    counts = ((len(result.wins), "won"), (len(result.losses), "lost"))
+    links = tuple(
+        (f"{count} {word}", anchor(title) if count else "")
+        for (count, word), title in zip(counts, titles, strict=True)
+    )
+    return TableCell(points(value), small, links=links)
 
 
 def _common(
     a: Sequence[EvalRecord], b: Sequence[EvalRecord]
 ) -> tuple[list[EvalRecord], list[EvalRecord]]:
     """The records of items that both have and that could be scored in both."""
-    scored = [{r.sample_id for r in part if _share(r) is not None} for part in (a, b)]
+    scored = [{r.sample_id for r in part if GREEDY.of(r) is not None} for part in (a, b)]
     both = scored[0] & scored[1]
     return [r for r in a if r.sample_id in both], [r for r in b if r.sample_id in both]
 
 
-def holder(runs: Sequence[RunData], name: str) -> RunData:
-    """The first run that was measured on a set."""
-    return next(run for run in runs if name in run.evaluations)
+def each_run(runs: Sequence[RunData]) -> Table:
+    """Every run by itself at its end: no differences, which belong between runs of one seed."""
+    metrics = metrics_of(runs)
+    rows: list[list[TableCell]] = []
+    for name in sets_of(runs):
+        rows.append(row(set_title(runs, name)))
+        for run in runs:
+            values = [metric.rows(run.at(name, "end", metric.mode)).get("") for metric in metrics]
+            items = max((value.n for value in values if value is not None), default=0)
+            if items:
+                head = (TableCell(str(run.config.get("seed", DASH))), TableCell(str(items)))
+                rows.append(row(run.label, *head, *map(value_cell, values)))
+    columns = ["run, end", "seed", "items", *(metric.title for metric in metrics)]
+    return Table("Every run by itself", columns, rows, "Percent with 95 % intervals over items.")
 
 
-def _share(record: EvalRecord) -> float | None:
-    known, right = success_counts(record)
-    return right / known if known else None
+def slices(runs: Sequence[RunData], by: str) -> Table:
+    """Accuracy by family, stratum or difficulty: start and the end of each arm.
+
+    Strata are by the success of each family at the start; without a start there are none. Start
+    is that of the first run that measured it.
+    """
+    labels = strata(runs) if by == "stratum" else {}
+    rows: list[list[TableCell]] = []
+    for name in sets_of(runs) if labels or by != "stratum" else []:
+        metric = slice_metric(runs, name)
+        ends = (run.at(name, "end", metric.mode) for run in runs)
+        parts = (first_start(runs, name, metric.mode), *ends)
+        columns = [metric.rows(records, by, labels) for records in parts]
+        keys = dict.fromkeys(key for column in columns for key in column)
+        if keys:
+            rows.append(row(set_title(runs, name) + slice_suffix(metric)))
+        for key in keys:
+            count = next(column[key].n for column in columns if key in column)
+            values = (value_cell(column.get(key)) for column in columns)
+            rows.append(row(str(key), TableCell(str(count)), *values))
+    ends_of = [f"{run.label}, end" for run in runs]
+    return Table(f"Accuracy by {by}", [by, "items", "start", *ends_of], rows)
 
 
-def pass_metric(k: int) -> ItemValue:
-    """pass@k of one item."""
+def slice_suffix(metric: Metric) -> str:
+    """What a heading of slices adds where they do not show greedy accuracy."""
+    return "" if metric.mode == "greedy" else f"; {metric.title}"
 
-    def value(record: EvalRecord) -> float | None:
-        known, right = success_counts(record)
-        return pass_at_k(known, right, k) if known >= k else None
 
-    return value
+def quality(runs: Sequence[RunData]) -> Table:
+    """Failures, length, and whether the reasoning is true; greedy completions, else sampled."""
+    columns: dict[str, list[QualityColumn]] = {}
+    for name in sets_of(runs):
+        starts = [found for run in runs if (found := quality_rows(run, name, "start"))]
+        ends = ([quality_rows(run, name, "end")] for run in runs)
+        columns[set_title(runs, name)] = [starts[:1], *ends]
+    return Table(
+        "How the answers came about",
+        ["completions", "start", *(f"{run.label}, end" for run in runs)],
+        quality_table(columns),
+        "Of greedy completions; of sampled ones where a run has no others. Lengths are characters "
+        "where a source has no tokens (an oracle).",
+    )
+
+
+def quality_table(
+    sets: Mapping[str, Sequence[QualityColumn]], spread: bool = False
+) -> list[list[TableCell]]:
+    """Rows of the metrics that some column has: with intervals, or the ``spread`` of the runs."""
+    rows: list[list[TableCell]] = []
+    for title, columns in sets.items():
+        if not any(any(column) for column in columns):
+            continue
+        rows.append(row(title))
+        for metric, name in QUALITY.items():
+            found = [[one[metric] for one in column if metric in one] for column in columns]
+            values = [value for column in found for value in column]
+            if values and (metric != "missing" or any(value.value for value in values)):
+                plain = metric == "length"
+                if spread or plain:
+                    cells = [_spread_cell([one.value for one in part], plain) for part in found]
+                else:
+                    cells = [value_cell(next(iter(part), None)) for part in found]
+                rows.append(row(name, *cells))
+    return rows
+
+
+def _spread_cell(values: Sequence[float], plain: bool) -> TableCell:
+    """Mean, lowest and highest of the runs; ``plain`` is no share."""
+    if not values:
+        return TableCell(DASH)
+    mean, low, high = (
+        f"{value:.1f}" if plain else percent(value)
+        for value in (sum(values) / len(values), min(values), max(values))
+    )
+    return TableCell(mean, f"{low} to {high}" if low != high else "")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ekipl_lab import records as group_records
 from ekipl_lab.errors import DataError
 from ekipl_lab.groups.doctor import Examination, examine
 from ekipl_lab.records import RecordedGroup
-from ekipl_lab.report.cells import DASH, Table, TableCell, percent
 from ekipl_lab.report.chains import check_one
 from ekipl_lab.report.gather import RunData, rebuild
+from ekipl_lab.tables import DASH, Table, TableCell, percent, row
 from ekipl_lab.types import POLICY
 
 #: Groups whose chains are checked for the table of sources, spread over the whole run.
@@ -26,18 +26,11 @@ def sources(runs: Sequence[RunData]) -> Table:
     rows: list[list[TableCell]] = []
     for run in runs:
         if run.groups is not None:
-            rows += [[TableCell(run.label, number=False)], *_source_rows(run)]
+            rows += [row(run.label), *_source_rows(run, run.groups)]
+    columns = ["source", "candidates", "refused", "kept", "share of all kept", "right"]
     return Table(
         "Where the actions came from",
-        [
-            "source",
-            "candidates",
-            "refused",
-            "kept",
-            "share of all kept",
-            "right",
-            "of these unsound",
-        ],
+        [*columns, "of these unsound"],
         rows,
         "Percent, over all training steps. Refused: teacher actions that the policy could not have "
         "written (too long, cut off, empty), by reason. Right: of those that could be scored. "
@@ -46,36 +39,28 @@ def sources(runs: Sequence[RunData]) -> Table:
     )
 
 
-def _source_rows(run: RunData) -> list[list[TableCell]]:
-    sums: dict[str, tuple[int, int, int]] = {}
-    for row in group_records.sum_by_source(run.groups or ""):
-        before = sums.get(str(row["source"]), (0, 0, 0))
-        now = [int(row[name] or 0) for name in ("candidates", "kept", "successes")]
-        sums[str(row["source"])] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
-    scored, unsound = _scored(run), _unsound(run)
-    all_kept = sum(kept for _, kept, _ in sums.values())
+def _source_rows(run: RunData, groups: Path) -> list[list[TableCell]]:
+    """One for each source: over all of its candidates, and over some groups whose chains it saw."""
+    names = ["source", "kept", "success"]
+    candidates = group_records.read_groups(groups, columns=names).to_pandas()
+    unsound, all_kept = _unsound(run), int(candidates["kept"].sum())
     rows = []
-    for source in sorted({*sums, *run.teachers}, key=lambda name: (name != POLICY, name)):
-        count, kept, right = sums.get(source, (0, 0, 0))
+    found = {*candidates["source"], *run.teachers}
+    for source in sorted(found, key=lambda name: (name != POLICY, name)):
+        own = candidates[candidates["source"] == source]
+        kept, scored = int(own["kept"].sum()), own["success"].dropna()
         rows.append(
-            [
-                TableCell(source, number=False),
-                TableCell(f"{count:,}"),
+            row(
+                source,
+                TableCell(f"{len(own):,}"),
                 _refused(run, source),
-                _share(kept, count),
+                _share(kept, len(own)),
                 _share(kept, all_kept),
-                _share(right, scored[source]),
+                _share(int(scored.sum()), len(scored)),
                 _checked(unsound.get(source)),
-            ]
+            )
         )
     return rows
-
-
-def _scored(run: RunData) -> Counter[str]:
-    """Source -> candidates that could be scored."""
-    table = group_records.read_groups(run.groups or "", columns=["source", "success"]).to_pydict()
-    pairs = zip(table["source"], table["success"], strict=True)
-    return Counter(source for source, success in pairs if success is not None)
 
 
 def _share(part: int, whole: int) -> TableCell:
@@ -104,25 +89,16 @@ def _refused(run: RunData, source: str) -> TableCell:
 
 def zero_causes(runs: Sequence[RunData]) -> Table:
     """Why groups taught nothing and what to try, in the words of the group doctor."""
-    found = [(run, examined(run)) for run in runs]
-    found = [(run, examination) for run, examination in found if examination is not None]
     rows: list[list[TableCell]] = []
-    for run, examination in found:
-        assert examination is not None
-        count, groups = examination.zero_advantage, examination.groups
-        head, share = (
-            f"{run.label}: {count} of {groups} groups taught nothing",
-            percent(count / groups),
-        )
-        rows.append([TableCell(f"{head} ({share} %)", number=False)])
-        rows += [
-            [
-                TableCell(finding.words, number=False),
-                TableCell(finding.advice, number=False),
-                TableCell("; ".join(finding.settings) or DASH, number=False),
-            ]
-            for finding in examination.findings
-        ]
+    for run in runs:
+        found = examined(run)
+        if found is None:
+            continue
+        share = percent(found.zero_advantage / found.groups)
+        head = f"{run.label}: {found.zero_advantage} of {found.groups} groups taught nothing"
+        rows.append(row(f"{head} ({share} %)"))
+        for one in found.findings:
+            rows.append(row(one.words, one.advice, "; ".join(one.settings) or DASH))
     return Table(
         "Why groups taught nothing",
         ["what the group doctor found", "advice", "settings to try"],
@@ -153,21 +129,17 @@ def _refusal_metrics(run: RunData) -> list[dict[str, float]]:
 def _unsound(run: RunData) -> dict[str, tuple[int, int]]:
     """Source -> (right answers with unsound reasoning, right answers), over some groups."""
     counts: dict[str, tuple[int, int]] = {}
-    for group in _some_groups(run):
+    for group in _spread_groups(run, CHECKED_GROUPS):
         sample = rebuild(group.sample_id)
         for action, reward in zip(group.candidates, group.rewards, strict=True):
             report = check_one(sample, action.completion) if reward.success else None
             if report is not None:
                 bad, all_right = counts.get(action.source, (0, 0))
-                counts[action.source] = (bad + (not report[2]), all_right + 1)
+                counts[action.source] = (bad + (not report.sound), all_right + 1)
     return counts
 
 
-def _some_groups(run: RunData) -> Iterable[RecordedGroup]:
-    return _spread_groups(run, CHECKED_GROUPS)
-
-
-def _spread_groups(run: RunData, most: int) -> Iterable[RecordedGroup]:
+def _spread_groups(run: RunData, most: int) -> Iterator[RecordedGroup]:
     """Up to ``most`` groups of up to 50 steps, spread over the run."""
     assert run.groups is not None
     steps = group_records.list_steps(run.groups)

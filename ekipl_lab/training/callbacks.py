@@ -11,6 +11,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
+from ekipl_lab.plots.metrics import live_panels
 from ekipl_lab.plots.sources import history_of, source_page
 from ekipl_lab.policies.load import save_policy
 from ekipl_lab.tracking import RunLog
@@ -27,7 +28,7 @@ _TRLS = ("reward", "rewards/", "completions/", "frac_reward", "num_tokens", "eva
 #: The last line of transformers' own log, about its one call.
 _DROPPED = ("train_", "total_flos")
 #: Figures that every progress event carries.
-HEADLINES = ("policy/reward", "kept/reward", "share/policy/kept", "groups/zero_spread_after")
+HEADLINES = tuple(name for names in live_panels().values() for name in names)
 
 
 class Stopped(Exception):

@@ -30,7 +30,6 @@ from ekipl_lab.biaslab.toy import (
     teacher,
     token_scores,
 )
-from ekipl_lab.errors import DataError
 from ekipl_lab.groups.weighting import WEIGHTINGS
 
 P, Q, G = 0.332, 0.8, 2
@@ -235,14 +234,14 @@ def test_the_committed_table_is_what_the_core_does_now(committed):
     fresh = report.from_json(report.to_json(fresh))
     assert len(fresh.lines) == (6 * len(WEIGHTINGS) + 1) * 9
     for line in fresh.lines:
-        kept = committed.find(line.condition, report.estimator_of(line))
+        kept = committed.find(line.condition, line.estimator)
         for name, value in vars(line.measured).items():
             assert getattr(kept, name) == pytest.approx(value, rel=0.011, abs=1e-6), (line, name)
 
 
 def test_the_committed_table_is_whole(committed):
     assert len(committed.lines) == len(study.conditions()) * 333
-    assert len({(line.condition, report.estimator_of(line)) for line in committed.lines}) == 7992
+    assert len({(line.condition, line.estimator) for line in committed.lines}) == 7992
     assert all(anchor.holds for anchor in committed.anchors)
     assert all(check.rms_z < 1.6 and check.max_z < 4.5 for check in committed.checks)
     assert {check.weighting for check in committed.checks} == set(WEIGHTINGS)
@@ -252,17 +251,17 @@ def test_documents_show_the_committed_table(committed):
     section = report.to_markdown(committed)
     assert (ROOT / "results/bias_lab/table.md").read_text(encoding="utf-8").endswith(section)
     page = (ROOT / "docs/bias_lab.md").read_text(encoding="utf-8")
-    assert report.put_into(page, section) == page
+    assert "](../results/bias_lab/table.md)" in page
     assert report.COMMAND in page
+    for rule in study.SELECTIONS:
+        m = committed.find(study.SHOWN, study.Estimator(rule.label, "policy_ratio"))
+        cells = (f"{v:.2f}" for v in (m.cosine, m.scale, m.bias))
+        rest = (f"{m.noise:.1f}", f"{m.zero_spread:.2f}", f"{m.teacher_kept:.2f}")
+        assert f"| {' | '.join([rule.label, *cells, *rest])} |" in page
 
 
 def test_json_keeps_what_it_is_given(committed):
     assert report.from_json(report.to_json(committed)) == committed
-
-
-def test_a_page_without_a_place_is_refused():
-    with pytest.raises(DataError, match="lacks the marks"):
-        report.put_into("# page", "table")
 
 
 def test_the_figure_shows_the_table(committed):
@@ -270,28 +269,24 @@ def test_the_figure_shows_the_table(committed):
     assert len(figure.data) == 9
     middle = figure.data[4]  # policy in the middle, teacher 80 %
     assert middle.y[1] == "top_g" and middle.x[0] == "policy_ratio"
-    expected = committed.find(study.SHOWN, ("top_g", "policy_ratio", "kept", "group"))
+    expected = committed.find(study.SHOWN, study.Estimator("top_g", "policy_ratio"))
     assert middle.z[1][0] == expected.cosine
 
 
 def test_wrong_use_is_one_sentence(tmp_path, capsys):
     assert main(["--out", str(tmp_path), "--groups", "1"]) == 2
-    assert main(["--out", str(tmp_path), "--doc", str(tmp_path / "none.md")]) == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert errors[0] == "--groups is 1; a standard error needs at least 2."
-    assert errors[1].endswith("none.md is not a file.")
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error == "--groups is 1; a standard error needs at least 2."
 
 
 @pytest.mark.slow
 def test_the_command_makes_the_committed_table_again(committed, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"# Page\n\n{report.BEGIN}\n{report.END}\n")
-    assert main(["--out", str(tmp_path), "--doc", str(page), "--groups", "200"]) == 0
+    assert main(["--out", str(tmp_path), "--groups", "200"]) == 0
     fresh = report.from_json((tmp_path / "table.json").read_text())
     assert [line.condition for line in fresh.lines] == [line.condition for line in committed.lines]
     for line, kept in zip(fresh.lines, committed.lines, strict=True):
-        assert report.estimator_of(line) == report.estimator_of(kept)
+        assert line.estimator == kept.estimator
         for name, value in vars(line.measured).items():
             assert getattr(kept.measured, name) == pytest.approx(value, rel=0.011, abs=1e-6)
-    assert "### Anchors" in page.read_text()
+    assert "### Anchors" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "cosine_binary.html").stat().st_size > 1_000_000

@@ -11,10 +11,9 @@ from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation import compare, compare_seeds, try_compare_seeds
 from ekipl_lab.evaluation.slices import changes_since
 from ekipl_lab.report import RunData
-from ekipl_lab.report.across_seeds import over_seeds, power
 from ekipl_lab.report.arms import Arm, arms_of
 from ekipl_lab.report.export import as_csv
-from ekipl_lab.report.seed_slices import compare_slices, slices_over_seeds
+from ekipl_lab.report.seeds import compare_arms, over_seeds, power, slices_over_seeds
 from ekipl_lab.statistics import equal_up_to_rounding, paired_t, paired_t_pvalue, spread
 from ekipl_lab.types import EvalRecord
 
@@ -157,7 +156,8 @@ def test_a_group_without_a_score_leaves_the_others() -> None:
     assert [cell.text for cell in even] == ["even", "e", "3", "–", "0.0", "50.0", "+50.0"]
     assert [cell.text for cell in odd] == ["odd", "e", "–", "–", "–", "–", "–"]
     assert odd[-1].small == "no item scored in both at seed 1"
-    assert [row.result.group for row in compare_slices(arms, "family")] == [{"family": "even"}]
+    compared = [row.result for row in compare_arms(arms, "family") if row.result is not None]
+    assert [one.group for one in compared] == [{"family": "even"}]
     runs = [run for one in arms for run in one.runs.values()]
     assert "family=even,accuracy_greedy,0.5," in as_csv(runs)
 

@@ -13,8 +13,7 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.build import build_group
 from ekipl_lab.notebook import LiveTraining
 from ekipl_lab.notebook.curves import draw_curves
-from ekipl_lab.notebook.figures import figure_bundle
-from ekipl_lab.notebook.groups import group_html
+from ekipl_lab.notebook.show import figure_bundle, group_html
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 

@@ -22,9 +22,7 @@ from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.report import (
     RunData,
-    breakdown,
     build_report,
-    cells,
     chains,
     figures,
     gather_runs,
@@ -35,6 +33,7 @@ from ekipl_lab.report import (
     tables,
     training,
 )
+from ekipl_lab.tables import TableCell, points
 from ekipl_lab.tracking import RunInfo
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown
 
@@ -74,7 +73,7 @@ def test_headline_counts_pairs_and_differences() -> None:
     assert [cell.text for cell in row] == ["greedy accuracy", "4", "25.0", "50.0", "75.0", "+25.0"]
     # Wins 2 and 3, loses 0: mean 1/4, sd sqrt(11/12), t(3, .975) = 3.1824, McNemar 2 P(X <= 1) = 1.
     half = 3.18245 * (11 / 12) ** 0.5 / 2
-    limits = f"[{cells.points(0.25 - half)}, {cells.points(0.25 + half)}]"
+    limits = f"[{points(0.25 - half)}, {points(0.25 + half)}]"
     assert row[-1].small == f"{limits}; p = 1"
     won, lost = (change.anchor for change in chains.changes([BASE, ARM])[:2])
     assert row[-1].links == (("2 won", won), ("1 lost", lost))
@@ -107,14 +106,14 @@ def test_what_could_not_be_scored_is_left_out_and_counted() -> None:
     end = [record(0, [None]), *(record(i, [True]) for i in range(1, 4))]
     table = tables.headline([BASE, run_of("x", s0=START, s10=end)])
     assert [cell.text for cell in table.rows[1]][4:] == ["100.0", "+66.7"]  # 1, 2, 3: 1/3 -> 1
-    rows = {row[0].text: row for row in breakdown.quality([BASE, run_of("x", s10=end)]).rows}
+    rows = {row[0].text: row for row in tables.quality([BASE, run_of("x", s10=end)]).rows}
     assert rows["could not be scored"][-1].text == "25.0"
     assert rows["tokens per completion"][-1].text == "3.0"
     assert not any("reasoning" in name for name in rows)  # nothing can check these chains
 
 
 def test_slices_by_family() -> None:
-    table = breakdown.slices([BASE, ARM], ("family",), "by family")
+    table = tables.slices([BASE, ARM], "family")
     cells = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows[1:]}
     assert cells == {"even": ["2", "50.0", "50.0", "50.0"], "odd": ["2", "0.0", "50.0", "100.0"]}
 
@@ -159,8 +158,8 @@ def test_cost_is_read_at_the_step_of_the_evaluation() -> None:
 def test_what_was_refused() -> None:
     history = {"teacher/oracle/refused/too_long": [(1, 3.0), (4, 2.0)]}
     run = replace(ARM, history=history)
-    assert training._refused(run, "oracle") == cells.TableCell("5", "5 too long")
-    assert training._refused(run, "policy") == cells.TableCell("–")
+    assert training._refused(run, "oracle") == TableCell("5", "5 too long")
+    assert training._refused(run, "policy") == TableCell("–")
 
 
 def test_p_values_of_several_sets_are_adjusted_together() -> None:

@@ -20,15 +20,26 @@ from ekipl_lab.benchmarks.reason_rft.published import PUBLISHED
 from ekipl_lab.commands.cli import main
 from ekipl_lab.evaluation import compare_seeds, write_records
 from ekipl_lab.report import RunData, arms, build_report, gather_runs, provenance, reference
-from ekipl_lab.report.across_seeds import compare_arms, each_run, over_seeds, power
-from ekipl_lab.report.cells import Table, TableCell
-from ekipl_lab.report.export import as_csv, as_markdown
+from ekipl_lab.report.export import as_csv
 from ekipl_lab.report.gather import sets_apart
-from ekipl_lab.report.latex import PACKAGES, as_latex, escaped
 from ekipl_lab.report.page import all_tables
-from ekipl_lab.report.seed_slices import quality_over_seeds, slices_over_seeds
-from ekipl_lab.report.tables import headline
+from ekipl_lab.report.seeds import (
+    compare_arms,
+    over_seeds,
+    power,
+    quality_over_seeds,
+    slices_over_seeds,
+)
+from ekipl_lab.report.tables import each_run, headline
 from ekipl_lab.statistics import seeds_needed
+from ekipl_lab.tables import (
+    PACKAGES,
+    Table,
+    TableCell,
+    latex_document,
+    latex_text,
+    markdown_document,
+)
 from ekipl_lab.types import EvalRecord
 
 HOSTILE = "=cmd|' /C calc'!A0 <b>&_%$#{}~^\\ [x](y)`|\n"
@@ -199,12 +210,12 @@ def test_hostile_names_stay_text_in_every_form(tmp_path: Path) -> None:
     names = {row["arm"] for row in csv.DictReader(io.StringIO(text))} - {"ekipl-s0"}
     assert names == {"'" + HOSTILE}
     tables = all_tables([bad, ARM[0]])
-    markdown = as_markdown(HOSTILE, [], tables)
+    markdown = markdown_document(HOSTILE, [], tables)
     assert "<b>" not in markdown and "\\[x\\](y)" in markdown
     cut = [line for line in markdown.splitlines() if line.startswith("| ")]
     widths = {line.replace("\\|", "").count("|") for line in cut if "greedy accuracy" in line}
     assert len(widths) == 1
-    latex = as_latex(HOSTILE, [HOSTILE], tables)
+    latex = latex_document(HOSTILE, [HOSTILE], tables)
     assert "\\textbackslash{}" in latex and "\\&\\_\\%\\$\\#\\{\\}" in latex
     assert all(line.startswith("%") for line in latex.splitlines()[:4] if "cmd" in line)
     page = build_report([bad, ARM[0]])
@@ -227,7 +238,7 @@ def latex_tables(latex: str) -> list[tuple[list[str], list[list[str]]]]:
 
 
 def test_latex_has_its_structure() -> None:
-    latex = as_latex("t", ["n"], all_tables([*BASE, *ARM]))
+    latex = latex_document("t", ["n"], all_tables([*BASE, *ARM]))
     plain = re.sub(r"\\[\\{}%&$#_]", "", latex)
     depth = 0
     for sign in plain:
@@ -249,11 +260,11 @@ def test_latex_has_its_structure() -> None:
 
 
 def test_latex_escapes_what_it_must() -> None:
-    assert escaped("a_b 5 % & #1") == "a\\_b 5 \\% \\& \\#1"
-    assert escaped("\\x{y}~^$") == (
+    assert latex_text("a_b 5 % & #1") == "a\\_b 5 \\% \\& \\#1"
+    assert latex_text("\\x{y}~^$") == (
         "\\textbackslash{}x\\{y\\}\\textasciitilde{}\\textasciicircum{}\\$"
     )
-    assert escaped("é −1\n\x07中") == "é $-$1 [U+0007][U+4E2D]"
+    assert latex_text("é −1\n\x07中") == "é $-$1 [U+0007][U+4E2D]"
 
 
 def test_latex_compiles_where_it_can(tmp_path: Path) -> None:
@@ -262,7 +273,7 @@ def test_latex_compiles_where_it_can(tmp_path: Path) -> None:
         return
     bad = replace(BASE[0], label=HOSTILE + "中")
     for number, runs in enumerate(([*BASE, *ARM], [bad, ARM[0]])):
-        latex = as_latex(HOSTILE, [HOSTILE], all_tables(runs))
+        latex = latex_document(HOSTILE, [HOSTILE], all_tables(runs))
         head = f"\\documentclass{{article}}{PACKAGES}"
         (tmp_path / f"x{number}.tex").write_text(
             f"{head}\\begin{{document}}{latex}\\end{{document}}", encoding="utf-8"
@@ -280,7 +291,7 @@ def test_markdown_of_a_table() -> None:
         [[TableCell("part")], [TableCell("x|y", number=False), TableCell("1", "±2")]],
         "n",
     )
-    assert as_markdown("R", ["note"], [table]) == (
+    assert markdown_document("R", ["note"], [table]) == (
         "# R\n\nnote\n\n## T\n\n| a | b |\n|:--|--:|\n| **part** |  |\n| x\\|y | 1 (±2) |\n\nn\n"
     )
 

@@ -17,20 +17,20 @@ from test_report_evidence import evaluation, seeded
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.report import (
     RunData,
-    breakdown,
     build_report,
     chains,
     figures,
     gather_runs,
+    metrics,
     provenance,
     tables,
     training,
 )
 from ekipl_lab.report.arms import arms_of
-from ekipl_lab.report.cells import Table
 from ekipl_lab.report.export import as_csv
 from ekipl_lab.report.gather import sets_apart
 from ekipl_lab.report.page import page_title
+from ekipl_lab.tables import Table
 from ekipl_lab.types import POLICY, Action, ActionGroup, EvalRecord, RewardBreakdown, Sample
 
 
@@ -55,11 +55,11 @@ def test_the_end_of_one_folder_is_not_the_start_of_another() -> None:
     a, b = folder_of("a", s1=part(50)), folder_of("b", s0=part(12), s1=part(30))
     for runs, ends in (([a, b], ["83.3", "50.0", "−33.3"]), ([b, a], ["50.0", "83.3", "+33.3"])):
         assert texts(tables.headline(runs)) == [["greedy accuracy", "60", "20.0", *ends]]
-        for row in texts(breakdown.slices(runs, ("family",), "by family")):
+        for row in texts(tables.slices(runs, "family")):
             assert row[2] == "20.0"  # 6 of 30 each
-        shown = {row[0]: row for row in texts(breakdown.quality(runs))}
+        shown = {row[0]: row for row in texts(tables.quality(runs))}
         assert shown["tokens per completion"][1] == "3.0"
-    assert texts(breakdown.quality([a]))[0][1] == "–"
+    assert texts(tables.quality([a]))[0][1] == "–"
     (won,) = [c for c in chains.changes([a, b]) if c.title == "test: b learned it"]
     assert len(won.ids) == 18
     assert [chain.title for chain in won.items[0].chains] == ["start", "a, end", "b, end"]
@@ -68,12 +68,12 @@ def test_the_end_of_one_folder_is_not_the_start_of_another() -> None:
 def test_an_evaluation_within_training_is_not_its_start() -> None:
     """`at_start: false, every: 50`: there is no start, and nothing is measured against one."""
     run = run_of("grpo", s50=part(30), s100=part(36))
-    assert not tables.has_start(run, "test", "greedy")
+    assert not run.at("test", "start", "greedy")
     assert texts(tables.headline([run])) == [["greedy accuracy", "60", "–", "60.0", "–"]]
-    assert all(row[2] == "–" for row in texts(breakdown.slices([run], ("family",), "by family")))
-    assert all(row[1] == "–" for row in texts(breakdown.quality([run])))
+    assert all(row[2] == "–" for row in texts(tables.slices([run], "family")))
+    assert all(row[1] == "–" for row in texts(tables.quality([run])))
     assert chains.changes([run]) == []
-    assert breakdown.strata([run]) == {}
+    assert metrics.strata([run]) == {}
     assert "warm start" not in tables.headline([run]).note
 
 
@@ -138,7 +138,7 @@ def test_a_run_and_a_folder_of_one_name_stay_two(given: tuple[str, str, str]) ->
     one, two, folder = given
     runs = gather_runs([one, folder])
     assert [run.label for run in runs] == [f"counting {one[:6]}", f"counting ({folder})"]
-    curves = figures.metric_curves(runs, "test", "accuracy_greedy", "greedy")
+    curves = figures.metric_curves(runs, "test", metrics.GREEDY)
     assert [[point.x for point in curve] for curve in curves.values()] == [[0, 1, 2], [1]]
     labels = [run.label for run in gather_runs([one, two, folder])]
     assert labels == [f"counting {one[:6]}", f"counting {two[:6]}", f"counting ({folder})"]
@@ -158,7 +158,7 @@ def test_the_numbers_hold_what_the_chains_say(given: tuple[str, str, str]) -> No
     rows = list(csv.DictReader(io.StringIO(as_csv([run]))))
     ends = {r["metric"]: float(r["value"]) for r in rows
             if (r["set"], r["step"], r["slice"]) == ("test", "2", "")}  # fmt: skip
-    by_page = breakdown._quality_of(run, "test", 1)
+    by_page = metrics.quality_rows(run, "test", "end")
     for name in ("chain_sound", "chain_steps_true", "right_but_unsound"):
         assert ends[f"{name}_greedy"] == by_page[name].value
     assert any(r["metric"] == "chain_sound_greedy" and "family=" in r["slice"] for r in rows)
@@ -256,15 +256,13 @@ def test_every_set_has_the_strata_of_its_own_start() -> None:
     a = folder_of("a", s0=part(10), s1=part(20))
     other = {0: part(4, 40, first=100), 1: part(30, 40, first=100)}
     b = replace(folder_of("b"), evaluations={"test2": other})
-    assert texts(breakdown.slices([a, b], ("stratum",), "by stratum")) == [
+    assert texts(tables.slices([a, b], "stratum")) == [
         ["5-50 %", "60", "16.7", "33.3", "–"],
         ["5-50 %", "40", "10.0", "–", "75.0"],
     ]
     bare = replace(b, evaluations={"test2": {1: other[1]}})  # no --against: in no stratum
-    assert texts(breakdown.slices([a, bare], ("stratum",), "by stratum")) == [
-        ["5-50 %", "60", "16.7", "33.3", "–"]
-    ]
-    headings = [r for r in breakdown.slices([a, bare], ("stratum",), "").rows if len(r) == 1]
+    assert texts(tables.slices([a, bare], "stratum")) == [["5-50 %", "60", "16.7", "33.3", "–"]]
+    headings = [r for r in tables.slices([a, bare], "stratum").rows if len(r) == 1]
     assert len(headings) == 1
     lines = csv.DictReader(io.StringIO(as_csv([a, bare])))
     assert {(r["arm"], r["slice"]) for r in lines if "stratum" in r["slice"]} == {

@@ -8,7 +8,8 @@ import trainer_toys as toys
 import yaml
 
 from ekipl_lab import tracking
-from ekipl_lab.plots.sources import LINES, SHARES, history_of, source_figures, source_page
+from ekipl_lab.plots.metrics import drawn
+from ekipl_lab.plots.sources import history_of, source_figures, source_page
 from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.loss.token_weights import TokenWeights
 from ekipl_lab.training.run import train
@@ -99,7 +100,8 @@ def test_figures_of_all_sources_from_what_a_trainer_logged(tmp_path):
     figures = source_figures(history)
     absent = {"kl", "clipped"} - set(figures)
     assert absent == {"kl"}
-    assert {*LINES, *SHARES, "zero_spread"} - set(figures) == {"kl", "paid"}  # nobody was paid
+    wanted = {*drawn("sources", "lines"), *drawn("sources", "shares"), "zero_spread"}
+    assert wanted - set(figures) == {"kl", "paid"}  # nobody was paid
     assert [trace.name for trace in figures["gradient"].data] == ["policy", "oracle"]
     assert list(figures["reward"].data[-1].y) == [y for _, y in history["kept/reward"]]
     page = source_page(history, "a <run>")

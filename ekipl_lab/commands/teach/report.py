@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from ekipl_lab.commands.options import add_config_options, add_payment_option
-from ekipl_lab.commands.teach.page import page
+from ekipl_lab.commands.teach.page import gates, page
 from ekipl_lab.commands.teach.precompute import check_costs, run_params
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.evaluation.chains import ChainCheck, check_chains
+from ekipl_lab.evaluation.chains import check_chains
 from ekipl_lab.evaluation.usefulness import MORE_SAMPLES, Usefulness, measure, usefulness
 from ekipl_lab.files import write_text
+from ekipl_lab.tables import as_rich
 from ekipl_lab.training.config.run_config import RunConfig, load_config
-from ekipl_lab.training.setup import (
-    build_run_teachers,
-    load_run_policy,
-    load_training_samples,
-)
-from ekipl_lab.types import POLICY, Action, EvalRecord, Sample
-
-Checks = dict[tuple[str, str, str], tuple[ChainCheck, ...]]
+from ekipl_lab.training.setup import build_run_teachers, load_run_policy, load_training_samples
+from ekipl_lab.types import POLICY, Action, EvalRecord
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -56,15 +50,15 @@ def run(args: Namespace) -> int:
         yes=args.yes,
         say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
     )
-    console.print(gain_table(result))
+    console.print(*as_rich(gates(result)))
     for row in result.gains:
         if len(row.where) == 1:
             said = f"{row.where[0][1]}, {row.teacher}: {row.reason}"
             console.print(said, highlight=False, markup=False, soft_wrap=True)
     write_text(args.out, page(result, f"Teachers of {config.name}"))
-    gates = args.out.with_suffix(".gates.json")
-    write_text(gates, json.dumps(gate_file(result), indent=1) + "\n")
-    said = f"Page: {args.out}; for a config: `ekipl: {{teacher_gates: {gates}}}`"
+    path = args.out.with_suffix(".gates.json")
+    write_text(path, json.dumps(gate_file(result), indent=1) + "\n")
+    said = f"Page: {args.out}; for a config: `ekipl: {{teacher_gates: {path}}}`"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     return 0
 
@@ -104,35 +98,17 @@ def report(
                 params=params,
                 progress=lambda done, _, bar=bar: progress.update(bar, completed=done),  # type: ignore[misc]
             )
-    checks = _chains(config, [r for rows in records.values() for r in rows], samples)
+    checks = None
+    if config.data.benchmark == "mini":
+        from ekipl_lab.benchmarks.mini.chains import check_chain
+
+        checks = check_chains([r for rows in records.values() for r in rows], samples, check_chain)
+    tokenizer = loaded.processor.tokenizer
 
     def length(action: Action) -> int:
-        return len(
-            loaded.processor.tokenizer(action.completion, add_special_tokens=False).input_ids
-        )
+        return len(tokenizer(action.completion, add_special_tokens=False).input_ids)
 
     return usefulness(records.pop(POLICY), records, chains=checks, length=length)
-
-
-def gain_table(result: Usefulness) -> Table:
-    """The recommendation per task and teacher, for a terminal."""
-    table = Table(box=None)
-    for heading in ("task", "teacher", "accuracy", "newly solved", "USD per new", "gate"):
-        table.add_column(heading, no_wrap=heading in ("teacher", "gate"))
-    accuracy = {(row.source, row.where): row.accuracy for row in result.sources}
-    for row in result.gains:
-        if len(row.where) > 1:
-            continue
-        own = accuracy[row.teacher, row.where]
-        table.add_row(
-            str(row.where[0][1]),
-            row.teacher,
-            "-" if own is None else f"{own.value:.2f}",
-            f"{row.newly_solved} of {row.samples}",
-            "-" if row.cost_per_new is None else f"{row.cost_per_new:.4f}",
-            row.gate,
-        )
-    return table
 
 
 def gate_file(result: Usefulness) -> dict[str, dict[str, str]]:
@@ -145,14 +121,3 @@ def gate_file(result: Usefulness) -> dict[str, dict[str, str]]:
         if len(row.where) == 1 and row.gate != MORE_SAMPLES:
             gates.setdefault(row.teacher, {})[str(row.where[0][1])] = row.gate
     return gates
-
-
-def _chains(
-    config: RunConfig, records: Sequence[EvalRecord], samples: Sequence[Sample]
-) -> Checks | None:
-    """Chain checks where the benchmark has a checker."""
-    if config.data.benchmark != "mini":
-        return None
-    from ekipl_lab.benchmarks.mini.chains import check_chain
-
-    return check_chains(records, samples, check_chain)
