@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ekipl_lab.files import write_text
-from ekipl_lab.teachers.build import SPECS
+from ekipl_lab.teachers.build import TEACHERS
 from ekipl_lab.training.config.grpo_config import OWNED, PRESET
 from ekipl_lab.training.config.run_config import RunConfig
 
@@ -41,7 +41,7 @@ def page() -> str:
     parts = [HEAD, _section("The run itself", RunConfig, skip=set(nested) | {"teachers", "grpo"})]
     parts += [_section(f"`{key}:`", model) for key, model in nested.items()]
     parts.append("## `teachers:`\n\nA list; each entry has a `type` and the keys of that type.\n")
-    parts += [_section(f"`type: {name}`", spec, level=3) for name, spec in SPECS.items()]
+    parts += [_section(f"`type: {name}`", spec, level=3) for name, spec in TEACHERS.items()]
     parts.append(_grpo())
     return "\n".join(parts)
 
