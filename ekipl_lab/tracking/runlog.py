@@ -64,7 +64,11 @@ class RunLog:
         now = int(time.time() * 1000)
         points = {name: float(value) for name, value in metrics.items() if value is not None}
         for name in points:
-            _check_metric_name(name)
+            if not _METRIC_NAME.fullmatch(name):
+                raise ConfigError(
+                    f"Metric {name!r} has a sign that MLflow cannot store; use letters, digits and "
+                    "_-./ only (pass_at_4, not pass@4)."
+                )
         new = {n: v for n, v in points.items() if step > self._logged.get(n, -1)}
         self._last.update(dict.fromkeys(new, (step, now)))
         if new:
@@ -184,7 +188,8 @@ class RunLog:
         if status not in STATES:
             raise ConfigError(f"A run cannot end as {status!r}; it ends as {', '.join(STATES)}.")
         self._closed = True
-        self._restore_signal()
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
         try:
             self._queue.close()
             self.artifacts.sync()
@@ -203,21 +208,13 @@ class RunLog:
         elif isinstance(error, KeyboardInterrupt | SystemExit):
             self.close("KILLED")
         else:
+            line = without_secrets(f"{type(error).__name__}: {error}")
+            text = without_secrets("".join(traceback.format_exception(error)))
             try:
-                self._explain(error)
+                self.set_tags({"ekipl.error": line[:500]})
+                self.artifacts.write("error.txt", text)
             finally:
                 self.close("FAILED")
-
-    def _explain(self, error: BaseException) -> None:
-        text = without_secrets("".join(traceback.format_exception(error)))
-        line = without_secrets(f"{type(error).__name__}: {error}")
-        self.set_tags({"ekipl.error": line[:500]})
-        self.artifacts.write("error.txt", text)
-
-    def _restore_signal(self) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-            self._previous = None
 
 
 def open_run(
@@ -270,15 +267,6 @@ def _continue(client: MlflowClient, run_id: str, own: Mapping[str, str]) -> RunL
     log.set_tags({**own, "ekipl.resumes": str(int(before.tags.get("ekipl.resumes", "0")) + 1)})
     retrying(client.update_run, before.run_id, status="RUNNING")
     return log
-
-
-def _check_metric_name(name: str) -> None:
-    """Raise ConfigError for a name that MLflow refuses."""
-    if not _METRIC_NAME.fullmatch(name):
-        raise ConfigError(
-            f"Metric {name!r} has a sign that MLflow cannot store; use letters, digits and _-./ "
-            "only (pass_at_4, not pass@4)."
-        )
 
 
 def _finite(value: float) -> float:
