@@ -69,7 +69,7 @@ def _section(title: str, model: type[BaseModel], *, skip: Any = (), level: int =
     for name, field in model.model_fields.items():
         if name not in skip and name != "type":
             kind = (_type(field.annotation) + _bounds(field)).replace("|", "\\|")
-            lines.append(f"| `{name}` | {kind} | {_default(field)} |")
+            lines.append(f"| `{field.alias or name}` | {kind} | {_default(field)} |")
     return "\n".join([*lines, ""])
 
 

@@ -56,7 +56,7 @@ TeacherSpec = Annotated[
 
 
 class EnsembleSpec(TeacherSpecBase):
-    """Several teachers as one, ``each`` actions of every member (``teachers.ensemble``)."""
+    """Several teachers as one, ``each`` actions of every member."""
 
     type: Literal["ensemble"] = "ensemble"
     members: tuple[TeacherSpec, ...] = Field(min_length=1)

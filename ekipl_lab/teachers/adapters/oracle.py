@@ -28,7 +28,7 @@ ANY_STYLE = "any"
 
 
 class OracleSpec(TeacherSpecBase):
-    """Settings of an oracle (see the module's docstring)."""
+    """Knows the ground truth, and errs at a set rate in the way of ``fault_mode``."""
 
     type: Literal["oracle"] = "oracle"
     accuracy: float = Field(default=1.0, ge=0.0, le=1.0)

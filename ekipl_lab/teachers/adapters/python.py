@@ -36,7 +36,7 @@ from ekipl_lab.user_code import load_attribute
 
 
 class PythonSpec(Address):
-    """Settings of a teacher of one's own; those that are not named here are its class's."""
+    """A class in a file of yours, ``class: FILE.py:NAME``; other settings are the class's own."""
 
     model_config = ConfigDict(extra="allow", serialize_by_alias=True)
 

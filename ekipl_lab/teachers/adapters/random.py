@@ -26,7 +26,7 @@ _CALL_VALUES = {
 
 
 class RandomSpec(TeacherSpecBase):
-    """Guesses; from ``answers`` if there are any, else from the run's pool."""
+    """Guesses from ``answers``, else from the training split's answers, else by answer type."""
 
     type: Literal["random"] = "random"
     answers: tuple[str, ...] = ()
