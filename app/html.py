@@ -17,6 +17,7 @@ from markupsafe import Markup
 from PIL.Image import Image, Resampling
 
 from app.group import GroupView
+from ekipl_lab.images import to_rgb
 from ekipl_lab.types import Sample
 
 _TEMPLATES = jinja2.Environment(
@@ -39,7 +40,7 @@ _TEMPLATES.filters["dollars"] = dollars
 def data_uri(image: Image) -> str:
     """The image as a PNG inside a data URI, so that no file is ever served."""
     buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, format="PNG")
+    to_rgb(image).image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -25,6 +25,9 @@ from ekipl_lab.errors import DataError
 #: Pillow's modes with more than 8 bits a pixel.
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
+#: Where a question names a picture; the pictures stand there in the order of the sample.
+IMAGE_MARK = "<image>"
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -76,27 +79,40 @@ def single_colour(image: Image.Image) -> bool:
     return bool((pixels == pixels[0, 0]).all())
 
 
-def shrunk(
-    image: Image.Image, *, side: int | None = None, pixels: int | None = None
+def resized(
+    image: Image.Image,
+    *,
+    side: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
 ) -> Image.Image:
-    """The image with its long side at most ``side`` and at most ``pixels`` pixels.
+    """The image with its long side at most ``side``, and so many pixels at least and at most.
 
-    Never enlarged; the sides keep their ratio, and none falls below 1 pixel.
+    Enlarged for ``min_pixels`` alone; the sides keep their ratio, and none falls below 1 pixel.
     """
-    factor = 1.0 if side is None else side / max(image.size)
-    if pixels is not None:
-        factor = min(factor, math.sqrt(pixels / (image.width * image.height)))
-    if factor >= 1.0:
+    pixels = image.width * image.height
+    factor = 1.0 if side is None else min(1.0, side / max(image.size))
+    if max_pixels is not None:
+        factor = min(factor, math.sqrt(max_pixels / pixels))
+    if min_pixels is not None:
+        factor = max(factor, math.sqrt(min_pixels / pixels))
+    if factor == 1.0:
         return image
-    shape = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
+    whole = int if factor < 1.0 else math.ceil
+    shape = (max(1, whole(image.width * factor)), max(1, whole(image.height * factor)))
     return image.resize(shape, Image.Resampling.BICUBIC)
 
 
-def png_uri(image: Image.Image) -> str:
-    """An image as a data URI, for HTML."""
+def png_base64(image: Image.Image) -> str:
+    """An image as an RGB PNG in base64."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    to_rgb(image).image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def png_uri(image: Image.Image) -> str:
+    """An image as a data URI, for HTML, so that no file is served."""
+    return f"data:image/png;base64,{png_base64(image)}"
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

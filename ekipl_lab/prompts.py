@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.errors import DataError
+from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.types import Sample
 
 #: Raise it with every change of wording: caches and records of actions are keyed by it.
@@ -53,14 +57,28 @@ BARE_BENCHMARKS = ("mini",)
 
 
 def build_messages(sample: Sample) -> list[dict[str, Any]]:
-    """One user turn: the images in order, then the text.
+    """One user turn, ``[{"role": "user", "content": [{"type": "image"}, {"type": "text", ...}]}]``:
 
-    Returns ``[{"role": "user", "content": [{"type": "image"} x n, {"type": "text", ...}]}]``,
-    the form that chat templates of vision-language models take.
+    the form that chat templates of vision-language models take. Raises DataError as ``content_of``.
     """
-    content: list[dict[str, Any]] = [{"type": "image"} for _ in sample.images]
-    content.append({"type": "text", "text": prompt_text(sample)})
-    return [{"role": "user", "content": content}]
+    return [{"role": "user", "content": content_of(sample, prompt_text(sample))}]
+
+
+def content_of(sample: Sample, text: str) -> list[dict[str, Any]]:
+    """A text of the sample with its images, each where an ``<image>`` mark of the text names it.
+
+    Without marks the images come first, in order. Raises DataError for another number of marks.
+    """
+    texts = text.split(IMAGE_MARK)
+    marks, images = len(texts) - 1, len(sample.images)
+    if marks not in (0, images):
+        raise DataError(
+            f"The prompt of sample {sample.id!r} names {marks} images by {IMAGE_MARK}, and there "
+            f"are {images}; name each image once, or none."
+        )
+    head: list[dict[str, Any]] = [{"type": "image"} for _ in range(0 if marks else images)]
+    parts = [part for one in texts for part in ({"type": "image"}, {"type": "text", "text": one})]
+    return head + [part for part in parts[1:] if part.get("text") != ""]
 
 
 def prompt_text(sample: Sample) -> str:
@@ -113,8 +131,25 @@ def _benchmark(sample: Sample) -> str:
 
 
 def _choices(sample: Sample) -> str:
-    """The choices as lettered lines, unless the question already shows all of them."""
-    if not sample.choices or all(choice in sample.question for choice in sample.choices):
+    """The choices as lettered lines, unless the question already lists them so."""
+    lettered = [(chr(ord("A") + index), choice) for index, choice in enumerate(sample.choices)]
+    bare = [re.sub(rf"^\(?{letter}[).:]\s*", "", choice) for letter, choice in lettered]
+    if not set(bare) & set(sample.choices):  # each choice brings its letter
+        lettered = [(letter, text) for (letter, _), text in zip(lettered, bare, strict=True)]
+    if not lettered or _lists(sample.question, lettered):
         return ""
-    lines = [f"{chr(ord('A') + index)}. {choice}" for index, choice in enumerate(sample.choices)]
-    return "\n" + "\n".join(lines)
+    return "".join(f"\n{letter}. {choice}" for letter, choice in lettered)
+
+
+def _lists(question: str, lettered: Sequence[tuple[str, str]]) -> bool:
+    """Whether each choice stands whole and in order behind its letter: ``A. 30 B. 60``, ``(a) 30``.
+
+    That a choice occurs somewhere says nothing: "2" is in "AB = 12".
+    """
+    entries = [
+        rf"(?<!\w)(?i:{letter})[\s*]{{0,2}}[).:\]、][\s*]{{0,4}}?"
+        + r"\s+".join(map(re.escape, choice.split()))
+        + r"(?!\w|[.,]\d)"
+        for letter, choice in lettered
+    ]
+    return re.search(".*?".join(entries), question, re.DOTALL) is not None

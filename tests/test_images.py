@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.images import read_image, shrunk, single_colour
+from ekipl_lab.images import read_image, resized, single_colour
 
 
 def stored(image, kind="PNG", **options):
@@ -101,11 +101,17 @@ def test_pixels_that_are_no_numbers_are_an_error():
 
 def test_shrinking_keeps_the_ratio_and_never_enlarges():
     image = Image.new("RGB", (400, 200))
-    assert shrunk(image, side=100).size == (100, 50)
-    assert shrunk(image, pixels=20_000).size == (200, 100)
-    assert shrunk(image, side=100, pixels=200).size == (20, 10)
-    assert shrunk(image, side=1000, pixels=10**9) is image
-    assert shrunk(Image.new("RGB", (2300, 8)), side=56).size == (56, 1)
+    assert resized(image, side=100).size == (100, 50)
+    assert resized(image, max_pixels=20_000).size == (200, 100)
+    assert resized(image, side=100, max_pixels=200).size == (20, 10)
+    assert resized(image, side=1000, max_pixels=10**9) is image
+    assert resized(Image.new("RGB", (2300, 8)), side=56).size == (56, 1)
+
+
+def test_few_pixels_are_enlarged_to_as_many():
+    assert resized(Image.new("RGB", (10, 40)), min_pixels=1600).size == (20, 80)
+    assert resized(Image.new("RGB", (10, 40)), min_pixels=401).size == (11, 41)
+    assert resized(Image.new("RGB", (80, 40)), side=20, min_pixels=800).size == (40, 20)
 
 
 def test_single_colour():

@@ -70,6 +70,48 @@ def test_choices_are_lettered_unless_the_question_shows_them() -> None:
     assert prompts.prompt_text(shown).count("60") == 1
 
 
+@pytest.mark.parametrize(
+    ("question", "choices"),
+    [
+        ("In the figure AB = 12 and CD = 34. Find x.", ("1", "2", "3", "4")),
+        ("Is the notice on the door a yes or a no?", ("yes", "no")),
+        ("What is the value of angle 120?", ("20", "12", "0", "2")),
+        ("Which? A. 12 B. 24", ("1", "2")),
+        ("Which? A. 1.5 B. 2.5", ("1", "2")),
+        ("Which? B. yes A. no", ("yes", "no")),
+        ("Figure A. yes is meant.", ("yes", "no")),
+        ("Which? 1. yes 2. no", ("yes", "no")),
+    ],
+)
+def test_choices_that_only_occur_in_the_question_are_listed(
+    question: str, choices: tuple[str, ...]
+) -> None:
+    asked = make_sample(answer_type="letter", question=question, choices=choices)
+    listed = "".join(
+        f"\n{letter}. {choice}" for letter, choice in zip("ABCD", choices, strict=False)
+    )
+    assert f"{question}{listed}\n\n" in prompts.prompt_text(asked)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which?\n(A) red cube\n(B) 2.5 cm",
+        "Which? a) red cube b) 2.5 cm.",
+        "Which?\n**A.** red\n cube\n**B.** 2.5 cm",
+        "Which? A: red cube, B: 2.5 cm",
+        "Which? [A] red cube [B] 2.5 cm",
+    ],
+)
+def test_a_list_of_the_question_is_not_repeated(question: str) -> None:
+    asked = make_sample(answer_type="letter", question=question, choices=("red cube", "2.5 cm"))
+    assert f"{question}\n\n" in prompts.prompt_text(asked)
+    lettered = replace(asked, choices=("A. red cube", "(B) 2.5 cm"))
+    assert f"{question}\n\n" in prompts.prompt_text(lettered)
+    bare = replace(lettered, question="Which?")
+    assert "Which?\nA. red cube\nB. 2.5 cm\n\n" in prompts.prompt_text(bare)
+
+
 def test_fingerprint_changes_with_the_wording(monkeypatch: pytest.MonkeyPatch) -> None:
     before = prompts.prompt_fingerprint()
     assert len(before) == 16 and before == prompts.prompt_fingerprint()

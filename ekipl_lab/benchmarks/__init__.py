@@ -68,15 +68,16 @@ def load_samples(
 ) -> list[Sample]:
     """``limit`` samples of a benchmark, from position ``start``.
 
-    ``limit`` None means the split's stated size, or all samples where none is stated.
+    ``limit`` None means the split's stated size, or all samples where none is stated. Of data in
+    files a limit draws by ``seed``, in equal parts over the families.
     ``families`` None means every family that studies may use. Images are RGB and square,
     ``image_size`` pixels a side (None: the task's default). Raises ConfigError for unknown names
     and impossible numbers.
     """
-    request = Request(task, split, families, seed, image_size, start, difficulties)
-    samples = iterate_samples(name, request)
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; ask for at least 1 sample or leave it unset.")
+    request = Request(task, split, families, seed, image_size, start, difficulties, limit)
+    samples = iterate_samples(name, request)
     stated = find_benchmark(name).sizes.get(split)
     return list(islice(samples, stated if limit is None else limit))
 

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from PIL import Image
 
-from ekipl_lab.errors import DataError
+from ekipl_lab.images import Picture, read_image, resized
+from ekipl_lab.types import Sample
 
 #: The limit of the published Reason-RFT scripts, in pixels per image.
 MAX_PIXELS = 480_000
 
 
-def open_image(source: Path | bytes, size: int | None = None) -> Image.Image:
-    """The RGB image of a file or its bytes, its long side at most ``size``, or MAX_PIXELS pixels.
-
-    Never enlarged; the sides keep their ratio. Raises DataError for what is no image.
-    """
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        name = "in the table" if isinstance(source, bytes) else source
-        raise DataError(f"Image {name} cannot be read ({error}); replace it.") from error
-    if size is None:
-        factor = math.sqrt(MAX_PIXELS / (image.width * image.height))
-    else:
-        factor = size / max(image.size)
-    if factor >= 1.0:
-        return image
-    shape = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
-    return image.resize(shape, Image.Resampling.BICUBIC)
-
-
+@dataclass(frozen=True)
 class ImageFiles(Sequence[Image.Image]):
-    """Images by path or bytes, decoded anew at every look; stands where a tuple of images does."""
+    """Images by path or bytes, decoded anew at every look; stands where a tuple of images does.
 
-    def __init__(self, sources: Sequence[Path | bytes], size: int | None = None) -> None:
-        self.sources, self.size = tuple(sources), size
+    ``side`` bounds the long side. ``max_pixels`` None means MAX_PIXELS, or no bound where there is
+    a ``side``; ``min_pixels`` None means that nothing is enlarged.
+    """
+
+    sources: tuple[Path | bytes, ...]
+    side: int | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+
+    def picture(self, index: int) -> Picture:
+        """One image, with what was done to it; DataError for what is none."""
+        read = read_image(self.sources[index])
+        most = MAX_PIXELS if self.max_pixels is None and self.side is None else self.max_pixels
+        image = resized(read.image, side=self.side, min_pixels=self.min_pixels, max_pixels=most)
+        if image is read.image:
+            return read
+        before, after = (f"{one.width} x {one.height}" for one in (read.image, image))
+        verb = "shrunk" if image.width <= read.image.width else "enlarged"
+        return Picture(image, (*read.notes, f"{verb} from {before} to {after} pixels"))
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -54,16 +51,22 @@ class ImageFiles(Sequence[Image.Image]):
 
     def __getitem__(self, index: int | slice) -> Image.Image | Sequence[Image.Image]:
         if isinstance(index, slice):
-            return [open_image(source, self.size) for source in self.sources[index]]
-        return open_image(self.sources[index], self.size)
+            return [self.picture(at).image for at in range(len(self))[index]]
+        return self.picture(index).image
 
     def __iter__(self) -> Iterator[Image.Image]:
-        return (open_image(source, self.size) for source in self.sources)
+        return (self.picture(at).image for at in range(len(self)))
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ImageFiles):
-            return False
-        return (self.sources, self.size) == (other.sources, other.size)
 
-    def __hash__(self) -> int:
-        return hash((self.sources, self.size))
+def with_pixels(sample: Sample, min_pixels: int | None, max_pixels: int | None) -> Sample:
+    """The sample with each image of so many pixels; None, None: as it is."""
+    if min_pixels is None and max_pixels is None:
+        return sample
+    images: Any = sample.images
+    if isinstance(images, ImageFiles):
+        images = replace(images, min_pixels=min_pixels, max_pixels=max_pixels)
+    else:
+        images = tuple(
+            resized(image, min_pixels=min_pixels, max_pixels=max_pixels) for image in images
+        )
+    return replace(sample, images=images)

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.files import replacing
+from ekipl_lab.images import to_rgb
 from ekipl_lab.types import Sample
 
 _GAP, _LINE, _MIN_SIDE = 8, 15, 168
@@ -56,7 +57,7 @@ def _card(sample: Sample) -> Image.Image:
     for image in sample.images:
         factor = max(1, -(-_MIN_SIDE // image.width))
         size = (image.width * factor, image.height * factor)
-        images.append(image.convert("RGB").resize(size, Image.Resampling.NEAREST))
+        images.append(to_rgb(image).image.resize(size, Image.Resampling.NEAREST))
     width = max([sum(image.width + _GAP for image in images), 230])
     lines = [f"{sample.family}  difficulty {sample.difficulty}  {sample.split}"]
     lines += textwrap.wrap(f"Q: {sample.question}", max(24, width * 10 // 66))

@@ -5,25 +5,23 @@ The path of the YAML file is the benchmark's name: ``load_samples("fruit/data.ya
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ekipl_lab.benchmarks.base import Benchmark, Request, ordered
+from ekipl_lab.benchmarks.base import Benchmark, Request, ordered, text_fault
 from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.seeding import SPLITS
+from ekipl_lab.benchmarks.tables import Row, hub_rows, read_rows, read_text
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
 from ekipl_lab.types import Sample
 from ekipl_lab.validation import complaint
 
 AnswerType = Literal["number", "numbers", "letter", "text", "calls", "math"]
-Row = Mapping[str, Any]
 
 
 class Columns(BaseModel):
@@ -80,9 +78,11 @@ def own_benchmark(path: str) -> Benchmark:
 def read_description(path: str | Path) -> OwnData:
     """The checked YAML file; unknown settings are refused with the nearest name."""
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        raw = yaml.safe_load(read_text(Path(path)))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give its path.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML; fix {str(error).splitlines()[-1]}.") from error
     if not isinstance(raw, dict):
@@ -111,7 +111,7 @@ def _known_names(path: str | Path, kind: str, raw: Row, model: type[BaseModel]) 
 
 
 def iterate_own(data: OwnData, folder: Path, request: Request) -> Iterator[Sample]:
-    """Samples in the order of the file, or shuffled by a ``seed`` > 0.
+    """Samples in the order that ``base.ordered`` says.
 
     All records are checked first: DataError names file, record and column of the first broken one.
     """
@@ -121,8 +121,11 @@ def iterate_own(data: OwnData, folder: Path, request: Request) -> Iterator[Sampl
     if split not in data.splits:
         raise unknown_name(f"split of benchmark {data.name!r}", split, data.splits)
     samples: dict[str, Sample] = {}
-    for index, row in enumerate(_rows(data, folder, split)):
-        where = f"{data.hub or data.splits[split]}, record {index}"
+    named = data.splits[split]
+    for index, row in enumerate(
+        read_rows(folder / named) if data.hub is None else hub_rows(data.hub, named)
+    ):
+        where = f"{data.hub or named}, record {index}"
         sample = _sample(data, folder, split, row, index, request.image_size, where)
         if sample.id in samples:
             raise DataError(f"{where}, column {data.columns.id!r}: the id occurs twice.")
@@ -135,61 +138,7 @@ def iterate_own(data: OwnData, folder: Path, request: Request) -> Iterator[Sampl
     ]
     if not found:
         raise DataError(f"Benchmark {data.name!r} has no samples of {split} that were asked for.")
-    return iter(ordered(found, request))
-
-
-def _rows(data: OwnData, folder: Path, split: str) -> Sequence[Row]:
-    if data.hub is not None:
-        from datasets import Image as ImageFeature
-        from datasets import load_dataset
-
-        table = load_dataset(data.hub, split=data.splits[split])
-        for name, feature in table.features.items():
-            if isinstance(feature, ImageFeature):
-                table = table.cast_column(name, ImageFeature(decode=False))
-        return cast(Sequence[Row], table)
-    path = folder / data.splits[split]
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist; fix `splits`.")
-    reader = READERS.get(path.suffix)
-    if reader is None:
-        raise unknown_name("file type", path.suffix, READERS)
-    try:
-        return reader(path)
-    except ValueError as error:
-        raise DataError(f"{path} cannot be read ({error}); fix the file.") from error
-
-
-def _read_json(path: Path) -> list[Row]:
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(rows, list):
-        raise ValueError("not a list of records")
-    return rows
-
-
-def _read_jsonl(path: Path) -> list[Row]:
-    lines = path.read_text(encoding="utf-8").split("\n")  # nothing else ends a line of JSON
-    return [json.loads(line) for line in lines if line.strip()]
-
-
-def _read_csv(path: Path) -> list[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _read_parquet(path: Path) -> list[Row]:
-    import pyarrow.parquet as pq
-
-    rows: list[Row] = pq.read_table(path).to_pylist()
-    return rows
-
-
-READERS = {
-    ".json": _read_json,
-    ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-}
+    return iter(ordered(found, request, lambda sample: sample.family))
 
 
 def _sample(
@@ -198,11 +147,11 @@ def _sample(
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: not a record with columns.")
     columns = data.columns
-    question = _text(row, columns.question, where)
+    images: Any = ImageFiles(_images(row, columns.image, folder / data.images, where), size)
+    question = _text(row, columns.question, where, len(images))
     if data.prompt is not None:
         question = data.prompt.replace("{question}", question)
     record_id = str(index) if columns.id is None else _text(row, columns.id, where)
-    images: Any = ImageFiles(_images(row, columns.image, folder / data.images, where), size)
     return Sample(
         id=f"{data.name}/{data.task}/{split}/{record_id}",
         task=data.task,
@@ -213,7 +162,7 @@ def _sample(
         answer_type=data.answer_type,
         family="" if columns.family is None else _text(row, columns.family, where),
         choices=() if columns.choices is None else _choices(row, columns.choices, where),
-        cot=None if columns.cot is None else str(row.get(columns.cot) or "") or None,
+        cot=_text(row, columns.cot, where) if columns.cot and row.get(columns.cot) else None,
         difficulty=0 if columns.difficulty is None else _whole(row, columns.difficulty, where),
         metadata={
             "benchmark": data.name,
@@ -233,12 +182,14 @@ def _value(row: Row, column: str, where: str) -> Any:
     return value
 
 
-def _text(row: Row, column: str, where: str) -> str:
+def _text(row: Row, column: str, where: str, images: int = 0) -> str:
     value = _value(row, column, where)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where}, column {column!r}: a {type(value).__name__}, not a text.")
     if not str(value).strip():
         raise DataError(f"{where}, column {column!r}: empty.")
+    if fault := text_fault(str(value), images):
+        raise DataError(f"{where}, column {column!r}: {fault}.")
     return str(value).strip()
 
 
@@ -253,13 +204,15 @@ def _choices(row: Row, column: str, where: str) -> tuple[str, ...]:
     value = _value(row, column, where)
     if isinstance(value, str):
         value = [part.strip() for part in value.split("|")]
+    if fault := text_fault("".join(map(str, value)), 0):
+        raise DataError(f"{where}, column {column!r}: {fault}.")
     return tuple(str(part) for part in value)
 
 
-def _images(row: Row, column: str, folder: Path, where: str) -> list[Path | bytes]:
+def _images(row: Row, column: str, folder: Path, where: str) -> tuple[Path | bytes, ...]:
     value = _value(row, column, where)
     entries = value if isinstance(value, list) else [value]
-    return [_image(entry, folder, f"{where}, column {column!r}") for entry in entries]
+    return tuple(_image(entry, folder, f"{where}, column {column!r}") for entry in entries)
 
 
 def _image(entry: Any, folder: Path, where: str) -> Path | bytes:

@@ -20,13 +20,16 @@ from typing import Any
 from ekipl_lab.codec import action_of, action_row
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import write_text
-from ekipl_lab.prompts import prompt_text
+from ekipl_lab.images import IMAGE_MARK
+from ekipl_lab.prompts import build_messages, prompt_text
 from ekipl_lab.types import Action, Sample
 
 
 def sample_digest(sample: Sample) -> str:
     """16 hex digits of what the model is shown: text, choices and pixels."""
-    digest = hashlib.sha256(json.dumps([prompt_text(sample), list(sample.choices)]).encode())
+    text: Any = prompt_text(sample)
+    shown = build_messages(sample) if IMAGE_MARK in text else text  # where the images stand counts
+    digest = hashlib.sha256(json.dumps([shown, list(sample.choices)]).encode())
     for image in sample.images:
         digest.update(f"{image.mode}{image.size}".encode())
         digest.update(image.tobytes())

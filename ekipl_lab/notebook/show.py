@@ -61,7 +61,7 @@ def group_html(group: ActionGroup, *, width: int = 168) -> str:
     """The HTML of ``show_group``: styles are inline, since a notebook has no place for others."""
     sample, names = group.sample, list(group.rewards[0].components)
     pictures = "".join(
-        f'<img src="{png_uri(image.convert("RGB"))}" width="{width}" {_IMAGE}>'
+        f'<img src="{png_uri(image)}" width="{width}" {_IMAGE}>'
         for image in sample.images
     )
     cells = ["source", "completion", *names, "reward", "kept", "advantage"]

@@ -69,8 +69,7 @@ def load_policy(
         raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
     source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
     _require_vision_language(source)
-    processor = _load_processor(source)
-    _require_image_processor(processor, source)
+    processor = load_processor(source)
     model = _load_model(source, dtype, device, quantize)
     if adapter is not None:
         model = apply_adapter(model, adapter)
@@ -215,14 +214,18 @@ def _load_model(source: str, dtype: str, device: str, quantize: str) -> Any:
     return model if quantize == "4bit" else model.to(device)
 
 
-def _load_processor(source: str) -> Any:
+def load_processor(path: str | Path) -> Any:
+    """The processor alone of a checkpoint; ConfigError if it has none or none for images."""
+    source = _existing_checkpoint(path)
     try:
-        return AutoProcessor.from_pretrained(source, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(
             f"Cannot load the processor of {source!r} ({str(error).splitlines()[0]}); "
             "a stock Qwen processor needs the gpu extra (torchvision)."
         ) from error
+    _require_image_processor(processor, source)
+    return processor
 
 
 def _require_image_processor(processor: Any, name: str) -> None:

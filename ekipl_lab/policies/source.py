@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ekipl_lab.errors import ConfigError, TeacherError
-from ekipl_lab.policies.context import check_fits, context_length
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.policies.context import (
+    check_fits,
+    check_words,
+    context_length,
+    encoded_length,
+    special_tokens,
+)
 from ekipl_lab.policies.generation import Draws, generate
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.prompts import build_messages
@@ -104,8 +110,8 @@ class PolicySource:
         """``num_actions`` completions for every sample, in order; equal ones if greedy.
 
         ``logprobs`` are those of the distribution that was sampled (temperature, top-k, top-p and
-        suppressed tokens applied); at temperature 0, those at temperature 1. Raises TeacherError
-        that names the sample if its prompt cannot be encoded, DataError if it does not fit.
+        suppressed tokens applied); at temperature 0, those at temperature 1. Raises DataError
+        that names the sample if its prompt cannot be encoded or does not fit.
         """
         return self.propose_streaming(samples, num_actions, params)
 
@@ -137,11 +143,17 @@ class PolicySource:
     ) -> list[list[Action]]:
         policy = self._policy
         try:
+            reserved = special_tokens(policy)
+            for sample in samples:
+                check_words(sample, reserved)
             inputs = encode_prompts(policy, samples)
         except ValueError as error:
-            names = ", ".join(sample.id for sample in samples[:3])
-            raise TeacherError(
-                f"Source {self._id!r} cannot encode the prompt of sample(s) {names}: {error}"
+            for sample in samples:
+                encoded_length(policy, sample)  # raises for the one
+            names = ", ".join(sample.id for sample in samples)
+            raise DataError(
+                f"The prompts of samples {names} cannot be encoded together ({error}); give "
+                "them images of one kind."
             ) from error
         prompt_lengths = inputs["attention_mask"].sum(-1).tolist()
         context = context_length(policy.model)

@@ -113,7 +113,8 @@ def examined(run: RunData) -> Examination | None:
     if run.groups is None:
         return None
     groups = list(_spread_groups(run, EXAMINED_GROUPS))
-    return examine(groups, _refusal_metrics(run)) if groups else None
+    chains = all(group.sample_id.startswith("mini/") for group in groups)
+    return examine(groups, _refusal_metrics(run), chains=chains) if groups else None
 
 
 def _refusal_metrics(run: RunData) -> list[dict[str, float]]:

@@ -66,4 +66,5 @@ def _examine(
         for entry in history
         if first <= int(entry.get("step", 0)) <= last
     ]
-    return examine(groups, metrics) if groups else None
+    chains = all(group.sample_id.startswith("mini/") for group in groups)
+    return examine(groups, metrics, chains=chains) if groups else None

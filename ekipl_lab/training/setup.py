@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ekipl_lab.benchmarks.image_files import with_pixels
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import instructed
 from ekipl_lab.tracking.store import project_root
@@ -14,7 +15,7 @@ from ekipl_lab.training.config.check import CheckedRun
 from ekipl_lab.training.config.combinations import evaluation_data
 from ekipl_lab.training.config.plan import Plan
 from ekipl_lab.training.config.run_config import RunConfig
-from ekipl_lab.training.config.sections import DataSettings
+from ekipl_lab.training.config.sections import DataSettings, PolicySettings
 from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
@@ -55,25 +56,26 @@ def build_setup(run: CheckedRun, plan: Plan, samples: list[Sample]) -> RunSetup:
 
 def load_training_samples(config: RunConfig) -> list[Sample]:
     """The training prompts of a config."""
-    return load_data(config.data)
+    return load_data(config.data, config.policy)
 
 
 def load_evaluation_sets(config: RunConfig) -> dict[str, list[Sample]]:
     """Label -> samples of every evaluation set of a config."""
     return {
-        chosen.label: load_data(evaluation_data(config, chosen))
+        chosen.label: load_data(evaluation_data(config, chosen), config.policy)
         for chosen in config.evaluation.sets
     }
 
 
-def load_data(data: DataSettings) -> list[Sample]:
-    """The samples of data settings, asked as these say."""
+def load_data(data: DataSettings, policy: PolicySettings) -> list[Sample]:
+    """The samples of data settings, asked as these say, images as the policy's settings say."""
     from ekipl_lab.benchmarks import load_samples
 
     # All other settings are the loader's own keywords.
     keywords = data.model_dump(exclude={"benchmark", "instructed"})
     samples = load_samples(data.benchmark, **keywords)
-    return [instructed(sample, data.instructed) for sample in samples]
+    sized = (with_pixels(sample, policy.min_pixels, policy.max_pixels) for sample in samples)
+    return [instructed(sample, data.instructed) for sample in sized]
 
 
 def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Teacher]:

@@ -1,6 +1,8 @@
 """The published data set's loader, on a generated folder of its shape with defects planted."""
 
 import json
+import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ekipl_lab.benchmarks import Request, load_samples, reason_rft
-from ekipl_lab.benchmarks.image_files import open_image
+from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.reason_rft.checking import check_folder, check_lines, difference_hash
 from ekipl_lab.benchmarks.reason_rft.layout import FILES
 from ekipl_lab.benchmarks.reason_rft.loading import data_folder, is_validation
@@ -152,7 +154,7 @@ def test_images_are_right_small_and_opened_when_looked_at(folder: Path) -> None:
     assert sample.images[0].size == (16, 12)
     big = folder / "images" / "big.png"
     Image.new("RGB", (3000, 1000)).save(big)
-    small = open_image(big)
+    small = ImageFiles((big,))[0]
     assert small.size == (1200, 400) and small.width * small.height <= 480_000
 
 
@@ -285,6 +287,58 @@ def test_downloaded_archives_are_unpacked_once(folder: Path) -> None:
     assert len(load(folder, "counting", "test")) == 4
 
 
+def test_the_folder_as_downloaded_checks_like_the_loaded_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(folder)]) == 0
+    loaded = capsys.readouterr().out
+    for name in ("train_images", "test_images"):
+        images = folder / "images" / name
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as opened:
+            for path in sorted(images.rglob("*.png")):
+                opened.write(path, f"{name}/{path.relative_to(images)}")
+        shutil.rmtree(images)
+    assert main(["data", "check", str(folder)]) == 0
+    assert capsys.readouterr().out == loaded
+    shutil.rmtree(folder / "images" / "test_images")
+    archive = folder / "test_images.zip"
+    archive.write_bytes(archive.read_bytes()[:-30])
+    assert main(["data", "check", str(folder)]) == 2
+    assert "test_images.zip cannot be unpacked" in capsys.readouterr().err
+    assert not list(folder.glob(".test_images*"))
+
+
+def test_what_training_would_die_of_is_a_problem_of_the_record(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / FILES[0].images / "clevr_math" / "strip.png"
+    Image.new("RGB", (2300, 8)).save(path)
+    change(folder, COUNTING, lambda r: r[5].update(image="clevr_math/strip.png"))
+    change(folder, COUNTING, lambda r: r[6].update(problem="What is <|image_pad|>?"))
+    change(folder, COUNTING, lambda r: r[7].update(problem="<image> and <image>?"))
+    change(folder, COUNTING, lambda r: r[8].update(problem="A \ud800?"))
+    change(folder, COUNTING, lambda r: r[10].update(image=r[9]["image"], problem=r[9]["problem"]))
+    assert main(["data", "check", str(folder)]) == 1
+    out = capsys.readouterr().out
+    for index, words in (
+        (5, "images of 2300 x 8 pixels"), (6, "holds '<|image_pad|>'"),
+        (7, "2 <image> for 1 images"), (8, "half a character"),
+    ):  # fmt: skip
+        assert re.search(
+            rf"record {index} \(id clevr_math-train-{index}\).*{re.escape(words)}", out
+        )
+    assert "the same item: clevr_math-train-9 and clevr_math-train-10, answers differ" in out
+    assert "one finished prompt, reason_rft/counting/train/clevr_math/" in out
+
+
+def test_a_limit_draws_from_every_family(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EKIPL_REASON_RFT", str(folder))
+    options: dict[str, Any] = {"task": "transformation", "split": "test_ood", "limit": 4}
+    for seed in (0, 1):
+        drawn = load_samples("reason_rft", seed=seed, **options)
+        assert sorted(s.family for s in drawn) == ["trance_left"] * 2 + ["trance_right"] * 2
+
+
 def test_a_sound_folder_is_reported_with_its_counts(folder: Path) -> None:
     seen: list[tuple[str, int]] = []
     report = check_folder(folder, lambda path, count: seen.append((path, count)))
@@ -397,5 +451,5 @@ def test_the_command_line_reports_on_a_folder(
 
 def test_the_benchmark_is_registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EKIPL_REASON_RFT", str(folder))
-    samples = load_samples("reason_rft", task="geometry", split="test", limit=3)
-    assert [sample.answer for sample in samples] == ["A", "12.5", "D"]
+    samples = load_samples("reason_rft", task="geometry", split="test")
+    assert [sample.answer for sample in samples[:3]] == ["A", "12.5", "D"]

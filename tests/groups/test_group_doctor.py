@@ -114,6 +114,10 @@ def test_truncated_actions_get_room_from_their_own_length():
 def test_without_a_teacher_the_advice_is_a_teacher_and_with_one_another():
     (alone,) = examine([MADE["all_wrong"]()]).findings
     assert alone.settings[0].startswith("teachers=[{type: oracle")
+    (bought,) = examine([MADE["all_wrong"]()], chains=False).findings
+    assert (
+        bought.settings[0].startswith("teachers=[{type: openai") and bought.advice == alone.advice
+    )
     helped = examine([group(*[MUTE] * 4, act(0.0, 0.0, source="t"))]).findings
     assert helped[0].settings[0] == "teachers.0.actions=4"
 

@@ -23,6 +23,7 @@ from ekipl_lab.benchmarks.mini.task import MINI_VERSION, SampleKey
 from ekipl_lab.benchmarks.seeding import rng_for
 from ekipl_lab.errors import DataError
 from ekipl_lab.files import put_between, write_text
+from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.types import Sample
 
 #: The most that the best blind solver may reach on a family that studies use.
@@ -32,7 +33,10 @@ BEGIN, END = "<!-- blind table: begin -->", "<!-- blind table: end -->"
 
 def without_images(samples: Sequence[Sample]) -> list[Sample]:
     """The samples without their images: the question-only control."""
-    return [replace(sample, images=()) for sample in samples]
+    return [
+        replace(sample, images=(), question=sample.question.replace(IMAGE_MARK, ""))
+        for sample in samples
+    ]
 
 
 def shuffle_images(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:

@@ -10,32 +10,39 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ekipl_lab.benchmarks.image_files import open_image
 from ekipl_lab.benchmarks.reason_rft.layout import FILES, DataFile
+from ekipl_lab.benchmarks.reason_rft.loading import to_sample, unpack_images
 from ekipl_lab.benchmarks.reason_rft.reading import Problem, Record, scan_records
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.types import Sample
 
 NEAR_BITS = 6
 
 Progress = Callable[[str, int], None]
+#: Looks at a sample as training would: the sample with its images opened, or an error.
+Inspect = Callable[[Sample], Sample]
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What is in one file; ``published`` is how many records it should have."""
+    """What is in one file; ``published`` is how many records it should have.
+
+    ``duplicates`` are pairs of ids, ``contrary`` those of them whose answers differ.
+    """
 
     file: DataFile
     records: int
     answer_types: dict[str, int]
     difficulties: dict[int, int]
     duplicates: tuple[tuple[str, str], ...]
+    contrary: frozenset[tuple[str, str]]
 
     @property
     def complete(self) -> bool:
@@ -81,20 +88,29 @@ class _Print:
         return self.exact, self.record.problem
 
 
-def check_folder(folder: str | Path, progress: Progress | None = None) -> CheckReport:
+def opened(sample: Sample) -> Sample:
+    """The sample with its images in memory; DataError for what is none."""
+    return replace(sample, images=tuple(sample.images))
+
+
+def check_folder(
+    folder: str | Path, progress: Progress | None = None, inspect: Inspect = opened
+) -> CheckReport:
     """Read every file and every image of a data set's folder and report on it.
 
-    Files that are missing are problems; a folder with none of them is a ConfigError.
+    Archives are unpacked as for loading. Files that are missing are problems; a folder with none
+    of them is a ConfigError.
     """
     root = Path(folder)
     if not any((root / file.path).is_file() for file in FILES):
         raise ConfigError(
             f"{root} holds none of the files of Reason-RFT-CoT, such as {FILES[0].path}."
         )
+    unpack_images(root)
     problems: list[Problem] = []
     prints: dict[DataFile, list[_Print]] = {}
     for file in FILES:
-        found = [_print_of(item) for item in scan_records(root, file)]
+        found = [_print_of(item, inspect) for item in scan_records(root, file)]
         problems += [one for one in found if isinstance(one, Problem)]
         prints[file] = [one for one in found if isinstance(one, _Print)]
         if progress is not None:
@@ -104,13 +120,13 @@ def check_folder(folder: str | Path, progress: Progress | None = None) -> CheckR
     return CheckReport(reports, tuple(problems), tuple(overlaps))
 
 
-def _print_of(record: Record | Problem) -> _Print | Problem:
-    """A record's fingerprints; a problem if an image cannot be decoded."""
+def _print_of(record: Record | Problem, inspect: Inspect) -> _Print | Problem:
+    """A record's fingerprints; a problem if an image cannot be decoded, or training not take it."""
     if isinstance(record, Problem):
         return record
     try:
-        images = [open_image(path) for path in record.images]
-    except DataError as error:
+        images = inspect(to_sample(record, record.file.split)).images
+    except EKIPLError as error:
         reason = str(error).rstrip(".")
         return Problem(record.file.path, record.index, record.id, "image", reason)
     exact = (hashlib.sha256(f"{image.size}".encode() + image.tobytes()) for image in images)
@@ -126,19 +142,20 @@ def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
 
 
 def _report(file: DataFile, prints: Sequence[_Print]) -> FileReport:
-    first: dict[tuple[tuple[str, ...], str], str] = {}
-    duplicates = []
+    first: dict[tuple[tuple[str, ...], str], Record] = {}
+    pairs: dict[tuple[str, str], bool] = {}
     for one in prints:
-        known = first.setdefault(one.item, one.record.id)
-        if known != one.record.id:
-            duplicates.append((known, one.record.id))
+        known = first.setdefault(one.item, one.record)
+        if known is not one.record:
+            pairs[known.id, one.record.id] = known.answer != one.record.answer
     records = [one.record for one in prints]
     return FileReport(
         file=file,
         records=len(records),
         answer_types=dict(sorted(Counter(r.answer_type for r in records).items())),
         difficulties=dict(sorted(Counter(r.difficulty for r in records).items())),
-        duplicates=tuple(duplicates),
+        duplicates=tuple(pairs),
+        contrary=frozenset(pair for pair, differs in pairs.items() if differs),
     )
 
 
@@ -181,7 +198,10 @@ def check_lines(report: CheckReport, most: int = 20) -> list[str]:
         wanted = "" if one.complete else f" (published: {one.file.published})"
         types = ", ".join(f"{name} {count}" for name, count in one.answer_types.items())
         lines.append(f"{one.file.path}: {one.records} records{wanted}; {types or 'no answers'}")
-        lines += [f"  the same item: {a} and {b}" for a, b in one.duplicates[:most]]
+        lines += [
+            f"  the same item: {a} and {b}{', answers differ' if (a, b) in one.contrary else ''}"
+            for a, b in one.duplicates[:most]
+        ]
     lines.append(f"Broken records: {len(report.problems)}")
     lines += [f"  {problem}" for problem in report.problems[:most]]
     kinds = Counter((overlap.test_file, overlap.kind) for overlap in report.overlaps)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,15 +56,21 @@ def unpack_images(folder: Path) -> None:
         there = any((folder / place).is_dir() for place in (f"images/{name}", name))
         if there or not archive.is_file():
             continue
-        with zipfile.ZipFile(archive) as opened:
-            opened.extractall(temporary)
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(temporary)
+        except (zipfile.BadZipFile, OSError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise DataError(
+                f"{archive} cannot be unpacked ({error}); download it again."
+            ) from error
         inner = next((path for path in temporary.rglob(name) if path.is_dir()), temporary)
         (folder / "images").mkdir(exist_ok=True)
         inner.replace(folder / "images" / name)
 
 
 def iterate(request: Request, folder: str | Path | None = None) -> Iterator[Sample]:
-    """The samples of a task and split, in the order of the files, or shuffled by a ``seed`` > 0.
+    """The samples of a task and split, in the order that ``base.ordered`` says.
 
     ``families`` are the sources (clevr_math, super_clevr, geomath, geometry3k, trance, trance_left,
     trance_right). ``image_size`` bounds the long side (None: the published limit of pixels).
@@ -79,7 +86,8 @@ def iterate(request: Request, folder: str | Path | None = None) -> Iterator[Samp
         records = [r for r in records if is_validation(r.id) == (split == "validation")]
     if request.difficulties is not None:
         records = [r for r in records if r.difficulty in request.difficulties]
-    return (to_sample(record, split, request.image_size) for record in ordered(records, request))
+    records = ordered(records, request, lambda record: record.file.family)
+    return (to_sample(record, split, request.image_size) for record in records)
 
 
 def _files(task: str, split: str, families: Sequence[str] | None) -> list[DataFile]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ekipl_lab.benchmarks.base import text_fault
 from ekipl_lab.benchmarks.reason_rft.layout import FUNCTION_VALUES, IMAGES_PER_RECORD, DataFile
 from ekipl_lab.errors import DataError
 
@@ -104,7 +105,8 @@ def _record(root: Path, file: DataFile, index: int, row: Any) -> Record:
     if not isinstance(row, dict):
         raise BrokenRecord("", "not a JSON object")
     record_id = _text(row, "id")
-    problem, answer = _text(row, "problem"), _bare(_text(row, "answer"))
+    problem = _text(row, "problem", IMAGES_PER_RECORD[file.task])
+    answer = _bare(_text(row, "answer"))
     cot = _text(row, "cot") if file.split == "train" else None
     images = _images(root, file, row)
     if file.task == "transformation":
@@ -114,7 +116,7 @@ def _record(root: Path, file: DataFile, index: int, row: Any) -> Record:
     return Record(file, index, record_id, images, problem, answer, cot)
 
 
-def _text(row: Mapping[str, Any], field: str) -> str:
+def _text(row: Mapping[str, Any], field: str, images: int = 0) -> str:
     value = row.get(field)
     if field in ("id", "answer") and isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
@@ -124,6 +126,8 @@ def _text(row: Mapping[str, Any], field: str) -> str:
         raise BrokenRecord(field, f"a {type(value).__name__} where a text is expected")
     if not value.strip():
         raise BrokenRecord(field, "empty")
+    if fault := text_fault(value, images):
+        raise BrokenRecord(field, fault)
     return value if field == "problem" else value.strip()
 
 

@@ -21,7 +21,8 @@ _HARDER = Advice(
     "Nothing is left to learn on these prompts; train on harder ones, or sample more widely.",
     ("data.families=[<harder families>]", "grpo.temperature=1.2"),
 )
-_SHOW = ("teachers=[{type: oracle, id: oracle, accuracy: 0.9}]", "ekipl.selection=on_failure")
+_ORACLE = "teachers=[{type: oracle, id: oracle, accuracy: 0.9}]"
+_SHOW = (_ORACLE, "ekipl.selection=on_failure")
 _BY_TEACHER = Advice(
     "The policy cannot find a right action by itself; let a teacher show one where it fails.",
     _SHOW,
@@ -94,6 +95,12 @@ def advise(cause: str, *, rule: str, teachers: tuple[str, ...], longest: int) ->
             return Advice(advice.text + hidden, advice.settings)
         return advice
     return _FIXED[cause]
+
+
+def without_oracle(settings: tuple[str, ...]) -> tuple[str, ...]:
+    """The settings for data of which nobody can write chains: a bought teacher for an oracle."""
+    bought = "teachers=[{type: openai, id: teacher, model: <model>, base_url: <server>}]"
+    return tuple(bought if setting == _ORACLE else setting for setting in settings)
 
 
 def _starved(rule: str) -> Advice:

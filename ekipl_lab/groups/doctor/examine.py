@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.candidates import reward_totals
-from ekipl_lab.groups.doctor.advice import Advice, advise
+from ekipl_lab.groups.doctor.advice import Advice, advise, without_oracle
 from ekipl_lab.groups.doctor.causes import CAUSES, Group, cause_of, policy_rows
 from ekipl_lab.types import POLICY
 
@@ -77,11 +77,14 @@ class Examination:
         return "\n".join([head, *lines])
 
 
-def examine(groups: Sequence[Group], metrics: Iterable[Mapping[str, float]] = ()) -> Examination:
+def examine(
+    groups: Sequence[Group], metrics: Iterable[Mapping[str, float]] = (), *, chains: bool = True
+) -> Examination:
     """Diagnose a window of groups.
 
     ``metrics`` are the steps' own (``teacher/<id>/actions``, ``teacher/<id>/refused/<reason>``):
-    refused actions never become candidates, so only the metrics know of them.
+    refused actions never become candidates, so only the metrics know of them. ``chains``: whether
+    there is a chain writer for these data, which an oracle needs.
 
     Raises:
         ConfigError: no groups.
@@ -94,10 +97,13 @@ def examine(groups: Sequence[Group], metrics: Iterable[Mapping[str, float]] = ()
             by_cause.setdefault(cause, []).append(group)
     ordered = sorted((c for c in CAUSES if c in by_cause), key=lambda c: -len(by_cause[c]))
     findings = [_finding(cause, by_cause[cause], len(groups)) for cause in ordered]
+    findings += [*_teachers(groups), *_refusals(metrics)]
+    if not chains:
+        findings = [replace(one, settings=without_oracle(one.settings)) for one in findings]
     return Examination(
         groups=len(groups),
         zero_advantage=sum(map(len, by_cause.values())),
-        findings=(*findings, *_teachers(groups), *_refusals(metrics)),
+        findings=tuple(findings),
     )
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.prompts import PROMPT_VERSION, instructed_text
+from ekipl_lab.images import to_rgb
+from ekipl_lab.prompts import PROMPT_VERSION, content_of, instructed_text
 from ekipl_lab.teachers.adapters.http import (
     ApiKey,
     JsonClient,
@@ -91,15 +92,14 @@ class ApiSpec(Address):
 def teacher_messages(
     sample: Sample, *, mode: PromptMode = "plain", instruction: str = ""
 ) -> list[dict[str, Any]]:
-    """Chat messages for a teacher: the images in order, then question and form of the answer.
+    """Chat messages for a teacher: the images, question and form of the answer.
 
     Contents are lists of ``{"type": "image"}`` and ``{"type": "text", "text": ...}``.
     """
     text = instructed_text(sample)
     if mode == "hint":
         text = f"{text}\n\n{_HINT.format(answer=sample.answer)}"
-    content = [{"type": "image"} for _ in sample.images]
-    user = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
+    user = {"role": "user", "content": content_of(sample, text)}
     if not instruction:
         return [user]
     return [{"role": "system", "content": [{"type": "text", "text": instruction}]}, user]
@@ -130,7 +130,7 @@ def prompt_parts(
 def png_base64(image: Image) -> str:
     """The image as a PNG in base64."""
     buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, format="PNG")
+    to_rgb(image).image.save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ekipl_lab.errors import TeacherError
+from ekipl_lab.images import to_rgb
 from ekipl_lab.teachers.gateway.cache import cache_key
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample
 
@@ -64,7 +65,7 @@ class Call:
 
 def image_digest(image: Image) -> str:
     """SHA-256 of size and RGB pixels: the same on every machine, whatever encodes the file."""
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    rgb = to_rgb(image).image
     return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
 
 

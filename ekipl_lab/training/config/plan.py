@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from ekipl_lab.benchmarks.image_files import MAX_PIXELS
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
@@ -111,11 +112,24 @@ def describe_plan(config: RunConfig) -> str:
         f"steps                   {plan.steps} ({plan.sizes.cycle} per generation)",
         f"group                   G = {plan.sizes.group}, "
         f"{plan.sizes.prompts} prompts per generation",
+        f"image pixels            {_pixels(config)}",
         f"policy completions      {plan.policy_completions}",
         f"teacher actions         {teachers or 'none'}",
         f"evaluation completions  {plan.evaluation_completions}",
     ]
     return "\n".join(lines)
+
+
+def _pixels(config: RunConfig) -> str:
+    own, data = config.policy, config.data
+    files = data.benchmark != "mini" and data.image_size is None
+    most = own.max_pixels or (MAX_PIXELS if files else None)
+    bounds = [
+        f"at {word} {pixels:,}"
+        for word, pixels in (("least", own.min_pixels), ("most", most))
+        if pixels
+    ]
+    return ", ".join(bounds) or "as drawn (data.image_size)"
 
 
 def check_comparable(arms: Sequence[tuple[str, Path, Sequence[str]]]) -> None:

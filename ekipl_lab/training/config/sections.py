@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from ekipl_lab.benchmarks.image_files import MAX_PIXELS
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.validation import Section
 
@@ -31,6 +32,8 @@ class PolicySettings(Section):
 
     ``adapter`` trains LoRA adapters instead of the weights; ``quantize: 4bit`` with it is QLoRA.
     ``freeze_vision`` keeps vision tower and projector as they are (with an adapter always).
+    Images with more than ``max_pixels`` are shrunk to them (unset: 480,000 pixels for data in
+    files, or data.image_size), those with fewer than ``min_pixels`` enlarged (unset: none).
     """
 
     path: str | None = None
@@ -39,11 +42,15 @@ class PolicySettings(Section):
     adapter: AdapterSettings | None = None
     quantize: Literal["none", "4bit"] = "none"
     freeze_vision: bool = False
+    min_pixels: int | None = Field(default=None, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.path is None) == (self.build is None):
             raise ConfigError("Give either policy.path (a checkpoint) or policy.build (a size).")
+        if (self.min_pixels or 1) > (self.max_pixels or MAX_PIXELS):
+            raise ConfigError("policy.min_pixels is above policy.max_pixels; lower it.")
         if self.quantize != "none" and self.adapter is None:
             raise ConfigError(
                 "Weights in 4 bits cannot be trained; give policy.adapter (QLoRA), "

@@ -1,0 +1,110 @@
+"""The rows of a user's table: a file, a folder that ``Dataset.save_to_disk`` wrote, or the hub."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ekipl_lab.errors import ConfigError, DataError, unknown_name
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Row = Mapping[str, Any]
+
+
+def read_rows(path: Path) -> Iterable[Row]:
+    """The rows of a file or saved data set. ConfigError if there is none, DataError if broken."""
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist; fix `splits`.")
+    reader = READERS.get(path.suffix) if path.is_file() else _read_saved
+    if reader is None:
+        raise unknown_name("file type", path.suffix, READERS)
+    try:
+        return reader(path)
+    except (ValueError, OSError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error}); fix the file.") from error
+
+
+def hub_rows(hub: str, split: str) -> Iterable[Row]:
+    """The rows of a split of a hub data set; DataError if it cannot be had."""
+    from datasets import load_dataset
+
+    try:
+        return _undecoded(load_dataset(hub, split=split))
+    except Exception as error:  # the library raises whatever its loaders and HTTP clients do
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"Split {split!r} of the hub data set {hub!r} cannot be loaded ({said}); check the id, "
+            "the split and the connection, or download it and name its files in `splits`."
+        ) from error
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 with its byte order mark; ValueError for another."""
+    data = path.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}; save it as UTF-8") from None
+
+
+def _read_json(path: Path) -> list[Row]:
+    rows = json.loads(read_text(path))
+    if not isinstance(rows, list):
+        raise ValueError("not a list of records")
+    return rows
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    lines = read_text(path).split("\n")  # nothing else ends a line of JSON
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def _read_csv(path: Path) -> list[Row]:
+    """A table whose fields are of any length, parted by commas, semicolons or tabs."""
+    text = read_text(path)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    head = text.split("\n", 1)[0]
+    mark = max(",;\t", key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
+    rows: list[Row] = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark))
+    for index, row in enumerate(rows):
+        if None in row:
+            raise ValueError(f"record {index} has more fields than the first line; quote its texts")
+    return rows
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    import pyarrow.parquet as pq
+
+    rows: list[Row] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _read_saved(path: Path) -> Iterable[Row]:
+    from datasets import DatasetDict, load_from_disk
+
+    saved = load_from_disk(str(path))
+    if isinstance(saved, DatasetDict):
+        raise ValueError(f"it holds {', '.join(saved)}; name one of these folders")
+    return _undecoded(saved)
+
+
+def _undecoded(table: Dataset) -> Iterable[Row]:
+    """Rows whose images are bytes and paths, wherever in a row they are."""
+    batches = table.with_format("arrow").iter(1000)
+    return (row for batch in batches for row in batch.to_pylist())
+
+
+READERS = {
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
