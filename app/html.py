@@ -6,8 +6,6 @@ handed to ``gr.HTML`` as a value, never as a template (a template would evaluate
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from markupsafe import Markup
 from PIL.Image import Image, Resampling
 
 from app.group import GroupView
-from ekipl_lab.images import to_rgb
+from ekipl_lab.images import png_uri
 from ekipl_lab.types import Sample
 
 _TEMPLATES = jinja2.Environment(
@@ -35,13 +33,6 @@ def dollars(amount: float) -> str:
 
 
 _TEMPLATES.filters["dollars"] = dollars
-
-
-def data_uri(image: Image) -> str:
-    """The image as a PNG inside a data URI, so that no file is ever served."""
-    buffer = io.BytesIO()
-    to_rgb(image).image.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def render_page(
@@ -90,8 +81,8 @@ def _render(template: str, **values: Any) -> str:
 
 def _picture(image: Image, large: Image) -> dict[str, Any]:
     return {
-        "shown": data_uri(_fit(large)),
-        "seen": data_uri(_fit(image)),
+        "shown": png_uri(_fit(large)),
+        "seen": png_uri(_fit(image)),
         "size": f"{image.width} × {image.height}",
         "redrawn": large.size != image.size,
     }

@@ -61,8 +61,7 @@ def group_html(group: ActionGroup, *, width: int = 168) -> str:
     """The HTML of ``show_group``: styles are inline, since a notebook has no place for others."""
     sample, names = group.sample, list(group.rewards[0].components)
     pictures = "".join(
-        f'<img src="{png_uri(image)}" width="{width}" {_IMAGE}>'
-        for image in sample.images
+        f'<img src="{png_uri(image)}" width="{width}" {_IMAGE}>' for image in sample.images
     )
     cells = ["source", "completion", *names, "reward", "kept", "advantage"]
     head = "".join(f"<th {_CELL}>{escape(cell)}</th>" for cell in cells)

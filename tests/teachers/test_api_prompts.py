@@ -9,7 +9,8 @@ from api_kit import KINDS, PARAMS, gateway_spec, numbered
 from fault_server import painted_number, read_prompt
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.teachers.adapters.chat import png_base64, teacher_messages
+from ekipl_lab.images import png_base64
+from ekipl_lab.teachers.adapters.chat import teacher_messages
 from ekipl_lab.teachers.gateway.types import image_digest
 
 SECRET = "TRUTH-7e1d"

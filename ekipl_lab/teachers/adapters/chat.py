@@ -8,15 +8,13 @@ The ground truth never enters a prompt, but in the mode named ``hint``.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.images import to_rgb
+from ekipl_lab.images import png_base64
 from ekipl_lab.prompts import PROMPT_VERSION, content_of, instructed_text
 from ekipl_lab.teachers.adapters.http import (
     ApiKey,
@@ -33,7 +31,7 @@ from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample, Usage
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 PromptMode = Literal["plain", "hint"]
 AdapterClass: TypeAlias = "type[ChatAdapter]"
@@ -125,13 +123,6 @@ def prompt_parts(
             else:
                 parts.append(text(part["text"]))
     return system, parts
-
-
-def png_base64(image: Image) -> str:
-    """The image as a PNG in base64."""
-    buffer = io.BytesIO()
-    to_rgb(image).image.save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 class ChatAdapter(Adapter):
