@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ekipl_lab.benchmarks.mini.geometry.layout import LAYOUTS
-from ekipl_lab.benchmarks.mini.geometry.strokes import text_width
+from ekipl_lab.benchmarks.mini.geometry.layout import LAYOUTS, Line, Point
+from ekipl_lab.benchmarks.mini.geometry.strokes import HALO, STROKE, THICK, text_width
+from ekipl_lab.benchmarks.mini.geometry.strokes import HEIGHT as GLYPH_HEIGHT
 
 UNITS = 84
 OOD_KINDS = frozenset({"quadrilateral", "point", "diagonal", "parallelogram"})
 ANGLE_KINDS = frozenset({"triangle", "line", "quadrilateral", "point"})
 #: Units between the digits of two labels, side by side or one above the other (see labels_apart).
 _BESIDE, _ABOVE = 3.0, 2.0
+#: Units between the ink of a label and the border.
+_BORDER = 1.5
+#: How far a label may be moved from its layout's place, in units, and the ways it may go.
+_REACH, _WAYS = 12, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +106,8 @@ class Numbers:
     layout: str = ""
 
 
-def draw_figure(rng: random.Random, numbers: Numbers, digits: int, turned: bool) -> Figure:
-    """Lays a figure out at random.
+def draw_figure(rng: random.Random, numbers: Numbers, digits: int, turned: bool) -> Figure | None:
+    """A figure laid out at random; None where a label finds no free place in this layout.
 
     ``digits`` is the height of the digits in units. ``turned`` rotates by 25 to 335 degrees, or
     mirrors and rotates.
@@ -111,15 +117,18 @@ def draw_figure(rng: random.Random, numbers: Numbers, digits: int, turned: bool)
     turn = rng.randrange(25, 336, 5) if turned else 0
     mirror = turned and rng.random() < 0.5
     drawing = drawing.turned(turn, mirror) if turned else drawing
-    labels = tuple(
-        _clamped(text, x, y, digits, kind in ANGLE_KINDS)
-        for text, (x, y) in zip(numbers.texts, drawing.places, strict=True)
-    )
+    lines = (*drawing.thick, *drawing.thin)
+    labels: list[Label] = []
+    for text, place in zip(numbers.texts, drawing.places, strict=True):
+        found = _free_place(text, place, lines, digits, kind in ANGLE_KINDS)
+        if found is None:
+            return None
+        labels.append(found)
     return Figure(
         kind,
         values if kind == "parallelogram" else _as_read(values, asked, labels),
         asked,
-        labels,
+        tuple(labels),
         _tenths(drawing.thick),
         _tenths(drawing.thin),
         digits * 10,
@@ -158,13 +167,60 @@ def _width(text: str, digits: float, degrees: bool) -> float:
     return text_width(written(text, degrees)) * digits / 6
 
 
-def _clamped(text: str, x: float, y: float, digits: int, degrees: bool) -> Label:
-    """A label moved inside the image where it would stick out."""
-    half_wide = _width(text, digits, degrees) / 2 + 1.5
-    half_high = digits / 2 + 1.5
-    x = min(max(x, half_wide), UNITS - half_wide)
-    y = min(max(y, half_high), UNITS - half_high)
-    return Label(text, round(x * 10), round(y * 10))
+def _free_place(
+    text: str, place: Point, lines: Sequence[Line], digits: int, degrees: bool
+) -> Label | None:
+    """The label at the free place nearest to ``place``: inside the image, on no line.
+
+    On the way there it crosses no line, so that it stays in its sector or on its side.
+    """
+    glyph = digits / GLYPH_HEIGHT
+    wide, high = _width(text, digits, degrees) / 2, digits / 2
+    border, margin = _BORDER + STROKE * glyph / 2, (HALO * glyph + THICK) / 2
+    for x, y in _around(place):
+        inside = min(x, UNITS - x) >= wide + border and min(y, UNITS - y) >= high + border
+        if inside and not any(
+            _meets_box(start, end, (x, y), wide + margin, high + margin)
+            or _cross(start, end, place, (x, y))
+            for line in lines
+            for start, end in itertools.pairwise(line)
+        ):
+            return Label(text, round(x * 10), round(y * 10))
+    return None
+
+
+def _around(place: Point) -> Iterator[Point]:
+    """``place``, then points around it, the near ones first."""
+    yield place
+    for distance in range(1, _REACH + 1):
+        for way in range(_WAYS):
+            turn = 2 * math.pi * way / _WAYS
+            yield place[0] + distance * math.cos(turn), place[1] + distance * math.sin(turn)
+
+
+def _meets_box(start: Point, end: Point, centre: Point, wide: float, high: float) -> bool:
+    """Whether a line segment enters the box of these half sides (Liang-Barsky clipping)."""
+    enter, leave = 0.0, 1.0
+    for axis, half in ((0, wide), (1, high)):
+        begin, step = start[axis] - centre[axis], end[axis] - start[axis]
+        if step == 0.0:
+            if abs(begin) >= half:
+                return False
+            continue
+        first, last = sorted(((-half - begin) / step, (half - begin) / step))
+        enter, leave = max(enter, first), min(leave, last)
+    return enter < leave
+
+
+def _cross(one: Point, two: Point, three: Point, four: Point) -> bool:
+    """Whether two segments cross."""
+
+    def side(a: Point, b: Point, c: Point) -> bool:
+        return (b[0] - a[0]) * (c[1] - a[1]) > (b[1] - a[1]) * (c[0] - a[0])
+
+    return side(one, two, three) != side(one, two, four) and (
+        side(three, four, one) != side(three, four, two)
+    )
 
 
 def written(text: str, degrees: bool) -> str:

@@ -105,7 +105,8 @@ def _rays(rng: random.Random, angles: list[float], line: bool) -> Drawing:
 
     ``line``: the first and the last ray make a straight line, with nothing below it.
     """
-    vertex = (rng.uniform(32, 52), rng.uniform(46, 74) if line else rng.uniform(36, 48))
+    across = (38, 46) if len(angles) == 4 else (32, 52)  # two rays on a line leave less room
+    vertex = (rng.uniform(*across), rng.uniform(46, 74) if line else rng.uniform(36, 48))
     length = rng.uniform(34, 40)
     thick: list[Line] = [(vertex, _along(vertex, _ray(angle), length)) for angle in angles]
     thin, places = [], []
@@ -176,7 +177,9 @@ def _diagonal(rng: random.Random) -> Drawing:
     """A rectangle and its diagonal; labels: width, height, diagonal."""
     plain = _rectangle(rng)
     corner, _, opposite, *_ = plain.thick[0]
-    place = ((corner[0] + opposite[0]) / 2, (opposite[1] + corner[1]) / 2)
+    middle = ((corner[0] + opposite[0]) / 2, (opposite[1] + corner[1]) / 2)
+    away = _unit((0.0, 0.0), (corner[1] - opposite[1], opposite[0] - corner[0]))
+    place = _along(middle, away, 8)
     return Drawing((*plain.thick, (corner, opposite)), plain.thin, (*plain.places, place))
 
 

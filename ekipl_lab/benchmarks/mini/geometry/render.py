@@ -5,14 +5,11 @@ from __future__ import annotations
 from PIL import Image
 
 from ekipl_lab.benchmarks.mini.geometry.figure import UNITS, Figure, written
-from ekipl_lab.benchmarks.mini.geometry.strokes import label, stroke
+from ekipl_lab.benchmarks.mini.geometry.strokes import HALO, THICK, THIN, label, stroke
 
 _INKS = ((24, 24, 28), (20, 40, 110), (16, 84, 60), (92, 40, 100))
 _PAPERS = ((255, 255, 255), (250, 248, 238), (240, 246, 252), (244, 244, 240))
 _UNKNOWN = (205, 20, 30)
-_THICK, _THIN = 1.5, 0.8
-#: Stroke width of the paper-coloured outline that keeps lines off the digits, in glyph units.
-_HALO = 2.4
 
 
 def render(figure: Figure, size: int) -> Image.Image:
@@ -25,7 +22,7 @@ def render(figure: Figure, size: int) -> Image.Image:
         mask = label(written(item.text, figure.degrees), height)
         left = round(item.x * size / (UNITS * 10) - mask.width / 2)
         top = round(item.y * size / (UNITS * 10) - mask.height / 2)
-        image.paste(paper, (left, top), label(written(item.text, figure.degrees), height, _HALO))
+        image.paste(paper, (left, top), label(written(item.text, figure.degrees), height, HALO))
         image.paste(_UNKNOWN if item.text == "x" else ink, (left, top), mask)
     return image
 
@@ -35,7 +32,7 @@ def _lines(figure: Figure, size: int) -> Image.Image:
     oversample = 4 if size <= 168 else 2
     scale = size * oversample / (UNITS * 10)
     canvas = Image.new("L", (size * oversample, size * oversample), 0)
-    for lines, width in ((figure.thick, _THICK), (figure.thin, _THIN)):
+    for lines, width in ((figure.thick, THICK), (figure.thin, THIN)):
         for line in lines:
             stroke(canvas, [(x * scale, y * scale) for x, y in line], width * 10 * scale)
     return canvas.reduce(oversample)

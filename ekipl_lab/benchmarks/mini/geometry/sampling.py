@@ -1,5 +1,5 @@
 """Draws the numbers of a figure (the answer first), then its layout, until the split fits
-and no two labels touch.
+and every label is free: on no line, inside the image, apart from the others.
 
 Levels: 1 angles that are multiples of 10, one-digit sides, small triples; 2 multiples of 5, three
 sectors, sides to 20; 3 any whole degrees, area and perimeter of right triangles, large triples.
@@ -137,10 +137,10 @@ def _odd_values(figure: Figure) -> bool:
 
 
 def draw(rng: random.Random, family: str, wanted: Draw) -> Figure:
-    """A figure of the family that belongs to the split, its labels well apart."""
-    digits = {1: 12, 2: 11, 3: 10}[wanted.level]
+    """A figure of the family that belongs to the split, its labels free and well apart."""
     numbers = draw_numbers(rng, family, wanted.level, wanted.shift)
+    digits = 10 if numbers.layout == "line_three" else {1: 12, 2: 11, 3: 10}[wanted.level]
     while True:
         figure = draw_figure(rng, numbers, digits, wanted.shift == "turned")
-        if split_of(figure) == wanted.split and labels_apart(figure):
+        if figure is not None and split_of(figure) == wanted.split and labels_apart(figure):
             return figure

@@ -65,6 +65,10 @@ GLYPHS: dict[str, tuple[_Line, ...]] = {
 #: Width of a glyph's box and the gap after it, in glyph units; the degree sign is narrow.
 WIDTH, NARROW, GAP, HEIGHT = 4.0, 1.8, 1.5, 6.0
 _MARGIN = 1.0
+#: Width of a label's strokes, and of the paper-coloured outline that keeps lines off the digits, in
+#: glyph units; width of a figure's lines in units (84 to the image side).
+STROKE, HALO = 1.05, 2.4
+THICK, THIN = 1.5, 0.8
 
 
 def text_width(text: str) -> float:
@@ -74,7 +78,7 @@ def text_width(text: str) -> float:
 
 
 @lru_cache(maxsize=4096)
-def label(text: str, height: int, weight: float = 1.05) -> Image.Image:
+def label(text: str, height: int, weight: float = STROKE) -> Image.Image:
     """The coverage (L) of a label whose digits are ``height`` pixels high.
 
     ``weight`` is the width of strokes in glyph units (the degree sign's are thinner).
