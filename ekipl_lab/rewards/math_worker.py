@@ -23,7 +23,8 @@ DECIMAL_TOLERANCE, EXACT_TOLERANCE, _DIGITS = 5e-6, 1e-60, 100
 def answer_request(request: dict[str, str]) -> dict[str, Any]:
     """``{"parse": text}`` -> ``{"ok": bool}``; ``{"gold": .., "text": ..}`` -> ``{"ok": bool}``.
 
-    With ``"compare": "relative"``, numbers must also be near in proportion to their size. A text that math-verify cannot read is not equal to anything; running out of memory is an
+    With ``"compare": "relative"``, numbers must also be near in proportion to their size.
+    A text that math-verify cannot read is not equal to anything; running out of memory is an
     error reply.
     """
     from math_verify import grader, parse, verify
@@ -55,21 +56,21 @@ def _near(a: Any, b: Any, float_rounding: int, numeric_precision: int) -> bool:
     Its rounding to six decimals and its dropping of what is below 1e-15 are absolute. What is
     refused here it still compares symbolically.
     """
-    from math_verify.grader import is_atomic_or_pct_atomic, safe_sympy_doit
-    from sympy import Float, Integer, MatrixBase, Rational, sqrt
+    from math_verify import grader
 
     if not _published_near()(a, b, float_rounding, numeric_precision):
         return False
-    if isinstance(a, MatrixBase):  # compared entry by entry, by this function
+    if isinstance(a, grader.MatrixBase):  # compared entry by entry, by this function
         return True
-    if all(is_atomic_or_pct_atomic(one, Integer) for one in (a, b)):  # 9% for 9
+    if all(grader.is_atomic_or_pct_atomic(one, grader.Integer) for one in (a, b)):  # 9% for 9
         return True
-    a, b = safe_sympy_doit(a), safe_sympy_doit(b)
-    if isinstance(a, Rational) and isinstance(b, Rational):
+    a, b = grader.safe_sympy_doit(a), grader.safe_sympy_doit(b)
+    if isinstance(a, grader.Rational) and isinstance(b, grader.Rational):
         return bool(a == b)
     names = sorted(a.free_symbols | b.free_symbols, key=str)
-    values = {name: sqrt(2 + 3 * index) for index, name in enumerate(names)}
-    decimal = a.has(Float) or b.has(Float)
+    half = grader.Rational(1, 2)
+    values = {name: (2 + 3 * index) ** half for index, name in enumerate(names)}
+    decimal = a.has(grader.Float) or b.has(grader.Float)
     first, second = (one.subs(values).evalf(_DIGITS) for one in (a, b))
     within = DECIMAL_TOLERANCE if decimal else EXACT_TOLERANCE
     try:

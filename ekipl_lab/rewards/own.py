@@ -11,7 +11,6 @@ file is run as Python: name only files that you trust.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +48,7 @@ def own_scorer(name: str, weights: Mapping[str, float]) -> Scorer:
 def _checked(value: Any) -> float | None:
     if value is None:
         return None
-    number = math.nan if isinstance(value, str | bytes) else float(value)
-    if not 0.0 <= number <= 1.0:
+    number = float(value)
+    if isinstance(value, str | bytes) or not 0.0 <= number <= 1.0:
         raise ValueError(f"returned {value!r}, not a number from 0 to 1 or None")
     return number

@@ -185,6 +185,7 @@ class EKIPLTrainer(GRPOTrainer):
             **trainer_arguments,
         )
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
+        self.scored = False  # whether any action of the run could be
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
         self.collector = GroupCollector(
             samples, scorer, teachers, self.options,
@@ -242,6 +243,7 @@ class EKIPLTrainer(GRPOTrainer):
         """Metrics on every rank (they are global); records on the main process."""
         now = self.state.global_step
         self.costs.add(batch)
+        self.scored |= any(r.total is not None for group in batch.groups for r in group.rewards)
         self._batches = [(step, b) for step, b in self._batches if step == now] + [(now, batch)]
         metrics = batch_metrics(joined([b for _, b in self._batches]), self._teacher_ids)
         metrics |= {f"cost/{axis}": value for axis, value in asdict(self.costs).items()}
