@@ -60,7 +60,7 @@ _FRAC = re.compile(r"\s*\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d))", re
 _POWER = re.compile(r"(?:\s*(?:\\times|\\cdot|[×·*x])\s*|^[+-]?)10\s*\^\s*([+-]?\d{1,3})", re.ASCII)
 _UNITS = {
     "°": "deg", "degree": "deg", "degrees": "deg", "\\circ": "deg", "^\\circ": "deg",
-    "\\degree": "deg", "radians": "rad", "percent": "%", "unit": "units", "square units": "units^2",
+    "\\degree": "deg", "radians": "rad", "percent": "%", "unit": "units", "square units": "units^2", "L": "l",
     "square unit": "units^2", "unit^2": "units^2", "hours": "h", "hour": "h", "minutes": "min",
     "minute": "min", "seconds": "s", "second": "s", "sec": "s", "day": "days", "week": "weeks",
     "month": "months", "year": "years", "inches": "in", "inch": "in", "feet": "ft", "foot": "ft",
@@ -73,8 +73,8 @@ _UNITS = {
 }  # fmt: skip
 _LENGTHS = ("mm", "cm", "dm", "m", "km", "in", "ft", "yd", "mi", "units")
 _KNOWN_UNITS = {
-    "", "g", "kg", "mg", "t", "lb", "oz", "ms", "ml", "cl", "gal", "km/h", "m/s", "mph", "°c", "°f",
-    "k", "pa", "kpa", "hz", "khz", "v", "a", "w", "kw", "kwh", "j", "kj", "n", "mol", "£", "cents",
+    "", "g", "kg", "mg", "lb", "oz", "ms", "ml", "cl", "gal", "km/h", "m/s", "mph", "°c", "°f", "pa",
+    "kpa", "hz", "khz", "kw", "kwh", "kj", "mol", "£", "cents",
     *_UNITS.values(), *_LENGTHS, *(f"{one}^{power}" for one in _LENGTHS for power in "23"),
 }  # fmt: skip
 _AREA = re.compile(r"(?:square|sq\.?) (\w+)|(\w+?)\^?([23])")
@@ -109,7 +109,9 @@ def _exponent(found: re.Match[str]) -> str:
 
 
 def _normal_unit(text: str) -> str:
-    unit = " ".join(as_digits(text).lower().split()).rstrip(".")
+    unit = " ".join(as_digits(text).split()).rstrip(".")
+    if len(unit) > 1:  # 5 M are five million, not metres
+        unit = unit.lower()
     area = _AREA.fullmatch(unit)
     if area is None:
         return _UNITS.get(unit, unit)
@@ -188,7 +190,8 @@ _LABELLED = re.compile(r"\(?([A-Za-z])(?:[).:]+\s*|\s+(?:[-–]\s+)?)(\S.*)", re
 def read_choice(text: str, choices: tuple[str, ...]) -> str | None:
     """The letter of ``B``, or of ``B. 5 cm`` or ``5 cm`` where that is what B alone stands for."""
     letter = read_letter(text)
-    if letter or not choices or len(text) > MAX_ANSWER_CHARS:
+    is_choice = letter is not None and ord(letter) - ord("A") < len(choices)
+    if is_choice or not choices or len(text) > MAX_ANSWER_CHARS:
         return letter
     options = [normal_text(choice) for choice in choices]
     text = text.replace("**", "")
@@ -198,7 +201,7 @@ def read_choice(text: str, choices: tuple[str, ...]) -> str | None:
         if index < len(options) and options[index] == normal_text(found[2]):
             return found[1].upper()
     said = normal_text(text)
-    return chr(ord("A") + options.index(said)) if options.count(said) == 1 else None
+    return chr(ord("A") + options.index(said)) if options.count(said) == 1 else letter
 
 
 def match_letter(answer: str, truth: Truth) -> Match:

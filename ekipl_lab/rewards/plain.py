@@ -1,10 +1,10 @@
 r"""The plain form of an answer, in front of every matcher.
 
 Stock models write ``**73**``, ``\boxed{5}``, ``$5$``, ``5\text{ cm}``, ``don’t``: the same answer
-in another form. ``plain`` takes off what is around the whole text, ``unlatex`` also the LaTeX between
-numbers and words, and ``as_latex`` writes unicode mathematics as LaTeX. Letters and digits stay
-what they are: a look-alike of another script is another character. All are linear, and leave texts
-of more than MAX_ANSWER_CHARS alone, which no matcher reads.
+in another form. ``plain`` takes off what is around the whole text, ``unlatex`` also the LaTeX
+between numbers and words, and ``as_latex`` writes unicode mathematics as LaTeX. Letters and digits
+stay what they are: a look-alike of another script is another character. All are linear, and leave
+texts of more than MAX_ANSWER_CHARS alone, which no matcher reads.
 """
 
 from __future__ import annotations

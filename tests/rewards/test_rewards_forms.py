@@ -20,7 +20,8 @@ from ekipl_lab.rewards.mathematics import match_math, math_equal
 @pytest.mark.parametrize(
     "truth",
     ["12:30", "3:00", "3,5", "1.000,5", "1,00", "10-12", "2024-05-01", "3m 20s", "3 x 4", "3 4",
-     "3)", "5+", "1.5.2", "3 (left)", "0x10", "5 and 6", "3 o'clock", "7 apples", "٣", "1e5000"],
+     "3)", "5+", "1.5.2", "3 (left)", "0x10", "5 and 6", "3 o'clock", "7 apples", "٣", "1e5000",
+     "5k", "5M", "2n", "5!", "5²", "30°15'", "±5", "1,2345", "12 345 6", "-", "", "3 1/0", "1/2/3"],
 )  # fmt: skip
 def test_a_truth_that_is_not_one_number_is_refused_by_record(truth: str) -> None:
     with pytest.raises(RewardError, match=r"own/1.*is not a number"):
@@ -90,6 +91,12 @@ def test_a_letter_with_the_text_of_its_choice(answer: str, value: float) -> None
 def test_a_choice_that_stands_twice_is_named_by_its_letter_only() -> None:
     truth = Truth("B", letters="ABC", choices=("red", "red", "blue"))
     assert [match_letter(a, truth).value for a in ("red", "B. red", "A. red")] == [0.0, 1.0, 0.0]
+
+
+def test_a_choice_whose_text_is_a_letter_is_named_by_either() -> None:
+    truth = Truth("B", letters="ABC", choices=("x", "y", "A"))
+    given = {a: match_letter(a, truth).value for a in ("y", "Y", "B", "B. y", "x", "A", "z")}
+    assert [a for a, value in given.items() if value == 1.0] == ["y", "Y", "B", "B. y"]
 
 
 def test_choices_reach_the_matcher() -> None:
