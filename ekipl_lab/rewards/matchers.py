@@ -60,7 +60,8 @@ _FRAC = re.compile(r"\s*\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d))", re
 _POWER = re.compile(r"(?:\s*(?:\\times|\\cdot|[×·*x])\s*|^[+-]?)10\s*\^\s*([+-]?\d{1,3})", re.ASCII)
 _UNITS = {
     "°": "deg", "degree": "deg", "degrees": "deg", "\\circ": "deg", "^\\circ": "deg",
-    "\\degree": "deg", "radians": "rad", "percent": "%", "unit": "units", "square units": "units^2", "L": "l",
+    "\\degree": "deg", "radians": "rad", "percent": "%", "unit": "units", "square units": "units^2",
+    "L": "l",
     "square unit": "units^2", "unit^2": "units^2", "hours": "h", "hour": "h", "minutes": "min",
     "minute": "min", "seconds": "s", "second": "s", "sec": "s", "day": "days", "week": "weeks",
     "month": "months", "year": "years", "inches": "in", "inch": "in", "feet": "ft", "foot": "ft",
@@ -73,8 +74,8 @@ _UNITS = {
 }  # fmt: skip
 _LENGTHS = ("mm", "cm", "dm", "m", "km", "in", "ft", "yd", "mi", "units")
 _KNOWN_UNITS = {
-    "", "g", "kg", "mg", "lb", "oz", "ms", "ml", "cl", "gal", "km/h", "m/s", "mph", "°c", "°f", "pa",
-    "kpa", "hz", "khz", "kw", "kwh", "kj", "mol", "£", "cents",
+    "", "g", "kg", "mg", "lb", "oz", "ms", "ml", "cl", "gal", "km/h", "m/s", "mph", "°c", "°f",
+    "pa", "kpa", "hz", "khz", "kw", "kwh", "kj", "mol", "£", "cents",
     *_UNITS.values(), *_LENGTHS, *(f"{one}^{power}" for one in _LENGTHS for power in "23"),
 }  # fmt: skip
 _AREA = re.compile(r"(?:square|sq\.?) (\w+)|(\w+?)\^?([23])")
