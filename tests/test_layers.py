@@ -13,7 +13,14 @@ PACKAGE = ROOT / "ekipl_lab"
 TIERS = [
     {"errors", "types"},
     {
-        "codec", "files", "images", "parsing", "random_state", "secrets", "tables", "user_code",
+        "codec",
+        "files",
+        "images",
+        "parsing",
+        "random_state",
+        "secrets",
+        "tables",
+        "user_code",
         "validation",
     },
     {"benchmarks", "plots", "records", "rewards", "statistics", "tracking"},
