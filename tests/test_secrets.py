@@ -51,7 +51,7 @@ def test_every_spelling_is_refused_or_replaced(secret, tmp_path):
         assert spelled_bytes(secret).sub(b"[key]", text.encode()).decode().count("[key]") == 1
         assert spelled(secret).search(without_secrets(text)) is None
         (tmp_path / "file").write_text(f"{'x' * 99}{text}", encoding="utf-8")
-        with pytest.raises(ConfigError, match="EKIPL_TEST_TOKEN stands in .*file"):
+        with pytest.raises(ConfigError, match=r"EKIPL_TEST_TOKEN stands in .*file"):
             refuse_secret_files(tmp_path)
     refuse_secrets("a tag", secret.replace("c", "d"))
 

@@ -121,7 +121,9 @@ def test_training_scores_the_policy_with_the_opening_and_teachers_without_a_seco
         decode(p) + decode(c)
         for p, c in zip(seen["prompt_ids"], seen["completion_ids"], strict=True)
     ]
-    taught = [row for row, source in zip(rows, seen["action_source"].tolist()) if source]
+    taught = [
+        row for row, source in zip(rows, seen["action_source"].tolist(), strict=True) if source
+    ]
     assert taught and all(
         row.rpartition("<|assistant|>")[2].count("<think>") == 1 for row in taught
     )

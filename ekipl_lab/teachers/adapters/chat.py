@@ -136,7 +136,8 @@ def spoken(content: Any) -> tuple[str, str]:
     """
     if isinstance(content, str):
         return content, ""
-    texts, thoughts = [], []
+    texts: list[str] = []
+    thoughts: list[str] = []
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
             texts.append(part)
