@@ -2,8 +2,8 @@
 
 Keys come from the environment at the moment of sending, go into one header, and nowhere else:
 errors are raised outside the frames that see them, and a server that echoes a key, however JSON
-escapes it, has it blotted out. Redirects are not followed. The time limit holds for the whole body, however slowly it drips,
-and for each wait before it.
+escapes it, has it blotted out. Redirects are not followed. The time limit holds for the whole body,
+however slowly it drips, and for each wait before it.
 """
 
 from __future__ import annotations
