@@ -196,7 +196,7 @@ class EKIPLTrainer(GRPOTrainer):
         self._hooks = _HookState()
         #: (optimiser steps done, generation) of the step that is being made.
         self._batches: list[tuple[int, GenerationBatch]] = []
-        self._policy_ids = policy.id, policy.tokenizer_id
+        self._policy_ids, self._opens = (policy.id, policy.tokenizer_id), policy.opens
         self._teacher_ids = [teacher.source.id for teacher in teachers]
         self._token_weights = TokenWeights(
             self.options, self._teacher_ids, self.accelerator, self._clip_range(), args.delta
@@ -217,6 +217,7 @@ class EKIPLTrainer(GRPOTrainer):
         )
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
         indices = [given["sample_index"] for given in self._hooks.inputs]
+        texts = [self._opens + text for text in texts]
         return policy_rows(indices, texts, token_ids, ends, *self._policy_ids)
 
     def _use_advantages(self, rows: RankRows, output: dict[str, Any]) -> None:
