@@ -12,7 +12,17 @@ PACKAGE = ROOT / "ekipl_lab"
 #: import every tier above it in this list.
 TIERS = [
     {"errors", "types"},
-    {"codec", "files", "images", "parsing", "random_state", "tables", "user_code", "validation"},
+    {
+        "codec",
+        "files",
+        "images",
+        "parsing",
+        "random_state",
+        "secrets",
+        "tables",
+        "user_code",
+        "validation",
+    },
     {"benchmarks", "plots", "records", "rewards", "statistics", "tracking"},
     {"prompts"},
     {"policies"},

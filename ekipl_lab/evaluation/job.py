@@ -29,7 +29,7 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
 from ekipl_lab.evaluation.records import write_records
-from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate
+from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate, refuse_unscored
 from ekipl_lab.files import write_text
 from ekipl_lab.prompts import instructed, prompt_fingerprint
 from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample
@@ -188,6 +188,7 @@ def run_job(
     measure = partial(_measure, job, scorer, progress)
     cache = folder / "cache"
     records = measure(model, prompts, cache, "", job.modes)
+    refuse_unscored(records)
     controls = {
         name: measure(model, chosen, cache / name, f"{name} ", job.modes[:1])
         for name, chosen in blind.items()

@@ -17,6 +17,7 @@ from ekipl_lab.codec import action_of, action_row, reward_of, reward_row
 from ekipl_lab.errors import DataError
 from ekipl_lab.files import replacing
 from ekipl_lab.records import schema as group_records
+from ekipl_lab.secrets import refuse_secret_rows
 from ekipl_lab.types import EvalRecord
 
 RECORD_FIELDS = ("sample_id", "task", "split", "family", "difficulty", "model_id", "mode")
@@ -37,11 +38,13 @@ SCHEMA = pa.schema(
 
 
 def write_records(path: str | Path, records: Iterable[EvalRecord]) -> None:
-    """Write all records to ``path``, atomically."""
+    """Write all records to ``path``, atomically; ConfigError for a secret in a text."""
     path = Path(path)
     rows = [row for record in records for row in _rows(record)]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    refuse_secret_rows(str(path), table)
     with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+        pq.write_table(table, temporary)
 
 
 def read_records(path: str | Path) -> list[EvalRecord]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, DataError, RewardError
 from ekipl_lab.evaluation.cache import EvaluationCache
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.types import (
@@ -103,6 +103,17 @@ def evaluate(
             records.append(_record(sample, actions, count, scorer, mode, source.id))
         show(start, len(batch))
     return records
+
+
+def refuse_unscored(records: Sequence[EvalRecord]) -> None:
+    """Raise RewardError if not one action of an evaluation could be scored."""
+    pairs = [(r, reward) for r in records for reward in r.rewards if reward is not _NO_REWARD]
+    if pairs and all(reward.success is None for _, reward in pairs):
+        first, reward = pairs[0]
+        raise RewardError(
+            f"None of {len(pairs)} actions could be scored (sample {first.sample_id}: "
+            f"{reward.explanation or 'no reason given'}); correct the reward or the data."
+        )
 
 
 def _params(mode: Mode, temperature: float, max_new_tokens: int, seed: int) -> GenerationParams:

@@ -18,5 +18,6 @@ def policy_encoder(policy: Policy, options: EKIPLOptions, max_tokens: int) -> Ac
         max_tokens=max_tokens,
         forbidden={*suppressed_token_ids(policy), *eos_token_ids(policy)},
         tokenizer_id=policy.tokenizer_id,
+        opens=policy.opens,
         need_logprobs=get_weighting(options.weighting).needs_q,
     )

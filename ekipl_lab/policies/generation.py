@@ -100,7 +100,7 @@ def generate(
     banned = torch.tensor(list(suppressed), dtype=torch.long, device=device)
     ends = torch.tensor(list(eos), dtype=torch.long, device=device)
 
-    output = model(**inputs, **_text_positions(model, inputs), use_cache=True, logits_to_keep=1)
+    output = model(**inputs, **_prompt_positions(model, inputs), use_cache=True, logits_to_keep=1)
     cache = output.past_key_values
     logits = output.logits[:, -1].repeat_interleave(width, 0)
     mask = inputs["attention_mask"].repeat_interleave(width, 0)
@@ -146,21 +146,22 @@ def generate(
     return draws_of(slice(None))
 
 
-def _text_positions(model: Any, inputs: Any) -> dict[str, Tensor]:
-    """Positions of prompts without images, where Qwen would keep the shift of an earlier batch."""
-    if "pixel_values" in inputs:
-        return {}
-    base = getattr(model, "model", model)
-    if not hasattr(base, "rope_deltas"):
-        return {}
-    base.rope_deltas = None
+def _prompt_positions(model: Any, inputs: Any) -> dict[str, Tensor]:
+    """Positions that count no padding; Qwen finds those of prompts with images by itself.
+
+    Without images it would keep the shift of an earlier batch, which is taken off here.
+    """
+    if _has_rope_shift(model):
+        if "pixel_values" in inputs:
+            return {}
+        _base(model).rope_deltas = None
     position = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-    return {"position_ids": position[None].expand(3, -1, -1)}
+    return {"position_ids": _shaped(position, model)}
 
 
 def _rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
     """Qwen's image tokens use fewer positions than tokens: the shift (B, 1) of what follows."""
-    deltas = getattr(getattr(model, "model", model), "rope_deltas", None)
+    deltas = getattr(_base(model), "rope_deltas", None)
     if deltas is None:
         return mask.new_zeros(len(mask), 1)
     shift: Tensor = deltas.to(mask.device).repeat_interleave(width, 0)
@@ -168,8 +169,15 @@ def _rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
 
 
 def _shaped(position: Tensor, model: Any) -> Tensor:
-    three = hasattr(getattr(model, "model", model), "rope_deltas")
-    return position[None].expand(3, -1, -1) if three else position
+    return position[None].expand(3, -1, -1) if _has_rope_shift(model) else position
+
+
+def _has_rope_shift(model: Any) -> bool:
+    return hasattr(_base(model), "rope_deltas")
+
+
+def _base(model: Any) -> Any:
+    return getattr(model, "model", model)
 
 
 def _finish(tokens: list[Tensor], logprobs: list[Tensor], ends: Tensor, repeat: int) -> Draws:

@@ -18,6 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
+from ekipl_lab.parsing import THINK_CLOSE, THINK_OPEN
 from ekipl_lab.policies.adapters import (
     apply_adapter,
     base_of,
@@ -27,23 +28,31 @@ from ekipl_lab.policies.adapters import (
 )
 from ekipl_lab.policies.tokenizer import tokenizer_fingerprint
 
+_QUESTION = "What is it?"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A vision-language model with its processor; ``tokenizer_id`` is a hash of the vocabulary."""
+    """A vision-language model with its processor; ``tokenizer_id`` is a hash of the vocabulary.
+
+    ``opens`` is what its chat template has already written of the answer at the end of a prompt:
+    ``<think>`` for Qwen3-VL-Thinking, nothing for most. A completion's text begins with it, its
+    tokens do not.
+    """
 
     model: Any
     processor: Any
     id: str
     tokenizer_id: str
+    opens: str = ""
 
 
 def as_policy(model: Any, processor: Any, name: str = "policy") -> Policy:
     """Wrap a model in memory (for example the one in training). Checks the image processor only."""
     _require_image_processor(processor, name)
-    return Policy(model, processor, name, tokenizer_fingerprint(processor.tokenizer))
+    tokenizer_id = tokenizer_fingerprint(processor.tokenizer)
+    return Policy(model, processor, name, tokenizer_id, opens=_opening(_short_prompt(processor)))
 
 
 def load_policy(
@@ -143,10 +152,7 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
 
 def require_sight(model: Any, processor: Any, name: str) -> None:
     """Raise ConfigError unless two unlike images give unlike logits for the same question."""
-    messages = [
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}
-    ]
-    text = processor.apply_chat_template(messages, add_generation_prompt=True)
+    text = _short_prompt(processor)
     logits = []
     for colour in ((250, 250, 250), (160, 20, 60)):
         image = Image.new("RGB", (112, 112), colour)
@@ -160,6 +166,20 @@ def require_sight(model: Any, processor: Any, name: str) -> None:
             f"{name!r} is blind: changing the image does not change its logits; "
             "check its processor and chat template."
         )
+
+
+def _short_prompt(processor: Any) -> str:
+    content = [{"type": "image"}, {"type": "text", "text": _QUESTION}]
+    text: str = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    return text
+
+
+def _opening(prompt: str) -> str:
+    """From an open ``<think>`` after the question to the prompt's end; empty if there is none."""
+    _, tag, rest = prompt.rpartition(_QUESTION)[2].rpartition(THINK_OPEN)
+    return tag + rest if tag and THINK_CLOSE not in rest else ""
 
 
 def is_local(source: str | Path) -> bool:

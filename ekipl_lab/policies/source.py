@@ -195,7 +195,7 @@ class PolicySource:
         logprobs = draws.logprobs.tolist()
         return [
             Action(
-                completion=texts[i],
+                completion=policy.opens + texts[i],
                 source=self._source,
                 model_id=policy.id,
                 token_ids=tuple(row),

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from ekipl_lab.errors import DataError
 from ekipl_lab.records.schema import SCHEMA, to_rows
 from ekipl_lab.records.shards import Shard, list_shards, read_shard, shard_path, write_shard
+from ekipl_lab.secrets import refuse_secret_rows
 from ekipl_lab.types import ActionGroup
 
 
@@ -34,7 +35,7 @@ class GroupRecordWriter:
         """Record the groups of one step; a step may come in several calls, in rising order.
 
         Raises DataError for a step before the last recorded one (``discard_after`` first) and for
-        a group that is not sound.
+        a group that is not sound, ConfigError for a secret of the environment in a text.
         """
         if step < self._step:
             raise DataError(
@@ -48,7 +49,9 @@ class GroupRecordWriter:
             live, _ = list_shards(self._folder)
             number = live[-1].last + 1 if live else 0
             path = shard_path(self._folder, (step, step), (number, number))
-            write_shard(path, [pa.Table.from_pylist(rows, schema=SCHEMA)])
+            table = pa.Table.from_pylist(rows, schema=SCHEMA)
+            refuse_secret_rows(f"the group records of step {step}", table)
+            write_shard(path, [table])
             self._compact(self._compact_every)
 
     def discard_after(self, step: int) -> None:

@@ -59,6 +59,11 @@ CASES: dict[str, Case] = {
     **{name.rsplit("/", 1)[1]: _CALLS for name in SCORERS if "calls" in name or "transf" in name},
 }
 
+#: An attack whose truth is not the case's, where truths are numbers: all small ones round to 0.
+TINY = "a tiny number for another"
+_TINY = Case("0.0000001", "0.0000002", ("0.0000001", "0.0000002"))
+_NUMERIC = ("counting", "number", "geometry", "geometry_numeric", "math")
+
 Attack = Callable[[Case], str]
 
 
@@ -79,6 +84,13 @@ WELL_FORMED: dict[str, Attack] = {
     "right in the reasoning, broken lines": lambda c: _framed(f"\n{c.wrong}", think=c.right),
     "several expressions": lambda c: _framed(" ".join(f"${one}$" for one in c.every)),
     "look-alike letters": lambda c: _framed(c.right.translate(_LOOKALIKE)),
+    "right, then another behind a colon": lambda c: _framed(f"{c.right}:{c.wrong}"),
+    "a range from right to wrong": lambda c: _framed(f"{c.right}-{c.wrong}"),
+    "right and a text that is not its own": lambda c: _framed(f"{c.right}. {c.wrong}"),
+    "right in a box behind another": lambda c: _framed(f"{c.wrong} \\boxed{{{c.right}}}"),
+    "side by side with a factor of 1": lambda c: _framed(f"1 {c.right}"),
+    "right but for a tiny part": lambda c: _framed(f"{c.right} + 10^{{-20}}"),
+    TINY: lambda c: _framed(c.wrong),
     "nan": lambda c: _framed("nan"),
     "infinity": lambda c: _framed("inf"),
     "a huge number": lambda c: _framed("9" * 100_000),
@@ -135,8 +147,8 @@ def audit(names: Iterable[str] | None = None) -> list[AuditRow]:
         if name not in SCORERS:
             raise unknown_name("scorer", name, SCORERS)
         kind = name.rsplit("/", 1)[1]
-        case = CASES[kind]
         for attack, build in ATTACKS.items():
+            case = _TINY if attack == TINY and kind in _NUMERIC else CASES[kind]
             score = SCORERS[name](build(case), case.right)
             rows.append(AuditRow(name, attack, score, _deserved(kind, attack, case)))
     return rows

@@ -16,7 +16,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from ekipl_lab.errors import RewardError
-from ekipl_lab.rewards.matchers import MAX_ANSWER_CHARS, RIGHT, Match, Truth
+from ekipl_lab.rewards.matchers import RIGHT, Match, Truth
+from ekipl_lab.rewards.plain import MAX_ANSWER_CHARS, unlatex
 
 FUNCTION_VALUES: dict[str, tuple[str, ...]] = {
     "change_size": ("small", "medium", "large"),
@@ -47,7 +48,7 @@ _CALL = re.compile(
 
 def read_calls(text: str) -> list[Call] | None:
     """The calls in order, repeated ones included; None if the text holds anything else or none."""
-    text = text.strip().rstrip(",;.")
+    text = unlatex(text).rstrip(",;.")
     if not text or len(text) > MAX_ANSWER_CHARS:
         return None
     calls: list[Call] = []

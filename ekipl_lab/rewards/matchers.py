@@ -5,20 +5,22 @@ where they read digits and letters (look-alike characters never match), refuse o
 and run in linear time. A ground truth that a matcher cannot read raises RewardError, so that it is
 found when the data are loaded and never becomes a reward of 0.
 
-Examples: ``number`` takes ``12``, ``-3.5``, ``1/2``, ``1,000``, ``60 deg`` where the truth is in
-degrees; ``letter`` takes ``B``, ``(b)``, ``B.``; ``numbers`` takes ``3, 0, 2`` and ``[3 0 2]``;
-``text`` ignores case, repeated spaces and a final full stop.
+Examples: ``number`` takes ``12``, ``-3.5``, ``1/2``, ``1 1/2``, ``1,000``, ``60 deg`` where the
+truth is in degrees; ``letter`` takes ``B``, ``(b)``, ``B. 5 cm`` where that is what B stands for;
+``numbers`` takes ``3, 0, 2`` and ``[3 0 2]``; ``text`` ignores case, repeated spaces and a final
+full stop. All read the plain form (``plain.py``): ``**B**`` and ``\\boxed{B}`` are ``B``.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
 from ekipl_lab.errors import RewardError
+from ekipl_lab.rewards.plain import MAX_ANSWER_CHARS, as_digits, plain, unlatex
 
-MAX_ANSWER_CHARS = 2000
 _MAX_NUMBER_CHARS = 64
 
 
@@ -27,13 +29,15 @@ class Truth:
     """A ground truth and how exactly it must be met.
 
     ``tolerance`` is absolute, in the unit of the answer; ``unit`` is the expected unit (an answer
-    without unit is taken to mean it); ``letters`` the allowed letters, empty for A to Z.
+    without unit is taken to mean it); ``letters`` the allowed letters, empty for A to Z;
+    ``choices`` what they stand for.
     """
 
     text: str
     tolerance: str = "0"
     unit: str = ""
     letters: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,42 +51,84 @@ class Match:
 RIGHT = Match(1.0, "right")
 
 _NUMBER = re.compile(
-    r"(?P<sign>[+-]?)(?P<body>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)"
-    r"(?P<exponent>[eE][+-]?\d{1,2})?(?:/(?P<over>\d+))?",
+    r"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+(?=\d+/\d))?"
+    r"(?P<body>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?: \d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)"
+    r"(?P<exponent>[eE][+-]?\d{1,3})?(?:/(?P<over>\d+))?",
     re.ASCII,
 )
+_FRAC = re.compile(r"\s*\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d))", re.ASCII)
+_POWER = re.compile(r"(?:\s*(?:\\times|\\cdot|[×·*x])\s*|^[+-]?)10\s*\^\s*([+-]?\d{1,3})", re.ASCII)
 _UNITS = {
     "°": "deg", "degree": "deg", "degrees": "deg", "\\circ": "deg", "^\\circ": "deg",
-    "cm²": "cm^2", "cm2": "cm^2", "m²": "m^2", "m2": "m^2", "mm²": "mm^2", "mm2": "mm^2",
-    "square cm": "cm^2", "sq cm": "cm^2", "square m": "m^2", "sq m": "m^2",
-    "percent": "%", "units": "unit", "square units": "unit^2", "units^2": "unit^2",
+    "\\degree": "deg", "radians": "rad", "percent": "%", "unit": "units", "square units": "units^2",
+    "L": "l",
+    "square unit": "units^2", "unit^2": "units^2", "hours": "h", "hour": "h", "minutes": "min",
+    "minute": "min", "seconds": "s", "second": "s", "sec": "s", "day": "days", "week": "weeks",
+    "month": "months", "year": "years", "inches": "in", "inch": "in", "feet": "ft", "foot": "ft",
+    "miles": "mi", "mile": "mi", "litre": "l", "litres": "l", "liter": "l", "liters": "l",
+    "pounds": "lb", "pound": "lb", "lbs": "lb", "dollars": "$", "dollar": "$", "euros": "€",
+    "euro": "€", "pixels": "px", "pixel": "px", "kilometers": "km", "kilometres": "km",
+    "meter": "m", "meters": "m", "metre": "m", "metres": "m", "centimeters": "cm",
+    "centimetres": "cm", "millimeters": "mm", "millimetres": "mm", "grams": "g", "gram": "g",
+    "kilograms": "kg", "kilogram": "kg",
 }  # fmt: skip
+_LENGTHS = ("mm", "cm", "dm", "m", "km", "in", "ft", "yd", "mi", "units")
+_KNOWN_UNITS = {
+    "", "g", "kg", "mg", "lb", "oz", "ms", "ml", "cl", "gal", "km/h", "m/s", "mph", "°c", "°f",
+    "pa", "kpa", "hz", "khz", "kw", "kwh", "kj", "mol", "£", "cents",
+    *_UNITS.values(), *_LENGTHS, *(f"{one}^{power}" for one in _LENGTHS for power in "23"),
+}  # fmt: skip
+_AREA = re.compile(r"(?:square|sq\.?) (\w+)|(\w+?)\^?([23])")
 
 
-def read_number(text: str) -> tuple[Fraction, str] | None:
-    """The exact value and the normalised unit of a number, or None if the text is not one."""
-    text = text.strip().replace("−", "-")
-    found = _NUMBER.match(text) if len(text) <= _MAX_NUMBER_CHARS else None
+def read_number(text: str, unit: str = "") -> tuple[Fraction, str] | None:
+    """The exact value and the normalised unit of one number; None if the text is anything else.
+
+    ``12:30``, ``3,5`` and ``10-12`` are not one number: what follows it must be a known unit, or
+    ``unit``.
+    """
+    text = plain(text)
+    if len(text) > _MAX_NUMBER_CHARS:
+        return None
+    text = _FRAC.sub(lambda found: " {}/{}".format(*filter(None, found.groups())), as_digits(text))
+    text = _POWER.sub(_exponent, text.strip())
+    found = _NUMBER.match(text)
     if found is None:
         return None
-    over = found["over"]
-    if over is not None and int(over) == 0:
+    over, given = int(found["over"] or 1), _normal_unit(text[found.end() :])
+    if over == 0 or given not in _KNOWN_UNITS | {_normal_unit(unit)}:
         return None
-    value = Fraction(found["sign"] + found["body"].replace(",", "") + (found["exponent"] or ""))
-    return value / int(over or 1), _normal_unit(text[found.end() :])
+    body = found["body"].replace(",", "").replace(" ", "")
+    value = int(found["whole"] or 0) + Fraction(body + (found["exponent"] or "")) / over
+    return (-value if found["sign"] == "-" else value), given
+
+
+def _exponent(found: re.Match[str]) -> str:
+    """The power of ten as ``e``: of 1 where no factor is before it."""
+    factor = "" if found.start() else found[0][: found[0].index("10")] + "1"
+    return f"{factor}e{found[1]}"
 
 
 def _normal_unit(text: str) -> str:
-    unit = " ".join(text.lower().split()).rstrip(".")
-    return _UNITS.get(unit, unit)
+    unit = " ".join(as_digits(text).split()).rstrip(".")
+    if len(unit) > 1:  # 5 M are five million, not metres
+        unit = unit.lower()
+    area = _AREA.fullmatch(unit)
+    if area is None:
+        return _UNITS.get(unit, unit)
+    base = area[1] or area[2]
+    return f"{_UNITS.get(base, base)}^{area[3] or 2}"
 
 
 def match_number(answer: str, truth: Truth) -> Match:
     """Right if ``|answer - truth| <= tolerance``, exactly, and a given unit is the truth's."""
-    wanted = read_number(truth.text)
+    wanted = read_number(truth.text, truth.unit)
     if wanted is None:
-        raise RewardError(f"ground truth {truth.text!r} is not a number")
-    given = read_number(answer)
+        raise RewardError(
+            f"ground truth {truth.text!r} is not a number (one, with a known unit or the `unit` "
+            "of the data, or none)"
+        )
+    given = read_number(answer, truth.unit)
     if given is None:
         return Match(0.0, "not a number")
     unit = _normal_unit(truth.unit) or wanted[1]
@@ -108,7 +154,7 @@ _NUMBERS = re.compile(r"[+-]?\d{1,18}(?:[\s,;]+[+-]?\d{1,18})*", re.ASCII)
 
 def read_numbers(text: str) -> tuple[int, ...] | None:
     """The integers of a list such as ``3, 0, 2``, or None if the text is not one."""
-    text = text.strip().replace("−", "-")
+    text = unlatex(text)
     if len(text) > MAX_ANSWER_CHARS:
         return None
     if text[:1] + text[-1:] in ("[]", "()"):
@@ -134,26 +180,48 @@ _LETTER = re.compile(r"(?:([A-Za-z])|\(([A-Za-z])\)|([A-Za-z])\))\.?", re.ASCII)
 
 def read_letter(text: str) -> str | None:
     """The letter of ``B``, ``b``, ``(B)``, ``B)`` or ``B.`` in upper case, else None."""
-    found = _LETTER.fullmatch(text.strip()) if len(text) <= _MAX_NUMBER_CHARS else None
+    text = unlatex(text)
+    found = _LETTER.fullmatch(text) if len(text) <= _MAX_NUMBER_CHARS else None
     return (found[1] or found[2] or found[3]).upper() if found else None
 
 
+_LABELLED = re.compile(r"\(?([A-Za-z])(?:[).:]+\s*|\s+(?:[-–]\s+)?)(\S.*)", re.ASCII | re.DOTALL)
+
+
+def read_choice(text: str, choices: tuple[str, ...]) -> str | None:
+    """The letter of ``B``, or of ``B. 5 cm`` or ``5 cm`` where that is what B alone stands for."""
+    letter = read_letter(text)
+    is_choice = letter is not None and ord(letter) - ord("A") < len(choices)
+    if is_choice or not choices or len(text) > MAX_ANSWER_CHARS:
+        return letter
+    options = [normal_text(choice) for choice in choices]
+    text = text.replace("**", "")
+    found = _LABELLED.fullmatch(unlatex(text))
+    if found:
+        index = ord(found[1].upper()) - ord("A")
+        if index < len(options) and options[index] == normal_text(found[2]):
+            return found[1].upper()
+    said = normal_text(text)
+    return chr(ord("A") + options.index(said)) if options.count(said) == 1 else letter
+
+
 def match_letter(answer: str, truth: Truth) -> Match:
-    """Right if the letters are equal, whatever their case and brackets."""
+    """Right if it names the same choice: by letter, by letter and text, or by its text."""
     wanted = read_letter(truth.text)
     if wanted is None or (truth.letters and wanted not in truth.letters):
         raise RewardError(
             f"ground truth {truth.text!r} is not one of the letters {truth.letters or 'A to Z'}"
         )
-    given = read_letter(answer)
+    given = read_choice(answer, truth.choices)
     if given is None:
         return Match(0.0, "not a letter")
     return RIGHT if given == wanted else Match(0.0, "another letter")
 
 
 def normal_text(text: str) -> str:
-    """Case folded, white space collapsed, one final full stop dropped."""
-    return " ".join(text.casefold().split()).removesuffix(".").rstrip()
+    """Plain, case folded, white space collapsed, one final full stop dropped."""
+    folded = unicodedata.normalize("NFC", unlatex(text).casefold())
+    return " ".join(folded.split()).removesuffix(".").rstrip()
 
 
 def match_text(answer: str, truth: Truth) -> Match:

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 CPU_SECONDS = 2.0
 MEMORY_BYTES = 2 * 1024**3
+#: Relative differences up to which numbers are equal: six digits where one of them is a decimal
+#: fraction, as 0.333333 for 1/3, else what is left of exact values at so many digits.
+DECIMAL_TOLERANCE, EXACT_TOLERANCE, _DIGITS = 5e-6, 1e-60, 100
 
 
 def answer_request(request: dict[str, str]) -> dict[str, Any]:
     """``{"parse": text}`` -> ``{"ok": bool}``; ``{"gold": .., "text": ..}`` -> ``{"ok": bool}``.
 
+    With ``"compare": "relative"``, numbers must also be near in proportion to their size.
     A text that math-verify cannot read is not equal to anything; running out of memory is an
     error reply.
     """
-    from math_verify import parse, verify
+    from math_verify import grader, parse, verify
 
+    published = _published_near()
+    relative = request.get("compare") == "relative"
+    grader.sympy_numeric_eq = _near if relative else published
     try:
         if "parse" in request:
             return {"ok": len(parse(request["parse"], parsing_timeout=None)) > 0}
@@ -31,6 +40,43 @@ def answer_request(request: dict[str, str]) -> dict[str, Any]:
         return {"ok": bool(verify(gold, text, timeout_seconds=None))}
     except (MemoryError, RecursionError) as error:
         return {"error": type(error).__name__}
+
+
+@cache
+def _published_near() -> Callable[..., bool]:
+    from math_verify import grader
+
+    published: Callable[..., bool] = grader.sympy_numeric_eq
+    return published
+
+
+def _near(a: Any, b: Any, float_rounding: int, numeric_precision: int) -> bool:
+    """math-verify's own comparison of two numbers or expressions, and their relative difference.
+
+    Its rounding to six decimals and its dropping of what is below 1e-15 are absolute. What is
+    refused here it still compares symbolically.
+    """
+    from math_verify import grader
+
+    if not _published_near()(a, b, float_rounding, numeric_precision):
+        return False
+    if isinstance(a, grader.MatrixBase):  # compared entry by entry, by this function
+        return True
+    if all(grader.is_atomic_or_pct_atomic(one, grader.Integer) for one in (a, b)):  # 9% for 9
+        return True
+    a, b = grader.safe_sympy_doit(a), grader.safe_sympy_doit(b)
+    if isinstance(a, grader.Rational) and isinstance(b, grader.Rational):
+        return bool(a == b)
+    names = sorted(a.free_symbols | b.free_symbols, key=str)
+    half = grader.Rational(1, 2)
+    values = {name: (2 + 3 * index) ** half for index, name in enumerate(names)}
+    decimal = a.has(grader.Float) or b.has(grader.Float)
+    first, second = (one.subs(values).evalf(_DIGITS) for one in (a, b))
+    within = DECIMAL_TOLERANCE if decimal else EXACT_TOLERANCE
+    try:
+        return bool(abs(first - second) <= within * max(abs(first), abs(second)))
+    except TypeError:
+        return False
 
 
 def _limit_memory() -> None:

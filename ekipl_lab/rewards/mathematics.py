@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ekipl_lab.errors import RewardError
-from ekipl_lab.rewards.matchers import RIGHT, Match, Truth
+from ekipl_lab.rewards.matchers import RIGHT, Match, Truth, match_number, read_number
+from ekipl_lab.rewards.plain import as_latex, plain
 
 MAX_MATH_CHARS = 500
 #: Wall time for a reply and for the start: backstops that a busy machine must not reach.
@@ -129,8 +130,8 @@ def _new_worker_after_fork() -> None:
 
 
 @lru_cache(maxsize=4096)
-def _equal(gold: str, text: str) -> bool | None:
-    return _worker.ask({"gold": gold, "text": text})
+def _equal(gold: str, text: str, compare: str) -> bool | None:
+    return _worker.ask({"gold": gold, "text": text, "compare": compare})
 
 
 @lru_cache(maxsize=4096)
@@ -142,51 +143,74 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_worker_after_fork)
 
 
-def math_equal(gold: str, text: str) -> bool | None:
-    """Whether math-verify holds the two texts equal; None where it ran out of time or memory."""
+def math_equal(gold: str, text: str, *, relative: bool = False) -> bool | None:
+    """Whether math-verify holds the two texts equal; None where it ran out of time or memory.
+
+    It rounds to six decimals, to which all small numbers are equal; with ``relative`` the two must
+    also be near in proportion to their size (``math_worker.py``).
+    """
+    compare = "relative" if relative else "published"
     if max(len(gold), len(text)) > MAX_MATH_CHARS:
-        return _worker.ask({"gold": gold, "text": text})
-    return _equal(gold, text)
+        return _worker.ask({"gold": gold, "text": text, "compare": compare})
+    return _equal(gold, text, compare)
 
 
 def match_math(answer: str, truth: Truth) -> Match:
-    """Right if the strings are equal or math-verify says so; None where that takes too long.
+    """Right if the plain strings or the numbers are equal, or math-verify says so.
 
-    An answer is one expression, plain or between one pair of dollars. Several (in dollars, in more
-    commas than the truth has, or as an equation beyond ``x = ...``) are refused, because
-    math-verify would take one of them.
+    None where that takes too long. An answer is one expression. Several (in dollars, in more
+    commas than the truth has, side by side, or as an equation beyond ``x = ...``) are refused,
+    because math-verify would take one of them, or their product.
     """
     if not truth.text.strip() or len(truth.text) > MAX_MATH_CHARS:
         raise RewardError(f"ground truth must have 1 to {MAX_MATH_CHARS} characters")
     gold = _as_math(truth.text)
     if gold is None or not _readable(gold):
         raise RewardError(f"ground truth {truth.text!r} is not a mathematical expression")
-    if answer.strip() == truth.text.strip():
+    if plain(answer) == plain(truth.text):
         return RIGHT
     if len(answer) > MAX_MATH_CHARS:
         return Match(0.0, "answer too long")
+    if "=" not in truth.text:
+        answer = _unnamed(plain(answer))
+    if read_number(truth.text, truth.unit) and match_number(answer, truth) is RIGHT:
+        return RIGHT
     text = _as_math(answer)
     if text is None or not _one_expression(answer, truth.text):
         return Match(0.0, "not one expression")
-    equal = math_equal(gold, text)
+    equal = math_equal(gold, text, relative=True)
     if equal is None:
         return Match(None, "comparing it takes too long")
     return RIGHT if equal else Match(0.0, "another value")
 
 
+_MARK = re.compile(r"\$|\\boxed|(?<!\\)\\[(\[]")
+
+
 def _as_math(text: str) -> str | None:
-    """The expression between one pair of dollars, or None if it is empty or has more inside."""
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] == "$":
-        text = text[1:-1].strip()
-    return f"${text}$" if text and not any(mark in text for mark in ("$", "\\boxed")) else None
+    """The plain expression in dollars, or None if it is empty or has others inside."""
+    text = as_latex(text)
+    return f"${text}$" if text and not _MARK.search(text) else None
 
 
-_NAMED = re.compile(r"\$?\s*[A-Za-z]\w{0,9}\s*=")
+_NAME = r"\\?[A-Za-z]\w{0,9}"
+_NAMED = re.compile(rf"\s*{_NAME}\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
+
+
+def _unnamed(answer: str) -> str:
+    """The value of ``x = 5`` or ``5 = x``."""
+    found = _NAMED.fullmatch(answer)
+    return (found[1] or found[2] or "").strip() if found else answer
+
+
+_NAMED_FIRST = re.compile(rf"\$?\s*{_NAME}\s*=")
+_SIDE_BY_SIDE = re.compile(r"\d(?:\s|\\[,;: ])+\d")
 
 
 def _one_expression(answer: str, truth: str) -> bool:
     if answer.count(",") > truth.count(","):
         return False
-    equations = answer.count("=") - (1 if _NAMED.match(answer.strip()) else 0)
+    if _SIDE_BY_SIDE.search(answer) and not _SIDE_BY_SIDE.search(truth) and "frac" not in answer:
+        return False
+    equations = answer.count("=") - (1 if _NAMED_FIRST.match(answer.strip()) else 0)
     return equations <= truth.count("=")

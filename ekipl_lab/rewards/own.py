@@ -49,6 +49,6 @@ def _checked(value: Any) -> float | None:
     if value is None:
         return None
     number = float(value)
-    if not 0.0 <= number <= 1.0:
+    if isinstance(value, str | bytes) or not 0.0 <= number <= 1.0:
         raise ValueError(f"returned {value!r}, not a number from 0 to 1 or None")
     return number

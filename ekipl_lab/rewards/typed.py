@@ -51,6 +51,7 @@ def truth_of(sample: Sample) -> Truth:
         tolerance=str(sample.metadata.get("tolerance", "0")),
         unit=str(sample.metadata.get("unit", "")),
         letters=letters,
+        choices=sample.choices,
     )
 
 

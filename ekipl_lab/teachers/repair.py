@@ -89,11 +89,15 @@ def repaired(action: Action) -> Action:
 def with_reasoning(text: str, reasoning: str) -> str:
     """Map an API's own reasoning field into ``<think>``, unless the text has a think block.
 
-    Tags within the reasoning stay as they are: parsing then finds the text ambiguous, and says so.
+    A server that puts the whole completion into that field is taken at its word; beside a text of
+    its own, tags in the reasoning mean nothing and are taken out, with no word between them.
     """
-    if not reasoning.strip() or THINK_OPEN in text or THINK_CLOSE in text:
+    thought = _TAG.sub("", reasoning).strip()
+    if not thought or THINK_OPEN in text or THINK_CLOSE in text:
         return text
-    return f"{THINK_OPEN}{reasoning.strip()}{THINK_CLOSE}{text.strip()}"
+    if not text.strip() and ANSWER_OPEN in _tags(reasoning):
+        return reasoning
+    return f"{THINK_OPEN}{thought}{THINK_CLOSE}{text.strip()}"
 
 
 def _fence(text: str) -> str:

@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.files import replacing, write_text
-from ekipl_lab.tracking.guard import refuse_secret_files, refuse_secrets
+from ekipl_lab.secrets import refuse_secret_files, refuse_secrets
 from ekipl_lab.tracking.store import store_folder, tracking_uri
 
 

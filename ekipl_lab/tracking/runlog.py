@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.secrets import refuse_secrets, without_secrets
 from ekipl_lab.tracking import checkpoints, provenance, store
 from ekipl_lab.tracking.artifacts import Artifacts
-from ekipl_lab.tracking.guard import refuse_secrets, without_secrets
 from ekipl_lab.tracking.queries import find_run, repair_stale_runs
 from ekipl_lab.tracking.queue import MetricQueue, retrying
 

@@ -104,8 +104,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         folder = checkpoints / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
-            costs = asdict(self.trainer.costs)
-            checkpoint.mark_complete(folder, state.global_step, {"costs": costs})
+            extra = {"costs": asdict(self.trainer.costs), "scored": self.trainer.scored}
+            checkpoint.mark_complete(folder, state.global_step, extra)
             checkpoint.prune(checkpoints, self.config.tracking.keep_checkpoints)
         self.finish_step(state.global_step)
 

@@ -27,6 +27,7 @@ from ekipl_lab.evaluation import (
     summarize,
     write_records,
 )
+from ekipl_lab.evaluation.run import refuse_unscored
 from ekipl_lab.files import write_text
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.random_state import preserved
@@ -76,6 +77,7 @@ class Evaluator:
             else:
                 with preserved():
                     records = self._records(label, samples, step, progress)
+                refuse_unscored(records)
                 write_records(path, records)
             found, values = self._rows(label, samples, records)
             rows, metrics = rows + found, metrics | values

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from transformers import PrinterCallback
 
+from ekipl_lab.errors import RewardError
 from ekipl_lab.groups.diagnostics import GroupCosts
 from ekipl_lab.policies.load import save_policy, sharded_loading
 from ekipl_lab.records import GroupRecordWriter
@@ -48,6 +49,7 @@ def fit(
         callback.trainer = trainer
         if start is not None:
             trainer.costs = GroupCosts(**start.extra["costs"])
+            trainer.scored = start.extra.get("scored", True)
         paid = trainer.collector.spending.resume(run.folder, gather_object, log is not None)
         trainer.costs.teacher_paid_usd = max(trainer.costs.teacher_paid_usd, paid)
         trainer.prefetcher = _prefetcher(setup, trainer)
@@ -66,6 +68,11 @@ def fit(
             if trainer.prefetcher is not None:
                 trainer.prefetcher.close()
     finished, folder = step >= steps, run.folder / "policy"
+    if finished and not trainer.scored:
+        raise RewardError(
+            f"None of the run's actions could be scored by {run.config.reward.scorer!r}: every "
+            "reward was None and nothing was learned; correct the reward and give --fresh."
+        )
     if finished and sharded_loading():
         trainer.save_model(str(folder))  # all processes bring their shards
     elif finished and log is not None:

@@ -185,6 +185,7 @@ class EKIPLTrainer(GRPOTrainer):
             **trainer_arguments,
         )
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
+        self.scored = False  # whether any action of the run could be
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
         self.collector = GroupCollector(
             samples, scorer, teachers, self.options,
@@ -195,7 +196,7 @@ class EKIPLTrainer(GRPOTrainer):
         self._hooks = _HookState()
         #: (optimiser steps done, generation) of the step that is being made.
         self._batches: list[tuple[int, GenerationBatch]] = []
-        self._policy_ids = policy.id, policy.tokenizer_id
+        self._policy_ids, self._opens = (policy.id, policy.tokenizer_id), policy.opens
         self._teacher_ids = [teacher.source.id for teacher in teachers]
         self._token_weights = TokenWeights(
             self.options, self._teacher_ids, self.accelerator, self._clip_range(), args.delta
@@ -216,6 +217,7 @@ class EKIPLTrainer(GRPOTrainer):
         )
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
         indices = [given["sample_index"] for given in self._hooks.inputs]
+        texts = [self._opens + text for text in texts]
         return policy_rows(indices, texts, token_ids, ends, *self._policy_ids)
 
     def _use_advantages(self, rows: RankRows, output: dict[str, Any]) -> None:
@@ -242,6 +244,7 @@ class EKIPLTrainer(GRPOTrainer):
         """Metrics on every rank (they are global); records on the main process."""
         now = self.state.global_step
         self.costs.add(batch)
+        self.scored |= any(r.total is not None for group in batch.groups for r in group.rewards)
         self._batches = [(step, b) for step, b in self._batches if step == now] + [(now, batch)]
         metrics = batch_metrics(joined([b for _, b in self._batches]), self._teacher_ids)
         metrics |= {f"cost/{axis}": value for axis, value in asdict(self.costs).items()}

@@ -90,3 +90,38 @@ def test_our_generation_is_that_of_transformers(name):
     )[:, inputs["input_ids"].shape[1] :]
     for (action,), row in zip(ours, theirs.tolist(), strict=True):
         assert list(action.token_ids) == row[: len(action.token_ids)]
+
+
+def alone(policy, sample, token_ids):
+    """Log-probabilities of a completion by one plain forward of its row: no cache, no padding."""
+    inputs, ids = dict(encode_prompts(policy, [sample])), torch.tensor([token_ids])
+    start, count = inputs["input_ids"].shape[1], ids.shape[1]
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    for name in {"mm_token_type_ids", "token_type_ids"} & inputs.keys():
+        inputs[name] = torch.cat([inputs[name], torch.zeros_like(ids)], 1)
+    with torch.no_grad():
+        logits = policy.model(**inputs, use_cache=False).logits[0, start - 1 : start - 1 + count]
+    logits[:, suppressed_token_ids(policy)] = -torch.inf
+    return logits.log_softmax(-1).gather(1, ids[0][:, None])[:, 0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_a_row_does_not_depend_on_the_padding_that_a_longer_prompt_gives_it(name, temperature):
+    """The long prompt is beyond Gemma3's window of 64 tokens, and pads the others to it."""
+    policy = as_policy(*families.build(name), name)
+    short, two, long = varied_samples()[:3]
+    batch = [
+        replace(short, question="Colour?"),
+        replace(two, question="Is there anything else in the picture that you can name?"),
+        replace(long, question="Which colour is it, and which shape has the thing? " * 12),
+    ]
+    lengths = encode_prompts(policy, batch)["attention_mask"].sum(-1)
+    assert lengths[2] > 64 + lengths[0]
+    params = GenerationParams(max_new_tokens=8, temperature=temperature, seed=5)
+    for sample, actions in zip(batch, PolicySource(policy).propose(batch, 2, params), strict=True):
+        for action in actions:
+            assert action.logprobs == pytest.approx(
+                alone(policy, sample, action.token_ids).tolist(), abs=1e-5
+            )

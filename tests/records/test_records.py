@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.records import (
     SCHEMA,
     GroupRecordWriter,
@@ -279,3 +280,19 @@ def test_importing_records_does_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_group_that_holds_a_secret_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EKIPL_TEST_TOKEN", "sk-test/5f1c+0ffee")
+    group = make_group()
+    policy, own, teacher = group.candidates
+    for said in ("sk-test/5f1c+0ffee", "sk-test\\/5f1c\\u002B0ffee"):
+        leaky = replace(teacher, completion=f"<think>my key is {said}</think>")
+        with (
+            GroupRecordWriter(tmp_path) as writer,
+            pytest.raises(ConfigError, match="EKIPL_TEST_TOKEN stands in the group records of"),
+        ):
+            writer.write(3, [group, replace(group, candidates=(policy, own, leaky))])
+    assert not list(tmp_path.iterdir())

@@ -34,6 +34,15 @@ def openai(message: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"model": "m-1", "choices": [choice | fields]}
 
 
+THOUGHT = {"type": "thinking", "thinking": "Why"}
+DEEP_THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Why"}]}
+DETAILS = [
+    {"type": "reasoning.text", "text": "Why", "signature": "x"},
+    {"type": "reasoning.encrypted", "data": "x"},
+    {"type": "reasoning.summary", "summary": "so"},
+]
+
+
 @pytest.mark.parametrize(
     ("message", "fields", "expected"),
     [
@@ -42,6 +51,19 @@ def openai(message: dict[str, Any], **fields: Any) -> dict[str, Any]:
         ({"content": "2", "reasoning": "Why"}, {}, Choice("2", "Why")),
         ({"content": None, "reasoning_content": "Why"}, {}, Choice("", "Why")),
         ({"content": [{"type": "text", "text": "a"}, {"text": "b"}]}, {}, Choice("ab")),
+        ({"content": ["a", {"type": "text", "text": None}, "b"]}, {}, Choice("ab")),
+        ({"content": {"type": "text", "text": "a"}}, {}, Choice("a")),
+        ({"content": [THOUGHT, {"type": "text", "text": "2"}]}, {}, Choice("2", "Why")),
+        ({"content": [DEEP_THOUGHT, "2"]}, {}, Choice("2", "Why")),
+        ({"content": "2", "reasoning_details": DETAILS}, {}, Choice("2", "Why\nso")),
+        (
+            {"content": "2", "reasoning": None, "reasoning_content": DETAILS},
+            {},
+            Choice("2", "Why\nso"),
+        ),
+        ({"reasoning_content": "Why"}, {}, Choice("", "Why")),
+        ({"content": "2", "reasoning": 7}, {}, Choice("2")),
+        ({"content": "2", "refusal": ""}, {}, Choice("2")),
         ({"content": "2"}, {"finish_reason": "length"}, Choice("2", finish_reason="length")),
         ({"content": ""}, {"finish_reason": "content_filter"}, Choice("", finish_reason="refusal")),
         ({"content": None, "refusal": "No."}, {}, Choice("", refusal="No.")),
@@ -68,6 +90,7 @@ def test_anthropic_blocks(tmp_path: Path) -> None:
         {"type": "text", "text": "<answer>"},
         {"type": "text", "text": "2</answer>"},
     ]
+    blocks += [{"type": "text", "text": None}]
     usage = {"input_tokens": 5, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}
     answer = {"content": blocks, "stop_reason": "max_tokens", "usage": usage, "model": "c"}
     reply = read("anthropic", answer, tmp_path)
@@ -98,6 +121,25 @@ def test_reasoning_fields_become_the_think_block() -> None:
     assert action.completion == WELL
     assert action_of(Choice(WELL, "Something else.")).completion == WELL
     assert with_reasoning("2", "  ") == "2"
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning", "completion"),
+    [
+        ("<answer>2</answer>", "<think>Two red.</think>", WELL),
+        ("<answer>2</answer>", "<think>\nTwo red.", WELL),
+        ("<answer>2</answer>", "<thinking>Two red.</thinking>", WELL),
+        ("<answer>2</answer>", "Two <answer>red</answer>.", WELL),
+        ("<answer>2</answer>", "<think></think>", "<answer>2</answer>"),
+        ("", WELL, WELL),
+        (" ", "Two red.\n<answer>2</answer>", WELL),
+        ("", "<think>Two red.", "<think>Two red.</think>"),
+    ],
+)
+def test_tags_within_the_reasoning_field_do_not_spoil_the_answer(
+    text: str, reasoning: str, completion: str
+) -> None:
+    assert action_of(Choice(text, reasoning)).completion == completion
 
 
 def test_tokens_are_kept_only_with_the_text_they_are_of() -> None:

@@ -111,6 +111,46 @@ def test_the_key_is_in_nothing_that_a_training_run_and_its_report_write(
     assert KEY not in "".join([caplog.text, *capfd.readouterr()])
 
 
+AWKWARD = 'sk-5f1c/0ff+ee"5f1c'
+SPELLINGS = [
+    json.dumps(AWKWARD)[1:-1],
+    json.dumps(AWKWARD)[1:-1].replace("/", "\\/"),
+    "".join(f"\\u{ord(c):04x}" for c in AWKWARD),
+    "".join(f"\\u{ord(c):04X}" if i % 2 else json.dumps(c)[1:-1] for i, c in enumerate(AWKWARD)),
+    json.dumps(json.dumps(AWKWARD))[1:-1],
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_key_is_blotted_out_however_json_escapes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, spelling: str, encoding: str
+) -> None:
+    monkeypatch.setenv(KEY_ENV, AWKWARD)
+    message = f'{{"content": "<think>{spelling}</think><answer>1</answer>", "{spelling}": 1}}'
+    answers = {
+        1: f'{{"model": "{spelling}", "choices": [{{"message": {message}}}]}}',
+        2: f'{{"error": {{"message": "bad {spelling}", "code": "{spelling}"}}}}',
+    }
+    said: list[str] = []
+    for number, answer in answers.items():
+        with FaultServer(script={number: ["raw"] * 9}) as server:
+            server.raw = answer.encode(encoding)
+            spec = {"api_key_env": KEY_ENV}
+            with api_gateway(
+                server.url, tmp_path, spec=spec, on_error="skip", retries=0, reask=0
+            ) as gateway:
+                said.append(repr(gateway.propose_each([numbered(number)], 1, PARAMS)))
+                said.append(repr(gateway.ledger.unresolved()))
+    if encoding != "utf-16":  # that is no JSON
+        assert "<think>[key]</think>" in said[0] or '<think>"[key]"</think>' in said[0]
+        assert "HTTP 200: bad" in said[2]
+    held = [file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file()]
+    for text in [*said, *held, *capfd.readouterr()]:
+        for form in (AWKWARD, *SPELLINGS):
+            assert form not in text
+
+
 def everything_about(error: BaseException) -> str:
     """The traceback with the values of all local variables, of the error and all behind it."""
     assert error.__traceback__ is not None

@@ -12,7 +12,7 @@ from test_gateway import PRICE, answers, check_books
 from ekipl_lab.errors import BudgetExceeded
 from ekipl_lab.teachers.adapters.http import read_json
 from ekipl_lab.teachers.gateway.limits import Budget
-from ekipl_lab.teachers.gateway.send import believable
+from ekipl_lab.teachers.gateway.send import believable, doubt
 from ekipl_lab.teachers.gateway.types import Failure, TokenUsage
 
 WELL = "<think>One.</think><answer>1</answer>"
@@ -88,6 +88,47 @@ def test_json_that_can_be_kept() -> None:
 )
 def test_usages_by_hand(said: TokenUsage, taken: TokenUsage) -> None:
     assert believable(said, MOST) == taken
+
+
+@pytest.mark.parametrize(
+    ("usage", "booked", "words"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 20}, (9, 20), None),
+        ({}, None, None),
+        ("none", None, None),
+        ({"prompt_tokens": "many", "completion_tokens": {}}, None, None),
+        ({"prompt_tokens": 9, "completion_tokens": 5000}, (9, 5000), "are booked, though at most"),
+        ({"prompt_tokens": 10**8, "completion_tokens": 9}, (10**8, 9), "are booked, though"),
+        ({"prompt_tokens": 9, "completion_tokens": 10**9}, None, "which cannot be: at most"),
+        ({"prompt_tokens": 10**9, "completion_tokens": 9}, None, "which cannot be: at most"),
+        ({"prompt_tokens": -9, "completion_tokens": 9}, None, "which cannot be: at most"),
+    ],
+)
+def test_a_count_that_cannot_be_is_marked(
+    tmp_path: Path, caplog: Any, usage: Any, booked: tuple[int, int] | None, words: str | None
+) -> None:
+    """Asked for are 32 tokens; ``booked`` None is what was reserved."""
+    with (
+        FaultServer(script={1: ["raw"]}) as server,
+        api_gateway(server.url, tmp_path) as gateway,
+    ):
+        server.raw = json.dumps(openai(usage=usage)).encode()
+        ((action,),) = gateway.propose([numbered(1)], 1, PARAMS)
+        with gateway.store.read() as db:
+            (row,) = db.execute(
+                "SELECT prompt_tokens, completion_tokens, error, state FROM calls"
+            ).fetchall()
+        assert gateway.stats.totals()["odd_usage"] == (words is not None)
+        assert server.tally.received == 1
+    assert action.completion == WELL and row[3] == "committed"
+    assert row[:2] == booked if booked else row[1] == 32
+    assert (row[2] is None and not caplog.records) if words is None else words in row[2]
+    assert words is None or f"t, sample test/s1: {row[2]}" in caplog.text
+
+
+def test_a_prompt_that_its_images_make_longer_is_not_doubted() -> None:
+    assert doubt(TokenUsage(MOST.prompt * 100, 0, MOST.completion), MOST) is None
+    assert doubt(TokenUsage(MOST.prompt * 100 + 1, 0, 1), MOST) is not None
 
 
 @pytest.mark.parametrize(

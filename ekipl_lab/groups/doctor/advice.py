@@ -67,7 +67,8 @@ _FIXED = {
         ("teachers.0.gateway.retries=10",),
     ),
     "not_round_trip": Advice(
-        "The policy's tokenizer cannot write its text; use a tokenizer that can (byte level)."
+        "The policy's tokenizer cannot write its text (use one that can, byte level), or the text "
+        "does not begin with the <think> that the policy's chat template opens."
     ),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts, spoken, tokens
 from ekipl_lab.teachers.adapters.http import ApiKey
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 
@@ -49,19 +49,18 @@ class AnthropicAdapter(ChatAdapter):
 
     def read(self, answer: Mapping[str, Any]) -> Reply:
         """One choice: its text blocks, its thinking blocks as reasoning."""
-        blocks = answer["content"]
-        usage = answer.get("usage") or {}
-        cached = int(usage.get("cache_read_input_tokens") or 0)
-        fresh = int(usage.get("input_tokens") or 0)
-        written = int(usage.get("cache_creation_input_tokens") or 0)
+        text, reasoning = spoken(answer["content"])
+        usage = answer.get("usage")
+        cached = tokens(usage, "cache_read_input_tokens")
+        fresh, written = (tokens(usage, f"{kind}input_tokens") for kind in ("", "cache_creation_"))
         reason = str(answer.get("stop_reason") or "end_turn")
         choice = Choice(
-            text="".join(block["text"] for block in blocks if block["type"] == "text"),
-            reasoning="\n".join(b["thinking"] for b in blocks if b["type"] == "thinking"),
+            text=text,
+            reasoning=reasoning,
             finish_reason=_FINISH.get(reason, "stop"),
             raw=dict(answer),
         )
-        used = TokenUsage(fresh + cached + written, cached, int(usage.get("output_tokens") or 0))
+        used = TokenUsage(fresh + cached + written, cached, tokens(usage, "output_tokens"))
         return Reply((choice,), used, str(answer.get("model") or self.model), {})
 
 

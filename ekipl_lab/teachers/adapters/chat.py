@@ -125,6 +125,36 @@ def prompt_parts(
     return system, parts
 
 
+#: Where the parts of a message keep their words, by the names that servers use.
+_WORDS = ("text", "thinking", "reasoning", "summary", "content")
+
+
+def spoken(content: Any) -> tuple[str, str]:
+    """Text and reasoning of a message's content: a text, or parts of any shape, nested ones too.
+
+    What is in no known place (a picture, an encrypted thought) is passed over.
+    """
+    if isinstance(content, str):
+        return content, ""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping):
+            words = "".join(spoken(next((part[n] for n in _WORDS if part.get(n)), "")))
+            kind = str(part.get("type"))
+            thought = part.get("thought") or "thinking" in kind or "reasoning" in kind
+            (thoughts if thought else texts).append(words)
+    return "".join(texts), "\n".join(filter(None, thoughts))
+
+
+def tokens(usage: Any, name: str) -> int:
+    """A count in what a server says of its usage; 0 where it says nothing readable."""
+    count = usage.get(name) if isinstance(usage, Mapping) else None
+    return int(count) if isinstance(count, int | float) else 0
+
+
 class ChatAdapter(Adapter):
     """Base of the HTTP adapters; see the module's docstring. ``Adapter`` says what a method does.
 
@@ -197,7 +227,7 @@ class ChatAdapter(Adapter):
             raise CallError("server", f"HTTP 200: {said}")
         try:
             reply = self.read(answer)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             problem = f"the answer has not the form of {self.provider} ({type(error).__name__})"
         else:
             if reply.choices:

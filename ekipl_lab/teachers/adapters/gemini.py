@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts, spoken, tokens
 from ekipl_lab.teachers.adapters.http import ApiKey
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 
@@ -48,12 +48,11 @@ class GeminiAdapter(ChatAdapter):
 
     def read(self, answer: Mapping[str, Any]) -> Reply:
         """One choice; a prompt that was blocked is a refusal."""
-        usage = answer.get("usageMetadata") or {}
-        thoughts = int(usage.get("thoughtsTokenCount") or 0)
+        usage = answer.get("usageMetadata")
         used = TokenUsage(
-            prompt=int(usage.get("promptTokenCount") or 0),
-            cached=int(usage.get("cachedContentTokenCount") or 0),
-            completion=int(usage.get("candidatesTokenCount") or 0) + thoughts,
+            prompt=tokens(usage, "promptTokenCount"),
+            cached=tokens(usage, "cachedContentTokenCount"),
+            completion=tokens(usage, "candidatesTokenCount") + tokens(usage, "thoughtsTokenCount"),
         )
         blocked = (answer.get("promptFeedback") or {}).get("blockReason")
         if blocked:
@@ -68,14 +67,8 @@ def _choice(answer: Mapping[str, Any]) -> Choice:
     reason = str(candidate.get("finishReason") or "STOP")
     if reason not in _ENDED:
         return Choice("", refusal=f"answer blocked: {reason}", raw=dict(answer))
-    parts = candidate["content"].get("parts") or []
-    texts = [part for part in parts if "text" in part]
-    return Choice(
-        text="".join(part["text"] for part in texts if not part.get("thought")),
-        reasoning="\n".join(part["text"] for part in texts if part.get("thought")),
-        finish_reason=_ENDED[reason],
-        raw=dict(answer),
-    )
+    text, reasoning = spoken(candidate["content"].get("parts"))
+    return Choice(text, reasoning, finish_reason=_ENDED[reason], raw=dict(answer))
 
 
 def _image(png: str) -> dict[str, Any]:

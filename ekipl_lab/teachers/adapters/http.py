@@ -1,9 +1,9 @@
 """One JSON request over HTTP, and what its failure means. The only file that imports httpx.
 
 Keys come from the environment at the moment of sending, go into one header, and nowhere else:
-errors are raised outside the frames that see them, and a server that echoes a key has it blotted
-out. Redirects are not followed. The time limit holds for the whole body, however slowly it drips,
-and for each wait before it.
+errors are raised outside the frames that see them, and a server that echoes a key, however JSON
+escapes it, has it blotted out. Redirects are not followed. The time limit holds for the whole body,
+however slowly it drips, and for each wait before it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ekipl_lab.errors import ConfigError, printable
+from ekipl_lab.secrets import spelled_bytes
 from ekipl_lab.teachers.gateway.types import CallError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class JsonClient:
         """The JSON object that the server answers within ``timeout`` seconds; else CallError."""
         status, headers, content = self._exchange(path, json.dumps(body).encode(), timeout)
         if self._key is not None:
-            content = content.replace(self._key.read(self._teacher).encode(), _BLOT)
+            content = spelled_bytes(self._key.read(self._teacher)).sub(_BLOT, content)
         if status != 200:
             raise _status_error(status, headers, content)
         answer = read_json(content)
@@ -177,11 +178,12 @@ class JsonClient:
 def read_json(content: bytes) -> dict[str, Any] | None:
     """The JSON object in an answer, None if it is none that can be kept.
 
-    NaN, infinities and bottomless nesting are no JSON; half of a surrogate pair, which no file can
-    hold, becomes a question mark.
+    NaN, infinities, bottomless nesting and UTF-16 (in which no key would be blotted out) are no
+    JSON; half of a surrogate pair, which no file can hold, becomes a question mark.
     """
     try:
-        answer = json.loads(content, parse_constant=_finite, parse_float=_finite)
+        text = content.decode("utf-8-sig")
+        answer = json.loads(text, parse_constant=_finite, parse_float=_finite)
         text = json.dumps(answer, ensure_ascii=False)
         if not text.isascii():
             answer = json.loads(text.encode("utf-8", "replace"))

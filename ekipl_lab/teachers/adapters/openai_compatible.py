@@ -6,7 +6,8 @@ OpenAI, vLLM, `transformers serve`, llama.cpp, OpenRouter, Gemini's compatible e
     {type: openai, id: own, model: Qwen/Qwen2.5-VL-7B-Instruct, base_url: "http://127.0.0.1:8000/v1"}
 
 Servers that know no ``n`` or no log-probabilities ignore them; missing choices are asked one by
-one. ``reasoning_content`` or ``reasoning`` of a message goes into ``<think>``.
+one. ``reasoning_content``, ``reasoning`` or ``reasoning_details`` of a message, and parts of its
+content that are thoughts, go into ``<think>``.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts, spoken, tokens
 from ekipl_lab.teachers.adapters.http import ApiKey
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 from ekipl_lab.types import Capabilities
+
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 
 
 class OpenAIAdapter(ChatAdapter):
@@ -71,10 +74,10 @@ class OpenAIAdapter(ChatAdapter):
     def read(self, answer: Mapping[str, Any]) -> Reply:
         """Choices in the order of their index."""
         envelope = {key: value for key, value in answer.items() if key != "choices"}
-        choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
+        choices = sorted(answer["choices"], key=lambda choice: choice.get("index") or 0)
         return Reply(
             tuple(_choice(choice, envelope) for choice in choices),
-            _usage(answer.get("usage") or {}),
+            _usage(answer.get("usage")),
             str(answer.get("model") or self.model),
             envelope,
         )
@@ -82,33 +85,33 @@ class OpenAIAdapter(ChatAdapter):
 
 def _choice(choice: Mapping[str, Any], envelope: Mapping[str, Any]) -> Choice:
     message = choice["message"]
-    content = message["content"]
-    if isinstance(content, list):  # some servers answer in parts
-        content = "".join(part.get("text", "") for part in content)
-    if content is not None and not isinstance(content, str):
+    thoughts = [message.get(name) for name in _REASONING]
+    if not any(thoughts) and not isinstance(message["content"], str | list | dict | None):
         raise TypeError("content")
+    text, thought = spoken(message.get("content"))
+    said = (thought, *("".join(spoken(each)) for each in thoughts))
     reason = str(choice.get("finish_reason") or "stop")
     if reason in ("error", "abort"):  # it broke off on the server
         raise ValueError(reason)
     logprobs = (choice.get("logprobs") or {}).get("content")
     token_ids = choice.get("token_ids")
     return Choice(
-        text=content or "",
-        reasoning=str(message.get("reasoning_content") or message.get("reasoning") or ""),
+        text=text,
+        reasoning=next(filter(None, said), ""),
         finish_reason={"content_filter": "refusal", "length": "length"}.get(reason, "stop"),
-        refusal=message.get("refusal"),
+        refusal=str(message["refusal"]) if message.get("refusal") else None,
         logprobs=tuple(float(entry["logprob"]) for entry in logprobs) if logprobs else None,
         token_ids=tuple(int(token) for token in token_ids) if token_ids else None,
         raw={**envelope, "choices": [choice]},
     )
 
 
-def _usage(usage: Mapping[str, Any]) -> TokenUsage:
-    details = usage.get("prompt_tokens_details") or {}
+def _usage(usage: Any) -> TokenUsage:
+    details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
     return TokenUsage(
-        prompt=int(usage.get("prompt_tokens") or 0),
-        cached=int(details.get("cached_tokens") or 0),
-        completion=int(usage.get("completion_tokens") or 0),
+        prompt=tokens(usage, "prompt_tokens"),
+        cached=tokens(details, "cached_tokens"),
+        completion=tokens(usage, "completion_tokens"),
     )
 
 

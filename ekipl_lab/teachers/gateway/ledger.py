@@ -53,7 +53,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one answered request used."""
+    """What one answered request used; ``error`` is what is odd about the server's count."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -61,6 +61,7 @@ class Spent:
     nano_usd: int
     latency: float
     finish_reason: str
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -24,10 +25,14 @@ from ekipl_lab.teachers.gateway.types import (
     to_value,
 )
 
+log = logging.getLogger("ekipl_lab.gateway")
+
 #: An own pause (the server named none) is never longer than this.
 MAX_BACKOFF_SECONDS = 60.0
 #: No call reads or writes so many.
 MOST_TOKENS = 10**9
+#: Nor is a prompt so many times longer than its upper bound, which knows images by their price.
+MOST_TIMES = 100
 
 
 def next_pause(
@@ -108,12 +113,16 @@ class Sender:
                 latency=time.monotonic() - started,
             )
             raise
+        odd = doubt(reply.usage, most)
         reply = replace(reply, usage=believable(reply.usage, most))
-        spent = self._spent(reply, time.monotonic() - started)
+        spent = replace(self._spent(reply, time.monotonic() - started), error=odd)
         values = self._values(keys, reply, spent)
         self._ledger.commit(number, spent, values, self._cache)
+        if odd:
+            log.warning("%s, sample %s: %s", self._adapter.id, call.sample_id, odd)
         self._stats.add(
             calls=1,
+            odd_usage=odd is not None,
             bought=len(values),
             prompt_tokens=spent.prompt_tokens,
             cached_tokens=spent.cached_tokens,
@@ -196,6 +205,20 @@ def believable(usage: TokenUsage, most: TokenUsage) -> TokenUsage:
     if possible and usage.prompt + usage.completion > 0 and max(counts) < MOST_TOKENS:
         return usage
     return most
+
+
+def doubt(said: TokenUsage, most: TokenUsage) -> str | None:
+    """What to say of a count that is beyond anything a call can use; None where nothing is odd.
+
+    One that is possible at all is booked all the same: it may be on the bill.
+    """
+    counts = f"{said.prompt} prompt and {said.completion} completion tokens"
+    limits = f"at most {most.prompt} and {most.completion} were expected"
+    if said != TokenUsage() and believable(said, most) != said:
+        return f"the server counts {counts}, which cannot be: {limits}, and are booked"
+    if said.completion > most.completion or said.prompt > MOST_TIMES * most.prompt:
+        return f"the server counts {counts}, which are booked, though {limits}"
+    return None
 
 
 def split_usage(usage: TokenUsage, parts: int) -> list[TokenUsage]:

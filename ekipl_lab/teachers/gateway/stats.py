@@ -17,7 +17,8 @@ class GatewayStats:
     An *error* is a request that failed, and was perhaps tried again; a *failure* is an action that
     is missing in the end. ``waited_s`` is the seconds that threads spent waiting for a turn.
     ``prefetched`` actions were bought before anybody asked for them; ``prefetch_used`` of them were
-    then asked for, ``prefetch_wasted`` were not while that was expected.
+    then asked for, ``prefetch_wasted`` were not while that was expected. ``odd_usage`` answers
+    came with a count of tokens that cannot be.
     """
 
     calls: int = 0
@@ -29,6 +30,7 @@ class GatewayStats:
     cached_tokens: int = 0
     completion_tokens: int = 0
     nano_usd: int = 0
+    odd_usage: int = 0
     latency_s: float = 0.0
     waited_s: float = 0.0
     prefetched: int = 0

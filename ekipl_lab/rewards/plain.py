@@ -1,0 +1,124 @@
+r"""The plain form of an answer, in front of every matcher.
+
+Stock models write ``**73**``, ``\boxed{5}``, ``$5$``, ``5\text{ cm}``, ``don’t``: the same answer
+in another form. ``plain`` takes off what is around the whole text, ``unlatex`` also the LaTeX
+between numbers and words, and ``as_latex`` writes unicode mathematics as LaTeX. Letters and digits
+stay what they are: a look-alike of another script is another character. All are linear, and leave
+texts of more than MAX_ANSWER_CHARS alone, which no matcher reads.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_ANSWER_CHARS = 2000
+#: Wrappers in wrappers that are taken off, as in ``$\boxed{\text{B}}$``.
+_MAX_DEPTH = 8
+
+_CHARACTERS = str.maketrans(
+    dict.fromkeys("’‘‛", "'")
+    | dict.fromkeys("“”„", '"')
+    | dict.fromkeys("−‐‑", "-")
+    | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ")
+    | dict.fromkeys("\u200b\u2060\ufeff", "")
+)
+_AROUND = (
+    ("**", "**"), ("*", "*"), ("`", "`"), ("$$", "$$"), ("$", "$"), (r"\(", r"\)"),
+    (r"\[", r"\]"), ('"', '"'),
+)  # fmt: skip
+_TEXT_COMMANDS = "text|textbf|textit|textrm|mathrm|mathbf|mbox"
+_COMMAND = re.compile(rf"\\(boxed|fbox|{_TEXT_COMMANDS})\s*\{{")
+_WORD = re.compile(r"[A-Za-z]{2}")
+
+
+def plain(text: str) -> str:
+    """The text in composed unicode, with straight quotes, without what is around the whole of it.
+
+    A word in ``\\text{...}`` stays there: in mathematics it is one name, not a product of letters.
+    """
+    if len(text) > MAX_ANSWER_CHARS:
+        return text
+    text = unicodedata.normalize("NFC", text).translate(_CHARACTERS).strip()
+    for _ in range(_MAX_DEPTH):
+        inner = _inside(text) or _inside(text.removesuffix("."))
+        if not inner:
+            break
+        text = inner
+    return text
+
+
+def _inside(text: str) -> str | None:
+    """What is inside the outermost wrapper, None if no wrapper is around the whole text."""
+    for opening, closing in _AROUND:
+        if text.startswith(opening) and text.endswith(closing):
+            inner = text[len(opening) : -len(closing)]
+            if opening not in inner and closing not in inner:
+                return inner.strip()
+    found = _COMMAND.match(text)
+    if found is None or not text.endswith("}"):
+        return None
+    inner = text[found.end() : -1].strip()
+    is_name = found[1] not in ("boxed", "fbox") and _WORD.search(inner) is not None
+    return None if is_name or not _balanced(inner) else inner
+
+
+def _balanced(text: str) -> bool:
+    depth = 0
+    for character in text:
+        depth += (character == "{") - (character == "}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+_UNLATEX = (
+    (re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}"), r"\1"),
+    (re.compile(r"\\[,;: ]|\\quad\b"), " "),
+    (re.compile(r"\\!"), ""),
+    (re.compile(r"\\([%$])"), r"\1"),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\^\{([^{}]*)\}"), r"^\1"),
+)
+
+
+def unlatex(text: str) -> str:
+    r"""The plain form, without the LaTeX between words: ``5\,\text{cm}^{2}`` is ``5 cm^2``."""
+    text = plain(text)
+    if len(text) <= MAX_ANSWER_CHARS:
+        for pattern, replacement in _UNLATEX:
+            text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+_FRACTION = re.compile("[¼-¾⅐-⅞]")
+_SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
+_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
+_SYMBOLS = str.maketrans(
+    {"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "°": r"^\circ ", "π": r"\pi ", "∞": r"\infty "}
+)
+
+
+def as_latex(text: str) -> str:
+    r"""The plain form with unicode mathematics as LaTeX: ``2√3`` is ``2\sqrt{3}``."""
+    text = plain(text)
+    if len(text) > MAX_ANSWER_CHARS:
+        return text
+    text = _FRACTION.sub(lambda found: r"\frac{{{}}}{{{}}}".format(*_two(found[0])), text)
+    text = _SUPERSCRIPT.sub(lambda found: f"^{{{_ascii(found[0])}}}", text)
+    text = _ROOT.sub(lambda found: rf"\sqrt{{{found[1] or found[2] or found[3]}}}", text)
+    return text.translate(_SYMBOLS)
+
+
+def as_digits(text: str) -> str:
+    """``unlatex`` with unicode fractions and powers in ASCII: ``2½`` is ``2 1/2``."""
+    text = _FRACTION.sub(lambda found: " {}/{}".format(*_two(found[0])), unlatex(text))
+    return _SUPERSCRIPT.sub(lambda found: f"^{_ascii(found[0])}", text).strip()
+
+
+def _two(fraction: str) -> list[str]:
+    return unicodedata.normalize("NFKC", fraction).split("\N{FRACTION SLASH}")
+
+
+def _ascii(superscript: str) -> str:
+    return unicodedata.normalize("NFKC", superscript).replace("\N{MINUS SIGN}", "-")

@@ -1,0 +1,114 @@
+"""Nothing secret is kept: values of environment variables that look like credentials."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ekipl_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Endings of the names of environment variables whose values must not be logged.
+SECRET_ENDINGS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+#: Shorter values are words like "true", not secrets.
+SHORTEST = 8
+#: The short escapes of JSON that differ from what they stand for.
+_SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
+
+
+def secrets() -> Iterator[tuple[str, str]]:
+    """Names and values of environment variables that look like credentials."""
+    for name, value in os.environ.items():
+        if name.upper().endswith(SECRET_ENDINGS) and len(value) >= SHORTEST:
+            yield name, value
+
+
+@cache
+def spelled(secret: str) -> re.Pattern[str]:
+    r"""Finds a secret as it is and in every escape of JSON, also of JSON within JSON.
+
+    A ``/`` is found as ``\/``, ``\u002F`` and ``\\u002f`` too. Linear in the text that is searched.
+    """
+    # Backslashes are passed over, the secret's own too; a run of them is begun at its first one
+    # only, or a long one would take a square of time.
+    characters = secret.replace("\\", "") or secret
+    first, *rest = map(_character, characters)
+    first = rf"(?:{re.escape(characters[0])}|\\(?<!\\\\)\\*+{first})"
+    return re.compile(r"(?:\\++(?:u005[cC])?+)*+".join([first, *rest]))
+
+
+@cache
+def spelled_bytes(secret: str) -> re.Pattern[bytes]:
+    """The same for bytes of UTF-8."""
+    return re.compile(spelled(secret).pattern.encode())
+
+
+def _character(character: str) -> str:
+    """A character as it is and escaped, but for the first backslash of an escape."""
+    wide = character.encode("utf-16-be").hex()
+    units = [f"u(?i:{wide[i : i + 4]})" for i in range(0, len(wide), 4)]
+    ways = [re.escape(character), r"\\++".join(units), *_SHORT.get(character, "")]
+    return f"(?:{'|'.join(ways)})"
+
+
+def refuse_secrets(what: str, text: str) -> None:
+    """Raise ConfigError, without the value, if ``text`` holds a secret of the environment."""
+    for name, value in secrets():
+        if spelled(value).search(text):
+            raise _refusal(name, what)
+
+
+def refuse_secret_files(path: Path) -> None:
+    """The same for a file, or every file in a folder, whatever its type."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in files if any(secrets()) else []:
+        if not file.is_file() or file.stat().st_size == 0:
+            continue
+        if file.suffix == ".parquet":  # compressed
+            import pyarrow.parquet as pq
+
+            refuse_secret_rows(str(file), pq.read_table(file))
+        with (
+            file.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            _refuse_bytes(str(file), content)
+
+
+def refuse_secret_rows(what: str, table: pa.Table) -> None:
+    """The same for every text in a table, however nested."""
+    import pyarrow as pa
+
+    if not any(secrets()):
+        return
+    texts = pa.BufferOutputStream()
+    with pa.ipc.new_stream(texts, table.schema) as stream:
+        stream.write_table(table)
+    _refuse_bytes(what, memoryview(texts.getvalue()))
+
+
+def _refuse_bytes(what: str, content: mmap.mmap | memoryview) -> None:
+    for name, value in secrets():
+        if spelled_bytes(value).search(content):
+            raise _refusal(name, what)
+
+
+def _refusal(name: str, what: str) -> ConfigError:
+    return ConfigError(
+        f"The value of environment variable {name} stands in {what}, which would be logged; take "
+        "it out (teachers read keys from the environment by themselves)."
+    )
+
+
+def without_secrets(text: str) -> str:
+    """``text`` with every secret replaced by the name of its variable."""
+    for name, value in secrets():
+        text = spelled(value).sub(f"<{name}>", text)
+    return text
