@@ -97,8 +97,8 @@ def question_text(query: Query) -> str:
     """The question as the sample asks it."""
     counted = [noun(predicate) for predicate in query.count]
     if query.form == "compare":
-        return f"More {counted[0]} or {counted[1]}? Say which, how many, how many more."
-    if len(counted) == 1:
+        text = f"More {counted[0]} or {counted[1]}? Say which, how many, how many more."
+    elif len(counted) == 1:
         text = f"How many {counted[0]}?"
     elif len(counted) == 2:
         text = f"How many {counted[0]} and how many {counted[1]}?"

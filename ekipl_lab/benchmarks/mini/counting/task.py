@@ -39,6 +39,21 @@ _ALL = (
     ),
     Family("compare", "study", "More red things or balls? Say which, how many, how many more."),
     Family("count_material", "study", "How many shiny things and how many cubes?"),
+    Family(
+        "remove_compare",
+        "study",
+        "Remove red things. More balls or small things? Say which, how many, how many more.",
+    ),
+    Family(
+        "remove_material",
+        "study",
+        "Remove shiny things. How many balls and how many red things?",
+    ),
+    Family(
+        "compare_material",
+        "study",
+        "More shiny things or cubes? Say which, how many, how many more.",
+    ),
     Family("count_one", "guessable", "How many red things?"),
     Family("caption", "sub_skill", "List all things."),
     Family("at", "sub_skill", "What is at p5?"),
