@@ -41,7 +41,8 @@ def _counting(metadata: Mapping[str, Any], grid: Grid) -> Labels:
 
 
 def _transformation(metadata: Mapping[str, Any], grid: Grid) -> Labels:
-    return pair_labels(pair_from_json(metadata["scene"]))
+    labels = pair_labels(pair_from_json(metadata["scene"]))
+    return labels[::-1].copy() if metadata["query"].get("swapped") else labels
 
 
 def _geometry(metadata: Mapping[str, Any], grid: Grid) -> Labels:

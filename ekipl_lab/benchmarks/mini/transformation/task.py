@@ -36,6 +36,7 @@ _ALL = (
     Family("change_place", "study", _EXAMPLE),
     Family("change_two", "study", _EXAMPLE),
     Family("change_many", "study", _EXAMPLE),
+    Family("change_back", "study", _EXAMPLE.replace("What", "Second picture before. What")),
     Family("caption", "sub_skill", "List both pictures."),
     Family("find", "sub_skill", "Where is small red rubber cube?"),
     Family(
@@ -58,11 +59,15 @@ def _view(key: SampleKey) -> str:
     return ("left", "right")[key.index % 2] if key.split == "test_ood" else "same"
 
 
-def question_of(pair: Pair) -> str:
-    """The question: the things before, the view if it is another, and what is asked."""
+def question_of(pair: Pair, swapped: bool = False) -> str:
+    """The question: the things before, the view if it is another, and what is asked.
+
+    ``swapped``: the second picture is the one before the changes, and the question says so.
+    """
     listed = ", ".join(f"{number} {thing.words}" for number, thing in enumerate(pair.before))
     view = "" if pair.view == "same" else f" Second picture from the {pair.view}."
-    return f"{listed}.{view} What changed?"
+    order = " Second picture before." if swapped else ""
+    return f"{listed}.{view}{order} What changed?"
 
 
 def draft(key: SampleKey) -> Sample:
@@ -71,8 +76,9 @@ def draft(key: SampleKey) -> Sample:
     level = difficulty_of(key)
     family = key.family if FAMILIES[key.family].status == "study" else "change_two"
     pair = draw_pair(rng, family, level + 1, key.split, _view(key))
-    question, answer = question_of(pair), answer_text(calls_of(pair))
-    facts: dict[str, Any] = {"form": "calls"}
+    swapped = key.family == "change_back"
+    question, answer = question_of(pair, swapped), answer_text(calls_of(pair))
+    facts: dict[str, Any] = {"form": "calls", **({"swapped": True} if swapped else {})}
     if family != key.family:
         question, facts = skills.draw(rng, key.family, pair)
         answer = skills.answer_of(pair, facts)
@@ -102,7 +108,8 @@ def draft(key: SampleKey) -> Sample:
 
 def render_images(metadata: Mapping[str, Any], size: int) -> tuple[Image.Image, ...]:
     """The two pictures of a transformation sample."""
-    return render(pair_from_json(metadata["scene"]), size)
+    first, second = render(pair_from_json(metadata["scene"]), size)
+    return (second, first) if metadata["query"].get("swapped") else (first, second)
 
 
 TASK = MiniTask("transformation", FAMILIES, 56, draft, render_images, difficulty_of)
