@@ -52,7 +52,12 @@ def _calls(rng: random.Random, family: str, things: Sequence[Thing]) -> list[Cal
     """As many calls as the family has, no function twice on a thing."""
     if family == "change_look":
         return [random_call(rng, things, KINDS)]
-    numbers = {"change_place": (1, 2), "change_two": (2,), "change_many": (3, 4), "change_back": (2,)}
+    numbers = {
+        "change_place": (1, 2),
+        "change_two": (2,),
+        "change_many": (3, 4),
+        "change_back": (2,),
+    }
     functions = ["position"] if family == "change_place" else [*KINDS, "position"]
     wanted = rng.choice(numbers[family])
     found: dict[tuple[int, str], Call] = {}
