@@ -3,6 +3,7 @@
 ``status`` of a family says what it may be used for:
 
 study      compound answers, best blind solver at or under 15 % (``docs/benchmark.md``)
+ground     as study, for the strata of study policies (``docs/strata.md``); loaded only by name
 guessable  a natural question whose small answer space can be guessed; not for studies
 sub_skill  one skill on its own, for the warm start and its gates; loaded only by name
 """

@@ -103,9 +103,10 @@ def question_text(query: Query) -> str:
     """The question as the sample asks it."""
     counted = [noun(predicate) for predicate in query.count]
     if query.form == "compare":
-        return f"More {counted[0]} or {counted[1]}? Say which, how many, how many more."
-    asked = [f"how many {noun}" for noun in counted]
-    text = (" and " if len(asked) == 2 else ", ").join(asked).capitalize() + "?"
+        text = f"More {counted[0]} or {counted[1]}? Say which, how many, how many more."
+    else:
+        asked = [f"how many {noun}" for noun in counted]
+        text = (" and " if len(asked) == 2 else ", ").join(asked).capitalize() + "?"
     if not query.remove:
         return text
     return f"Remove {' and '.join(noun(predicate) for predicate in query.remove)}. {text}"

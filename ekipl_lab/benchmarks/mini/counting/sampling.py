@@ -98,21 +98,24 @@ def draw_query(rng: random.Random, family: str, level: Level) -> Query:
     if family == "count_three":
         third = "size" if "size" in _kinds(level) else rng.choice(("colour", "shape"))
         return Query(_singles(rng, rng.sample(["colour", "shape", third], 3), level))
-    if family == "count_material":
+    if family in ("count_material", "compare_material"):
         kinds = ["material", rng.choice(_kinds(level))]
         rng.shuffle(kinds)
-        return Query(_singles(rng, kinds, level))
+        form = "compare" if family == "compare_material" else "counts"
+        return Query(_singles(rng, kinds, level), form=form)
     return _draw_removal(rng, family, level)
 
 
 def _draw_removal(rng: random.Random, family: str, level: Level) -> Query:
     """Removes by one kind (or two) and counts first by another, so that the removal matters."""
     kinds = _kinds(level)
-    gone = ["colour", "shape"] if family == "remove_two" else [rng.choice(("colour", "shape"))]
+    chosen = {"remove_two": ["colour", "shape"], "remove_material": ["material"]}.get(family)
+    gone = chosen or [rng.choice(("colour", "shape"))]
     first = rng.choice([kind for kind in kinds if kind not in gone] or kinds)
     second = rng.choice([kind for kind in kinds if kind != "size" or first != "size"])
     values = _singles(rng, gone + rng.sample([first, second], 2), level)
-    return Query(values[len(gone) :], values[: len(gone)])
+    form = "compare" if family == "remove_compare" else "counts"
+    return Query(values[len(gone) :], values[: len(gone)], form)
 
 
 @lru_cache(maxsize=4096)

@@ -22,6 +22,11 @@ from ekipl_lab.benchmarks.mini.counting.scene import (
 )
 from ekipl_lab.benchmarks.mini.task import Draw, Drawn, Family, MiniTask, PatchLabels
 
+_COMPARED = (
+    "The final answer is which of the two there is more of (in the words of the question, "
+    "singular, without the word things), how many, and how many more, such as: red 3 2. "
+    "If there are as many of both: equal, how many of each, and 0."
+)
 _FAMILIES = (
     Family("count_pair", "study", "How many red things and how many balls?"),
     Family("count_two", "study", "How many large balls and how many red cubes?"),
@@ -36,11 +41,24 @@ _FAMILIES = (
         "compare",
         "study",
         "More red things or balls? Say which, how many, how many more.",
-        "The final answer is which of the two there is more of (in the words of the question, "
-        "singular, without the word things), how many, and how many more, such as: red 3 2. "
-        "If there are as many of both: equal, how many of each, and 0.",
+        _COMPARED,
     ),
     Family("count_material", "study", "How many shiny things and how many cubes?"),
+    Family(
+        "remove_compare",
+        "ground",
+        "Remove red things. More balls or small things? Say which, how many, how many more.",
+        _COMPARED,
+    ),
+    Family(
+        "remove_material", "ground", "Remove shiny things. How many balls and how many red things?"
+    ),
+    Family(
+        "compare_material",
+        "ground",
+        "More shiny things or cubes? Say which, how many, how many more.",
+        _COMPARED,
+    ),
     Family("count_one", "guessable", "How many red things?"),
     Family(
         "caption",

@@ -1,0 +1,39 @@
+"""The strata of a study policy, and the tables that name them."""
+
+import pytest
+
+from perf.strata import Cell, strata_of, stratum, table
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ((0.85, 0.4, 0.9, 0.0), "solved"),
+        ((0.40, 0.3, 0.65, 0.2), "open"),
+        ((0.40, 0.3, 0.64, 0.2), "between"),
+        ((0.61, 0.3, 0.99, 0.0), "between"),
+        ((0.02, 0.03, 0.15, 0.6), "rare"),
+        ((0.02, 0.06, 0.15, 0.6), "between"),
+        ((0.00, 0.00, 0.00, 1.0), "never"),
+        ((0.00, 0.00, 0.01, 0.95), "never"),
+    ],
+)
+def test_bounds_of_the_strata(figures, expected):
+    greedy, sampled, pass_at_8, none = figures
+    assert stratum(Cell(greedy, sampled, pass_at_8, none, 0.0, 100)) == expected
+
+
+def _row(kind, **levels):
+    figures = dict.fromkeys(("greedy", "sampled", "pass_at_8", "none_of_64", "sound_sampled"), 0.5)
+    row = figures | {"items": 3, "stratum": kind}
+    return row | {"levels": {level: _row(its) for level, its in levels.items()}}
+
+
+def test_levels_count_only_where_the_family_is_mixed():
+    rows = {
+        "a": _row("open", **{"1": "solved", "2": "open"}),
+        "b": _row("between", **{"1": "rare", "2": "between"}),
+    }
+    assert strata_of(rows) == {"solved": [], "open": ["a"], "rare": ["b@1"], "never": []}
+    lines = table({"some": {"families": rows}}).splitlines()
+    assert len(lines) == 2 + 1 + 3
