@@ -21,12 +21,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.benchmarks.base import MINI_VERSION
+from ekipl_lab.benchmarks import Request, iterate_samples
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.benchmarks.mini.freeze import folder_digest
-from ekipl_lab.benchmarks.mini.stream import MINI_TASKS, iterate, study_families
+from ekipl_lab.benchmarks.mini.task import MINI_VERSION
 from ekipl_lab.evaluation import check_chains, evaluate, summarize
-from ekipl_lab.evaluation.summary import success_counts
+from ekipl_lab.evaluation.metrics import success_counts
 from ekipl_lab.files import put_between, read_json, write_text
 from ekipl_lab.policies import PolicySource, load_policy
 from ekipl_lab.rewards import get_scorer
@@ -76,9 +77,8 @@ def measure(
     size = int(policy.processor.image_processor.size["shortest_edge"] ** 0.5)
     rows: dict[str, Any] = {}
     for family in families:
-        stream = iterate(
-            task=task, split="validation", families=[family], seed=seed, image_size=size
-        )
+        request = Request(task, "validation", (family,), seed=seed, image_size=size)
+        stream = iterate_samples("mini", request)
         samples = list(islice(stream, items))
         records: list[EvalRecord] = []
         for mode in ("greedy", "sampled"):
@@ -190,7 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not args.draw:
         if args.folder is None or args.task is None:
             parser.error("name a policy's folder and --task, or give --draw")
-        families = args.families or study_families(args.task)
+        known = MINI_TASKS[args.task].families.values()
+        families = args.families or [f.name for f in known if f.status in ("study", "ground")]
         rows = measure(args.folder, args.task, families, args.items, args.seed)
         known[args.name or args.folder.name] = {
             "command": " ".join(["python -m perf.strata", *(arguments or sys.argv[1:])]),

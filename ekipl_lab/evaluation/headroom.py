@@ -115,6 +115,8 @@ def headroom(
     measured: dict[str, Any] = {}
     describes, kinds = MINI_TASKS[task].scene_family or ("", ())
     for name, family in MINI_TASKS[task].families.items():
+        if family.status == "ground":
+            continue
         samples, actions, greedy = ask(name, "greedy")
         if name == describes:
             shares = _perception(samples, actions, kinds)
