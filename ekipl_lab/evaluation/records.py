@@ -41,7 +41,8 @@ def write_records(path: str | Path, records: Iterable[EvalRecord]) -> None:
     path = Path(path)
     rows = [row for record in records for row in _rows(record)]
     with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def read_records(path: str | Path) -> list[EvalRecord]:
@@ -49,9 +50,11 @@ def read_records(path: str | Path) -> list[EvalRecord]:
     if not Path(path).is_file():
         raise DataError(f"Evaluation records {path} do not exist; run the evaluation first.")
     try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a Parquet file; evaluate again.") from error
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path} is damaged or not a Parquet file; delete it and evaluate again."
+        ) from error
     missing = [field.name for field in SCHEMA if field not in table.schema]
     if missing:
         raise DataError(

@@ -104,8 +104,12 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         folder = checkpoints / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
-            costs = asdict(self.trainer.costs)
-            checkpoint.mark_complete(folder, state.global_step, {"costs": costs})
+            records = self.trainer.records
+            recorded = None if records is None else records.rows
+            extra = {"costs": asdict(self.trainer.costs), "recorded": recorded}
+            checkpoint.mark_complete(folder, state.global_step, extra)
+            if records is not None:
+                records.check_rows()
             checkpoint.prune(checkpoints, self.config.tracking.keep_checkpoints)
         self.finish_step(state.global_step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from ekipl_lab.benchmarks.image_files import with_pixels
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import instructed
 from ekipl_lab.tracking.store import project_root
+from ekipl_lab.training.checkpoint import is_whole, mark_complete
 from ekipl_lab.training.config.check import CheckedRun
 from ekipl_lab.training.config.combinations import evaluation_data
 from ekipl_lab.training.config.plan import Plan
@@ -114,9 +116,11 @@ def load_run_policy(config: RunConfig, folder: Path) -> Policy:
     own = config.policy
     if own.build is not None:
         path: str | Path = folder / "start"
-        if not Path(path).is_dir():
+        if not is_whole(folder / "start"):
+            shutil.rmtree(path, ignore_errors=True)
             model, processor = build_tiny_policy(own.build, config.seed)
             save_policy(model, processor, path, dtype="float32")
+            mark_complete(folder / "start", 0, {})
     else:
         path = policy_path(own.path or "")
     if is_adapter_folder(path):
