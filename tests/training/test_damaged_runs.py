@@ -3,7 +3,6 @@
 Never a silent difference: either the end is that of the unbroken run, or one sentence says why not.
 """
 
-import os
 import shutil
 
 import pytest
@@ -83,7 +82,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_word(store, harm, name):
     flip(folder / "work" / own / "start" / "model.safetensors")  # the reference of beta
     events = []
     result = train(config(folder, own), on_event=events.append)
-    (text,) = (event["text"] for event in events if event["event"] == "message")
+    text = next(event["text"] for event in events if event["event"] == "message")
     assert "checkpoint-6 is damaged" in text and "the one before" in text
     assert_same_run(result, whole)
 
@@ -159,4 +158,4 @@ def test_wrong_use_leaves_no_folder_behind(store):
     folder, _ = store
     with pytest.raises(ConfigError):
         train(config(folder, "wrong", "data.split=tests"))
-    assert "wrong" not in os.listdir(folder / "work")
+    assert not (folder / "work" / "wrong").exists()
