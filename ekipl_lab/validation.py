@@ -90,7 +90,7 @@ def load_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8-sig"), _Unique)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); give its path.") from error
+        raise ConfigError(f"Cannot read {path} ({error.strerror}); give its path.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path} is not text in UTF-8 (byte {error.start} is not); save it in UTF-8."
