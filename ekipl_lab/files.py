@@ -46,10 +46,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The content of such a file, None if there is none."""
+    """The content of such a file, None if there is none; DataError if it is not JSON."""
     if not path.is_file():
         return None
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is empty or damaged: it is not JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is damaged: it holds no settings (key: value).")
     return value
 
 

@@ -6,10 +6,14 @@ A clause names a value by its kind alone and never shows it: it may be a key in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
+
+from ekipl_lab.errors import ConfigError
 
 _SETTINGS = "settings (key: value)"
 #: What the value must be, by the first word of pydantic's error type (int_type, int_parsing, ...).
@@ -32,6 +36,8 @@ _WRONG_KIND = ("type", "parsing", "from_float", "number", "attributes_type")
 _CLAUSES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "is missing; add it",
     "greater_than_equal": lambda c: f"must be {_short(c['ge'])} or more",
+    "greater_than": lambda c: f"must be more than {_short(c['gt'])}",
+    "less_than": lambda c: f"must be less than {_short(c['lt'])}",
     "less_than_equal": lambda c: f"must be {_short(c['le'])} or less",
     "too_short": lambda c: f"must have {c['min_length']} or more entries",
     "too_long": lambda c: f"must have {c['max_length']} or fewer entries",
@@ -54,7 +60,49 @@ _GIVEN = {
 class Section(BaseModel):
     """Settings of a file: unknown keys are refused, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+#: A seed: what numpy and torch both take.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+#: A count that is bounded, so that nothing runs or allocates for ever.
+Count = Annotated[int, Field(ge=1, le=10**7)]
+
+
+class _Unique(yaml.SafeLoader):
+    """Refuses a key that occurs twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<" and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} occurs twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file; ConfigError that names file and line for one that is not."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Unique)
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path} ({error.strerror}); give its path.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not text in UTF-8 (byte {error.start} is not); save it in UTF-8."
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = str(error.problem).replace("'\\t'", "a tab")
+        raise ConfigError(f"{path} is not valid YAML{line}: {problem}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        text = str(error).splitlines()[0]
+        raise ConfigError(f"{path} is not valid YAML: {text}.") from error
 
 
 def complaint(found: ErrorDetails, name: str) -> str:

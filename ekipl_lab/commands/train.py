@@ -34,9 +34,11 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         from ekipl_lab.training.config.plan import describe_plan
         from ekipl_lab.training.memory.estimate import describe_memory
+        from ekipl_lab.training.setup import check_setup
 
         print(describe_plan(config))
         print(describe_memory(config))
+        print(check_setup(config))
         return 0
     from ekipl_lab.commands.console import CellProgress
     from ekipl_lab.training.run import train

@@ -21,10 +21,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
 from ekipl_lab.types import POLICY, ActionSource, Sample
+from ekipl_lab.validation import load_yaml
 
 if TYPE_CHECKING:
     from ekipl_lab.teachers.build import TeacherSpec
@@ -216,10 +215,7 @@ def _spec(path: Path, wanted: str) -> TeacherSpec:
 
     if not path.is_file():
         raise ConfigError(f"Teacher file {path} does not exist; give a run's config and #ID.")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from error
+    raw = load_yaml(path)
     listed = raw.get("teachers") if isinstance(raw, dict) else None
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise ConfigError(f"{path} holds no list of `teachers:`.")

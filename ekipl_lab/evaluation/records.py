@@ -44,7 +44,7 @@ def write_records(path: str | Path, records: Iterable[EvalRecord]) -> None:
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     refuse_secret_rows(str(path), table)
     with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def read_records(path: str | Path) -> list[EvalRecord]:
@@ -52,9 +52,11 @@ def read_records(path: str | Path) -> list[EvalRecord]:
     if not Path(path).is_file():
         raise DataError(f"Evaluation records {path} do not exist; run the evaluation first.")
     try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a Parquet file; evaluate again.") from error
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path} is damaged or not a Parquet file; delete it and evaluate again."
+        ) from error
     missing = [field.name for field in SCHEMA if field not in table.schema]
     if missing:
         raise DataError(

@@ -82,6 +82,11 @@ def steps_of(shard: Shard) -> list[int]:
     return list(pc.unique(file.read(columns=["step"])["step"]).to_pylist())
 
 
+def count_rows(shard: Shard) -> int:
+    """The number of rows of a shard, from its footer."""
+    return int(_open(shard).metadata.num_rows)
+
+
 def read_shard(
     shard: Shard, columns: Sequence[str] | None = None, span: tuple[int, int] | None = None
 ) -> pa.Table:
@@ -90,11 +95,14 @@ def read_shard(
     Raises DataError for a file that is broken or of another version.
     """
     file = _open(shard)
-    if span is None or (span[0] <= shard.first_step and shard.last_step <= span[1]):
-        return file.read(columns=columns)
-    groups = range(file.num_row_groups)
-    wanted = [i for i in groups if _may_hold(file.metadata.row_group(i).column(0).statistics, span)]
-    return file.read_row_groups(wanted, columns=columns)
+    wanted = list(range(file.num_row_groups))
+    if span is not None and not (span[0] <= shard.first_step and shard.last_step <= span[1]):
+        groups = [file.metadata.row_group(i) for i in wanted]
+        wanted = [i for i in wanted if _may_hold(groups[i].column(0).statistics, span)]
+    try:
+        return file.read_row_groups(wanted, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(shard) from error
 
 
 def _may_hold(statistics: pq.Statistics | None, span: tuple[int, int]) -> bool:
@@ -105,14 +113,11 @@ def _may_hold(statistics: pq.Statistics | None, span: tuple[int, int]) -> bool:
 
 def _open(shard: Shard) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(shard.path)
+        file = pq.ParquetFile(shard.path, page_checksum_verification=True)
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"Group record {shard.path} is not a readable Parquet file; delete it to go on "
-            f"without steps {shard.first_step} to {shard.last_step}."
-        ) from error
+        raise _unreadable(shard) from error
     version = (file.schema_arrow.metadata or {}).get(b"ekipl.group_records", b"none").decode()
     if version != SCHEMA_VERSION:
         raise DataError(
@@ -122,6 +127,13 @@ def _open(shard: Shard) -> pq.ParquetFile:
     return file
 
 
+def _unreadable(shard: Shard) -> DataError:
+    return DataError(
+        f"Group record {shard.path} is damaged or not a Parquet file; put it back from a copy, or "
+        f"start the run anew: it holds steps {shard.first_step} to {shard.last_step}."
+    )
+
+
 def write_shard(path: Path, tables: Iterable[pa.Table]) -> None:
     """Write tables of whole steps as one shard, atomically."""
     steps: set[int] = set()
@@ -129,7 +141,11 @@ def write_shard(path: Path, tables: Iterable[pa.Table]) -> None:
     with (
         replacing(path) as temporary,
         pq.ParquetWriter(
-            temporary, SCHEMA, compression="zstd", write_statistics=["step"]
+            temporary,
+            SCHEMA,
+            compression="zstd",
+            write_statistics=["step"],
+            write_page_checksum=True,
         ) as writer,
     ):
         for table in _row_groups(tables):

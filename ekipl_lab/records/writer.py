@@ -11,7 +11,14 @@ import pyarrow.compute as pc
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.records.schema import SCHEMA, to_rows
-from ekipl_lab.records.shards import Shard, list_shards, read_shard, shard_path, write_shard
+from ekipl_lab.records.shards import (
+    Shard,
+    count_rows,
+    list_shards,
+    read_shard,
+    shard_path,
+    write_shard,
+)
 from ekipl_lab.secrets import refuse_secret_rows
 from ekipl_lab.types import ActionGroup
 
@@ -21,7 +28,7 @@ class GroupRecordWriter:
 
     What is written is readable at once and survives the process. ``compact_every`` is the number
     of small files that are merged into one, so that long runs stay quick to search; a context
-    manager merges what is left at its end.
+    manager merges what is left at its end. ``rows`` is how many were written in all.
     """
 
     def __init__(self, folder: str | Path, *, compact_every: int = 64) -> None:
@@ -30,6 +37,7 @@ class GroupRecordWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._tidy()
         self._step, self._next_group = self._end()
+        self.rows = self._rows_on_disk()
 
     def write(self, step: int, groups: Sequence[ActionGroup]) -> None:
         """Record the groups of one step; a step may come in several calls, in rising order.
@@ -52,6 +60,7 @@ class GroupRecordWriter:
             table = pa.Table.from_pylist(rows, schema=SCHEMA)
             refuse_secret_rows(f"the group records of step {step}", table)
             write_shard(path, [table])
+            self.rows += len(rows)
             self._compact(self._compact_every)
 
     def discard_after(self, step: int) -> None:
@@ -68,6 +77,17 @@ class GroupRecordWriter:
                 write_shard(path, _by_step(table))
             shard.path.unlink()
         self._step, self._next_group = self._end()
+        self.rows = self._rows_on_disk()
+
+    def check_rows(self, expected: int | None = None) -> None:
+        """DataError unless the folder holds ``expected`` rows (None: all that were written)."""
+        expected, found = self.rows if expected is None else expected, self._rows_on_disk()
+        if found != expected:
+            raise DataError(
+                f"{self._folder} holds {found} rows of group records, and the run wrote "
+                f"{expected}: files were deleted or changed; put them back, or give --fresh to "
+                "start anew."
+            )
 
     def close(self) -> None:
         """Merge what is left of small shards, delete what was merged."""
@@ -79,6 +99,9 @@ class GroupRecordWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _rows_on_disk(self) -> int:
+        return sum(count_rows(shard) for shard in list_shards(self._folder)[0])
 
     def _end(self) -> tuple[int, int]:
         """The last step on record, and the number of its groups."""

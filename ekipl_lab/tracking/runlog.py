@@ -236,16 +236,17 @@ def open_run(
     client = store.client()
     repair_stale_runs()
     own = {"ekipl.name": name, **provenance.git_tags(), **provenance.process_tags()}
+    given = {key: str(value) for key, value in (tags or {}).items()}
     if run_id is None:
         created = retrying(
-            client.create_run, store.experiment_id(experiment), tags=own, run_name=name
+            client.create_run, store.experiment_id(experiment), tags=given | own, run_name=name
         )
         log = RunLog(client, created.info.run_id, resumed=False)
     else:
         log = _continue(client, run_id, own)
     try:
         log.log_text(json.dumps(provenance.environment(), indent=1), "environment.json")
-        log.set_tags(tags or {})
+        log.set_tags(given)
         log.log_params(params or {})
         if config is not None:
             log.log_config(config)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import sqlite3
 import urllib.error
 import urllib.request
@@ -111,9 +112,13 @@ def _prepare(uri: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            _create_tables(uri)
+            if not path.is_file() or path.stat().st_size == 0:
+                _create(path)
+            _check_file(path)
+            _check_tables(uri)
             with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection, connection:
                 connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("BEGIN IMMEDIATE")  # fails where the file cannot be written
                 _relocate(connection, (path.parent / "artifacts").as_uri())
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(
@@ -122,15 +127,47 @@ def _prepare(uri: str) -> None:
         ) from error
 
 
-def _create_tables(uri: str) -> None:
-    opened = _client(uri)
+def _create(path: Path) -> None:
+    """Make the tables in a file beside ``path``, which takes its place when they are all there."""
+    for left in path.parent.glob(f".{path.name}.new-*"):
+        left.unlink()  # of a process that was killed here
+    new = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")  # MLflow keeps those it knew
+    opened = _check_tables(f"{_SQLITE}{new}", shown_as=path)
+    opened._tracking_client.store.engine.dispose()
+    new.replace(path)
+
+
+def _check_file(path: Path) -> None:
+    """ConfigError if the file is cut or damaged."""
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+        try:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            found = str(error)
+    if found != "ok":
+        raise ConfigError(
+            f"The store {path} is damaged ({' '.join(found.split())}); put back a copy of it, or "
+            "move it away or set MLFLOW_TRACKING_URI to start with an empty store."
+        )
+
+
+def _check_tables(uri: str, shown_as: Path | None = None) -> MlflowClient:
+    """MLflow's client of the file, which has its tables now."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
+        opened = _client.__wrapped__(uri) if shown_as else _client(uri)
         opened.search_experiments(max_results=1)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         text = str(error).splitlines()[0]
-        raise ConfigError(f"The store {shown(uri)} cannot be opened: {text}") from error
+        raise ConfigError(
+            f"The store {shown_as or shown(uri)} cannot be opened ({text}); if it was left half "
+            "made, move the file away: the next command makes a new one."
+        ) from error
+    return opened
 
 
 def _relocate(connection: sqlite3.Connection, root: str) -> None:

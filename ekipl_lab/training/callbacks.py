@@ -104,8 +104,15 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         folder = checkpoints / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
-            extra = {"costs": asdict(self.trainer.costs), "scored": self.trainer.scored}
+            records = self.trainer.records
+            extra = {
+                "costs": asdict(self.trainer.costs),
+                "scored": self.trainer.scored,
+                "recorded": None if records is None else records.rows,
+            }
             checkpoint.mark_complete(folder, state.global_step, extra)
+            if records is not None:
+                records.check_rows()
             checkpoint.prune(checkpoints, self.config.tracking.keep_checkpoints)
         self.finish_step(state.global_step)
 

@@ -7,23 +7,28 @@
       evaluation/step-N/        finished evaluations (Parquet)
       result.json               there once the run has finished
 
-A checkpoint counts only with ``complete.json``, which is written after everything else and lists
-every file with its size: a half-written one is never loaded. The last ``keep`` complete ones stay.
+A checkpoint counts only with ``complete.json``, which is written after everything else is on disk
+and lists every file with its SHA-256: one that is half-written or damaged is never loaded. The last
+``keep`` complete ones stay. Notes (`write_note`) carry a SHA-256 of their own.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import read_json, write_json
 
 MARKER = "complete.json"
+_SEAL = "sha256"
 #: Settings that decide when and at what cost an action is bought, not which it is.
 PURCHASE = re.compile(
     r"prefetch\.|teachers\.\d+\.(members\.\d+\.)?gateway\."
@@ -41,35 +46,69 @@ class Checkpoint:
     extra: Mapping[str, Any]
 
 
+def write_note(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a small JSON file together with the SHA-256 of its content."""
+    write_json(path, {**value, _SEAL: _sealed(value)})
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """The content of such a file, None if there is none; DataError if it is damaged."""
+    note = read_json(path)
+    seal = note.pop(_SEAL, None) if note else None
+    if note is not None and seal not in (None, _sealed(note)):  # None: of an earlier version
+        raise DataError(f"{path} is damaged: its content is not what was written.")
+    return note
+
+
 def mark_complete(folder: Path, step: int, extra: Mapping[str, Any]) -> None:
-    """Declare a checkpoint finished."""
-    write_json(folder / MARKER, {"step": step, "files": _sizes(folder), "extra": dict(extra)})
+    """Declare a checkpoint finished, once every file of it is on disk."""
+    note = {"step": step, "files": _digests(folder, on_disk=True), "extra": dict(extra)}
+    write_note(folder / MARKER, note)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder is marked complete and every file is as it was then."""
+    try:
+        note = read_note(folder / MARKER)
+        return note is not None and note["files"] == _digests(folder)
+    except (DataError, KeyError):
+        return False
 
 
 def complete_checkpoints(folder: Path) -> list[Checkpoint]:
     """All checkpoints that are whole, by step."""
     found = []
-    for marker in folder.glob(f"checkpoint-*/{MARKER}"):
-        note = read_json(marker)
-        if note is not None and note["files"] == _sizes(marker.parent):
-            found.append(Checkpoint(marker.parent, note["step"], note["extra"]))
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
+    for path in filter(is_whole, _marked(folder)):
+        note = read_note(path / MARKER) or {}
+        found.append(Checkpoint(path, note["step"], note["extra"]))
+    return found
 
 
-def latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The last whole checkpoint; broken and half-written ones are deleted on the way."""
-    whole = complete_checkpoints(folder)
+def latest_checkpoint(
+    folder: Path, warn: Callable[[str], None] = lambda text: None
+) -> Checkpoint | None:
+    """The last whole checkpoint; half-written and damaged ones are deleted on the way.
+
+    ``warn`` is called with a sentence on each damaged one.
+    """
+    marked = _marked(folder)
     for path in folder.glob("checkpoint-*"):
-        if path not in [checkpoint.folder for checkpoint in whole]:
+        if path not in marked:
             shutil.rmtree(path)
-    return whole[-1] if whole else None
+    for path in reversed(marked):
+        if is_whole(path):
+            note = read_note(path / MARKER) or {}
+            return Checkpoint(path, note["step"], note["extra"])
+        warn(f"Checkpoint {path} is damaged and was deleted; the run goes on from the one before.")
+        shutil.rmtree(path)
+    return None
 
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the last ``keep`` complete checkpoints."""
-    for checkpoint in complete_checkpoints(folder)[:-keep]:
-        (checkpoint.folder / MARKER).unlink()  # no longer whole from here on
-        shutil.rmtree(checkpoint.folder)
+    for path in _marked(folder)[:-keep]:
+        (path / MARKER).unlink()  # no longer whole from here on
+        shutil.rmtree(path)
 
 
 def check_same_config(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> None:
@@ -93,9 +132,27 @@ def check_same_config(old: Mapping[str, Any], new: Mapping[str, Any], name: str)
         )
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    files = [p for p in folder.rglob("*") if p.is_file() and p.name != MARKER]
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+def _marked(folder: Path) -> list[Path]:
+    """The checkpoints that were completed, by step; they may be damaged since."""
+    found = [marker.parent for marker in folder.glob(f"checkpoint-*/{MARKER}")]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _digests(folder: Path, *, on_disk: bool = False) -> dict[str, str]:
+    """Name -> SHA-256 of every file but the marker; ``on_disk`` waits until they are written."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MARKER:
+            with path.open("rb") as stream:
+                if on_disk:
+                    os.fsync(stream.fileno())
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digests[path.relative_to(folder).as_posix()] = digest
+    return digests
+
+
+def _sealed(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

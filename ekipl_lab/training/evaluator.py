@@ -8,7 +8,6 @@ trainer's are as before.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
@@ -28,10 +27,10 @@ from ekipl_lab.evaluation import (
     write_records,
 )
 from ekipl_lab.evaluation.run import refuse_unscored
-from ekipl_lab.files import write_text
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.random_state import preserved
 from ekipl_lab.tracking import RunLog
+from ekipl_lab.training import checkpoint
 from ekipl_lab.training.setup import RunSetup
 from ekipl_lab.types import EvalRecord, Sample
 
@@ -62,8 +61,7 @@ class Evaluator:
 
     def metrics(self, step: int) -> dict[str, float]:
         """The metrics of a finished evaluation."""
-        values: dict[str, float] = json.loads(self._summary(step).read_text(encoding="utf-8"))
-        return values
+        return checkpoint.read_note(self._summary(step)) or {}
 
     def run(self, step: int, progress: Progress) -> dict[str, float]:
         """Measure, keep the records, log; the metrics, ``eval/<set>/...``. Then call `finish`."""
@@ -138,7 +136,7 @@ class Evaluator:
 
         A process killed before it measures again, out of the records that are there already.
         """
-        write_text(self._summary(step), json.dumps(metrics, indent=1))
+        checkpoint.write_note(self._summary(step), metrics)
         shutil.rmtree(self._partial(step), ignore_errors=True)
 
     def _summary(self, step: int) -> Path:

@@ -40,11 +40,16 @@ def fit(
 ) -> End:
     """Train; ``log`` is None but on the main process. All that can be continued from is saved."""
     run, steps = setup.run, setup.plan.steps
+
+    def warn(text: str) -> None:
+        place = {"phase": "starting", "step": 0, "total": steps, "metrics": {}}
+        emit({"event": "message", "text": text, **place})
+
     with run.args.distributed_state.main_process_first():
-        start = checkpoint.latest_checkpoint(run.folder / "checkpoints")
+        start = checkpoint.latest_checkpoint(run.folder / "checkpoints", warn)
     evaluator = Evaluator(setup, log)
     callback = RunCallback(setup, evaluator, log, emit=emit, stop=stop)
-    with _records(log, start.step if start else 0) as records:
+    with _records(log, start) as records:
         trainer = _trainer(setup, records, callback)
         callback.trainer = trainer
         if start is not None:
@@ -109,11 +114,19 @@ def _prefetcher(setup: RunSetup, trainer: EKIPLTrainer) -> Prefetcher | None:
 
 
 @contextlib.contextmanager
-def _records(log: RunLog | None, step: int) -> Iterator[GroupRecordWriter | None]:
-    """The writer of group records, rid of those after ``step``; None but on the main process."""
+def _records(
+    log: RunLog | None, start: checkpoint.Checkpoint | None
+) -> Iterator[GroupRecordWriter | None]:
+    """The writer of group records, rid of those after ``start``; None but on the main process.
+
+    Raises DataError where records are missing, at the start as at the end.
+    """
     if log is None:
         yield None
         return
     with GroupRecordWriter(log.folder("groups")) as writer:
-        writer.discard_after(step)
+        writer.discard_after(start.step if start else 0)
+        if start is not None:
+            writer.check_rows(start.extra.get("recorded"))
         yield writer
+        writer.check_rows()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -48,21 +49,31 @@ def interruptible(stop: Callable[[], bool] | None) -> Iterator[Signals]:
 
 @contextlib.contextmanager
 def only_one(folder: Path, is_main: bool) -> Iterator[None]:
-    """Hold the run's lock; ConfigError if another process does. Rank 0 holds it for all ranks."""
+    """Hold the run's lock; ConfigError if another process does. Rank 0 holds it for all ranks.
+
+    A folder in which nothing was kept is deleted at the end.
+    """
     if not is_main:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise ConfigError(
             f"Run {folder.name!r} is being trained by another process; wait, or give another name."
         ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"The run's folder {folder} cannot be written ({error}); make it writable, or set "
+            "MLFLOW_TRACKING_URI to another place."
+        ) from error
     try:
         yield
     finally:
+        if [path.name for path in folder.iterdir()] == ["lock"]:
+            shutil.rmtree(folder)  # before the lock is free for another process
         lock.release()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +24,8 @@ from typing import Any
 import transformers
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import read_json, write_json
 from ekipl_lab.prompts import prompt_fingerprint
-from ekipl_lab.tracking import RunLog, find_run, open_run, store_folder
+from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_folder
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.plan import plan_run
@@ -35,6 +35,9 @@ from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.setup import RunSetup, build_setup, load_training_samples
 from ekipl_lab.types import Sample
+
+#: Tag of an MLflow run: the start, noted in ``run.json``, that made it.
+START_TAG = "ekipl.start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def train(
     with only_one(run.folder, is_main), interruptible(stop) as signals:
         with run.args.distributed_state.main_process_first():
             note = _earlier_start(run, fresh and is_main)
-        if note is not None and (ended := read_json(run.folder / "result.json")):
+        if note is not None and (ended := _read_note(run.folder / "result.json")):
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return _result(run, ended)
         samples = load_training_samples(config)
@@ -93,11 +96,11 @@ def train(
                     raise KeyboardInterrupt
                 if log is not None:
                     log.close("KILLED")
-        run_id = (read_json(run.folder / "run.json") or {}).get("run_id", "")
+        run_id = (_read_note(run.folder / "run.json") or {}).get("run_id", "")
         status = "finished" if end.finished else "stopped"
         ended = {"run_id": run_id, "status": status, "step": end.step, "metrics": end.metrics}
         if end.finished and is_main:
-            write_json(run.folder / "result.json", ended)
+            checkpoint.write_note(run.folder / "result.json", ended)
         emit({"event": "finish", "phase": status, "run_id": run_id})
         return _result(run, ended)
 
@@ -148,7 +151,13 @@ def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
         for entry in folder.iterdir():
             if entry.name != "lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    note = read_json(folder / "run.json")
+    note = _read_note(folder / "run.json")
+    if note is not None and note["run_id"] is None:  # killed while its MLflow run was made
+        named = list_runs(name=config.name)
+        made = [run.run_id for run in named if run.tags.get(START_TAG) == note["start"]]
+        if not made:
+            return None
+        note["run_id"] = made[0]
     if note is not None:
         checkpoint.check_same_config(note["config"], config.model_dump(mode="json"), config.name)
         try:
@@ -171,22 +180,37 @@ def _run_log(
         return
     config = setup.run.config
     settings = config.model_dump(mode="json")
+    path = setup.run.folder / "run.json"
+    start = note["start"] if note and "start" in note else secrets.token_hex(8)
+    unlogged = (checkpoint.read_note(path) or {}).get("run_id") is None
+    if note is None:  # so that a kill between here and the next note leaves no orphan
+        checkpoint.write_note(path, {"run_id": None, "start": start, "config": settings})
     with open_run(
         config.tracking.experiment,
         config.name,
         run_params(config),
         settings | {"grpo": config.grpo_settings},
-        {"ekipl.prompts": prompt_fingerprint(), **config.tracking.tags},
+        {"ekipl.prompts": prompt_fingerprint(), START_TAG: start, **config.tracking.tags},
         run_id=note["run_id"] if note else None,
     ) as log:
-        if note is None:
+        if unlogged:
             data = f"{config.data.benchmark}/{config.data.task}"
             trained_on = fingerprint(setup.samples)
             log.log_dataset(f"{data}/{config.data.split}", trained_on, "training")
             for label, samples in setup.sets.items():
                 log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
-        write_json(setup.run.folder / "run.json", {"run_id": log.run_id, "config": settings})
+        checkpoint.write_note(path, {"run_id": log.run_id, "start": start, "config": settings})
         yield log
+
+
+def _read_note(path: Path) -> dict[str, Any] | None:
+    """A note of this run; ConfigError if it is damaged."""
+    try:
+        return checkpoint.read_note(path)
+    except DataError as error:
+        raise ConfigError(
+            f"{error} Put it back from a copy, or give --fresh to start anew."
+        ) from error
 
 
 def _result(run: CheckedRun, ended: Mapping[str, Any]) -> TrainResult:

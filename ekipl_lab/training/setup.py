@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.benchmarks.image_files import with_pixels
+from ekipl_lab.benchmarks.reason_rft.loading import FOLDER_VARIABLE
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import instructed
 from ekipl_lab.tracking.store import project_root
-from ekipl_lab.training.config.check import CheckedRun
+from ekipl_lab.training.checkpoint import is_whole, mark_complete
+from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.combinations import evaluation_data
-from ekipl_lab.training.config.plan import Plan
+from ekipl_lab.training.config.plan import Plan, plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sections import DataSettings, PolicySettings
+from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
 from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
@@ -40,18 +45,45 @@ class RunSetup:
 
 def build_setup(run: CheckedRun, plan: Plan, samples: list[Sample]) -> RunSetup:
     """Load and check everything else, cheapest first, so that wrong use costs no time."""
-    from ekipl_lab.rewards import check_ground_truths
     from ekipl_lab.training.loss.token_weights import check_scored
 
     config = run.config
-    sets = load_evaluation_sets(config)
-    for chosen in (samples, *sets.values()):
-        check_ground_truths(chosen)
+    sets = _checked_sets(config, samples)
     teachers = build_run_teachers(config, samples)
     with run.args.distributed_state.main_process_first():
         policy = load_run_policy(config, run.folder)
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
     return RunSetup(run, plan, samples, sets, teachers, policy)
+
+
+def check_setup(config: RunConfig) -> str:
+    """What `build_setup` checks, but for weights, which are not loaded; what was looked at.
+
+    The published data set is checked only where it is at hand: it would be downloaded.
+    """
+    from ekipl_lab.teachers.adapters.local import LocalSpec
+
+    check_run(config, "unused")
+    if config.data.benchmark == "reason_rft" and not os.environ.get(FOLDER_VARIABLE):
+        return f"data                    not at hand, not checked (set {FOLDER_VARIABLE})"
+    samples = load_training_samples(config)
+    plan_run(config, len(samples), batch_sizes(config, planned_processes(config)))
+    sets = _checked_sets(config, samples)
+    light = [spec for spec in config.teachers if not isinstance(spec, LocalSpec)]
+    build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
+    _check_no_adapter(config, policy_path(config.policy.path or ""))
+    counts = {"train": len(samples)} | {label: len(found) for label, found in sets.items()}
+    return "data                    " + ", ".join(f"{k} {n}" for k, n in counts.items())
+
+
+def _checked_sets(config: RunConfig, samples: list[Sample]) -> dict[str, list[Sample]]:
+    """The evaluation sets, once every ground truth of theirs and of ``samples`` can be scored."""
+    from ekipl_lab.rewards import check_ground_truths
+
+    sets = load_evaluation_sets(config)
+    for chosen in (samples, *sets.values()):
+        check_ground_truths(chosen)
+    return sets
 
 
 def load_training_samples(config: RunConfig) -> list[Sample]:
@@ -107,27 +139,35 @@ def policy_path(path: str) -> str | Path:
 
 def load_run_policy(config: RunConfig, folder: Path) -> Policy:
     """The policy in memory; a built one is saved first, so that a reference can be loaded too."""
-    from ekipl_lab.policies.adapters import freeze_vision, is_adapter_folder
+    from ekipl_lab.policies.adapters import freeze_vision
     from ekipl_lab.policies.build import build_tiny_policy
     from ekipl_lab.policies.load import load_policy, save_policy
 
     own = config.policy
     if own.build is not None:
         path: str | Path = folder / "start"
-        if not Path(path).is_dir():
+        if not is_whole(folder / "start"):
+            shutil.rmtree(path, ignore_errors=True)
             model, processor = build_tiny_policy(own.build, config.seed)
             save_policy(model, processor, path, dtype="float32")
+            mark_complete(folder / "start", 0, {})
     else:
         path = policy_path(own.path or "")
-    if is_adapter_folder(path):
-        raise ConfigError(
-            f"policy.path {own.path!r} is an adapter; training starts from whole "
-            "weights, so merge it first (`ekipl merge`)."
-        )
+    _check_no_adapter(config, path)
     policy = load_policy(path, dtype=own.dtype, quantize=own.quantize)
     if own.freeze_vision:
         freeze_vision(policy.model)
     return policy
+
+
+def _check_no_adapter(config: RunConfig, path: str | Path) -> None:
+    from ekipl_lab.policies.adapters import is_adapter_folder
+
+    if is_adapter_folder(path):
+        raise ConfigError(
+            f"policy.path {config.policy.path!r} is an adapter; training starts from whole "
+            "weights, so merge it first (`ekipl merge`)."
+        )
 
 
 def run_adapter(config: RunConfig, policy: Policy) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -61,6 +62,23 @@ OWNED = {
     "gradient_checkpointing_kwargs": "grpo.activation_checkpointing_kwargs",
 }
 
+#: Numbers of ``grpo`` that must be above 0, and those below 0 that mean something (-1: none).
+POSITIVE = {
+    "num_generations",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "steps_per_generation",
+    "generation_batch_size",
+    "num_iterations",
+    "num_train_epochs",
+    "max_completion_length",
+    "temperature",
+    "repetition_penalty",
+    "top_p",
+}
+MAY_BE_NEGATIVE = {"top_k", "local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
+LARGEST = 2**31
+
 
 @functools.cache
 def grpo_fields() -> dict[str, Any]:
@@ -83,7 +101,26 @@ def grpo_value(key: str, value: Any) -> Any:
         hint = f"did you mean {near[0]!r}?" if near else "see its documentation."
         raise ConfigError(f"Unknown key in grpo {key!r} (a field of TRL's GRPOConfig); {hint}")
     try:
-        return TypeAdapter(grpo_fields()[key]).validate_python(value)
+        checked = TypeAdapter(grpo_fields()[key]).validate_python(value)
     except ValidationError as error:
         wrong = complaint(error.errors()[0], "it")
         raise ConfigError(f"grpo.{key} is {value!r}: {wrong}.") from error
+    if isinstance(checked, int | float) and not isinstance(checked, bool):
+        wrong = next((words for outside, words in _bounds(key) if outside(checked)), "")
+        if wrong:
+            raise ConfigError(f"grpo.{key} is {value!r}: it must be {wrong}.")
+    return checked
+
+
+def _bounds(key: str) -> list[tuple[Callable[[float], bool], str]]:
+    """What a number of ``grpo`` must not be, and what it must be instead."""
+    bounds: list[tuple[Callable[[float], bool], str]] = [
+        (lambda value: not abs(value) < LARGEST, f"a finite number below {LARGEST}"),
+    ]
+    if key == "max_steps":
+        bounds.append((lambda value: value < 1 and value != -1, "1 or more, or -1 for epochs"))
+    elif key in POSITIVE:
+        bounds.append((lambda value: value <= 0, "more than 0"))
+    elif key not in MAY_BE_NEGATIVE:
+        bounds.append((lambda value: value < 0, "0 or more"))
+    return bounds

@@ -17,7 +17,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"Override {override!r} must have the form key=value, such as seed=1.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"The value of override {override!r} is not valid YAML.") from error
     target: Any = raw
     for part in parts[:-1]:

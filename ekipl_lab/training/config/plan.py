@@ -21,6 +21,8 @@ from ekipl_lab.training.config.sizes import BatchSizes, batch_sizes, planned_pro
 
 #: What arms of one comparison must share.
 SHARED = ("seed", "policy", "data", "reward", "evaluation")
+#: More steps are a slip of the pen, and a list of their evaluations would fill the memory.
+MOST_STEPS = 10**7
 SHARED_GRPO = ("num_generations", "max_completion_length", "temperature", "top_p", "top_k")
 
 
@@ -70,6 +72,11 @@ def plan_run(
     steps = int(given.get("max_steps", -1))
     if steps <= 0:  # as the Trainer counts
         steps = math.ceil(per_epoch * given.get("num_train_epochs", 3.0))
+    if steps > MOST_STEPS:
+        raise ConfigError(
+            f"The run would have {steps:,} steps, and {MOST_STEPS:,} are the most; make "
+            "grpo.max_steps or grpo.num_train_epochs smaller."
+        )
     generations = -(-steps * accumulate // sizes.micro_batches)
     own = config.evaluation
     evaluations = {

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, get_args
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
@@ -33,14 +32,14 @@ from ekipl_lab.training.config.sections import (
     RewardSettings,
     TrackingSettings,
 )
-from ekipl_lab.validation import Section, complaint
+from ekipl_lab.validation import Section, Seed, complaint, load_yaml
 
 
 class RunConfig(Section):
     """One training run. ``name`` names its folder and its MLflow run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    seed: int = 0
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)
+    seed: Seed = 0
     policy: PolicySettings
     data: DataSettings = DataSettings()
     reward: RewardSettings = RewardSettings()
@@ -98,10 +97,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"Config file {path} does not exist; configs/ lists the shipped ones.")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from error
+    raw = load_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings (key: value), as the files in configs/ do.")
     for override in overrides:

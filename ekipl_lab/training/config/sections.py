@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from ekipl_lab.benchmarks.image_files import MAX_PIXELS
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.validation import Section
+from ekipl_lab.validation import Count, Section, Seed
 
 
 class AdapterSettings(Section):
@@ -70,9 +70,9 @@ class DataSettings(Section):
     task: str = "counting"
     families: tuple[str, ...] | None = None
     split: str = "train"
-    limit: int = Field(default=1000, ge=1)
-    start: int = Field(default=0, ge=0)
-    seed: int = 0
+    limit: Count = 1000
+    start: int = Field(default=0, ge=0, le=10**9)
+    seed: Seed = 0
     image_size: int | None = None
     instructed: bool = False
 
@@ -99,11 +99,11 @@ class EvaluationSet(Section):
     """One set to measure on; ``task`` and ``families`` default to those of the training data."""
 
     split: str = "test"
-    name: str | None = Field(default=None, pattern=r"^\w[\w .-]*$")
+    name: str | None = Field(default=None, pattern=r"^\w[\w .-]*$", max_length=100)
     task: str | None = None
     families: tuple[str, ...] | None = None
-    limit: int = Field(default=128, ge=1)
-    seed: int = 0
+    limit: Count = 128
+    seed: Seed = 0
 
     @property
     def label(self) -> str:
@@ -124,20 +124,30 @@ class EvaluationSettings(Section):
     at_start: bool = True
     at_end: bool = True
     sampled: Literal["ends", "always", "never"] = "ends"
-    num_samples: int = Field(default=32, ge=1)
-    ks: tuple[int, ...] = (1, 4, 8, 16)
+    num_samples: int = Field(default=32, ge=1, le=100_000)
+    ks: tuple[Count, ...] = (1, 4, 8, 16)
     temperature: float = Field(default=1.0, gt=0.0)
-    max_rows: int = Field(default=256, ge=1)
-    seed: int = 0
+    max_rows: Count = 256
+    seed: Seed = 0
     check_chains: bool = True
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        above = [k for k in self.ks if k > self.num_samples]
+        if above and "ks" in self.model_fields_set and self.sampled != "never":
+            raise ConfigError(
+                f"evaluation.ks has {above[0]}, and pass@{above[0]} needs as many samples; set "
+                f"evaluation.num_samples to {above[0]} or more (it is {self.num_samples})."
+            )
+        return self
 
 
 class TrackingSettings(Section):
     """Where the run is logged and how often it can be continued from."""
 
-    experiment: str = "ekipl"
-    checkpoint_every: int = Field(default=50, ge=1)
-    keep_checkpoints: int = Field(default=2, ge=1)
+    experiment: str = Field(default="ekipl", pattern=r"\S", max_length=200)
+    checkpoint_every: Count = 50
+    keep_checkpoints: Count = 2
     tags: dict[str, str] = Field(default_factory=dict)
 
 
@@ -161,8 +171,8 @@ class HardwareSettings(Section):
     """
 
     gpu_memory_gib: float | None = Field(default=None, gt=0.0)
-    gpus: int = Field(default=1, ge=1)
+    gpus: Count = 1
     sharding: Literal["none", "fsdp2", "zero3"] = "none"
-    text_tokens: int = Field(default=256, ge=1)
+    text_tokens: Count = 256
     images: int = Field(default=1, ge=0)
     image_side: int | None = Field(default=None, ge=28)

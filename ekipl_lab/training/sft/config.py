@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.validation import Section, complaint
+from ekipl_lab.validation import Section, Seed, complaint, load_yaml
 
 
 class Stage(Section):
@@ -54,7 +53,7 @@ class SFTConfig(Section):
 
     name: str
     task: str
-    seed: int = 0
+    seed: Seed = 0
     size: str = "demo"
     image_size: int = 56
     patch_size: int = 14
@@ -71,13 +70,7 @@ class SFTConfig(Section):
 
 def load_sft_config(path: str | Path) -> SFTConfig:
     """Read a YAML file. Raises ConfigError naming the file, the wrong key and the nearest."""
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"Cannot read {str(path)!r}; give a warm start's YAML file.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{str(path)!r} is not valid YAML: {error}") from error
-    return sft_config_from(data, str(path))
+    return sft_config_from(load_yaml(Path(path)), str(path))
 
 
 def sft_config_from(data: Any, origin: str) -> SFTConfig:

@@ -1,0 +1,81 @@
+"""A store that was killed while it was made, cut, damaged or left half made: used, or named."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from paths import ROOT
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.tracking import store
+
+#: Opens the store and dies at the n-th call of the function, if one is named.
+CODE = """
+import importlib, os, signal, sys
+from ekipl_lab import tracking
+from ekipl_lab.errors import ConfigError
+module, owner, name, calls = sys.argv[1:]
+if module:
+    def dies(*arguments, original=getattr(getattr(importlib.import_module(module), owner), name)):
+        global calls
+        calls = int(calls) - 1
+        if calls == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+    setattr(getattr(importlib.import_module(module), owner), name, dies)
+try:
+    tracking.ensure_store()
+    with tracking.open_run("first", "run"):
+        pass
+    print(len(tracking.list_runs()))
+except ConfigError as error:
+    print(error)
+"""
+
+
+def opened(path, *point):
+    """What a process of its own says of the store, and how it ends."""
+    return subprocess.run(
+        [sys.executable, "-c", CODE, *(point or ("", "", "", "0"))],
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{path}"},
+        cwd=ROOT, text=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_a_store_killed_while_it_was_made_is_made_by_the_next_start(tmp_path):
+    path = tmp_path / "mlflow.db"
+    for point in (
+        ("alembic.operations", "Operations", "batch_alter_table", "3"),
+        ("pathlib", "Path", "replace", "1"),
+    ):
+        assert opened(path, *point).returncode == -signal.SIGKILL
+        assert not path.exists() and list(tmp_path.glob(".mlflow.db.new-*"))
+    path.touch()  # as another program may have left it
+    assert opened(path).stdout == "1\n"
+    assert not list(tmp_path.glob(".mlflow.db.new-*"))
+
+
+def test_a_half_made_store_of_an_earlier_version_is_named(tmp_path):
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE _alembic_tmp_runs (a)")
+        connection.execute("CREATE TABLE runs (a)")
+    said = opened(path)
+    assert "mlflow.db cannot be opened" in said.stdout and "move the file away" in said.stdout
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_a_cut_store_is_named_with_what_to_do(tmp_path, monkeypatch, keep):
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE experiments (a)")
+        connection.executemany("INSERT INTO experiments VALUES (?)", [("x" * 100,)] * 2000)
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    with pytest.raises(ConfigError, match=r"mlflow\.db is damaged .* put back a copy of it"):
+        store.ensure_store()

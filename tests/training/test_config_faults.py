@@ -1,0 +1,124 @@
+"""Settings that make no sense and files that are no YAML are refused before anything is made."""
+
+import pytest
+import yaml
+from test_config_run import BASE
+
+from ekipl_lab.commands import cli
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.training.config.plan import plan_run
+from ekipl_lab.training.config.run_config import load_config, parse_config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluation": {"ks": [0]}}, r"evaluation\.ks\.0 must be 1 or more"),
+        ({"evaluation": {"ks": [1, -4]}}, r"evaluation\.ks\.1 must be 1 or more"),
+        ({"evaluation": {"ks": [1, 64]}}, "pass@64 needs as many samples"),
+        ({"evaluation": {"temperature": float("nan")}}, "temperature must be a finite number"),
+        ({"evaluation": {"temperature": float("inf")}}, "temperature must be a finite number"),
+        ({"reward": {"weights": {"a": float("nan")}}}, "must be a finite number"),
+        ({"ekipl": {"sft": {"mu": float("nan")}}}, "must be a finite number"),
+        ({"ekipl": {"run_budget": {"usd": float("inf")}}}, "must be a finite number"),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"seed": 2**32}, "seed must be less than"),
+        ({"data": {"seed": -3}}, r"data\.seed must be 0 or more"),
+        ({"evaluation": {"sets": [{"seed": 2**40}]}}, r"sets\.0\.seed must be less than"),
+        ({"data": {"limit": 10**30}}, r"data\.limit must be 1e\+07 or less"),
+        ({"tracking": {"experiment": "x" * 300}}, "experiment must have 200 or fewer"),
+        ({"tracking": {"experiment": " "}}, "experiment must fit"),
+        ({"name": "x" * 201}, "name must have 200 or fewer"),
+        ({"grpo": {"learning_rate": float("nan")}}, "learning_rate is nan: it must be a finite"),
+        ({"grpo": {"learning_rate": -1e-6}}, "learning_rate is -1e-06: it must be 0 or more"),
+        ({"grpo": {"temperature": 0}}, "temperature is 0: it must be more than 0"),
+        ({"grpo": {"per_device_train_batch_size": 0}}, "batch_size is 0: it must be more than 0"),
+        ({"grpo": {"gradient_accumulation_steps": 0}}, "is 0: it must be more than 0"),
+        ({"grpo": {"max_completion_length": -5}}, "is -5: it must be more than 0"),
+        ({"grpo": {"max_steps": 0}}, "max_steps is 0: it must be 1 or more, or -1"),
+        ({"grpo": {"max_steps": 10**400}}, "it must be a finite number below"),
+        ({"grpo": {"num_train_epochs": float("inf")}}, "it must be a finite number below"),
+        ({"grpo": {"beta": -0.1}}, "beta is -0.1: it must be 0 or more"),
+    ],
+)
+def test_values_that_make_no_sense(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config(BASE | changes)
+
+
+def test_a_run_without_end_is_not_planned():
+    config = parse_config(BASE | {"grpo": {"max_steps": 2**31 - 1}})
+    with pytest.raises(ConfigError, match="are the most; make grpo"):
+        plan_run(config)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name: café".encode("latin-1"), r"is not text in UTF-8 \(byte 9 is not\)"),
+        ("name: a".encode("utf-16"), "is not text in UTF-8"),
+        (b"\x00\x01\x02binary", "is not valid YAML"),
+        (b"\x89PNG\r\n", "is not text in UTF-8"),
+        (b"seed: 1\npolicy: {build: nano}\nseed: 2\n", "line 3: the key 'seed' occurs twice"),
+        (b"policy:\n  build: nano\n  build: demo\n", "line 3: the key 'build' occurs twice"),
+        (b"policy:\n\tbuild: nano\n", "line 2: found character a tab"),
+        (b"[" * 20_000, "is not valid YAML"),
+        (b"seed: " + b"9" * 5000, "is not valid YAML"),
+        (b"", "must hold settings"),
+        (b"1: 2\npolicy: {build: nano}\n", "1: Keys should be strings"),
+    ],
+)
+def test_files_that_are_no_yaml(tmp_path, content, message):
+    path = tmp_path / "unit.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_utf8_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "unit.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(BASE).encode())
+    assert load_config(path).name == "unit"
+
+
+def own_data(folder, splits):
+    from PIL import Image
+
+    rows = ["id,image,q,a"] + [f"{i},{i}.png,How many?,{i}" for i in range(8)]
+    for i in range(8):
+        Image.new("RGB", (60, 60), (i * 20, 9, 9)).save(folder / f"{i}.png")
+    (folder / "rows.csv").write_text("\n".join(rows), encoding="utf-8")
+    columns = {"id": "id", "image": "image", "question": "q", "answer": "a"}
+    description = {"name": "own", "task": "t", "answer_type": "number", "images": "."}
+    description |= {"splits": dict.fromkeys(splits, "rows.csv"), "columns": columns}
+    (folder / "data.yaml").write_text(yaml.safe_dump(description), encoding="utf-8")
+    return {"benchmark": str(folder / "data.yaml"), "task": "t", "limit": 8}
+
+
+@pytest.mark.parametrize(
+    ("splits", "more", "message"),
+    [
+        (["train"], {}, "Unknown split of benchmark 'own' 'test'"),
+        (["train", "test"], {"teachers": [{"type": "oracle", "id": "a"}]}, "chain"),
+        (["train", "test"], {"teachers": [{"type": "replay", "id": "a", "path": "none.jsonl"}]},
+         "none.jsonl"),
+        (["train", "test"], {"reward": {"scorer": "ekipl/aut"}}, "did you mean 'ekipl/auto'"),
+        (["train", "test"], {"data": {"task": "u"}}, "Unknown task"),
+        (["train", "test"], {"data": {"benchmark": "nowhere.yaml"}}, "nowhere.yaml"),
+        (["train", "test"], {"grpo": {"num_generations": 2, "per_device_train_batch_size": 32}},
+         "There are 8 training samples"),
+    ],
+)  # fmt: skip
+def test_a_dry_run_refuses_what_the_run_refuses(
+    tmp_path, monkeypatch, capsys, splits, more, message
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/store/mlflow.db")
+    data = own_data(tmp_path, splits) | more.pop("data", {})
+    path = tmp_path / "unit.yaml"
+    path.write_text(yaml.safe_dump(BASE | {"data": data} | more), encoding="utf-8")
+    said = []
+    for dry in (["--dry-run"], []):
+        assert cli.main(["train", "--config", str(path), *dry]) == 2
+        said.append(capsys.readouterr().err.splitlines()[-1])
+    assert said[0] == said[1] and message in said[0]
+    assert not list(tmp_path.glob("store/*/unit")) and not list(tmp_path.glob("store/mlflow.db"))
