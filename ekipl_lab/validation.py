@@ -36,7 +36,7 @@ _WRONG_KIND = ("type", "parsing", "from_float", "number", "attributes_type")
 _CLAUSES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "is missing; add it",
     "greater_than_equal": lambda c: f"must be {_short(c['ge'])} or more",
-    "greater_than": lambda c: f"must be more than {_short(c['gt'])}",
+    "greater_than": lambda c: f"must be greater than {_short(c['gt'])}",
     "less_than": lambda c: f"must be less than {_short(c['lt'])}",
     "less_than_equal": lambda c: f"must be {_short(c['le'])} or less",
     "too_short": lambda c: f"must have {c['min_length']} or more entries",

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.records import load_groups
-from ekipl_lab.training import checkpoint as resume
+from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
 
@@ -151,19 +151,19 @@ def test_stopped_between_measuring_and_registering(store, monkeypatch, step):
 
 
 def tracked(folder):
-    return resume.complete_checkpoints(folder / "work" / "killed" / "checkpoints")
+    return checkpoint.complete_checkpoints(folder / "work" / "killed" / "checkpoints")
 
 
 def test_half_written_checkpoints_are_never_loaded(store, tmp_path):
     _, whole = store
     checkpoints = tmp_path / "checkpoints"
     shutil.copytree(whole.folder / "checkpoints", checkpoints)
-    assert [c.step for c in resume.complete_checkpoints(checkpoints)] == [6, 8]  # the last two
+    assert [c.step for c in checkpoint.complete_checkpoints(checkpoints)] == [6, 8]  # the last two
     (checkpoints / "checkpoint-10").mkdir()
     (checkpoints / "checkpoint-10" / "model.safetensors").write_bytes(b"half")
     weights = checkpoints / "checkpoint-8" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    assert resume.latest_checkpoint(checkpoints).step == 6
+    assert checkpoint.latest_checkpoint(checkpoints).step == 6
     assert sorted(p.name for p in checkpoints.glob("checkpoint-*")) == ["checkpoint-6"]
     assert not list(checkpoints.rglob("training_args.bin"))
 
@@ -198,11 +198,11 @@ def test_fresh_starts_anew_in_a_run_of_its_own(store):
 def test_a_run_whose_record_is_gone_is_refused(store):
     folder, whole = store
     note = whole.folder / "run.json"
-    kept = note.read_text(encoding="utf-8")
-    note.write_text(kept.replace(whole.run_id, "0" * 32), encoding="utf-8")
+    kept = checkpoint.read_note(note)
+    checkpoint.write_note(note, {**kept, "run_id": "0" * 32})
     with pytest.raises(ConfigError, match=r"MLflow run 0+, which is gone; give --fresh"):
         train(config(folder, "whole"))
-    note.write_text(kept, encoding="utf-8")
+    checkpoint.write_note(note, kept)
 
 
 def test_two_processes_cannot_train_the_same_run(store):
