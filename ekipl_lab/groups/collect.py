@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
@@ -275,7 +275,11 @@ class GroupCollector:
                     actions.append(action)
                     token_ids.append(encoding.token_ids)
                     logprobs.append(encoding.logprobs)
-        theirs = [self.scorer(self.samples[index], action) for action in actions[len(rows) :]]
+        sample, own_count = self.samples[index], len(rows)
+        theirs = [  # with the policy's tokens: a length is counted in those, whoever wrote
+            self.scorer(sample, replace(action, token_ids=tokens))
+            for action, tokens in zip(actions[own_count:], token_ids[own_count:], strict=True)
+        ]
         return Pool(
             index, tuple(actions), (*own, *theirs), tuple(token_ids), tuple(replies),
             tuple(logprobs), tuple(not_asked),

@@ -62,11 +62,13 @@ def load_policy(
     device: str = "cpu",
     base: str | Path | None = None,
     quantize: str = "none",
+    attention: str | None = None,
 ) -> Policy:
     """Load a checkpoint folder, an adapter folder, or a model of the hub, in evaluation mode.
 
     An adapter is merged into its base, which its folder names (or ``base``). ``quantize="4bit"``
-    loads the language model in 4 bits (QLoRA) on the process's GPU. Remote code is never run.
+    loads the language model in 4 bits (QLoRA) on the process's GPU; ``attention`` is transformers'
+    ``attn_implementation``. Remote code is never run.
 
     Raises ConfigError if there is no such checkpoint, if it is a text-only model, if it has no
     image processor, or if changing the image does not change the logits (a blind model).
@@ -79,7 +81,7 @@ def load_policy(
     source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
     _require_vision_language(source)
     processor = load_processor(source)
-    model = _load_model(source, dtype, device, quantize)
+    model = _load_model(source, dtype, device, quantize, attention)
     if adapter is not None:
         model = apply_adapter(model, adapter)
     model.eval()
@@ -218,18 +220,27 @@ def _require_vision_language(source: str) -> None:
         )
 
 
-def _load_model(source: str, dtype: str, device: str, quantize: str) -> Any:
+def _load_model(source: str, dtype: str, device: str, quantize: str, attention: str | None) -> Any:
     settings: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": False}
     if quantize == "4bit":
         settings["quantization_config"] = quantization_config(DTYPES[dtype])
         settings["device_map"] = {"": int(os.environ.get("LOCAL_RANK", "0"))}
     elif quantize != "none":
         raise unknown_name("quantization", quantize, ("none", "4bit"))
+    if attention is not None:
+        settings["attn_implementation"] = attention
     try:
         model = AutoModelForImageTextToText.from_pretrained(source, **settings)
     except OSError as error:
         raise ConfigError(
             f"Checkpoint {source!r} has no usable weights; it needs model.safetensors."
+        ) from error
+    except (ImportError, ValueError) as error:
+        if attention is None:
+            raise
+        raise ConfigError(
+            f"policy.attn_implementation {attention!r} cannot be used here "
+            f"({str(error).splitlines()[0]}); install what it needs, or leave it unset."
         ) from error
     return model if quantize == "4bit" else model.to(device)
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import gather_object
 from filelock import FileLock, Timeout
 
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, DataError
 
 
 class Signals:
@@ -89,3 +90,18 @@ def leave_processes() -> None:
     if distributed.is_available() and distributed.is_initialized():
         gc.collect()
         distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def same_error(processes: int) -> Iterator[None]:
+    """A DataError within the block on one of so many processes is raised on all of them."""
+    error: DataError | None = None
+    try:
+        yield
+    except DataError as caught:
+        error = caught
+    texts = gather_object([str(error) if error else ""]) if processes > 1 else []
+    if error is not None:
+        raise error
+    if found := next(filter(None, texts), None):
+        raise DataError(found)

@@ -29,15 +29,22 @@ from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_fold
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.plan import plan_run
-from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.config.run_config import RunConfig, parse_config
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
-from ekipl_lab.training.setup import RunSetup, build_setup, load_training_samples
+from ekipl_lab.training.setup import (
+    RunSetup,
+    build_setup,
+    left_out_lines,
+    load_training_samples,
+)
 from ekipl_lab.types import Sample
 
 #: Tag of an MLflow run: the start, noted in ``run.json``, that made it.
 START_TAG = "ekipl.start"
+#: Tag: the steps that a run was made longer to; its parameter max_steps keeps the first number.
+EXTENDED_TAG = "ekipl.extended_to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +89,18 @@ def train(
     with only_one(run.folder, is_main), interruptible(stop) as signals:
         with run.args.distributed_state.main_process_first():
             note = _earlier_start(run, fresh and is_main)
-        if note is not None and (ended := _read_note(run.folder / "result.json")):
+        ended = _read_note(run.folder / "result.json") if note is not None else None
+        if ended is not None and not _extended(note, config):
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return _result(run, ended)
-        samples = load_training_samples(config)
-        setup = build_setup(run, plan_run(config, len(samples), run.sizes), samples)
+        left_out: list[str] = []
+        samples = load_training_samples(config, left_out.append)
+        plan = plan_run(config, len(samples), run.sizes)
+        setup = build_setup(run, plan, samples, left_out)
+        if is_main:
+            for text in left_out_lines(left_out):
+                emit({"event": "message", "phase": "starting", "step": 0, "total": plan.steps,
+                      "metrics": {}, "text": text})  # fmt: skip
         with _run_log(setup, note, is_main) as log:
             if log is not None:
                 emit({"event": "start", "phase": "starting", "run_id": log.run_id})
@@ -141,7 +155,9 @@ def _trained(config: RunConfig) -> str:
     own = config.policy
     if own.adapter is not None:
         return f"{'qlora' if own.quantize != 'none' else 'lora'} r={own.adapter.rank}"
-    return "all but vision" if own.freeze_vision else "all"
+    if set(own.frozen) == {"vision", "projector"}:
+        return "all but vision"
+    return f"all but {', '.join(own.frozen)}" if own.frozen else "all"
 
 
 def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
@@ -159,7 +175,8 @@ def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
             return None
         note["run_id"] = made[0]
     if note is not None:
-        checkpoint.check_same_config(note["config"], config.model_dump(mode="json"), config.name)
+        before = _as_now(note["config"], config)
+        checkpoint.check_same_config(before, config.model_dump(mode="json"), config.name)
         try:
             find_run(note["run_id"])
         except DataError as error:
@@ -168,6 +185,32 @@ def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
                 "give --fresh to start anew."
             ) from error
     return note
+
+
+def _as_now(before: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+    """An earlier start's settings, with today's defaults for keys that there were not then.
+
+    More ``grpo.max_steps`` than then are the same run, longer: its learning rate must not depend
+    on the length, or the steps already done would have been others.
+    """
+    with contextlib.suppress(ConfigError):  # what cannot be read is compared as it is
+        before = parse_config(before).model_dump(mode="json")
+    if _extended({"config": before}, config):
+        schedule = config.grpo_settings["lr_scheduler_type"]
+        if schedule != "constant":
+            raise ConfigError(
+                f"Run {config.name!r} cannot be made longer: with grpo.lr_scheduler_type "
+                f"{schedule!r} the steps already done depend on grpo.max_steps; only a constant "
+                "learning rate does not."
+            )
+        before = before | {"grpo": before["grpo"] | {"max_steps": config.grpo["max_steps"]}}
+    return before
+
+
+def _extended(note: Mapping[str, Any] | None, config: RunConfig) -> bool:
+    """Whether the config asks for more steps than the run was started with."""
+    before = int((note or {"config": {}})["config"].get("grpo", {}).get("max_steps", -1))
+    return 0 < before < int(config.grpo.get("max_steps", -1))
 
 
 @contextlib.contextmanager
@@ -199,6 +242,12 @@ def _run_log(
             log.log_dataset(f"{data}/{config.data.split}", trained_on, "training")
             for label, samples in setup.sets.items():
                 log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
+            if setup.left_out:
+                log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
+                log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")
+        if _extended(note, config):
+            log.set_tags({EXTENDED_TAG: str(config.grpo["max_steps"])})
+            (setup.run.folder / "result.json").unlink(missing_ok=True)
         checkpoint.write_note(path, {"run_id": log.run_id, "start": start, "config": settings})
         yield log
 

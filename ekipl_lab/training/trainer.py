@@ -45,6 +45,7 @@ from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.training.config.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
+from ekipl_lab.training.guards import same_error
 from ekipl_lab.training.image_cache import preprocessed_once
 from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_nan
 from ekipl_lab.training.loss.source_gradients import SourceGradients
@@ -172,9 +173,12 @@ class EKIPLTrainer(GRPOTrainer):
         **trainer_arguments: Any,
     ) -> None:
         policy = as_policy(model, processing_class)
-        check_prompts_fit(
-            policy, samples, args.max_completion_length or 0, token_limit(model, args)
-        )
+        rank, processes = args.process_index, args.world_size
+        with same_error(processes):  # each rank looks at its share of the prompts
+            check_prompts_fit(
+                policy, samples[rank::processes], args.max_completion_length or 0,
+                token_limit(model, args),
+            )  # fmt: skip
         args.generation_kwargs = generation_kwargs(args, suppressed_token_ids(policy))
         super().__init__(
             model=model,

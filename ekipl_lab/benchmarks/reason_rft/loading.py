@@ -81,7 +81,7 @@ def iterate(request: Request, folder: str | Path | None = None) -> Iterator[Samp
     files = _files(request.task, split, request.families)
     root = data_folder() if folder is None else Path(folder)
     unpack_images(root)
-    records = [record for file in files for record in read_records(root, file)]
+    records = [record for file in files for record in read_records(root, file, request.on_bad)]
     if split in ("train", "validation"):
         records = [r for r in records if is_validation(r.id) == (split == "validation")]
     if request.difficulties is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +44,6 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
     import torch
     from trl import GRPOConfig
 
-    from ekipl_lab.rewards import get_scorer
-
     sizes = batch_sizes(config)
     on_gpu = torch.cuda.is_available()
     settings = {"use_cpu": not on_gpu, "bf16": on_gpu, **config.grpo_settings}
@@ -51,7 +51,12 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
         if key in settings and settings[key] not in known:
             raise unknown_name(f"grpo.{key}", settings[key], known)
     check_combinations(config, settings)
-    scorer = get_scorer(config.reward.scorer, config.reward.weights)
+    scorer = run_scorer(config)
+    trackers = check_trackers(config.tracking.report_to)
+    if settings.get("use_liger_kernel") and not (on_gpu and find_spec("liger_kernel")):
+        raise ConfigError(
+            "grpo.use_liger_kernel needs a CUDA GPU and `pip install liger-kernel`; leave it out."
+        )
     scale = config.ekipl.scale_rewards
     try:
         args = GRPOConfig(
@@ -59,7 +64,7 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
             output_dir=str(Path(folder) / "checkpoints"),
             seed=config.seed,
             scale_rewards=scale if scale in ("group", "none") else "group",
-            report_to="none",
+            report_to=trackers,
             logging_steps=1,
             save_strategy="no",
             disable_tqdm=True,
@@ -67,3 +72,36 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"grpo: {str(error).splitlines()[0]}") from error
     return CheckedRun(config, Path(folder), sizes, scorer, args)
+
+
+def run_scorer(config: RunConfig) -> Scorer:
+    """The scorer of a run, with the components that `RewardSettings` adds to it."""
+    from ekipl_lab.rewards import get_scorer
+    from ekipl_lab.rewards.extra import accuracy_of, overlong, with_extra
+
+    own = config.reward
+    extra = {
+        name: (accuracy_of(get_scorer(one.scorer)), one.weight) for name, one in own.extra.items()
+    }
+    if own.overlong is not None:
+        if "overlong" in extra:
+            raise ConfigError("reward.extra.overlong is the name of reward.overlong; rename it.")
+        limit = int(config.grpo_settings["max_completion_length"])
+        extra["overlong"] = (overlong(limit, own.overlong.buffer), own.overlong.weight)
+    return with_extra(get_scorer(own.scorer, own.weights), extra)
+
+
+def check_trackers(names: Sequence[str]) -> list[str]:
+    """What TRL's ``report_to`` is to hold; ConfigError for MLflow and for what is not installed."""
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
+
+    known = sorted(set(INTEGRATION_TO_CALLBACK) - {"mlflow"})
+    for name in names:
+        if name not in known:
+            raise unknown_name("tracking.report_to", name, known)
+        if name not in get_available_reporting_integrations():
+            raise ConfigError(f"tracking.report_to {name!r} is not installed; install its package.")
+    return list(names) or ["none"]

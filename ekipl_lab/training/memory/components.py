@@ -51,6 +51,7 @@ class Workload:
     targets: tuple[str, ...] = ()
     quantized: bool = False
     freeze_vision: bool = False
+    freeze: tuple[str, ...] = ()
     checkpointing: bool = False
     reference: bool = False
     optimizer: str = "adamw_torch"
@@ -109,7 +110,17 @@ def trained_parameters(shape: ModelShape, work: Workload) -> int:
     """How many parameters get gradients."""
     if work.rank is not None:
         return sum(work.rank * (i + o) for i, o in shape.adapted(work.targets))
-    return shape.parameters - (shape.vision_parameters if work.freeze_vision else 0)
+    parts = {
+        "vision": shape.vision_parameters - shape.projector_parameters,
+        "projector": shape.projector_parameters,
+        "language": shape.parameters - shape.vision_parameters,
+    }
+    return sum(count for part, count in parts.items() if part not in frozen_parts(work))
+
+
+def frozen_parts(work: Workload) -> set[str]:
+    """The parts of the model that get no gradients, where its own weights are trained."""
+    return {*work.freeze, *(("vision", "projector") if work.freeze_vision else ())}
 
 
 def weight_bytes(shape: ModelShape, work: Workload) -> int:
@@ -153,7 +164,7 @@ def activation_bytes(shape: ModelShape, work: Workload, tokens: int, patches: in
         inputs = sum(i for i, _ in shape.adapted(work.targets)) * 4 * tokens
         language += inputs // shape.language.layers if work.checkpointing else inputs
     seen = work.rows * work.images * patches
-    frozen = work.freeze_vision or work.rank is not None
+    frozen = "vision" in frozen_parts(work) or work.rank is not None
     vision = 0 if frozen else tower_bytes(shape.vision, compute, seen, work.checkpointing)
     return language + vision
 

@@ -107,7 +107,7 @@ def workload(config: RunConfig) -> Workload:
         rank=None if own.adapter is None else own.adapter.rank,
         targets=() if own.adapter is None else own.adapter.targets,
         quantized=own.quantize == "4bit",
-        freeze_vision=own.freeze_vision,
+        freeze=own.frozen,
         checkpointing=bool(grpo.get("activation_checkpointing")),
         reference=float(grpo.get("beta", 0.0)) != 0.0 and own.adapter is None,
         optimizer=str(grpo.get("optim", "adamw_torch")),
