@@ -15,6 +15,8 @@ from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.groups.build import build_group
+from ekipl_lab.groups.candidates import reward_totals
+from ekipl_lab.groups.doctor.causes import have_spread
 from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
 from ekipl_lab.random_state import preserved
 from ekipl_lab.teachers.encoding import ActionEncoder
@@ -231,6 +233,7 @@ class GroupCollector:
             self.gates.closed(
                 name, self.samples[index],
                 successes=sum(reward.success is True for reward in rewards),
+                spread=have_spread(reward_totals(rewards)),
                 step=context.step, draw=context.draw, spent=context.spent,
             ) if count else "schedule"
             for index, rewards in zip(indices, own, strict=True)

@@ -15,6 +15,7 @@ from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.advantages import check_names
+from ekipl_lab.groups.doctor.causes import CAUSES
 from ekipl_lab.groups.gates import (
     BUDGETS,
     TeacherGates,
@@ -65,6 +66,24 @@ class SFTMixing(Section):
         return self.type.startswith("chord")
 
 
+class Refill(Section):
+    """Dynamic sampling: rows of groups without spread go to other prompts (`training.refill`).
+
+    At most ``rounds`` times a generation, 0 for never; ``causes`` (docs/group_doctor.md) of the
+    groups that give up their rows.
+    """
+
+    rounds: int = Field(default=0, ge=0, le=100)
+    causes: tuple[str, ...] = ("all_right", "truncated", "unparseable", "format_only", "all_wrong")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for cause in self.causes:
+            if cause not in CAUSES:
+                raise unknown_name("cause in ekipl.refill.causes", cause, CAUSES)
+        return self
+
+
 class EKIPLOptions(Section):
     """The method: which actions are asked for and kept, and what they weigh (docs/method.md).
 
@@ -83,6 +102,7 @@ class EKIPLOptions(Section):
     teacher_gate_successes: int = Field(default=1, ge=1)
     run_budget: dict[str, float] = Field(default_factory=dict)
     sft: SFTMixing = SFTMixing()
+    refill: Refill = Refill()
 
     @field_validator("teacher_gates", mode="wrap")
     @classmethod

@@ -1,7 +1,7 @@
 """Rewards beside accuracy and format: more components, each with a weight of its own.
 
-``overlong`` is the soft penalty of DAPO (arXiv 2503.14476, equation 13): with a limit L and a buffer
-C, an action of n tokens gets 0 up to L - C, then (L - C - n) / C, which is -1 at the limit.
+``overlong`` is the soft penalty of DAPO (arXiv 2503.14476, equation 13): with a limit L and a
+buffer C, an action of n tokens gets 0 up to L - C, then (L - C - n) / C, which is -1 at the limit.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_folder
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
+from ekipl_lab.training.config.longer import as_now, extended
 from ekipl_lab.training.config.plan import plan_run
-from ekipl_lab.training.config.run_config import RunConfig, parse_config
+from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
@@ -90,7 +91,7 @@ def train(
         with run.args.distributed_state.main_process_first():
             note = _earlier_start(run, fresh and is_main)
         ended = _read_note(run.folder / "result.json") if note is not None else None
-        if ended is not None and not _extended(note, config):
+        if ended is not None and not extended(note, config):
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return _result(run, ended)
         left_out: list[str] = []
@@ -175,7 +176,7 @@ def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
             return None
         note["run_id"] = made[0]
     if note is not None:
-        before = _as_now(note["config"], config)
+        before = as_now(note["config"], config)
         checkpoint.check_same_config(before, config.model_dump(mode="json"), config.name)
         try:
             find_run(note["run_id"])
@@ -185,32 +186,6 @@ def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
                 "give --fresh to start anew."
             ) from error
     return note
-
-
-def _as_now(before: dict[str, Any], config: RunConfig) -> dict[str, Any]:
-    """An earlier start's settings, with today's defaults for keys that there were not then.
-
-    More ``grpo.max_steps`` than then are the same run, longer: its learning rate must not depend
-    on the length, or the steps already done would have been others.
-    """
-    with contextlib.suppress(ConfigError):  # what cannot be read is compared as it is
-        before = parse_config(before).model_dump(mode="json")
-    if _extended({"config": before}, config):
-        schedule = config.grpo_settings["lr_scheduler_type"]
-        if schedule != "constant":
-            raise ConfigError(
-                f"Run {config.name!r} cannot be made longer: with grpo.lr_scheduler_type "
-                f"{schedule!r} the steps already done depend on grpo.max_steps; only a constant "
-                "learning rate does not."
-            )
-        before = before | {"grpo": before["grpo"] | {"max_steps": config.grpo["max_steps"]}}
-    return before
-
-
-def _extended(note: Mapping[str, Any] | None, config: RunConfig) -> bool:
-    """Whether the config asks for more steps than the run was started with."""
-    before = int((note or {"config": {}})["config"].get("grpo", {}).get("max_steps", -1))
-    return 0 < before < int(config.grpo.get("max_steps", -1))
 
 
 @contextlib.contextmanager
@@ -245,7 +220,7 @@ def _run_log(
             if setup.left_out:
                 log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
                 log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")
-        if _extended(note, config):
+        if extended(note, config):
             log.set_tags({EXTENDED_TAG: str(config.grpo["max_steps"])})
             (setup.run.folder / "result.json").unlink(missing_ok=True)
         checkpoint.write_note(path, {"run_id": log.run_id, "start": start, "config": settings})

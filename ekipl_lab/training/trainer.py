@@ -34,6 +34,7 @@ import torch
 from accelerate.utils import gather_object, is_peft_model
 from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
+from trl.data_utils import prepare_multimodal_messages
 
 from ekipl_lab.groups.collect import GenerationBatch, GroupCollector, Row, Scorer, joined
 from ekipl_lab.groups.diagnostics import GroupCosts, batch_metrics
@@ -51,6 +52,7 @@ from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_na
 from ekipl_lab.training.loss.source_gradients import SourceGradients
 from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.prefetch import Prefetcher
+from ekipl_lab.training.refill import Draft, refilled
 from ekipl_lab.types import POLICY, ActionGroup, Sample
 
 
@@ -72,13 +74,16 @@ class _HookState:
     """What the hooks of TRL hand to each other: within a generation, and within a loss.
 
     ``inputs`` are TRL's rows of the generation, ``rows`` what trains in them (None in an
-    evaluation), ``totals`` their rewards; ``loss_inputs`` and ``logps`` are those of the loss that
+    evaluation), ``totals`` their rewards; ``draft`` what was generated, ``made`` with what was for
+    nothing (`training.refill`); ``loss_inputs`` and ``logps`` are those of the loss that
     is being computed.
     """
 
     inputs: list[dict[str, Any]] = field(default_factory=list)
     rows: RankRows | None = None
     totals: list[float] = field(default_factory=list)
+    draft: Draft | None = None
+    made: GenerationBatch | None = None
     loss_inputs: dict[str, Any] | None = None
     logps: Any = None
 
@@ -99,19 +104,65 @@ class EKIPLTrainer(GRPOTrainer):
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         """The policy's completions, then teacher actions in the rows of dropped ones."""
-        state, now = self._hooks, self._context()
-        if self.prefetcher is not None and self.model.training:
-            self.prefetcher.begin(state.inputs[0]["sample_index"], now.draw, now.spent)
-        prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
-        own, rank = self._policy_rows(ids), self.accelerator.process_index
-        if self.model.training:
-            batch = self.collector.run(own, rank=rank, gather=gather_object, context=now)
-            state.rows = RankRows(batch, self._teacher_ids, rank=rank, count=len(own))
-            state.rows.place(ids, completions, logprobs)
-            state.totals = state.rows.totals
-        else:  # an evaluation measures the policy alone
+        state = self._hooks
+        if not self.model.training:  # an evaluation measures the policy alone
+            generated: tuple[Any, ...] = super()._generate(prompts)
+            own = self._policy_rows(generated[1], state.inputs)
             state.totals = [total_or_nan(reward) for reward in self.collector.score(own)]
-        return prompt_ids, ids, tool_mask, completions, logprobs, *rest
+            return generated
+        if state.draft is None:
+            self._prefetch()
+            state.draft = self._draft(state.inputs, prompts)
+        _, ids, _, completions, logprobs, *_ = state.draft.generated
+        rank = self.accelerator.process_index
+        state.rows = RankRows(state.draft.batch, self._teacher_ids, rank=rank, count=len(ids))
+        state.rows.place(ids, completions, logprobs)
+        state.totals = state.rows.totals
+        return state.draft.generated
+
+    def _draft(self, inputs: list[dict[str, Any]], prompts: list[Any]) -> Draft:
+        """The policy's completions for these rows, and the groups that they make with teachers'."""
+        now = self._context()
+        generated = super()._generate(prompts)
+        batch = self.collector.run(
+            self._policy_rows(generated[1], inputs), rank=self.accelerator.process_index,
+            gather=gather_object, context=now,
+        )  # fmt: skip
+        return Draft(inputs, generated, batch)
+
+    def _refill(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows to train on once groups without spread were exchanged (`training.refill`)."""
+
+        def draft(rows: list[dict[str, Any]]) -> Draft:
+            shown = any(row["images"] for row in rows)
+            prompts = [
+                prepare_multimodal_messages(row["prompt"], images=row["images"])
+                if shown else row["prompt"]
+                for row in rows
+            ]  # fmt: skip
+            return self._draft(rows, prompts)
+
+        def more(indices: list[int]) -> Draft:
+            rows = [self.train_dataset[index] for index in indices]
+            return draft([dict(row) for row in rows for _ in range(self.num_generations)])
+
+        self._prefetch()
+        step = self.state.global_step
+        number = sum(of == step for of, _ in self._batches)
+        done = refilled(
+            draft(list(inputs)), more, self.options.refill, size=self.num_generations,
+            count=len(self.collector.samples), key=(self.args.seed, step, number),
+        )  # fmt: skip
+        self._hooks.draft, self._hooks.made = done.draft, done.made
+        self._log(done.metrics)
+        return done.draft.inputs
+
+    def _prefetch(self) -> None:
+        """Tell paid teachers which generation begins."""
+        if self.prefetcher is not None:
+            now = self._context()
+            index = self._hooks.inputs[0]["sample_index"]
+            self.prefetcher.begin(index, now.draw, now.spent)
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
         """The rewards that selection has seen, as one column: nothing is scored twice."""
@@ -123,6 +174,8 @@ class EKIPLTrainer(GRPOTrainer):
         """TRL's batch with the advantages of the groups, and whose action each row holds."""
         self._hooks = _HookState(inputs)
         with preprocessed_once(self.processing_class):
+            if self.model.training and self.options.refill.rounds:
+                inputs = self._refill(inputs)
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if (rows := self._hooks.rows) is not None:
             self._use_advantages(rows, output)
@@ -130,7 +183,7 @@ class EKIPLTrainer(GRPOTrainer):
             output["action_source"] = torch.tensor(rows.sources, device=device)
             if get_weighting(self.options.weighting).needs_q:
                 output["teacher_logps"] = rows.teacher_logps(output["completion_ids"])
-            self._report(rows.batch)
+            self._report(rows.batch, self._hooks.made or rows.batch)
         return output
 
     # ------------------------------------ and the loss: weights of teacher tokens, imitated rows
@@ -214,13 +267,13 @@ class EKIPLTrainer(GRPOTrainer):
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
         return StepContext(step, epoch, asdict(self.costs))
 
-    def _policy_rows(self, token_ids: list[list[int]]) -> list[Row]:
+    def _policy_rows(self, token_ids: list[list[int]], inputs: list[dict[str, Any]]) -> list[Row]:
         """The policy's completions of this rank as rows of a group."""
         texts = self._tokenizer.batch_decode(
             token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        indices = [given["sample_index"] for given in self._hooks.inputs]
+        indices = [given["sample_index"] for given in inputs]
         texts = [self._opens + text for text in texts]
         return policy_rows(indices, texts, token_ids, ends, *self._policy_ids)
 
@@ -244,10 +297,13 @@ class EKIPLTrainer(GRPOTrainer):
             return None
         return self.epsilon_low, self.epsilon_high
 
-    def _report(self, batch: GenerationBatch) -> None:
-        """Metrics on every rank (they are global); records on the main process."""
+    def _report(self, batch: GenerationBatch, made: GenerationBatch) -> None:
+        """Metrics on every rank (they are global); records on the main process.
+
+        ``made``: all that was generated for ``batch``, which costs what it costs.
+        """
         now = self.state.global_step
-        self.costs.add(batch)
+        self.costs.add(made)
         self.scored |= any(r.total is not None for group in batch.groups for r in group.rewards)
         self._batches = [(step, b) for step, b in self._batches if step == now] + [(now, batch)]
         metrics = batch_metrics(joined([b for _, b in self._batches]), self._teacher_ids)

@@ -31,6 +31,17 @@ def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
     _check_teachers(config)
     _check_weighting(config, settings)
     _check_mixing(config, settings)
+    _check_refill(config)
+
+
+def _check_refill(config: RunConfig) -> None:
+    from ekipl_lab.training.config.sizes import planned_processes
+
+    if config.ekipl.refill.rounds and planned_processes(config) > 1:
+        raise ConfigError(
+            "ekipl.refill exchanges rows within one process, and this run has "
+            f"{planned_processes(config)}; set ekipl.refill.rounds=0."
+        )
 
 
 def evaluation_data(config: RunConfig, chosen: EvaluationSet) -> DataSettings:
