@@ -64,7 +64,16 @@ def build_setup(
     return RunSetup(run, plan, samples, sets, teachers, policy, left_out)
 
 
-def check_setup(config: RunConfig) -> str:
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a dry run found: a text about it, the training samples (none: not at hand), teachers."""
+
+    text: str
+    samples: Sequence[Sample] = ()
+    teachers: Sequence[Teacher] = ()
+
+
+def check_setup(config: RunConfig) -> Looked:
     """What `build_setup` checks, but for weights, which are not loaded; what was looked at.
 
     The published data set is checked only where it is at hand: it would be downloaded.
@@ -73,17 +82,17 @@ def check_setup(config: RunConfig) -> str:
 
     check_run(config, "unused")
     if config.data.benchmark == "reason_rft" and not os.environ.get(FOLDER_VARIABLE):
-        return f"data                    not at hand, not checked (set {FOLDER_VARIABLE})"
+        return Looked(f"data                    not at hand, not checked (set {FOLDER_VARIABLE})")
     left_out: list[str] = []
     samples = load_training_samples(config, left_out.append)
     plan_run(config, len(samples), batch_sizes(config, planned_processes(config)))
     sets = _checked_sets(config, samples, left_out.append)
     light = [spec for spec in config.teachers if not isinstance(spec, LocalSpec)]
-    build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
+    teachers = build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
     _check_no_adapter(config, policy_path(config.policy.path or ""))
     counts = {"train": len(samples)} | {label: len(found) for label, found in sets.items()}
     found = "data                    " + ", ".join(f"{k} {n}" for k, n in counts.items())
-    return "\n".join([found, *left_out_lines(left_out)])
+    return Looked("\n".join([found, *left_out_lines(left_out)]), samples, teachers)
 
 
 def left_out_lines(left_out: Sequence[str], named: int = 10) -> list[str]:

@@ -241,6 +241,10 @@ class EKIPLTrainer(GRPOTrainer):
             processing_class=processing_class,
             **trainer_arguments,
         )
+        if args.fp16:  # TRL gives quantized models adapters in bfloat16, which no scaler takes
+            for parameter in self.model.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.float()
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
         self.scored = False  # whether any action of the run could be
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)

@@ -184,6 +184,7 @@ def test_ready_configs_are_those_that_were_asked_for():
     sizes = {path.stem: load_config(path) for path in READY}
     assert sorted(sizes) == [
         "qwen2_5_vl_3b_16gb", "qwen2_5_vl_7b_24gb", "qwen2_5_vl_7b_8gpus", "qwen2_vl_2b_16gb",
+        "qwen2_vl_2b_t4_16gb",
     ]  # fmt: skip
     for name, config in sizes.items():
         if "gb" in name:

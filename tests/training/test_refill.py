@@ -1,4 +1,4 @@
-"""Dynamic sampling: which groups are exchanged, how often, at what cost; off and resumed, to the bit."""
+"""Dynamic sampling: which groups are exchanged, how often, at what cost; off, and resumed."""
 
 import pytest
 import torch
@@ -100,7 +100,7 @@ def test_teachers_are_asked_first_where_there_is_no_spread():
     assert gates.closed("a", one, spread=False, **ask) is None
     assert gates.closed("a", one, spread=True, **ask) == "spread"
     assert needs_policy_result({"a": {"*": "if_no_spread"}})
-    trainer, kept = trained(
+    trainer, _ = trained(
         toys.never_scorer, teachers=[toys.oracle()], refill={"rounds": 3},
         teacher_gates={"*": {"*": "if_no_spread"}},
     )  # fmt: skip

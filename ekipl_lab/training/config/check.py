@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.config.combinations import RATIO_LOSSES, check_combinations
 from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.config.targets import TARGETS
 from ekipl_lab.training.config.sizes import BatchSizes, batch_sizes
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
 
     sizes = batch_sizes(config)
     on_gpu = torch.cuda.is_available()
-    settings = {"use_cpu": not on_gpu, "bf16": on_gpu, **config.grpo_settings}
+    settings = {"use_cpu": not on_gpu, **precision(config, on_gpu), **config.grpo_settings}
     for key, known in CHOICES.items():
         if key in settings and settings[key] not in known:
             raise unknown_name(f"grpo.{key}", settings[key], known)
@@ -72,6 +73,34 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"grpo: {str(error).splitlines()[0]}") from error
     return CheckedRun(config, Path(folder), sizes, scorer, args)
+
+
+def precision(config: RunConfig, on_gpu: bool) -> dict[str, bool]:
+    """TRL's mixed precision: bfloat16 on a GPU that has it, else float16; as set, if it is set.
+
+    Raises ConfigError for bfloat16 on a planned GPU without it, and for float16 with trained
+    weights in half precision, whose gradients no scaler takes.
+    """
+    import torch
+
+    given, target = config.grpo_settings, config.hardware.target
+    has = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else False
+    if target is not None and not TARGETS[target].bfloat16:
+        if given.get("bf16") or "bfloat16" == config.policy.dtype:
+            raise ConfigError(
+                f"A {target} has no bfloat16; set policy.dtype=float16 with an adapter, or float32 "
+                "without one, and grpo.fp16=true."
+            )
+        has = False
+    if given.get("fp16") and config.policy.adapter is None and config.policy.dtype != "float32":
+        raise ConfigError(
+            f"grpo.fp16 scales the gradients of float32 weights, and policy.dtype is "
+            f"{config.policy.dtype}; set policy.dtype=float32, or policy.adapter."
+        )
+    if "bf16" in given or "fp16" in given:
+        return {"bf16": bool(given.get("bf16", False)), "fp16": bool(given.get("fp16", False))}
+    half = on_gpu and (config.policy.adapter is not None or config.policy.dtype == "float32")
+    return {"bf16": has, "fp16": half and not has}
 
 
 def run_scorer(config: RunConfig) -> Scorer:

@@ -6,12 +6,13 @@ Teachers have theirs in `ekipl_lab.teachers`, the method in `groups.options`, TR
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ekipl_lab.benchmarks.image_files import MAX_PIXELS
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.training.config.targets import TARGETS
 from ekipl_lab.validation import Count, Section, Seed
 
 
@@ -209,16 +210,39 @@ class DiagnosticsSettings(Section):
 
 
 class HardwareSettings(Section):
-    """What a run is planned for; only ``--dry-run`` reads it.
+    """What a run is planned for; a name alone is its ``target``: ``hardware: t4``.
 
-    ``gpu_memory_gib`` of each of ``gpus`` (None: what this machine has); how weights are shared
-    among them; what a prompt holds where the data are not at hand: ``text_tokens``, ``images`` of
-    ``image_side`` pixels square (None: data.image_size, else 56 for mini and 448 for others).
+    ``target`` is t4, 4090, a100, a100_80gb or h100; ``gpu_memory_gib`` of each of ``gpus`` (None:
+    the target's, or what this machine has), ``host_memory_gib`` of the machine; ``sharding``: how
+    weights are shared among the GPUs; ``tokens_per_second``: completion tokens a second that one
+    GPU generates and learns from, for the planned time. What a prompt holds where the data are not
+    at hand: ``text_tokens``, ``images`` of ``image_side`` pixels square (None: data.image_size,
+    else 56 for mini and 448 for others).
     """
 
+    target: str | None = None
+    host_memory_gib: float | None = Field(default=None, gt=0.0)
+    tokens_per_second: float | None = Field(default=None, gt=0.0)
     gpu_memory_gib: float | None = Field(default=None, gt=0.0)
     gpus: Count = 1
     sharding: Literal["none", "fsdp2", "zero3"] = "none"
     text_tokens: Count = 256
     images: int = Field(default=1, ge=0)
     image_side: int | None = Field(default=None, ge=28)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return {"target": str(given)} if isinstance(given, str | int) else given
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.target is not None and self.target not in TARGETS:
+            raise unknown_name("hardware.target", self.target, TARGETS)
+        return self
+
+    @property
+    def memory_gib(self) -> float | None:
+        """Of each GPU that the run is planned for; None: of this machine's."""
+        named = TARGETS[self.target].memory_gib if self.target is not None else None
+        return self.gpu_memory_gib or named

@@ -80,7 +80,7 @@ class Prediction:
 def predict(shape: ModelShape, work: Workload) -> Prediction:
     """The memory of one process of a run."""
     trained = trained_parameters(shape, work)
-    width = 2 if work.rank is not None and work.quantized else 4
+    width = adapter_width(work)
     per_weight = width if work.rank is not None else BYTES[work.dtype]
     image_tokens, patches = shape.image(work.side)
     prompt = work.text_tokens + work.images * image_tokens
@@ -104,6 +104,14 @@ def predict(shape: ModelShape, work: Workload) -> Prediction:
     held = sum(always.values()) + max(sum(backward.values()), sum(generation.values()))
     allowance = CONTEXT + int(FRAGMENTATION * held) if work.gpu else 0
     return Prediction(always, backward, generation, allowance)
+
+
+def adapter_width(work: Workload) -> int:
+    """Bytes of an adapter's weight: TRL has those of quantized models in bfloat16, but a gradient
+
+    scaler (float16) wants float32.
+    """
+    return 2 if work.quantized and work.compute != "float16" else 4
 
 
 def trained_parameters(shape: ModelShape, work: Workload) -> int:
@@ -159,7 +167,7 @@ def activation_bytes(shape: ModelShape, work: Workload, tokens: int, patches: in
     """
     compute = BYTES[work.compute]
     language = tower_bytes(shape.language, compute, tokens, work.checkpointing)
-    if work.rank is not None and not work.quantized and compute == 2:
+    if work.rank is not None and adapter_width(work) == 4 and compute == 2:
         # adapters in float32 keep copies of their layers' inputs
         inputs = sum(i for i, _ in shape.adapted(work.targets)) * 4 * tokens
         language += inputs // shape.language.layers if work.checkpointing else inputs
