@@ -51,7 +51,7 @@ class Probe:
 
 
 def probe(config: RunConfig) -> Probe:
-    """Run the worst step of a config. Raises ConfigError where a run would, or on many processes."""
+    """Run the worst step of a config. Raises ConfigError as a run does, or on many processes."""
     if world_size() > 1:
         raise ConfigError("--probe measures one process; start it without a launcher.")
     grpo = dict(config.grpo)
@@ -81,7 +81,7 @@ def probe(config: RunConfig) -> Probe:
 
 
 def longest_prompts(policy: Policy, samples: list[Sample], count: int) -> tuple[list[Sample], int]:
-    """The ``count`` longest prompts of those looked at, filled up from the others; the most tokens."""
+    """The ``count`` longest prompts of those looked at, filled up from the others; most tokens."""
     candidates = looked_at(samples)
     lengths = {sample.id: encoded_length(policy, sample) for sample in candidates}
     chosen = sorted(candidates, key=lambda sample: -lengths[sample.id])[:count]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.config.combinations import RATIO_LOSSES, check_combinations
 from ekipl_lab.training.config.run_config import RunConfig
-from ekipl_lab.training.config.targets import TARGETS
 from ekipl_lab.training.config.sizes import BatchSizes, batch_sizes
+from ekipl_lab.training.config.targets import TARGETS
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -86,7 +86,7 @@ def precision(config: RunConfig, on_gpu: bool) -> dict[str, bool]:
     given, target = config.grpo_settings, config.hardware.target
     has = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else False
     if target is not None and not TARGETS[target].bfloat16:
-        if given.get("bf16") or "bfloat16" == config.policy.dtype:
+        if given.get("bf16") or config.policy.dtype == "bfloat16":
             raise ConfigError(
                 f"A {target} has no bfloat16; set policy.dtype=float16 with an adapter, or float32 "
                 "without one, and grpo.fp16=true."

@@ -66,6 +66,6 @@ def _time(config: RunConfig, tokens: int) -> str:
         )
     hours = tokens / (each * gpus * 3600)
     return (
-        f"time                    {hours:,.1f} hours at most, at {each:g} completion tokens a second "
-        f"on each of {gpus} (hardware.tokens_per_second)"
+        f"time                    {hours:,.1f} hours at most, at {each:g} completion tokens a "
+        f"second on each of {gpus} (hardware.tokens_per_second)"
     )

@@ -85,7 +85,7 @@ def format_memory(shape: ModelShape, work: Workload, prediction: Prediction) -> 
 
 
 def with_prompts(work: Workload, shape: ModelShape, sizes: PromptSizes | None) -> Workload:
-    """The workload with the largest prompt that was seen, its images as squares of so many tokens."""
+    """The workload with the largest prompt seen, its images as squares of so many tokens."""
     if sizes is None:
         return work
     side = math.ceil(math.sqrt(sizes.image_tokens)) * shape.patch * shape.merge
@@ -98,8 +98,11 @@ def processor_at_hand(config: RunConfig) -> Any:
     if own.build is not None:
         return build_tiny_policy(own.build, config.seed)[1]
     path = policy_path(own.path or "")
-    known = try_to_load_from_cache(str(path), "preprocessor_config.json")
-    return load_processor(path) if is_local(path) or isinstance(known, str) else None
+    if not is_local(path):
+        known = try_to_load_from_cache(str(path), "preprocessor_config.json")
+        if not isinstance(known, str):
+            return None
+    return load_processor(path)
 
 
 def _machine(config: RunConfig, shape: ModelShape, work: Workload) -> str:
@@ -118,9 +121,9 @@ def _machine(config: RunConfig, shape: ModelShape, work: Workload) -> str:
     there = config.hardware.host_memory_gib
     if there is not None and sum(host.values()) > there * GIB:
         raise ConfigError(
-            f"The machine has {there:g} GiB of memory (hardware.host_memory_gib), and the run takes "
-            f"about {sum(host.values()) / GIB:.1f}; take fewer processes a machine or a smaller "
-            "model.\n" + "\n".join(lines)
+            f"The machine has {there:g} GiB of memory (hardware.host_memory_gib), and the run "
+            f"takes about {sum(host.values()) / GIB:.1f}; take fewer processes a machine or "
+            "a smaller model.\n" + "\n".join(lines)
         )
     return "\n".join(lines)
 

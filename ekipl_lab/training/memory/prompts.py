@@ -1,4 +1,4 @@
-"""How large the prompts of a run really are: some of its samples, through the policy's processor."""
+"""How large the prompts of a run are: some of its samples, through the policy's processor."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class PromptSizes:
         how = "by the processor" if self.by_processor else "counted from bytes and pixels"
         return (
             f"prompt tokens           at most {self.text_tokens} of text and {self.images} x "
-            f"{self.image_tokens} of images, {self.mean:.0f} on the mean ({self.looked_at} samples, "
-            f"{how})"
+            f"{self.image_tokens} of images, {self.mean:.0f} on the mean "
+            f"({self.looked_at} samples, {how})"
         )
 
 
