@@ -7,6 +7,7 @@ import yaml
 from safetensors.torch import load_file
 from test_config_run import BASE
 
+from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.gates import TeacherGates, gate_of, needs_policy_result
 from ekipl_lab.training.config.check import check_run
@@ -118,25 +119,32 @@ def test_what_is_refused():
 
 def test_stopped_and_continued_to_the_bit(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    own_reward = "def fourth(completion, sample):\n    return float(len(completion) % 4 == 0)\n"
+    (tmp_path / "own.py").write_text(own_reward, encoding="utf-8")
     settings = {
         "policy": {"build": "nano"}, "data": {"limit": 12},
+        "reward": {"scorer": f"python:{tmp_path / 'own.py'}:fourth"},
         "ekipl": {"refill": {"rounds": 2}},
         "grpo": {
             "num_generations": 4, "per_device_train_batch_size": 8, "max_completion_length": 16,
             "learning_rate": 1.0e-3, "max_steps": 3,
         },
-        "evaluation": {"at_start": False, "every": 0, "at_end": False},
+        "evaluation": {"at_start": False, "every": 0, "at_end": False, "sets": []},
         "tracking": {"checkpoint_every": 1},
     }  # fmt: skip
     (tmp_path / "unit.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     whole = train(load_config(tmp_path / "unit.yaml", ["name=whole"]))
-    own, seen = load_config(tmp_path / "unit.yaml", ["name=stopped"]), [0]
-
-    def watch(event):
-        seen[0] = max(seen[0], event.get("step", 0))
-
-    first = train(own, on_event=watch, stop=lambda: seen[0] >= 1)
-    assert first.status == "stopped" and first.step < 3
+    own = load_config(tmp_path / "unit.yaml", ["name=stopped"])
+    first = train(own, stop=lambda: True)
+    assert first.status == "stopped" and first.step == 1
     result = train(own)
-    ours, theirs = (load_file(run.policy / "model.safetensors") for run in (result, whole))
+    start, ours, theirs = (
+        load_file(folder / "model.safetensors")
+        for folder in (whole.folder / "start", result.policy, whole.policy)
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert any(not torch.equal(start[name], theirs[name]) for name in theirs)
+    mine, reference = (tracking.metric_history(run.run_id) for run in (result, whole))
+    assert sum(value for _, value in reference["refill/replaced"][1:]) >= 1  # after the stop too
+    assert all(mine[name] == reference[name] for name in reference if name.startswith("refill/"))
+    assert mine["cost/policy_completions"] == reference["cost/policy_completions"]
