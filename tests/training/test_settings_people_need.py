@@ -67,7 +67,7 @@ def test_a_step_decodes_each_picture_once_and_the_start_none_but_the_prompt_it_m
     # 2 a step, and accelerate's loader reads the batch after the last one too
     assert len(decoded) + 1 >= 4 and len(decoded) <= 6 and len(set(decoded)) == len(decoded)
     decoded.clear()
-    image_files.DECODED.limit = 0  # what it was without: a decode for each row
+    monkeypatch.setattr(image_files, "DECODED", image_files._Decoded(0))  # a decode for each row
     assert len(prompt_dataset(samples)[[0] * 4]["images"]) == 4 == len(decoded)
 
 
@@ -294,3 +294,16 @@ def test_a_schedule_that_depends_on_the_length_is_not_made_longer(tmp_path):
     before = load_config(path).model_dump(mode="json")
     with pytest.raises(ConfigError, match="'linear' the steps already done depend on"):
         as_now(before, load_config(path, ["grpo.max_steps=4"]))
+
+
+def test_the_entropy_bonus_is_that_of_trl():
+    settings = {"max_steps": 1, "entropy_coef": 0.5, "beta": 0.0}
+    ours, theirs = (
+        make(toys.config("unused", **settings)) for make in (toys.ekipl_trainer, toys.grpo_trainer)
+    )
+    plain = toys.ekipl_trainer(toys.config("unused", max_steps=1))
+    for trainer in (ours, theirs, plain):
+        trainer.train()
+    ours, theirs, plain = (toys.weights(trainer) for trainer in (ours, theirs, plain))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert any(not torch.equal(ours[name], plain[name]) for name in plain)

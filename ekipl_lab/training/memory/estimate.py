@@ -45,13 +45,13 @@ def describe_memory(config: RunConfig, sizes: PromptSizes | None = None) -> str:
     shape = run_shape(config)
     work = with_prompts(workload(config), shape, sizes)
     prediction = predict(shape, work)
-    text = format_memory(shape, work, prediction) + "\n" + _machine(config, shape, work)
+    text, machine = format_memory(shape, work, prediction), _machine(config, shape, work)
     available = available_bytes(config)
     if available is None:
-        return text
+        return f"{text}\n{machine}"
     text += f"\n  available             {available / GIB:9.2f} GiB"
     if prediction.total <= available:
-        return text
+        return f"{text}\n{machine}"
     fitting = settings_that_fit(shape, work, available)
     fix = (
         f"it would fit with {' '.join(f'{key}={value}' for key, value in fitting.items())}."
