@@ -1,0 +1,68 @@
+"""Arms of a study by name: the stages of each, as differences from the base config.
+
+The base is the paper's rule with its teachers. A stage is a run of the trainer (`Train`) or
+supervised steps on the teachers' actions (`Supervise`); each goes on from the policy that the one
+before it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.config.sizes import batch_sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """A run of the trainer: dotted keys that differ from the base."""
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervise:
+    """Supervised steps on teacher actions: `ActionSFT` settings that differ from the study's."""
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+
+Stage = Train | Supervise
+Stages = Callable[[RunConfig], tuple[Stage, ...]]
+
+_GRPO = Train({"teachers": [], "ekipl": {"selection": "policy_only"}})
+
+
+def _always(*stages: Stage) -> Stages:
+    return lambda base: stages
+
+
+def _grpo_more(base: RunConfig) -> tuple[Stage, ...]:
+    """GRPO with a sample of its own for every teacher action: G + k in a group, all trained on."""
+    sizes, rows = batch_sizes(base), int(base.grpo_settings["per_device_train_batch_size"])
+    group = sizes.group + sum(spec.actions for spec in base.teachers)
+    if rows * group % sizes.group:
+        raise ConfigError(
+            f"grpo_more needs {rows} rows x {group} / {sizes.group}, which is not whole; make "
+            "grpo.per_device_train_batch_size a multiple of grpo.num_generations."
+        )
+    more = {
+        "grpo.num_generations": group,
+        "grpo.per_device_train_batch_size": rows * group // sizes.group,
+    }
+    return (Train({**_GRPO.set, **more}),)
+
+
+PRESETS: dict[str, Stages] = {
+    "zero_shot": _always(),
+    "grpo": _always(_GRPO),
+    "grpo_more": _grpo_more,
+    "sft_actions": _always(Supervise()),
+    "sft_then_grpo": _always(Supervise(), _GRPO),
+    "on_failure": _always(Train({"ekipl": {"selection": "on_failure"}})),
+    "paper": _always(Train({"ekipl": {"selection": "top_g"}})),
+    "sft_then_paper": _always(Supervise(), Train({"ekipl": {"selection": "top_g"}})),
+}
