@@ -118,14 +118,14 @@ def _compare(
         pairs = list(items.values())
         differences = [sum(a - b for a, b in pair) / len(pair) for pair in pairs]
         values = [[sum(x[i] for x in pair) / len(pair) for pair in pairs] for i in (0, 1)]
-        interval, p_value = tested.get(group, (None, None))
+        own = tested.get(group)
         rows.append(
             Contrast(
                 *head, group, seeds, len(pairs),
-                *(sum(v) / len(v) for v in values),
-                over_seeds=interval,
+                sum(values[0]) / len(values[0]), sum(values[1]) / len(values[1]),
+                over_seeds=own and own[0],
                 over_items=paired_t(differences) if len(pairs) > 1 else None,
-                p_value=p_value,
+                p_value=own and own[1],
             )
         )  # fmt: skip
     return rows

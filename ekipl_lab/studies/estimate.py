@@ -35,7 +35,7 @@ def work_of(cell: Cell) -> Counter[str]:
 
 
 def seconds_each(folder: Path) -> dict[str, float]:
-    """Kind -> median CPU seconds of one unit, over all records below ``folder`` that did such work."""
+    """Kind -> median CPU seconds of one unit, over the records below ``folder`` with such work."""
     seen: dict[str, list[float]] = {kind: [] for kind in UNITS}
     for path in sorted(folder.glob("*/cells/*.json")):
         for kind, part in (read_json(path) or {}).get("parts", {}).items():
@@ -66,6 +66,6 @@ def describe(cells: Sequence[Cell], left: Sequence[Cell], jobs: int, folder: Pat
     hours = sum(known) / 3600
     wall = max(hours / jobs, max(known) / 3600)
     return (
-        f"{text}: about {hours:.2f} core-hours, {wall:.2f} hours with --jobs {jobs} on as many idle "
-        f"cores (at the median speed of the records in {folder.parent.name}/{folder.name})."
+        f"{text}: about {hours:.2f} core-hours, {wall:.2f} hours with --jobs {jobs} on as many "
+        f"idle cores (at the median speed of the records in {folder.parent.name}/{folder.name})."
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import batch_sizes
 
@@ -56,6 +57,21 @@ def _grpo_more(base: RunConfig) -> tuple[Stage, ...]:
     return (Train({**_GRPO.set, **more}),)
 
 
+def _signs(**weights: Any) -> Train:
+    return Train({"teachers": [], "ekipl": {"selection": "policy_only", "signs": weights}})
+
+
+def _teacher_prefix(base: RunConfig) -> tuple[Stage, ...]:
+    """Most of a teacher's chain at first, nothing of it at the end."""
+    steps = plan_run(base).steps
+    falling = {"prefix.share": [[0, _PREFIX], [steps, 0.0]]}
+    own = {"selection": "policy_only", "prefix": {"share": _PREFIX}, "schedules": falling}
+    return (Train({"ekipl": own}),)
+
+
+#: Share of a teacher's chain that is given at the first step.
+_PREFIX = 0.9
+
 PRESETS: dict[str, Stages] = {
     "zero_shot": _always(),
     "grpo": _always(_GRPO),
@@ -65,4 +81,9 @@ PRESETS: dict[str, Stages] = {
     "on_failure": _always(Train({"ekipl": {"selection": "on_failure"}})),
     "paper": _always(Train({"ekipl": {"selection": "top_g"}})),
     "sft_then_paper": _always(Supervise(), Train({"ekipl": {"selection": "top_g"}})),
+    "teacher_prefix": _teacher_prefix,
+    "w_reinforce": _always(_signs(positive=0.1)),
+    "few_negatives": _always(_signs(negative=0.1)),
+    "paper_veto": _always(Train({"ekipl": {"selection": "top_g", "signs": {"veto": True}}})),
+    "rasft": _always(Supervise({"weighting": "solve_rate"})),
 }

@@ -99,8 +99,9 @@ def unpack(items: Mapping[str, Any], model_id: str) -> list[EvalRecord]:
     """The records of a packed set, greedy ones first."""
     columns = ("ids", "family", "difficulty", "greedy", "right", "scored")
     found: dict[str, list[EvalRecord]] = {"greedy": [], "sampled": []}
-    for name, family, level, sign, right, scored in zip(*(items[c] for c in columns), strict=True):
-        outcomes = {
+    rows = zip(*(items[column] for column in columns), strict=True)
+    for name, family, level, sign, right, scored in rows:
+        outcomes: dict[str, list[bool | None]] = {
             "greedy": [_VALUES[sign]],
             "sampled": [True] * right + [False] * (scored - right),
         }

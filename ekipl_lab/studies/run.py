@@ -100,7 +100,7 @@ class _Run:
         self.cell, self.folder, self.run_id = cell, folder, run_id
         self.emit, self.fresh = emit, fresh
         self.clock = Clock(folder / "clock.json")
-        self.costs: Counter[str] = Counter(asdict(GroupCosts()))
+        self.costs: dict[str, float] = asdict(GroupCosts())
         self.amounts: Counter[str] = Counter()
         self.curve: list[dict[str, Any]] = []
 
@@ -112,7 +112,7 @@ class _Run:
         records = self._measure(policy)
         self.clock.part("")
         cell, revision = self.cell, git_tags()
-        cost = {axis: round(value, 6) for axis, value in self.costs.items()}
+        cost: dict[str, float] = {axis: round(value, 6) for axis, value in self.costs.items()}
         for axis in ("wall", "cpu"):
             cost[f"{axis}_seconds"] = round(self.clock.total(axis, without="evaluation"), 1)
         cost["evaluation_seconds"] = round(self._seconds("evaluation", "wall"), 1)
@@ -130,6 +130,10 @@ class _Run:
             "items": {name: pack(rows) for name, rows in records.items()},
             "curve": self.curve,
         }  # fmt: skip
+
+    def _spend(self, **costs: float) -> None:
+        for axis, amount in costs.items():
+            self.costs[axis] += amount
 
     def _seconds(self, kind: str, axis: str) -> float:
         parts = self.clock.parts.items()
@@ -158,9 +162,11 @@ class _Run:
         self.clock.part("")
         chains = steps * plan.stages[0].batch_size
         self.amounts["sft"] += chains
-        self.costs.update(
+        self._spend(
             teacher_actions=taught.teacher_actions,
             teacher_tokens=taught.teacher_tokens,
+            policy_completions=taught.policy_completions,
+            policy_tokens=taught.policy_tokens,
             trained_tokens=taught.trained_tokens(steps, plan.stages[0].batch_size),
         )
         return folder / "policy"
@@ -185,7 +191,7 @@ class _Run:
         costs = note or dict(last[-1].extra["costs"])
         checkpoint.write_note(self.folder / f"costs-{number}.json", costs)
         self._add_curve(number, result.folder, costs, result.step)
-        self.costs.update(costs)
+        self._spend(**costs)
         self.amounts["train"] += int(costs["policy_completions"])
         return result.policy
 

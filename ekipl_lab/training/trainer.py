@@ -50,6 +50,7 @@ from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_na
 from ekipl_lab.training.loss.source_gradients import SourceGradients
 from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.prefetch import Prefetcher
+from ekipl_lab.training.prefix import PrefixedRows
 from ekipl_lab.types import POLICY, ActionGroup, Sample
 
 
@@ -104,6 +105,9 @@ class EKIPLTrainer(GRPOTrainer):
         prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
         own, rank = self._policy_rows(ids), self.accelerator.process_index
         if self.model.training:
+            if self._prefixes is not None:
+                tool_mask = self._prefixes.redo(prompts, ids, completions, own, now)
+                own = self._policy_rows(ids)
             batch = self.collector.run(own, rank=rank, gather=gather_object, context=now)
             state.rows = RankRows(batch, self._teacher_ids, rank=rank, count=len(own))
             state.rows.place(ids, completions, logprobs)
@@ -187,8 +191,9 @@ class EKIPLTrainer(GRPOTrainer):
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
         self.scored = False  # whether any action of the run could be
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
+        self._prefixes = PrefixedRows(self, teachers) if self.options.prefix.on else None
         self.collector = GroupCollector(
-            samples, scorer, teachers, self.options,
+            samples, scorer, () if self._prefixes else teachers, self.options,
             policy_encoder(policy, self.options, self.max_completion_length),
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
             seed=args.seed,
@@ -224,7 +229,8 @@ class EKIPLTrainer(GRPOTrainer):
         """The groups' advantages for this rank's rows; TRL's, where both are the same thing."""
         device = output["advantages"].device
         ours = torch.tensor(rows.advantages, device=device)
-        if self.options.baseline == "kept" and self.options.scale_rewards == self.scale_rewards:
+        theirs = self.options.baseline == "kept" and self.options.signs.neutral
+        if theirs and self.options.scale_rewards == self.scale_rewards:
             if not torch.allclose(ours, output["advantages"], rtol=1e-5, atol=1e-5):
                 raise RuntimeError("The groups' advantages are not those TRL computed.")
         else:

@@ -12,14 +12,17 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.groups.collect import Scorer
 from ekipl_lab.groups.encoder import policy_encoder
-from ekipl_lab.policies.load import load_policy
+from ekipl_lab.policies.load import Policy, load_policy
+from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig
@@ -27,6 +30,7 @@ from ekipl_lab.training.dataset import prompt_order
 from ekipl_lab.training.setup import build_run_teachers, load_training_samples, policy_path
 from ekipl_lab.training.sft.config import SFTConfig, Stage
 from ekipl_lab.training.sft.data import Example
+from ekipl_lab.training.sft.solve_rate import solve_rate_weights
 from ekipl_lab.types import GenerationParams, Usage
 from ekipl_lab.validation import Count, Section
 
@@ -35,7 +39,8 @@ class ActionSFT(Section):
     """How teacher actions are learned.
 
     ``actions``: asked for, before any is left out; unset: as many as the run asks for.
-    ``epochs`` passes over those that are learned; rates as in `sft.config.Stage`.
+    ``epochs`` passes over those that are learned; rates as in `sft.config.Stage`. ``weighting``
+    ``solve_rate`` weighs them as `solve_rate` says, over ``rollouts`` of the policy a prompt.
     """
 
     actions: Count | None = None
@@ -46,19 +51,24 @@ class ActionSFT(Section):
     rest_lr: float = Field(default=0.0015, ge=0)
     warmup: int = Field(default=10, ge=0)
     final: float = Field(default=0.03, ge=0, le=1)
+    weighting: Literal["none", "solve_rate"] = "none"
+    rollouts: int = Field(default=8, ge=1, le=1024)
 
 
 @dataclass(frozen=True, slots=True)
 class Taught:
     """The examples that are learned, and what was asked for: actions and their tokens.
 
-    ``tokens`` (n,) of each example, EOS included.
+    ``tokens`` (n,) of each example, EOS included; ``policy_completions`` and their tokens are the
+    rollouts of a solve rate.
     """
 
     examples: list[Example]
     tokens: list[int]
     teacher_actions: int
     teacher_tokens: int
+    policy_completions: int = 0
+    policy_tokens: int = 0
 
     def trained_tokens(self, steps: int, batch_size: int) -> float:
         """Tokens that so many steps are trained on, at the mean length."""
@@ -99,7 +109,36 @@ def teacher_examples(config: RunConfig, settings: ActionSFT) -> Taught:
             break
     if not examples:
         raise ConfigError(f"{config.name}: no action of the teachers can be learned from.")
-    return Taught(examples, tokens, asked, spent)
+    taught = Taught(examples, tokens, asked, spent)
+    if settings.weighting == "none":
+        return taught
+    return _by_solve_rate(taught, policy, config, settings, scorer)
+
+
+def _by_solve_rate(
+    taught: Taught, policy: Policy, config: RunConfig, settings: ActionSFT, scorer: Scorer
+) -> Taught:
+    """The examples weighted by what the policy solves by itself; its rollouts are counted."""
+    samples = list({e.sample.id: e.sample for e in taught.examples}.values())
+    limit = int(config.grpo_settings["max_completion_length"])
+    params = GenerationParams(max_new_tokens=limit, seed=config.seed)
+    source = PolicySource(policy, max_rows=config.evaluation.max_rows, logprobs=False)
+    rollouts = source.propose(samples, settings.rollouts, params)
+    own = {
+        sample.id: [(Example(sample, a.completion), scorer(sample, a).success is True) for a in row]
+        for sample, row in zip(samples, rollouts, strict=True)
+    }
+    examples = solve_rate_weights(taught.examples, own)
+    tokenizer = policy.processor.tokenizer
+    lengths = [len(ids) + 1 for ids in tokenizer([e.completion for e in examples]).input_ids]
+    spent = sum(len(action.token_ids or ()) for row in rollouts for action in row)
+    return replace(
+        taught,
+        examples=examples,
+        tokens=lengths,
+        policy_completions=len(samples) * settings.rollouts,
+        policy_tokens=spent,
+    )
 
 
 def _prompts(count: int, per_generation: int, seed: int) -> Iterator[tuple[int, int]]:
