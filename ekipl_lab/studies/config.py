@@ -58,7 +58,10 @@ class FinalMeasure(Section):
 
 
 class Study(Section):
-    """See the module. ``strata``: name -> families, for tables; ``primary``: metrics in words."""
+    """See the module. ``strata``: name -> families, for tables; ``primary``: metrics in words.
+
+    ``records``: the folder, from the project's, whose ``<name>`` holds the study's records and page.
+    """
 
     name: Word
     question: str = ""
@@ -71,6 +74,7 @@ class Study(Section):
     sft: ActionSFT = ActionSFT()
     final: FinalMeasure = FinalMeasure()
     strata: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    records: Path = Path("results/studies")
     primary: tuple[str, ...] = ("accuracy_greedy", "pass_at_1", "pass_at_8", "pass_at_64")
 
     @model_validator(mode="after")

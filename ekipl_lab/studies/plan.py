@@ -84,7 +84,7 @@ class Cell:
 
 def study_folder(study: Study) -> Path:
     """The folder of its records, its page and its figures."""
-    return project_root() / "results" / "studies" / study.name
+    return project_root() / study.records / study.name
 
 
 def plan_study(
@@ -111,6 +111,8 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
     cell_name = f"{study.name}-{task}-{arm}-s{seed}"
     base_file = study.base if study.base.is_file() else project_root() / study.base
     base = load_config(base_file, [*common, f"name={cell_name}"])
+    if base.policy.path is None:
+        raise ConfigError(f"{base_file}: a study starts from a saved policy; give policy.path.")
     steps = []
     for number, stage in enumerate(PRESETS[own.preset or arm](base), 1):
         name = [f"name={cell_name}.{number}"]

@@ -33,10 +33,11 @@ class PrefixedRows:
         completions: list[Any],
         own: Sequence[Row],
         now: StepContext,
-    ) -> list[list[int]]:
+    ) -> list[list[int]] | None:
         """Replace rows of ``ids`` and ``completions`` in place; TRL's tool mask of all rows.
 
-        The mask (per row, per token) is 0 on a teacher's tokens and 1 on the policy's.
+        The mask (per row, per token) is 0 on a teacher's tokens and 1 on the policy's; None where
+        no row begins with a teacher's.
         """
         trainer = self._trainer
         options, size = trainer.options, trainer.num_generations
@@ -53,8 +54,9 @@ class PrefixedRows:
             rows = [start + row for row in rows_to_redo(success, options.prefix)]
             tokens = self._beginning(group[0].sample_index, share, now) if rows else ()
             begun |= {row: tokens for row in rows if tokens}
-        if begun:
-            self._continue(prompts, ids, completions, begun)
+        if not begun:
+            return None
+        self._continue(prompts, ids, completions, begun)
         return [
             [0] * len(begun.get(row, ())) + [1] * (len(tokens) - len(begun.get(row, ())))
             for row, tokens in enumerate(ids)
