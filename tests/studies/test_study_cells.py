@@ -34,9 +34,9 @@ def study(tmp_path, monkeypatch):
     base = {
         "policy": {"path": str(tmp_path / "policy")},
         "data": {"task": "counting", "families": ["compare"], "limit": 8},
-        "teachers": [{"type": "oracle", "id": "o", "style": "walk"}],
+        "teachers": [{"type": "oracle", "id": "o", "style": "short"}],
         "grpo": {"max_steps": 2, "num_generations": 2, "per_device_train_batch_size": 4,
-                 "max_completion_length": 24, "learning_rate": 1e-3},
+                 "max_completion_length": 40, "learning_rate": 1e-3},
         "evaluation": {"sets": [{"split": "validation", "limit": 2}], "every": 1,
                        "at_start": False, "sampled": "never"},
         "tracking": {"checkpoint_every": 1},

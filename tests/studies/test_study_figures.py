@@ -13,7 +13,7 @@ ACTION = Action("<b>x</b>", POLICY, "m")
 
 
 def records(greedy, right, family=lambda i: "one", of=4):
-    """A greedy and a sampled record of each item: 1, 0 or None, and how many of ``of`` are right."""
+    """A greedy (1, 0, None) and a sampled record of each item, so many of ``of`` right."""
     found = []
     for mode in ("greedy", "sampled"):
         for i, (first, count) in enumerate(zip(greedy, right, strict=True)):
@@ -41,7 +41,11 @@ def cell(arm, seed, found, **cost):
 
 def _means(found):
     greedy = [r.rewards[0].success for r in found if r.mode == "greedy"]
-    return {"accuracy_greedy": sum(greedy) / len(greedy), "pass_at_1": 0.5, "length_greedy": 9.0}
+    return {
+        "accuracy_greedy": sum(map(bool, greedy)) / len(greedy),
+        "pass_at_1": 0.5,
+        "length_greedy": 9.0,
+    }
 
 
 def study(tmp_path, **changes):
