@@ -15,6 +15,7 @@ from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.advantages import check_names
+from ekipl_lab.groups.distill import Distillation
 from ekipl_lab.groups.gates import (
     BUDGETS,
     TeacherGates,
@@ -82,6 +83,7 @@ class EKIPLOptions(Section):
     scale_rewards: str = "group"
     signs: SignWeights = SignWeights()
     prefix: TeacherPrefix = TeacherPrefix()
+    distill: Distillation = Distillation()
     schedules: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
     teacher_gates: dict[str, dict[str, str]] = Field(default_factory=dict)
     teacher_gate_successes: int = Field(default=1, ge=1)

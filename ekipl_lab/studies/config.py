@@ -60,7 +60,7 @@ class FinalMeasure(Section):
 class Study(Section):
     """See the module. ``strata``: name -> families, for tables; ``primary``: metrics in words.
 
-    ``records``: the folder, from the project's, whose ``<name>`` holds the study's records and page.
+    ``records``: a folder, seen from the project's; its ``<name>`` holds records and page.
     """
 
     name: Word

@@ -69,6 +69,11 @@ def _teacher_prefix(base: RunConfig) -> tuple[Stage, ...]:
     return (Train({"ekipl": own}),)
 
 
+def _distill(base: RunConfig) -> tuple[Stage, ...]:
+    """From the teacher that the arm names: ``set: {ekipl.distill.path: ...}``."""
+    return (Train({"teachers": [], "ekipl": {"selection": "policy_only"}}),)
+
+
 #: Share of a teacher's chain that is given at the first step.
 _PREFIX = 0.9
 
@@ -85,5 +90,6 @@ PRESETS: dict[str, Stages] = {
     "w_reinforce": _always(_signs(positive=0.1)),
     "few_negatives": _always(_signs(negative=0.1)),
     "paper_veto": _always(Train({"ekipl": {"selection": "top_g", "signs": {"veto": True}}})),
+    "distill": _distill,
     "rasft": _always(Supervise({"weighting": "solve_rate"})),
 }

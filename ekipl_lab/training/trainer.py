@@ -45,6 +45,7 @@ from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.training.config.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
+from ekipl_lab.training.distill import Distiller
 from ekipl_lab.training.image_cache import preprocessed_once
 from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_nan
 from ekipl_lab.training.loss.source_gradients import SourceGradients
@@ -133,6 +134,8 @@ class EKIPLTrainer(GRPOTrainer):
             output["action_source"] = torch.tensor(rows.sources, device=device)
             if get_weighting(self.options.weighting).needs_q:
                 output["teacher_logps"] = rows.teacher_logps(output["completion_ids"])
+            if self._distiller is not None:
+                output["distill_logps"] = self._distiller.logps(self, output)
             self._report(rows.batch)
         return output
 
@@ -158,6 +161,10 @@ class EKIPLTrainer(GRPOTrainer):
             self._log(self._token_weights.apply(inputs, logps, entropies, self.state.global_step))
             self._hooks.logps = logps
         return logps, entropies, aux_loss
+
+    def plain_logps(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's log-probabilities of a batch under any model, outside of the loss."""
+        return super()._get_per_token_logps_and_entropies(*args, **kwargs)
 
     # ---------------------------------------------------------------- what they stand on
 
@@ -191,6 +198,9 @@ class EKIPLTrainer(GRPOTrainer):
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
         self.scored = False  # whether any action of the run could be
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
+        own = self.options.distill
+        device = self.accelerator.device
+        self._distiller = Distiller(own, policy.tokenizer_id, device) if own.on else None
         self._prefixes = PrefixedRows(self, teachers) if self.options.prefix.on else None
         self.collector = GroupCollector(
             samples, scorer, () if self._prefixes else teachers, self.options,

@@ -32,6 +32,7 @@ def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
     _check_weighting(config, settings)
     _check_mixing(config, settings)
     _check_prefix(config, settings)
+    _check_distill(config, settings)
 
 
 def evaluation_data(config: RunConfig, chosen: EvaluationSet) -> DataSettings:
@@ -187,6 +188,16 @@ def _check_prefix(config: RunConfig, settings: Mapping[str, Any]) -> None:
         )
     if config.prefetch.generations:
         raise ConfigError("ekipl.prefix asks teachers one by one; set prefetch.generations=0.")
+
+
+def _check_distill(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    if config.ekipl.distill.on:
+        if config.teachers:
+            raise ConfigError(
+                "ekipl.distill judges the policy's own tokens; it cannot be combined with teachers "
+                "that give actions. Set teachers: []."
+            )
+        _check_fits("distill", "judges single tokens", settings)
 
 
 def _check_fits(what: str, why: str, settings: Mapping[str, Any]) -> None:
