@@ -4,7 +4,8 @@
 
 q is the teacher's probability of the token that the policy sampled, so that the expectation of the
 second term's gradient is that of the negative reverse KL, token by token (MiniLLM, arXiv
-2306.08543; GKD, 2306.13649, with on-policy samples and reverse KL). ``reward`` 0 is distillation alone.
+2306.08543; GKD, 2306.13649, with on-policy samples and reverse KL). ``reward`` 0 is distillation
+alone.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -10,9 +10,6 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.distill import Distillation
 from ekipl_lab.policies.load import load_policy
 from ekipl_lab.training.setup import policy_path
-
-if TYPE_CHECKING:
-    from ekipl_lab.training.trainer import EKIPLTrainer
 
 #: What TRL's rows hand to a forward pass besides tokens and mask.
 _KEYS = ("pixel_values", "image_grid_thw", "num_images", "num_tiles", "pixel_attention_mask",
@@ -31,8 +28,8 @@ class Distiller:
             )
         self.model = teacher.model.to(device).eval().requires_grad_(False)
 
-    def logps(self, trainer: EKIPLTrainer, output: dict[str, Any]) -> torch.Tensor:
-        """log q (B, T) of the completions in TRL's ``output``."""
+    def logps(self, trainer: Any, output: dict[str, Any]) -> torch.Tensor:
+        """log q (B, T) of the completions in ``output``, TRL's of an `EKIPLTrainer`."""
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
         given = {key: output[key] for key in _KEYS if key in output}

@@ -6,7 +6,7 @@ The policy's first actions of those rows are paid for and thrown away; they are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.collect import Row
@@ -16,14 +16,14 @@ from ekipl_lab.groups.schedules import scheduled
 from ekipl_lab.random_state import preserved
 from ekipl_lab.types import GenerationParams, Usage
 
-if TYPE_CHECKING:
-    from ekipl_lab.training.trainer import EKIPLTrainer
-
 
 class PrefixedRows:
-    """Asks the teachers, in their order, for one right action a failed prompt, and goes on."""
+    """Asks the teachers, in their order, for one right action a failed prompt, and goes on.
 
-    def __init__(self, trainer: EKIPLTrainer, teachers: Sequence[Teacher]) -> None:
+    ``trainer`` is the `EKIPLTrainer` whose rows they are.
+    """
+
+    def __init__(self, trainer: Any, teachers: Sequence[Teacher]) -> None:
         self._trainer, self._teachers = trainer, teachers
 
     def redo(
