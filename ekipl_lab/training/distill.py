@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from trl.trainer.grpo_trainer import add_fused_lm_head
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.distill import Distillation
@@ -19,7 +20,9 @@ _KEYS = ("pixel_values", "image_grid_thw", "num_images", "num_tiles", "pixel_att
 class Distiller:
     """Loads the teacher; ConfigError where its tokenizer is not the policy's."""
 
-    def __init__(self, own: Distillation, tokenizer_id: str, device: Any) -> None:
+    def __init__(
+        self, own: Distillation, tokenizer_id: str, device: Any, temperature: float
+    ) -> None:
         teacher = load_policy(policy_path(own.path or ""))
         if teacher.tokenizer_id != tokenizer_id:
             raise ConfigError(
@@ -27,6 +30,7 @@ class Distiller:
                 "probabilities are of other tokens."
             )
         self.model = teacher.model.to(device).eval().requires_grad_(False)
+        add_fused_lm_head(self.model, temperature=temperature)  # as TRL does with a reference
 
     def logps(self, trainer: Any, output: dict[str, Any]) -> torch.Tensor:
         """log q (B, T) of the completions in ``output``, TRL's of an `EKIPLTrainer`."""

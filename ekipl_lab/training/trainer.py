@@ -198,9 +198,8 @@ class EKIPLTrainer(GRPOTrainer):
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
         self.scored = False  # whether any action of the run could be
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
-        own = self.options.distill
-        device = self.accelerator.device
-        self._distiller = Distiller(own, policy.tokenizer_id, device) if own.on else None
+        own, place = self.options.distill, (self.accelerator.device, args.temperature)
+        self._distiller = Distiller(own, policy.tokenizer_id, *place) if own.on else None
         self._prefixes = PrefixedRows(self, teachers) if self.options.prefix.on else None
         self.collector = GroupCollector(
             samples, scorer, () if self._prefixes else teachers, self.options,
