@@ -101,10 +101,8 @@ def unpack(items: Mapping[str, Any], model_id: str) -> list[EvalRecord]:
     found: dict[str, list[EvalRecord]] = {"greedy": [], "sampled": []}
     rows = zip(*(items[column] for column in columns), strict=True)
     for name, family, level, sign, right, scored in rows:
-        outcomes: dict[str, list[bool | None]] = {
-            "greedy": [_VALUES[sign]],
-            "sampled": [True] * right + [False] * (scored - right),
-        }
+        drawn: list[bool | None] = [*[True] * right, *[False] * (scored - right)]
+        outcomes = {"greedy": [_VALUES[sign]], "sampled": drawn}
         for mode, successes in outcomes.items():
             found[mode].append(
                 EvalRecord(
