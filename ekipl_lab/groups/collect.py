@@ -191,6 +191,7 @@ class GroupCollector:
             group_size=self.group_size,
             baseline=self.options.baseline,
             scale_rewards=self.options.scale_rewards,
+            signs=self.options.signs,
             **params,
         )
 

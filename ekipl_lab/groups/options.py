@@ -15,6 +15,7 @@ from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.advantages import check_names
+from ekipl_lab.groups.distill import Distillation
 from ekipl_lab.groups.doctor.causes import CAUSES
 from ekipl_lab.groups.gates import (
     BUDGETS,
@@ -24,8 +25,10 @@ from ekipl_lab.groups.gates import (
     read_gates,
     spell_off,
 )
+from ekipl_lab.groups.prefix import TeacherPrefix
 from ekipl_lab.groups.schedules import check_schedules, parameters_at, rounded
 from ekipl_lab.groups.selection import get_rule
+from ekipl_lab.groups.signs import SignWeights
 from ekipl_lab.groups.weighting import get_weighting
 from ekipl_lab.types import ActionSource
 from ekipl_lab.validation import Section
@@ -97,6 +100,9 @@ class EKIPLOptions(Section):
     weighting_params: dict[str, Any] = Field(default_factory=dict)
     baseline: str = "kept"
     scale_rewards: str = "group"
+    signs: SignWeights = SignWeights()
+    prefix: TeacherPrefix = TeacherPrefix()
+    distill: Distillation = Distillation()
     schedules: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
     teacher_gates: dict[str, dict[str, str]] = Field(default_factory=dict)
     teacher_gate_successes: int = Field(default=1, ge=1)

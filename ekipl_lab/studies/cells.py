@@ -29,11 +29,15 @@ EventSink = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """One run of a comparison: a name unique in it, a config file, overrides ``a.b=c``."""
+    """One run of a comparison: a name unique in it, a config file, overrides ``a.b=c``.
+
+    ``words``: what `ekipl` is given, where that is not ``train --config`` with the two.
+    """
 
     name: str
     config: Path
     overrides: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,10 @@ def plan_cells(
 
 def command(cell: RunSpec, *, fresh: bool = False) -> list[str]:
     """The command line of a cell."""
-    line = [sys.executable, "-m", "ekipl_lab", "train", "--config", str(cell.config)]
-    return [*line, *(["--fresh"] if fresh else []), *cell.overrides]
+    start, again = [sys.executable, "-m", "ekipl_lab"], ["--fresh"] if fresh else []
+    if cell.words:
+        return [*start, *cell.words, *again]
+    return [*start, "train", "--config", str(cell.config), *again, *cell.overrides]
 
 
 def environment(threads: int) -> dict[str, str]:

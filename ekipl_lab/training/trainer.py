@@ -46,12 +46,14 @@ from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.training.config.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
+from ekipl_lab.training.distill import Distiller
 from ekipl_lab.training.guards import same_error
 from ekipl_lab.training.image_cache import preprocessed_once
 from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_nan
 from ekipl_lab.training.loss.source_gradients import SourceGradients
 from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.prefetch import Prefetcher
+from ekipl_lab.training.prefix import PrefixedRows
 from ekipl_lab.training.refill import Draft, refilled
 from ekipl_lab.types import POLICY, ActionGroup, Sample
 
@@ -124,10 +126,15 @@ class EKIPLTrainer(GRPOTrainer):
         """The policy's completions for these rows, and the groups that they make with teachers'."""
         now = self._context()
         generated = super()._generate(prompts)
+        ids, completions = generated[1], generated[3]
+        own = self._policy_rows(ids, inputs)
+        if self._prefixes is not None:
+            mask = self._prefixes.redo(prompts, ids, completions, own, now)
+            generated = (*generated[:2], mask, *generated[3:])
+            own = self._policy_rows(ids, inputs)
         batch = self.collector.run(
-            self._policy_rows(generated[1], inputs), rank=self.accelerator.process_index,
-            gather=gather_object, context=now,
-        )  # fmt: skip
+            own, rank=self.accelerator.process_index, gather=gather_object, context=now
+        )
         return Draft(inputs, generated, batch)
 
     def _refill(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -183,6 +190,8 @@ class EKIPLTrainer(GRPOTrainer):
             output["action_source"] = torch.tensor(rows.sources, device=device)
             if get_weighting(self.options.weighting).needs_q:
                 output["teacher_logps"] = rows.teacher_logps(output["completion_ids"])
+            if self._distiller is not None:
+                output["distill_logps"] = self._distiller.logps(self, output)
             self._report(rows.batch, self._hooks.made or rows.batch)
         return output
 
@@ -208,6 +217,10 @@ class EKIPLTrainer(GRPOTrainer):
             self._log(self._token_weights.apply(inputs, logps, entropies, self.state.global_step))
             self._hooks.logps = logps
         return logps, entropies, aux_loss
+
+    def plain_logps(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's log-probabilities of a batch under any model, outside of the loss."""
+        return super()._get_per_token_logps_and_entropies(*args, **kwargs)
 
     # ---------------------------------------------------------------- what they stand on
 
@@ -248,8 +261,11 @@ class EKIPLTrainer(GRPOTrainer):
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
         self.scored = False  # whether any action of the run could be
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
+        own, place = self.options.distill, (self.accelerator.device, args.temperature)
+        self._distiller = Distiller(own, policy.tokenizer_id, *place) if own.on else None
+        self._prefixes = PrefixedRows(self, teachers) if self.options.prefix.on else None
         self.collector = GroupCollector(
-            samples, scorer, teachers, self.options,
+            samples, scorer, () if self._prefixes else teachers, self.options,
             policy_encoder(policy, self.options, self.max_completion_length),
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
             seed=args.seed,
@@ -285,7 +301,8 @@ class EKIPLTrainer(GRPOTrainer):
         """The groups' advantages for this rank's rows; TRL's, where both are the same thing."""
         device = output["advantages"].device
         ours = torch.tensor(rows.advantages, device=device)
-        if self.options.baseline == "kept" and self.options.scale_rewards == self.scale_rewards:
+        theirs = self.options.baseline == "kept" and self.options.signs.neutral
+        if theirs and self.options.scale_rewards == self.scale_rewards:
             if not torch.allclose(ours, output["advantages"], rtol=1e-5, atol=1e-5):
                 raise RuntimeError("The groups' advantages are not those TRL computed.")
         else:

@@ -32,6 +32,8 @@ def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
     _check_weighting(config, settings)
     _check_mixing(config, settings)
     _check_refill(config)
+    _check_prefix(config, settings)
+    _check_distill(config, settings)
 
 
 def _check_refill(config: RunConfig) -> None:
@@ -94,12 +96,13 @@ def _check_teachers(config: RunConfig) -> None:
         )
     if ids:
         return
-    about = [name for name in own.schedules if name.startswith(("teacher_", "sft."))]
+    about = [name for name in own.schedules if name.startswith(("teacher_", "sft.", "prefix."))]
     for setting, given in (
         (f"schedules.{about[0]}" if about else "", bool(about)),
         ("teacher_gates", bool(own.teacher_gates)),
         ("run_budget", bool(own.run_budget)),
         ("sft", own.sft.type != "none"),
+        ("prefix", own.prefix.on),
     ):
         if given:
             raise ConfigError(f"ekipl.{setting} is about teachers, and this run has none.")
@@ -173,6 +176,39 @@ def _check_mixing(config: RunConfig, settings: Mapping[str, Any]) -> None:
                 f"ekipl.weighting {own.weighting!r} would never act: ekipl.{name} takes teacher "
                 "rows out of L_GRPO. Set ekipl.sft.reinforce=true, or weighting policy_ratio."
             )
+
+
+def _check_prefix(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    """A teacher's beginning needs TRL's own generation, and takes the teachers for itself."""
+    from ekipl_lab.policies.load import sharded_loading
+
+    own = config.ekipl
+    if not own.prefix.on:
+        if "prefix.share" in own.schedules:
+            raise ConfigError("ekipl.schedules.prefix.share needs ekipl.prefix.share above 0.")
+        return
+    if own.selection != "policy_only":
+        raise ConfigError(
+            f"ekipl.prefix puts the teachers into the prompt, and selection {own.selection!r} "
+            "would keep their actions too; set ekipl.selection=policy_only."
+        )
+    if settings.get("use_vllm") or sharded_loading():
+        raise ConfigError(
+            "ekipl.prefix samples some rows again on their own process; it cannot be combined "
+            "with grpo.use_vllm, FSDP or DeepSpeed."
+        )
+    if config.prefetch.generations:
+        raise ConfigError("ekipl.prefix asks teachers one by one; set prefetch.generations=0.")
+
+
+def _check_distill(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    if config.ekipl.distill.on:
+        if config.teachers:
+            raise ConfigError(
+                "ekipl.distill judges the policy's own tokens; it cannot be combined with teachers "
+                "that give actions. Set teachers: []."
+            )
+        _check_fits("distill", "judges single tokens", settings)
 
 
 def _check_fits(what: str, why: str, settings: Mapping[str, Any]) -> None:
