@@ -58,7 +58,8 @@ def sample_shared(
     **kwargs: Any,
 ) -> Tensor:
     """``input_ids`` (B, P) and what was sampled after them, (B, P + T); padded after the end."""
-    mask: Tensor = kwargs["attention_mask"]
+    mask: Tensor | None = kwargs.get("attention_mask")
+    mask = torch.ones_like(input_ids) if mask is None else mask  # None: no row is padded
     prompts = PromptRows(input_ids, mask, num_images, visual)
     rows = list(range(len(input_ids)))
     distinct, places = prompts.places(rows)
