@@ -169,6 +169,7 @@ def rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
 
 
 def shaped(position: Tensor, model: Any) -> Tensor:
+    """Positions (B, T) as the model takes them: Qwen's three axes, alike for text."""
     return position[None].expand(3, -1, -1) if _has_rope_shift(model) else position
 
 

@@ -3,9 +3,9 @@
     with shared_rollout(model, num_images):
         model.generate(**inputs, generation_config=config)
 
-Each distinct prompt is read once (`shared_prompts`), and rows that have ended leave the batch. Logits
-processors, stopping criteria and the draws from torch's generator are those of ``generate``: the
-same tokens, as long as no draw lies within the rounding of a sum.
+Each distinct prompt is read once (`shared_prompts`), and rows that have ended leave the batch.
+Logits processors, stopping criteria and the draws from torch's generator are those of
+``generate``: the same tokens, as long as no draw lies within the rounding of a sum.
 """
 
 from __future__ import annotations
@@ -96,8 +96,7 @@ def sample_shared(
 
 
 def _draw(scores: Tensor, active: Tensor, rows: int, *, sample: bool) -> Tensor:
-    """One token for each active row; random numbers are drawn for all, as `torch.multinomial` does.
-    """
+    """One token for each active row; random numbers are drawn for all rows, as before."""
     if not sample:
         return scores.argmax(-1)
     probs = scores.softmax(-1)

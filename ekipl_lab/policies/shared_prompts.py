@@ -1,8 +1,9 @@
 """Equal prompts of a batch, found and read once: the rows of a group share prompt and images.
 
     prompts = PromptRows(input_ids, attention_mask, num_images, visual)
-    cache = prompts.read(model, rows)       # keys and values of the distinct prompts of `rows`
-    expanded(cache, prompts.places(rows))   # ... of each of those rows
+    distinct, places = prompts.places(rows)
+    cache, shifts = read_prompts(model, prompts, distinct)  # keys and values of each one
+    expanded(cache, torch.tensor(places))                   # ... of each of the rows
 
 Vision tower and language model read each distinct prompt once; its keys and values are repeated for
 the rows that continue it, and autograd sums what they send back. What comes out is the same up to
@@ -36,9 +37,9 @@ def can_share(model: Any) -> bool:
         return False
     text = model.config.get_text_config()
     drops = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
-    if drops or getattr(text, "attention_dropout", 0.0) or model.is_activation_checkpointing:
-        return False
-    return True
+    return not (
+        drops or getattr(text, "attention_dropout", 0.0) or model.is_activation_checkpointing
+    )
 
 
 class PromptRows:
@@ -75,8 +76,7 @@ class PromptRows:
         return self._images[row] < self._images[row + 1]
 
     def places(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
-        """The distinct prompts of ``rows``, by their first row, and where each row's is among them.
-        """
+        """The distinct prompts of ``rows`` by their first row, and each row's place among them."""
         distinct = sorted({self.first[row] for row in rows})
         return distinct, [distinct.index(self.first[row]) for row in rows]
 
@@ -123,7 +123,8 @@ def read_prompts(model: Any, prompts: PromptRows, rows: Sequence[int]) -> tuple[
     cache = DynamicCache(config=model.config)
     inputs = prompts.inputs(rows, prompts.ids.shape[1] - 1)
     model.base_model(**inputs, past_key_values=cache, use_cache=True)
-    if "pixel_values" in inputs and (deltas := getattr(model.base_model, "rope_deltas", None)) is not None:
+    deltas = getattr(model.base_model, "rope_deltas", None)
+    if "pixel_values" in inputs and deltas is not None:
         return cache, deltas.to(prompts.ids.device)
     # Without images positions count padding, too.
     return cache, (prompts.mask[rows] == 0).sum(-1, keepdim=True)
@@ -134,7 +135,8 @@ def expanded(cache: Any, index: Tensor) -> Any:
     chosen = copy.copy(cache)
     chosen.layers = [copy.copy(layer) for layer in cache.layers]
     for layer in chosen.layers:
-        layer.keys, layer.values = layer.keys.index_select(0, index), layer.values.index_select(0, index)
+        layer.keys = layer.keys.index_select(0, index)
+        layer.values = layer.values.index_select(0, index)
     return chosen
 
 

@@ -1,8 +1,8 @@
 """Where a trainer may compute once what rows have in common, and how TRL's calls become that.
 
-One process, whole weights of the policy's own, a known family (`policies.shared_prompts.FAMILIES`),
-the policy generating by itself. Anywhere else, and without ``share_work``, TRL's own passes are
-taken, bit for bit: vLLM, adapters, several processes, activation checkpointing, mixtures of experts.
+One process, no adapter, a known family (`policies.shared_prompts.FAMILIES`), and no vLLM. Anywhere
+else, and without ``share_work``, TRL's own passes are taken, bit for bit: so too with activation
+checkpointing, dropout, and mixtures of experts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class SharedWork:
         ``rows`` is the batch of the loss, None outside of it.
         """
         given = {name: value for name, value in visual.items() if value is not None}
-        if not self.on or not given.keys() <= PromptRows.NAMES or input_ids.shape[1] < logits_to_keep + 2:
+        too_short = input_ids.shape[1] < logits_to_keep + 2  # no prompt but its last token
+        if not self.on or too_short or not given.keys() <= PromptRows.NAMES:
             return None
         split = input_ids.shape[1] - logits_to_keep
         prompts = PromptRows(input_ids[:, :split], attention_mask[:, :split], num_images, given)

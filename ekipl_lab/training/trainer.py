@@ -90,7 +90,7 @@ class EKIPLTrainer(GRPOTrainer):
     ``samples`` are the training prompts in dataset order; ``scorer(sample, action)`` gives a
     RewardBreakdown; ``records.write(step, groups)`` is called once per generation;
     ``gradient_norms_every`` n steps the gradient norm of each source is measured (0: never);
-    ``share_work``: compute once what rows have in common, which moves the last bits (`shared_work`).
+    ``share_work``: what rows have in common is computed once, which moves last bits.
     """
 
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]

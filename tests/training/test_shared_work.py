@@ -112,9 +112,7 @@ def test_other_losses(tmp_path, changes):
         args = toys.config(
             tmp_path, per_device_train_batch_size=8, gradient_accumulation_steps=1, **changes
         )
-        trainer = toys.ekipl_trainer(
-            args, model=(policy.model, policy.processor), share_work=True
-        )
+        trainer = toys.ekipl_trainer(args, model=(policy.model, policy.processor), share_work=True)
     else:
         trainer = trainer_of(tmp_path, **changes)
     inputs = batch_of(trainer)

@@ -33,24 +33,29 @@ def shared_log_probs(
     *,
     learning: Tensor | None = None,
     max_rows: int,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Log-probability and entropy (B, C) of every completion token, 0 where masked.
 
-    ``model`` has TRL's fused head. ``learning`` (B,) says which rows have a gradient, None: all
-    (where one is taken at all). At most ``max_rows`` rows go through the model at once.
+    ``model`` has TRL's fused head; that of a reference gives no entropies. ``learning`` (B,) says
+    which rows have a gradient, None: all, where one is taken at all. At most ``max_rows`` rows go
+    through the model at once.
     """
     with_graph, without = _groups(prompts, learning)
-    parts: list[tuple[list[int], Tensor, Tensor]] = []
+    parts: list[tuple[list[int], Tensor, Tensor | None]] = []
     for rows, context in ((with_graph, contextlib.nullcontext()), (without, torch.no_grad())):
         with context:
             parts += _completions(model, prompts, rows, completion_ids, completion_mask, max_rows)
-    order = torch.tensor([row for rows, _, _ in parts for row in rows], device=completion_ids.device)
-    back, width = order.argsort(), completion_ids.shape[1]
-    logps, entropies = (
-        torch.cat([pad(part[i], (0, width - part[i].shape[1])) for part in parts])[back]
-        for i in (1, 2)
+    order = torch.tensor(
+        [row for rows, _, _ in parts for row in rows], device=completion_ids.device
     )
-    return logps, entropies
+    back, width = order.argsort(), completion_ids.shape[1]
+
+    def in_place(columns: list[Tensor]) -> Tensor:
+        wide = [pad(column, (0, width - column.shape[1])) for column in columns]
+        return torch.cat(wide)[back]
+
+    entropies = [entropy for _, _, entropy in parts if entropy is not None]
+    return in_place([logps for _, logps, _ in parts]), in_place(entropies) if entropies else None
 
 
 def _groups(prompts: PromptRows, learning: Tensor | None) -> tuple[list[int], list[int]]:
@@ -77,7 +82,7 @@ def _completions(
     ids: Tensor,
     mask: Tensor,
     max_rows: int,
-) -> list[tuple[list[int], Tensor, Tensor]]:
+) -> list[tuple[list[int], Tensor, Tensor | None]]:
     """(rows, log-probabilities, entropies) part by part, each as wide as its longest completion."""
     if not rows:
         return []
@@ -86,7 +91,9 @@ def _completions(
     found = []
     lengths = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(-1).tolist()
     for part in like_lengths(rows, lengths, max_rows):
-        place = torch.tensor([distinct.index(prompts.first[row]) for row in part], device=ids.device)
+        place = torch.tensor(
+            [distinct.index(prompts.first[row]) for row in part], device=ids.device
+        )
         chosen = torch.tensor(part, device=ids.device)
         width = max(1, *(lengths[row] for row in part))
         found.append((part, *_continue(
@@ -97,9 +104,14 @@ def _completions(
 
 
 def _continue(
-    model: Any, prompts: PromptRows, rows: Tensor, cache: Any, shift: Tensor, ids: Tensor,
+    model: Any,
+    prompts: PromptRows,
+    rows: Tensor,
+    cache: Any,
+    shift: Tensor,
+    ids: Tensor,
     mask: Tensor,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """The completions after the keys and values of their prompts, (b, c) each."""
     ids = torch.cat([prompts.ids[rows, -1:], ids], 1)
     whole = torch.cat([prompts.mask[rows], mask], 1)
