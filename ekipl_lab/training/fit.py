@@ -98,6 +98,7 @@ def _trainer(setup: RunSetup, records: Any, callback: RunCallback) -> EKIPLTrain
         options=config.ekipl,
         records=records,
         gradient_norms_every=config.diagnostics.gradient_norms_every,
+        share_work=config.training.share_work,
         callbacks=[callback],
         peft_config=run_adapter(config, setup.policy),
     )

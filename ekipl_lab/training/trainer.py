@@ -11,7 +11,8 @@ What changes against GRPO, and nothing else:
 3. Advantages come from `groups.build.build_group`. Over the kept group they are TRL's own, and
    that is asserted; other baselines replace them (`_generate_and_score_completions`).
 4. An image is preprocessed once per generation, not twice for each row (`image_cache`).
-5. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
+5. With ``share_work``, what equal rows have in common is computed once (`shared_work`).
+6. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
    loss as advantages and a denominator of those rows (`_compute_loss`; `token_weights`).
 
 Departures from the paper (arXiv 2506.06856), all by config: std over the kept group with ddof 1
@@ -55,6 +56,7 @@ from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.prefetch import Prefetcher
 from ekipl_lab.training.prefix import PrefixedRows
 from ekipl_lab.training.refill import Draft, refilled
+from ekipl_lab.training.shared_work import SharedWork
 from ekipl_lab.types import POLICY, ActionGroup, Sample
 
 
@@ -95,7 +97,8 @@ class EKIPLTrainer(GRPOTrainer):
 
     ``samples`` are the training prompts in dataset order; ``scorer(sample, action)`` gives a
     RewardBreakdown; ``records.write(step, groups)`` is called once per generation;
-    ``gradient_norms_every`` n steps the gradient norm of each source is measured (0: never).
+    ``gradient_norms_every`` n steps the gradient norm of each source is measured (0: never);
+    ``share_work``: what rows have in common is computed once, which moves last bits.
     """
 
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]
@@ -209,10 +212,17 @@ class EKIPLTrainer(GRPOTrainer):
         finally:
             state.loss_inputs = state.logps = None
 
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._shared.rollout(images):
+            return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """Within the loss this is the one place that sees log pi before TRL uses it."""
-        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         inputs = self._hooks.loss_inputs
+        found = self._shared.log_probs(*args, rows=inputs, **kwargs)
+        if found is None:
+            found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        logps, entropies, aux_loss = found
         if inputs is not None and "action_source" in inputs:
             self._log(self._token_weights.apply(inputs, logps, entropies, self.state.global_step))
             self._hooks.logps = logps
@@ -236,6 +246,7 @@ class EKIPLTrainer(GRPOTrainer):
         options: EKIPLOptions | None = None,
         records: GroupRecords | None = None,
         gradient_norms_every: int = 0,
+        share_work: bool = False,
         **trainer_arguments: Any,
     ) -> None:
         policy = as_policy(model, processing_class)
@@ -271,6 +282,7 @@ class EKIPLTrainer(GRPOTrainer):
             seed=args.seed,
         )  # fmt: skip
         self._hooks = _HookState()
+        self._shared = SharedWork(self, share_work)
         #: (optimiser steps done, generation) of the step that is being made.
         self._batches: list[tuple[int, GenerationBatch]] = []
         self._policy_ids, self._opens = (policy.id, policy.tokenizer_id), policy.opens

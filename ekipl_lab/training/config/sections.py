@@ -198,6 +198,15 @@ class TrackingSettings(Section):
     report_to: tuple[str, ...] = ()
 
 
+class TrainingSettings(Section):
+    """``share_work``: what the rows of a group have in common is computed once, and groups without
+    an advantage get no backward pass (docs/training.md); the same up to the order of
+    floating-point sums. False: TRL's own passes, bit for bit.
+    """
+
+    share_work: bool = True
+
+
 class DiagnosticsSettings(Section):
     """What is looked at besides every step's metrics, every so many steps; 0: never.
 
