@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ekipl_lab.commands.console import CellProgress
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as studies
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The arms, and how their cells are run."""
-    parser.add_argument("configs", nargs="+", type=Path, help="YAML files, one for each arm")
+    parser.add_argument(
+        "configs", nargs="+", metavar="CONFIG", help="YAML files, one for each arm; then KEY=VALUE"
+    )
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=[], help="every arm from each of these seeds"
     )
@@ -28,12 +31,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the cells and report them; with ``print_cells`` print their commands alone."""
-    cells = studies.plan_cells(args.configs, args.overrides, args.seeds)
+    configs, overrides = _told_apart(args.configs)
+    overrides += args.overrides
+    cells = studies.plan_cells(configs, overrides, args.seeds)
     if args.print_cells:
         for cell in cells:
             print(shlex.join(studies.command(cell, fresh=args.fresh)))
         return 0
-    _check_arms(cells, len(args.configs))
+    _check_arms(cells, len(configs))
     from ekipl_lab.tracking import ensure_store, store_folder
 
     ensure_store()
@@ -51,6 +56,15 @@ def run(args: argparse.Namespace) -> int:
     from ekipl_lab.report import report_command
 
     return report_command([result.run_id for result in results if result.run_id], args.report)
+
+
+def _told_apart(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Config files, and the overrides of all arms: what has an equals sign and is no file."""
+    overrides = [given for given in arguments if "=" in given and not Path(given).is_file()]
+    configs = [Path(given) for given in arguments if given not in overrides]
+    if not configs:
+        raise ConfigError(f"No config file is given beside {overrides[0]!r}; name one per arm.")
+    return configs, overrides
 
 
 def _check_arms(cells: Sequence[studies.RunSpec], arms: int) -> None:

@@ -132,11 +132,10 @@ class _Running:
         assert self.process.stdout is not None
         with self.log.open("a", encoding="utf-8") as log:
             for line in self.process.stdout:
+                log.write(line)
+                log.flush()
                 event = parse_event(line)
-                if event is None:
-                    log.write(line)
-                    log.flush()
-                else:
+                if event is not None:
                     self.run_id = event.get("run_id", self.run_id)
                     self.inbox.put((self.cell.name, event))
         self.inbox.put((self.cell.name, None))
