@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.benchmarks.image_files import with_pixels
-from ekipl_lab.benchmarks.reason_rft.loading import FOLDER_VARIABLE
+from ekipl_lab.benchmarks.reason_rft.loading import FOLDER_VARIABLE, published_at_hand
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import instructed
 from ekipl_lab.tracking.store import project_root
@@ -26,6 +25,7 @@ from ekipl_lab.types import Sample
 if TYPE_CHECKING:
     from ekipl_lab.groups.options import Teacher
     from ekipl_lab.policies.load import Policy
+    from ekipl_lab.teachers.spec import TeacherContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +53,61 @@ def build_setup(run: CheckedRun, plan: Plan, samples: list[Sample]) -> RunSetup:
     with run.args.distributed_state.main_process_first():
         policy = load_run_policy(config, run.folder)
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
+    _check_prompts(run, policy, samples, sets)
     return RunSetup(run, plan, samples, sets, teachers, policy)
 
 
 def check_setup(config: RunConfig) -> str:
     """What `build_setup` checks, but for weights, which are not loaded; what was looked at.
 
-    The published data set is checked only where it is at hand: it would be downloaded.
+    The published data set is checked only where it is at hand, and so is a model of the hub: they
+    would be downloaded.
     """
-    from ekipl_lab.teachers.adapters.local import LocalSpec
+    from ekipl_lab.teachers.build import check_teachers
 
-    check_run(config, "unused")
-    if config.data.benchmark == "reason_rft" and not os.environ.get(FOLDER_VARIABLE):
+    run = check_run(config, "unused")
+    if config.data.benchmark == "reason_rft" and not published_at_hand():
         return f"data                    not at hand, not checked (set {FOLDER_VARIABLE})"
     samples = load_training_samples(config)
     plan_run(config, len(samples), batch_sizes(config, planned_processes(config)))
     sets = _checked_sets(config, samples)
-    light = [spec for spec in config.teachers if not isinstance(spec, LocalSpec)]
-    build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
-    _check_no_adapter(config, policy_path(config.policy.path or ""))
+    check_teachers(config.teachers, _teacher_context(config, samples))
+    policy = _policy_without_weights(config)
+    if policy is not None:
+        _check_prompts(run, policy, samples, sets)
     counts = {"train": len(samples)} | {label: len(found) for label, found in sets.items()}
     return "data                    " + ", ".join(f"{k} {n}" for k, n in counts.items())
+
+
+def _check_prompts(
+    run: CheckedRun, policy: Policy, samples: list[Sample], sets: dict[str, list[Sample]]
+) -> None:
+    """DataError for a prompt that the policy cannot take, before an MLflow run is made."""
+    from ekipl_lab.policies.context import check_prompts_fit
+    from ekipl_lab.training.trainer import token_limit
+
+    new, limit = run.args.max_completion_length or 0, token_limit(policy.model, run.args)
+    for chosen in (samples, *sets.values()):
+        check_prompts_fit(policy, chosen, new, limit)
+
+
+def _policy_without_weights(config: RunConfig) -> Policy | None:
+    """The policy, whose model has a configuration alone; None for one of the hub not at hand."""
+    from types import SimpleNamespace
+
+    from ekipl_lab.policies.build import build_tiny_policy
+    from ekipl_lab.policies.load import as_policy, check_checkpoint, is_local, load_processor
+
+    own = config.policy
+    if own.build is not None:
+        model, processor = build_tiny_policy(own.build, config.seed)
+        return as_policy(model, processor)
+    path = policy_path(own.path or "")
+    _check_no_adapter(config, path)
+    if not Path(path).is_dir() and not is_local(path):
+        return None
+    model = SimpleNamespace(config=check_checkpoint(path))
+    return as_policy(model, load_processor(path), Path(path).name)
 
 
 def _checked_sets(config: RunConfig, samples: list[Sample]) -> dict[str, list[Sample]]:
@@ -112,20 +146,23 @@ def load_data(data: DataSettings, policy: PolicySettings) -> list[Sample]:
 
 def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Teacher]:
     """The teachers of a config; oracles get the benchmark's chain writer."""
-    from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
     from ekipl_lab.groups.options import Teacher
-    from ekipl_lab.teachers.adapters.random import pool_of
     from ekipl_lab.teachers.build import build_teachers
 
-    has_scenes = config.data.benchmark == "mini"
-    sources = build_teachers(
-        config.teachers,
-        write_chain if has_scenes else None,
-        styles=CHAIN_STYLES if has_scenes else (),
-        pool=pool_of(samples),
-    )
+    given = _teacher_context(config, samples)
+    sources = build_teachers(config.teachers, given.writer, styles=given.styles, pool=given.pool)
     pairs = zip(sources, config.teachers, strict=True)
     return [Teacher(source, spec.actions) for source, spec in pairs]
+
+
+def _teacher_context(config: RunConfig, samples: Sequence[Sample]) -> TeacherContext:
+    from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
+    from ekipl_lab.teachers.adapters.random import pool_of
+    from ekipl_lab.teachers.spec import TeacherContext
+
+    has_scenes = config.data.benchmark == "mini"
+    writer, styles = (write_chain, CHAIN_STYLES) if has_scenes else (None, ())
+    return TeacherContext(writer, styles, pool_of(samples))
 
 
 def policy_path(path: str) -> str | Path:

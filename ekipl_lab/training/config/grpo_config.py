@@ -105,6 +105,8 @@ def grpo_value(key: str, value: Any) -> Any:
     except ValidationError as error:
         wrong = complaint(error.errors()[0], "it")
         raise ConfigError(f"grpo.{key} is {value!r}: {wrong}.") from error
+    if isinstance(value, bool) and not isinstance(checked, bool):
+        raise ConfigError(f"grpo.{key} is {value!r}: it must be a number, not true or false.")
     if isinstance(checked, int | float) and not isinstance(checked, bool):
         wrong = next((words for outside, words in _bounds(key) if outside(checked)), "")
         if wrong:
