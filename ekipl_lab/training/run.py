@@ -23,7 +23,7 @@ from typing import Any
 
 import transformers
 
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, DataError, EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_folder
 from ekipl_lab.training import checkpoint
@@ -86,7 +86,13 @@ def train(
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return _result(run, ended)
         samples = load_training_samples(config)
-        setup = build_setup(run, plan_run(config, len(samples), run.sizes), samples)
+        plan = plan_run(config, len(samples), run.sizes)
+        try:
+            setup = build_setup(run, plan, samples)
+        except EKIPLError:
+            if note is None and is_main:  # wrong use leaves nothing behind
+                shutil.rmtree(run.folder / "start", ignore_errors=True)
+            raise
         with _run_log(setup, note, is_main) as log:
             if log is not None:
                 emit({"event": "start", "phase": "starting", "run_id": log.run_id})

@@ -53,6 +53,7 @@ def build_setup(run: CheckedRun, plan: Plan, samples: list[Sample]) -> RunSetup:
     with run.args.distributed_state.main_process_first():
         policy = load_run_policy(config, run.folder)
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
+    run_adapter(config, policy)
     _check_prompts(run, policy, samples, sets)
     return RunSetup(run, plan, samples, sets, teachers, policy)
 
@@ -74,6 +75,7 @@ def check_setup(config: RunConfig) -> str:
     check_teachers(config.teachers, _teacher_context(config, samples))
     policy = _policy_without_weights(config)
     if policy is not None:
+        run_adapter(config, policy)
         _check_prompts(run, policy, samples, sets)
     counts = {"train": len(samples)} | {label: len(found) for label, found in sets.items()}
     return "data                    " + ", ".join(f"{k} {n}" for k, n in counts.items())
@@ -92,11 +94,10 @@ def _check_prompts(
 
 
 def _policy_without_weights(config: RunConfig) -> Policy | None:
-    """The policy, whose model has a configuration alone; None for one of the hub not at hand."""
-    from types import SimpleNamespace
-
+    """The policy with a model that has shapes alone; None for one of the hub not at hand."""
     from ekipl_lab.policies.build import build_tiny_policy
     from ekipl_lab.policies.load import as_policy, check_checkpoint, is_local, load_processor
+    from ekipl_lab.training.memory.shape import meta_model
 
     own = config.policy
     if own.build is not None:
@@ -106,7 +107,7 @@ def _policy_without_weights(config: RunConfig) -> Policy | None:
     _check_no_adapter(config, path)
     if not Path(path).is_dir() and not is_local(path):
         return None
-    model = SimpleNamespace(config=check_checkpoint(path))
+    model = meta_model(check_checkpoint(path))
     return as_policy(model, load_processor(path), Path(path).name)
 
 

@@ -56,7 +56,7 @@ VALUES: dict[str, list[Any]] = {
     "ekipl.sft.min_successes": _COUNT,
     "ekipl.teacher_gate_successes": _COUNT,
     "reward.weights": [{"accuracy": NAN}, {"accuracy": INF}, {"accuracy": "x"}, {"acuracy": 1.0},
-                       {"accuracy": True}, [1.0], {}, {"accuracy": -1.0}, {"accuracy": 0.0}],
+                       {"accuracy": True}, [1.0]],
     "grpo.max_steps": [NAN, INF, 0, -2, HUGE, 1.5, *_TYPES],
     "grpo.learning_rate": _REAL,
     "grpo.beta": _REAL,

@@ -76,6 +76,16 @@ POSITIVE = {
     "repetition_penalty",
     "top_p",
 }
+AT_MOST_ONE = {
+    "top_p",
+    "min_p",
+    "adam_beta1",
+    "adam_beta2",
+    "warmup_ratio",
+    "top_entropy_quantile",
+    "ref_model_mixup_alpha",
+    "vllm_gpu_memory_utilization",
+}
 MAY_BE_NEGATIVE = {"top_k", "local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
 LARGEST = 2**31
 
@@ -125,4 +135,6 @@ def _bounds(key: str) -> list[tuple[Callable[[float], bool], str]]:
         bounds.append((lambda value: value <= 0, "more than 0"))
     elif key not in MAY_BE_NEGATIVE:
         bounds.append((lambda value: value < 0, "0 or more"))
+    if key in AT_MOST_ONE:
+        bounds.append((lambda value: value > 1, "1 or less"))
     return bounds

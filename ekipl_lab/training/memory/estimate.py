@@ -10,6 +10,7 @@ import os
 import torch
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.policies.load import check_checkpoint, is_local
 from ekipl_lab.training.config.plan import Plan, plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
@@ -79,7 +80,12 @@ def run_shape(config: RunConfig) -> ModelShape:
     if own.build is not None:
         return shape_of(own.build, build=True)
     path = own.path or ""
-    return shape_of(path if path in KNOWN else policy_path(path))
+    if path in KNOWN:
+        return shape_of(path)
+    place = policy_path(path)
+    if is_local(place):
+        check_checkpoint(place)
+    return shape_of(place)
 
 
 def workload(config: RunConfig) -> Workload:
