@@ -122,9 +122,9 @@ def check_job(job: Job) -> None:
                 f"pass@{too_large[0]} is undefined for {job.num_samples} samples per item; "
                 f"draw at least {max(job.ks)} (--samples)."
             )
-    bounds = (job.min_pixels, job.max_pixels)
+    bounds = (job.min_pixels, job.max_pixels, job.image_size)
     if any(bound is not None and bound < 1 for bound in bounds):
-        raise ConfigError("--min-pixels and --max-pixels must be at least 1.")
+        raise ConfigError("--size, --min-pixels and --max-pixels must be at least 1.")
     if (job.min_pixels or 0) > (job.max_pixels or MAX_PIXELS):
         raise ConfigError("--min-pixels is above --max-pixels; lower it.")
     if job.params.max_new_tokens < 1:

@@ -1,4 +1,4 @@
-"""Of each wrong config of kit/wrong_configs.py: `--dry-run` and the run refuse it, nothing stays."""
+"""Wrong configs (kit/wrong_configs.py): `--dry-run` and the run refuse alike, nothing stays."""
 
 import pytest
 from wrong_configs import judged, wrong_configs
