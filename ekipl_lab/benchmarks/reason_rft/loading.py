@@ -43,7 +43,7 @@ def data_folder() -> Path:
     try:
         return Path(snapshot_download(HUB_ID, repo_type="dataset"))
     except (OSError, ValueError) as error:
-        raise _no_download(error) from error
+        raise _no_download() from error
 
 
 def published_at_hand() -> bool:
@@ -63,14 +63,14 @@ def published_at_hand() -> bool:
     try:
         dataset_info(HUB_ID, timeout=10)
     except (OSError, ValueError) as error:
-        raise _no_download(error) from error
+        raise _no_download() from error
     return False
 
 
-def _no_download(error: Exception) -> DataError:
+def _no_download() -> DataError:
     return DataError(
-        f"The data set {HUB_ID} cannot be downloaded ({type(error).__name__}); download it by "
-        f"hand and name its folder in the environment variable {FOLDER_VARIABLE}."
+        f"The data set {HUB_ID} cannot be downloaded; download it by hand and "
+        f"name its folder in the environment variable {FOLDER_VARIABLE}."
     )
 
 
