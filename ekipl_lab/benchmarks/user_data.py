@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ekipl_lab.benchmarks.base import Benchmark, Request, ordered, text_fault
 from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.seeding import SPLITS
-from ekipl_lab.benchmarks.tables import Row, hub_rows, read_rows, read_text
+from ekipl_lab.benchmarks.tables import Row, hub_rows, read_rows
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
 from ekipl_lab.images import image_size
 from ekipl_lab.types import Sample
-from ekipl_lab.validation import complaint
+from ekipl_lab.validation import Section, complaint, load_yaml
 
 #: Answer types whose numbers are places in a picture.
 GROUNDING = ("box", "boxes", "point")
@@ -31,10 +30,8 @@ AnswerType = Literal[
 ]
 
 
-class Columns(BaseModel):
+class Columns(Section):
     """Which column holds what; ``id`` defaults to the position of the record."""
-
-    model_config = ConfigDict(extra="forbid")
 
     image: str
     question: str
@@ -46,13 +43,11 @@ class Columns(BaseModel):
     difficulty: str | None = None
 
 
-class OwnData(BaseModel):
+class OwnData(Section):
     """The YAML file. ``splits`` maps a split to a file (beside it) or to a split of ``hub``.
 
     ``coordinates``: what the numbers of a box or point are; ``iou``: how much a box must overlap.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     task: str
@@ -89,14 +84,7 @@ def own_benchmark(path: str) -> Benchmark:
 
 def read_description(path: str | Path) -> OwnData:
     """The checked YAML file; unknown settings are refused with the nearest name."""
-    try:
-        raw = yaml.safe_load(read_text(Path(path)))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); give its path.") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML; fix {str(error).splitlines()[-1]}.") from error
+    raw = load_yaml(Path(path))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings such as `name: fruit`.")
     _known_names(path, "setting", raw, OwnData)

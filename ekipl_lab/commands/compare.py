@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ekipl_lab.commands.compare_study import run_study
 from ekipl_lab.commands.console import CellProgress
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as studies
 from ekipl_lab.studies.config import is_study
 
@@ -20,7 +21,8 @@ from ekipl_lab.studies.config import is_study
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The arms, and how their cells are run."""
     parser.add_argument(
-        "configs", nargs="+", type=Path, help="YAML files, one for each arm; or a study"
+        "configs", nargs="+", metavar="CONFIG",
+        help="YAML files, one for each arm, or a study; then KEY=VALUE",
     )
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=[], help="every arm from each of these seeds"
@@ -40,14 +42,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the cells and report them; with ``print_cells`` print their commands alone."""
-    if len(args.configs) == 1 and is_study(args.configs[0]):
-        return run_study(args)
-    cells = studies.plan_cells(args.configs, args.overrides, args.seeds)
+    configs, overrides = _told_apart(args.configs)
+    overrides += args.overrides
+    if len(configs) == 1 and is_study(configs[0]):
+        return run_study(args, configs[0], overrides)
+    cells = studies.plan_cells(configs, overrides, args.seeds)
     if args.print_cells:
         for cell in cells:
             print(shlex.join(studies.command(cell, fresh=args.fresh)))
         return 0
-    _check_arms(cells, len(args.configs))
+    _check_arms(cells, len(configs))
     from ekipl_lab.tracking import ensure_store, store_folder
 
     ensure_store()
@@ -65,6 +69,15 @@ def run(args: argparse.Namespace) -> int:
     from ekipl_lab.report import report_command
 
     return report_command([result.run_id for result in results if result.run_id], args.report)
+
+
+def _told_apart(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Config files, and the overrides of all arms: what has an equals sign and is no file."""
+    overrides = [given for given in arguments if "=" in given and not Path(given).is_file()]
+    configs = [Path(given) for given in arguments if given not in overrides]
+    if not configs:
+        raise ConfigError(f"No config file is given beside {overrides[0]!r}; name one per arm.")
+    return configs, overrides
 
 
 def _check_arms(cells: Sequence[studies.RunSpec], arms: int) -> None:

@@ -16,16 +16,21 @@ from ekipl_lab.studies.config import load_study
 Launch = Callable[..., list[local.CellResult]]
 
 
-def run_study(args: argparse.Namespace, launch: Launch = local.run_cells) -> int:
+def run_study(
+    args: argparse.Namespace,
+    file: Path,
+    overrides: Sequence[str],
+    launch: Launch = local.run_cells,
+) -> int:
     """Run what has no record yet, then write the page; or one cell, the commands, the page."""
     from ekipl_lab.studies.estimate import describe
     from ekipl_lab.studies.page import write_page
     from ekipl_lab.studies.plan import as_spec, find_cell, plan_study, study_folder
     from ekipl_lab.studies.record import read_records_of
 
-    file, study = args.configs[0], load_study(args.configs[0])
-    planned = plan_study(study, args.seeds, args.overrides)
-    specs = {cell.name: as_spec(cell, file, args.overrides, args.seeds) for cell in planned}
+    study = load_study(file)
+    planned = plan_study(study, args.seeds, overrides)
+    specs = {cell.name: as_spec(cell, file, overrides, args.seeds) for cell in planned}
     if args.cell:
         return _one(find_cell(planned, args.cell), specs[args.cell], args)
     if args.print_cells:

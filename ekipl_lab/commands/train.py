@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         stop_with_parent()
         train(config, on_event=_print_event, fresh=args.fresh)
         return 0
-    name = args.config.stem
+    name = config.name
     with CellProgress([name]) as progress:
         result = train(config, on_event=lambda event: progress(name, event), fresh=args.fresh)
     print(finished_line(config, result))

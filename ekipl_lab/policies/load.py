@@ -73,13 +73,12 @@ def load_policy(
     Raises ConfigError if there is no such checkpoint, if it is a text-only model, if it has no
     image processor, or if changing the image does not change the logits (a blind model).
     """
-    if dtype not in DTYPES:
-        raise unknown_name("dtype", dtype, DTYPES)
+    check_placement(dtype, device)
     adapter = Path(path).expanduser() if is_adapter_folder(path) else None
     if base is not None and adapter is None:
         raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
     source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
-    _require_vision_language(source)
+    _vision_language(source)
     processor = load_processor(source)
     model = _load_model(source, dtype, device, quantize, attention)
     if adapter is not None:
@@ -88,6 +87,18 @@ def load_policy(
     if not sharded_loading():  # weights that are elsewhere cannot be asked
         require_sight(model, processor, str(path))
     return as_policy(model, processor, Path(path).name)
+
+
+def check_placement(dtype: str, device: str) -> None:
+    """ConfigError for an unknown dtype, or a device that this machine does not have."""
+    if dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"Device {device!r} cannot be used ({str(error).splitlines()[0]}); choose cpu or cuda."
+        ) from error
 
 
 def sharded_loading() -> bool:
@@ -132,6 +143,23 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        _write_policy(model, processor, target, staging, dtype)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        target.replace(old / "gone")
+        staging.replace(target)
+        shutil.rmtree(old)
+    else:
+        staging.replace(target)
+    return target
+
+
+def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype: str) -> None:
+    """The files of `save_policy`, in ``staging``."""
     staging.chmod(0o755)
     if target.is_dir():
         shutil.copytree(target, staging, dirs_exist_ok=True)
@@ -142,14 +170,6 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
     processor.save_pretrained(staging)
     for path in staging.iterdir():
         path.chmod(0o755 if path.is_dir() else 0o644)
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-        target.replace(old / "gone")
-        staging.replace(target)
-        shutil.rmtree(old)
-    else:
-        staging.replace(target)
-    return target
 
 
 def require_sight(model: Any, processor: Any, name: str) -> None:
@@ -205,7 +225,25 @@ def _existing_checkpoint(path: str | Path) -> str:
     return str(path)
 
 
-def _require_vision_language(source: str) -> None:
+def check_checkpoint(path: str | Path) -> Any:
+    """The model configuration of a checkpoint or adapter; no weights are loaded.
+
+    Raises ConfigError as `load_policy` does for a folder without configuration, processor or
+    weights, and for a text-only model.
+    """
+    source = _existing_checkpoint(base_of(Path(path), None) if is_adapter_folder(path) else path)
+    config = _vision_language(source)
+    load_processor(source)
+    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
+        raise _no_weights(source)
+    return config
+
+
+def _no_weights(source: str) -> ConfigError:
+    return ConfigError(f"Checkpoint {source!r} has no usable weights; it needs model.safetensors.")
+
+
+def _vision_language(source: str) -> Any:
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -218,6 +256,7 @@ def _require_vision_language(source: str) -> None:
             f"{source!r} is a text-only model ({config.model_type}); "
             "choose a vision-language model such as qwen2_vl."
         )
+    return config
 
 
 def _load_model(source: str, dtype: str, device: str, quantize: str, attention: str | None) -> Any:
@@ -232,9 +271,7 @@ def _load_model(source: str, dtype: str, device: str, quantize: str, attention: 
     try:
         model = AutoModelForImageTextToText.from_pretrained(source, **settings)
     except OSError as error:
-        raise ConfigError(
-            f"Checkpoint {source!r} has no usable weights; it needs model.safetensors."
-        ) from error
+        raise _no_weights(source) from error
     except (ImportError, ValueError) as error:
         if attention is None:
             raise

@@ -9,6 +9,7 @@ resumable: a second start continues.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -138,11 +139,11 @@ class _Running:
         assert self.process.stdout is not None
         with self.log.open("a", encoding="utf-8") as log:
             for line in self.process.stdout:
-                event = parse_event(line)
-                if event is None:
+                with contextlib.suppress(OSError):  # a full disk: the cell's own end says so
                     log.write(line)
                     log.flush()
-                else:
+                event = parse_event(line)
+                if event is not None:
                     self.run_id = event.get("run_id", self.run_id)
                     self.inbox.put((self.cell.name, event))
         self.inbox.put((self.cell.name, None))

@@ -25,8 +25,8 @@ Event = Mapping[str, Any]
 
 #: TRL's own names of what it measures on *kept* actions; logged as ``trl/...``.
 _TRLS = ("reward", "rewards/", "completions/", "frac_reward", "num_tokens", "eval_")
-#: The last line of transformers' own log, about its one call.
-_DROPPED = ("train_", "total_flos")
+#: Marks the last line of transformers' own log, about its one call: the last step's is out already.
+_CLOSING = "train_runtime"
 #: Figures that every progress event carries.
 HEADLINES = tuple(name for names in live_panels().values() for name in names)
 
@@ -75,15 +75,14 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Every metric of the step to MLflow, the headlines to whoever watches."""
-        metrics = {_named(k): v for k, v in (logs or {}).items() if not k.startswith(_DROPPED)}
-        if not metrics or not state.is_world_process_zero:
+        if not logs or _CLOSING in logs or not state.is_world_process_zero:
             return
+        metrics = {_named(k): v for k, v in logs.items()}
         if self.log is not None:
             self.log.log_metrics(metrics, state.global_step)
         headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
         self._progress("training", state.global_step, headlines)
-        stepped = "loss" in metrics  # and not the run's closing line
-        if stepped and self.doctor is not None and self.doctor.due(state.global_step):
+        if "loss" in metrics and self.doctor is not None and self.doctor.due(state.global_step):
             self.doctor.run(state.global_step, state.log_history)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import transformers
 
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, DataError, EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_folder
 from ekipl_lab.training import checkpoint
@@ -97,7 +97,12 @@ def train(
         left_out: list[str] = []
         samples = load_training_samples(config, left_out.append)
         plan = plan_run(config, len(samples), run.sizes)
-        setup = build_setup(run, plan, samples, left_out)
+        try:
+            setup = build_setup(run, plan, samples, left_out)
+        except EKIPLError:
+            if note is None and is_main:  # wrong use leaves nothing behind
+                shutil.rmtree(run.folder / "start", ignore_errors=True)
+            raise
         if is_main:
             for text in left_out_lines(left_out):
                 emit({"event": "message", "phase": "starting", "step": 0, "total": plan.steps,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.benchmarks.image_files import with_pixels
-from ekipl_lab.benchmarks.reason_rft.loading import FOLDER_VARIABLE
+from ekipl_lab.benchmarks.reason_rft.loading import FOLDER_VARIABLE, published_at_hand
 from ekipl_lab.errors import ConfigError, DataError, RewardError
 from ekipl_lab.prompts import instructed
 from ekipl_lab.tracking.store import project_root
@@ -29,6 +28,7 @@ from ekipl_lab.types import Sample
 if TYPE_CHECKING:
     from ekipl_lab.groups.options import Teacher
     from ekipl_lab.policies.load import Policy
+    from ekipl_lab.teachers.spec import TeacherContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,9 @@ def build_setup(
     with run.args.distributed_state.main_process_first():
         policy = load_run_policy(config, run.folder)
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
+    run_adapter(config, policy)
+    if run.args.world_size == 1:  # else each rank checks its share (`EKIPLTrainer`)
+        _check_prompts(run, policy, samples, sets)
     return RunSetup(run, plan, samples, sets, teachers, policy, left_out)
 
 
@@ -76,20 +79,26 @@ class Looked:
 def check_setup(config: RunConfig) -> Looked:
     """What `build_setup` checks, but for weights, which are not loaded; what was looked at.
 
-    The published data set is checked only where it is at hand: it would be downloaded.
+    The published data set is checked only where it is at hand, and so is a model of the hub: they
+    would be downloaded.
     """
     from ekipl_lab.teachers.adapters.local import LocalSpec
+    from ekipl_lab.teachers.build import check_teachers
 
-    check_run(config, "unused")
-    if config.data.benchmark == "reason_rft" and not os.environ.get(FOLDER_VARIABLE):
+    run = check_run(config, "unused")
+    if config.data.benchmark == "reason_rft" and not published_at_hand():
         return Looked(f"data                    not at hand, not checked (set {FOLDER_VARIABLE})")
     left_out: list[str] = []
     samples = load_training_samples(config, left_out.append)
     plan_run(config, len(samples), batch_sizes(config, planned_processes(config)))
     sets = _checked_sets(config, samples, left_out.append)
+    check_teachers(config.teachers, _teacher_context(config, samples))
     light = [spec for spec in config.teachers if not isinstance(spec, LocalSpec)]
     teachers = build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
-    _check_no_adapter(config, policy_path(config.policy.path or ""))
+    policy = _policy_without_weights(config)
+    if policy is not None:
+        run_adapter(config, policy)
+        _check_prompts(run, policy, samples, sets)
     counts = {"train": len(samples)} | {label: len(found) for label, found in sets.items()}
     found = "data                    " + ", ".join(f"{k} {n}" for k, n in counts.items())
     return Looked("\n".join([found, *left_out_lines(left_out)]), samples, teachers)
@@ -102,6 +111,36 @@ def left_out_lines(left_out: Sequence[str], named: int = 10) -> list[str]:
     more = [f"  and {len(left_out) - named} more"] if len(left_out) > named else []
     head = f"left out                {len(left_out)} bad records (data.on_bad_record: skip)"
     return [head, *(f"  {text}" for text in left_out[:named]), *more]
+
+
+def _check_prompts(
+    run: CheckedRun, policy: Policy, samples: list[Sample], sets: dict[str, list[Sample]]
+) -> None:
+    """DataError for a prompt that the policy cannot take, before an MLflow run is made."""
+    from ekipl_lab.policies.context import check_prompts_fit
+    from ekipl_lab.training.trainer import token_limit
+
+    new, limit = run.args.max_completion_length or 0, token_limit(policy.model, run.args)
+    for chosen in (samples, *sets.values()):
+        check_prompts_fit(policy, chosen, new, limit)
+
+
+def _policy_without_weights(config: RunConfig) -> Policy | None:
+    """The policy with a model that has shapes alone; None for one of the hub not at hand."""
+    from ekipl_lab.policies.build import build_tiny_policy
+    from ekipl_lab.policies.load import as_policy, check_checkpoint, is_local, load_processor
+    from ekipl_lab.training.memory.shape import meta_model
+
+    own = config.policy
+    if own.build is not None:
+        model, processor = build_tiny_policy(own.build, config.seed)
+        return as_policy(model, processor)
+    path = policy_path(own.path or "")
+    _check_no_adapter(config, path)
+    if not Path(path).is_dir() and not is_local(path):
+        return None
+    model = meta_model(check_checkpoint(path))
+    return as_policy(model, load_processor(path), Path(path).name)
 
 
 def _checked_sets(
@@ -180,20 +219,26 @@ def _usable(
 
 def build_run_teachers(config: RunConfig, samples: Sequence[Sample]) -> list[Teacher]:
     """The teachers of a config; oracles get the benchmark's chain writer."""
-    from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
     from ekipl_lab.groups.options import Teacher
-    from ekipl_lab.teachers.adapters.random import pool_of
     from ekipl_lab.teachers.build import build_teachers
 
-    has_scenes = config.data.benchmark == "mini"
-    sources = build_teachers(
-        config.teachers,
-        write_chain if has_scenes else None,
-        styles=CHAIN_STYLES if has_scenes else (),
-        pool=pool_of(samples),
-    )
+    given = _teacher_context(config, samples)
+    sources = build_teachers(config.teachers, given.writer, styles=given.styles, pool=given.pool)
     pairs = zip(sources, config.teachers, strict=True)
     return [Teacher(source, spec.actions) for source, spec in pairs]
+
+
+def _teacher_context(config: RunConfig, samples: Sequence[Sample]) -> TeacherContext:
+    from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
+    from ekipl_lab.teachers.adapters.random import pool_of
+    from ekipl_lab.teachers.spec import TeacherContext
+
+    for spec in config.teachers:
+        if getattr(spec, "cot", False) and not any(sample.cot for sample in samples):
+            raise ConfigError(f"Teacher {spec.id!r} repeats chains of the data, which hold none.")
+    has_scenes = config.data.benchmark == "mini"
+    writer, styles = (write_chain, CHAIN_STYLES) if has_scenes else (None, ())
+    return TeacherContext(writer, styles, pool_of(samples))
 
 
 def policy_path(path: str) -> str | Path:

@@ -174,7 +174,9 @@ READY = sorted(Path("configs").glob("qwen*.yaml"))
 
 
 @pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
-def test_ready_configs_pass_a_dry_run(path, capsys):
+def test_ready_configs_pass_a_dry_run(path, capsys, monkeypatch):
+    monkeypatch.delenv("EKIPL_REASON_RFT", raising=False)
+    monkeypatch.setattr("ekipl_lab.training.setup.published_at_hand", lambda: False)
     assert cli.main(["train", "--dry-run", "--config", str(path)]) == 0
     text = capsys.readouterr().out
     assert "most at once" in text and "available" in text

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.benchmarks import Request, iterate_samples
+from ekipl_lab.benchmarks.reason_rft.loading import check_names
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.selection import get_rule
 from ekipl_lab.groups.weighting import get_weighting
@@ -78,10 +79,12 @@ def _check_sharding(config: RunConfig) -> None:
 
 
 def _check_data(config: RunConfig) -> None:
-    """Tasks, splits, families and image size of the built-in benchmark; no sample is drawn."""
-    if config.data.benchmark != "mini":
-        return
+    """Tasks, splits, families and image size of a known benchmark; no sample is drawn."""
     for data in (config.data, *(evaluation_data(config, s) for s in config.evaluation.sets)):
+        if data.benchmark == "reason_rft":
+            check_names(data.task, data.split, data.families)
+        if data.benchmark != "mini":
+            continue
         request = Request(data.task, data.split, data.families, image_size=data.image_size)
         iterate_samples("mini", request)
 

@@ -75,6 +75,16 @@ POSITIVE = {
     "repetition_penalty",
     "top_p",
 }
+AT_MOST_ONE = {
+    "top_p",
+    "min_p",
+    "adam_beta1",
+    "adam_beta2",
+    "warmup_ratio",
+    "top_entropy_quantile",
+    "ref_model_mixup_alpha",
+    "vllm_gpu_memory_utilization",
+}
 MAY_BE_NEGATIVE = {"top_k", "local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
 LARGEST = 2**31
 
@@ -104,6 +114,8 @@ def grpo_value(key: str, value: Any) -> Any:
     except ValidationError as error:
         wrong = complaint(error.errors()[0], "it")
         raise ConfigError(f"grpo.{key} is {value!r}: {wrong}.") from error
+    if isinstance(value, bool) and not isinstance(checked, bool):
+        raise ConfigError(f"grpo.{key} is {value!r}: it must be a number, not true or false.")
     if isinstance(checked, int | float) and not isinstance(checked, bool):
         wrong = next((words for outside, words in _bounds(key) if outside(checked)), "")
         if wrong:
@@ -122,4 +134,6 @@ def _bounds(key: str) -> list[tuple[Callable[[float], bool], str]]:
         bounds.append((lambda value: value <= 0, "more than 0"))
     elif key not in MAY_BE_NEGATIVE:
         bounds.append((lambda value: value < 0, "0 or more"))
+    if key in AT_MOST_ONE:
+        bounds.append((lambda value: value > 1, "1 or less"))
     return bounds

@@ -95,7 +95,7 @@ class DataSettings(Section):
     limit: Count = 1000
     start: int = Field(default=0, ge=0, le=10**9)
     seed: Seed = 0
-    image_size: int | None = None
+    image_size: int | None = Field(default=None, ge=1, le=10**5)
     instructed: bool = False
     on_bad_record: Literal["stop", "skip"] = "stop"
 

@@ -15,7 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.policies.build import build_tiny_policy
-from ekipl_lab.policies.load import is_local, load_processor
+from ekipl_lab.policies.load import check_checkpoint, is_local, load_processor
 from ekipl_lab.training.config.plan import Plan, plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
@@ -134,7 +134,12 @@ def run_shape(config: RunConfig) -> ModelShape:
     if own.build is not None:
         return shape_of(own.build, build=True)
     path = own.path or ""
-    return shape_of(path if path in KNOWN else policy_path(path))
+    if path in KNOWN:
+        return shape_of(path)
+    place = policy_path(path)
+    if is_local(place):
+        check_checkpoint(place)
+    return shape_of(place)
 
 
 def workload(config: RunConfig) -> Workload:
