@@ -93,7 +93,7 @@ def evaluate(
             progress(before + done, len(samples))
 
     records: list[EvalRecord] = []
-    size = batch_size or max(1, ROWS_PER_BATCH // count)
+    size = batch_size or default_batch(count)
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
         proposed = _propose(
@@ -103,6 +103,11 @@ def evaluate(
             records.append(_record(sample, actions, count, scorer, mode, source.id))
         show(start, len(batch))
     return records
+
+
+def default_batch(count: int) -> int:
+    """Samples asked of a source at once, where each gets ``count`` actions."""
+    return max(1, ROWS_PER_BATCH // count)
 
 
 def refuse_unscored(records: Sequence[EvalRecord]) -> None:

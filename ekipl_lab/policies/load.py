@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
+from ekipl_lab.libraries import INSTALL_IT, reason
 from ekipl_lab.parsing import THINK_CLOSE, THINK_OPEN
 from ekipl_lab.policies.adapters import (
     apply_adapter,
@@ -240,9 +242,14 @@ def load_processor(path: str | Path) -> Any:
     try:
         processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
+        missing = importlib.util.find_spec("torchvision") is None
         raise ConfigError(
-            f"Cannot load the processor of {source!r} ({str(error).splitlines()[0]}); "
-            "a stock Qwen processor needs the gpu extra (torchvision)."
+            f"Cannot load the processor of {source!r} ({reason(error)}); "
+            + (
+                f"torchvision is not installed, and a stock Qwen processor needs it: {INSTALL_IT}."
+                if missing
+                else "give a folder that save_policy or save_pretrained wrote."
+            )
         ) from error
     _require_image_processor(processor, source)
     return processor
@@ -251,6 +258,6 @@ def load_processor(path: str | Path) -> Any:
 def _require_image_processor(processor: Any, name: str) -> None:
     if getattr(processor, "image_processor", None) is None:
         raise ConfigError(
-            f"{name!r} has no image processor, so the model would run blind; "
-            "install the gpu extra (torchvision) or save the processor beside the weights."
+            f"{name!r} has no image processor, so the model would run blind; install torchvision "
+            f"({INSTALL_IT}) or save the processor beside the weights."
         )

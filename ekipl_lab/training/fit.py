@@ -19,6 +19,7 @@ from ekipl_lab.training import checkpoint
 from ekipl_lab.training.callbacks import RunCallback, Stopped
 from ekipl_lab.training.evaluator import Evaluator
 from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
+from ekipl_lab.training.ranks import on_main
 from ekipl_lab.training.setup import RunSetup, run_adapter
 from ekipl_lab.training.trainer import EKIPLTrainer
 
@@ -45,8 +46,8 @@ def fit(
         place = {"phase": "starting", "step": 0, "total": steps, "metrics": {}}
         emit({"event": "message", "text": text, **place})
 
-    with run.args.distributed_state.main_process_first():
-        start = checkpoint.latest_checkpoint(run.folder / "checkpoints", warn)
+    checkpoints = run.folder / "checkpoints"
+    start = on_main(lambda: checkpoint.latest_checkpoint(checkpoints, warn))
     evaluator = Evaluator(setup, log)
     callback = RunCallback(setup, evaluator, log, emit=emit, stop=stop)
     with _records(log, start) as records:

@@ -39,6 +39,9 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
 
     What depends on how many samples there are is `plan.plan_run`'s to check.
     """
+    from ekipl_lab.libraries import check_torchvision
+
+    check_torchvision()
     import torch
     from trl import GRPOConfig
 
