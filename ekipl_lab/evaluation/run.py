@@ -81,7 +81,7 @@ def evaluate(
     if count < 1:
         raise ConfigError(f"num_samples must be at least 1, not {num_samples}.")
     params = params or _params(mode, temperature, max_new_tokens, seed)
-    _refuse_doubled(samples)
+    refuse_doubled(samples)
     store = None
     if cache is not None:
         key = {"source": source.id, "model": model_key, **asdict(params)}
@@ -131,7 +131,8 @@ def _params(mode: Mode, temperature: float, max_new_tokens: int, seed: int) -> G
     return GenerationParams(temperature=chosen, max_new_tokens=max_new_tokens, seed=seed)
 
 
-def _refuse_doubled(samples: Sequence[Sample]) -> None:
+def refuse_doubled(samples: Sequence[Sample]) -> None:
+    """Raise DataError if two samples have the same id."""
     for name, times in Counter(sample.id for sample in samples).items():
         if times > 1:
             raise DataError(f"Sample {name} occurs twice; remove one.")

@@ -150,7 +150,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             shutil.rmtree(folder)  # the store has its own copy
 
     def _evaluating(self, done: int, total: int) -> None:
-        self._progress("evaluation", done, {}, total=total)
+        if self.trainer.is_world_process_zero():  # its own share of the items
+            self._progress("evaluation", done, {}, total=total)
         if self.stop() and self.trainer.accelerator.num_processes == 1:
             raise Stopped  # with others waiting, the next step is soon enough
 

@@ -27,7 +27,7 @@ from ekipl_lab.evaluation import (
     summarize,
     write_records,
 )
-from ekipl_lab.evaluation.run import Mode, default_batch, refuse_unscored
+from ekipl_lab.evaluation.run import Mode, default_batch, refuse_doubled, refuse_unscored
 from ekipl_lab.policies.load import sharded_loading
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.random_state import preserved
@@ -97,7 +97,10 @@ class Evaluator:
         self, label: str, samples: Sequence[Sample], step: int, progress: Progress
     ) -> list[EvalRecord]:
         """The records of all ranks, in the order of ``samples``; on every rank."""
-        modes = ("greedy", "sampled") if self.setup.plan.evaluations[step] else ("greedy",)
+        refuse_doubled(samples)
+        modes: tuple[Mode, ...] = (
+            ("greedy", "sampled") if self.setup.plan.evaluations[step] else ("greedy",)
+        )
         return [r for mode in modes for r in self._mode(mode, label, samples, step, progress)]
 
     def _mode(

@@ -24,6 +24,10 @@ from ekipl_lab.types import Sample
 NOTHING, TEXT, IMAGES, FAILED = 0, 1, 2, 3
 
 
+class OtherFailed(EKIPLError):
+    """Raised where another rank has left with an error of its own."""
+
+
 class Lockstep:
     """A sharded model as `generate` calls it. After the last pass of this rank, `leave`."""
 
@@ -48,15 +52,19 @@ class Lockstep:
 
     def _pass_until(self, wish: int) -> None:
         while (agreed := self._agree(wish)) != wish:
+            base = getattr(self._inner, "model", self._inner)
+            shift = getattr(base, "rope_deltas", None)  # Qwen's, of the batch that is being made
             with torch.no_grad():
                 self._inner(**self._idle[agreed], use_cache=False)
+            if hasattr(base, "rope_deltas"):
+                base.rope_deltas = shift
 
     def _agree(self, wish: int) -> int:
         wishes = torch.tensor(wish, device=self._inner.device)
         distributed.all_reduce(wishes, op=distributed.ReduceOp.MAX)
         agreed = int(wishes)
         if agreed == FAILED != wish:
-            raise EKIPLError("Another rank failed while the policy was measured; see its error.")
+            raise OtherFailed("Another rank failed while the policy was measured; see its error.")
         return agreed
 
 
@@ -64,10 +72,10 @@ def in_lockstep(model: Lockstep, function: Callable[[], Any]) -> Any:
     """What ``function`` gives, which calls ``model``; returns once all ranks are done."""
     try:
         found = function()
-    except BaseException as error:
-        # After a refusal all ranks have left already; any other error they have yet to hear of.
-        if not isinstance(error, EKIPLError) or "Another rank failed" not in str(error):
-            model.leave(failed=True)
+    except OtherFailed:
+        raise  # all have left
+    except BaseException:
+        model.leave(failed=True)
         raise
     model.leave()
     return found
@@ -75,14 +83,15 @@ def in_lockstep(model: Lockstep, function: Callable[[], Any]) -> Any:
 
 def _idle_inputs(policy: Policy) -> dict[int, Any]:
     """Inputs of passes of no consequence, by kind."""
-    asked = {
-        "task": "idle",
-        "split": "idle",
-        "question": "?",
-        "answer": "",
-        "answer_type": "string",
-    }
-    picture = Sample(id="idle", images=(Image.new("RGB", (112, 112)),), **asked)
-    images = encode_prompts(policy, [picture])
+    sample = Sample(
+        id="idle",
+        task="idle",
+        split="idle",
+        images=(Image.new("RGB", (112, 112)),),
+        question="?",
+        answer="",
+        answer_type="string",
+    )
+    images = encode_prompts(policy, [sample])
     text = {name: images[name][:, -1:] for name in ("input_ids", "attention_mask")}
     return {TEXT: text, IMAGES: dict(images)}

@@ -53,14 +53,19 @@ def evaluation_data(config: RunConfig, chosen: EvaluationSet) -> DataSettings:
 
 
 def _check_sharding(config: RunConfig) -> None:
-    from ekipl_lab.policies.load import sharded_loading
+    """Sharded weights are measured where the whole model is what was sharded: FSDP2, ZeRO-3."""
+    from ekipl_lab.policies.load import sharded_loading, uses_fsdp2
 
     own = config.evaluation
-    if sharded_loading() and own.sets and (own.at_start or own.every or own.at_end):
+    if not sharded_loading() or not own.sets or not (own.at_start or own.every or own.at_end):
+        return
+    fsdp1 = sharded_loading(("FSDP",)) and not uses_fsdp2()
+    if fsdp1 or config.policy.adapter is not None:
+        lack = "FSDP version 1" if fsdp1 else "an adapter on sharded weights"
         raise ConfigError(
-            "With FSDP or DeepSpeed no process holds the whole model, so it cannot be measured "
-            "during the run; set evaluation.at_start=false evaluation.every=0 "
-            "evaluation.at_end=false and use `ekipl eval` afterwards."
+            f"With {lack} the policy cannot be measured during the run; set "
+            "evaluation.at_start=false evaluation.every=0 evaluation.at_end=false and use "
+            "`ekipl eval` afterwards" + (", or fsdp_version: 2." if fsdp1 else ".")
         )
 
 
