@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from peft import PeftModel
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    GenerationConfig,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
@@ -36,6 +28,7 @@ from ekipl_lab.policies.adapters import (
     quantization_config,
     write_adapter,
 )
+from ekipl_lab.policies.sharding import empty_model, gets_weights_from_rank_0, sharded_loading
 from ekipl_lab.policies.tokenizer import tokenizer_fingerprint
 
 _QUESTION = "What is it?"
@@ -96,26 +89,6 @@ def load_policy(
     if not sharded_loading():  # weights that are elsewhere cannot be asked
         require_sight(model, processor, str(path))
     return as_policy(model, processor, Path(path).name)
-
-
-def sharded_loading(by: Sequence[str] = ("FSDP", "DEEPSPEED")) -> bool:
-    """Whether accelerate was started with FSDP or DeepSpeed: no process holds the whole model."""
-    return any(_is_set(f"ACCELERATE_USE_{name}") for name in by)
-
-
-def uses_fsdp2() -> bool:
-    """Whether the FSDP that accelerate was started with is version 2."""
-    return sharded_loading(("FSDP",)) and os.environ.get("FSDP_VERSION") == "2"
-
-
-def gets_weights_from_rank_0() -> bool:
-    """Whether accelerate will send this process its shards: FSDP2 with RAM-efficient loading."""
-    first = os.environ.get("RANK", "0") == "0"
-    return uses_fsdp2() and not first and _is_set("FSDP_CPU_RAM_EFFICIENT_LOADING")
-
-
-def _is_set(name: str) -> bool:
-    return os.environ.get(name, "").lower() in ("1", "true")
 
 
 def merge_adapter(
@@ -242,22 +215,9 @@ def _require_vision_language(source: str) -> None:
         )
 
 
-def _empty_model(source: str, dtype: str) -> Any:
-    """The model of a checkpoint without its weights, which are on the meta device; buffers are not.
-
-    accelerate reads names, shapes and precisions of it, and rank 0 sends what they hold.
-    """
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForImageTextToText.from_config(config, dtype=DTYPES[dtype])
-    with contextlib.suppress(OSError):  # a checkpoint may have none
-        model.generation_config = GenerationConfig.from_pretrained(source)
-    return model
-
-
 def _load_model(source: str, dtype: str, device: str, quantize: str) -> Any:
     if quantize == "none" and gets_weights_from_rank_0():
-        return _empty_model(source, dtype)
+        return empty_model(source, DTYPES[dtype])
     settings: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": False}
     if quantize == "4bit":
         settings["quantization_config"] = quantization_config(DTYPES[dtype])

@@ -13,7 +13,8 @@ from transformers import TrainerCallback
 
 from ekipl_lab.plots.metrics import live_panels
 from ekipl_lab.plots.sources import history_of, source_page
-from ekipl_lab.policies.load import save_policy, sharded_loading
+from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.tracking.checkpoints import COPY_LIMIT
 from ekipl_lab.training import checkpoint

@@ -28,7 +28,7 @@ from ekipl_lab.evaluation import (
     write_records,
 )
 from ekipl_lab.evaluation.run import Mode, default_batch, refuse_doubled, refuse_unscored
-from ekipl_lab.policies.load import sharded_loading
+from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.random_state import preserved
 from ekipl_lab.tracking import RunLog

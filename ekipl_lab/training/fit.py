@@ -12,7 +12,8 @@ from transformers import PrinterCallback
 
 from ekipl_lab.errors import RewardError
 from ekipl_lab.groups.diagnostics import GroupCosts
-from ekipl_lab.policies.load import save_policy, sharded_loading
+from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint

@@ -62,19 +62,19 @@ def check_shared(folder: Path) -> None:
     if PartialState().num_processes == 1:
         return
 
-    def mark() -> str:
+    def mark() -> tuple[str, str]:
         name = f".seen-by-all-{secrets.token_hex(8)}"
         (folder / name).touch()
-        return name
+        return name, str(folder)
 
-    name = on_main(mark)
+    name, of_main = on_main(mark)
     seen = together(lambda: (socket.gethostname(), (folder / name).exists()))
     on_main((folder / name).unlink)
     for rank, (host, sees) in enumerate(seen):
         if not sees:
             raise ConfigError(
                 f"Rank {rank} on {host} does not see what rank 0 on {seen[0][0]} writes to the "
-                f"run's folder {folder}; set MLFLOW_TRACKING_URI on every machine to one store "
+                f"run's folder {of_main}; set MLFLOW_TRACKING_URI on every machine to one store "
                 "that all of them share."
             )
 

@@ -10,6 +10,7 @@ from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.config.combinations import RATIO_LOSSES, check_combinations
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import BatchSizes, batch_sizes
+from ekipl_lab.training.config.waits import longest_wait
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -49,7 +50,12 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
 
     sizes = batch_sizes(config)
     on_gpu = torch.cuda.is_available()
-    settings = {"use_cpu": not on_gpu, "bf16": on_gpu, **config.grpo_settings}
+    settings = {
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu,
+        "ddp_timeout": longest_wait(config, sizes),
+        **config.grpo_settings,
+    }
     for key, known in CHOICES.items():
         if key in settings and settings[key] not in known:
             raise unknown_name(f"grpo.{key}", settings[key], known)

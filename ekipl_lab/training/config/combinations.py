@@ -54,7 +54,7 @@ def evaluation_data(config: RunConfig, chosen: EvaluationSet) -> DataSettings:
 
 def _check_sharding(config: RunConfig) -> None:
     """Sharded weights are measured where the whole model is what was sharded: FSDP2, ZeRO-3."""
-    from ekipl_lab.policies.load import sharded_loading, uses_fsdp2
+    from ekipl_lab.policies.sharding import sharded_loading, uses_fsdp2
 
     own = config.evaluation
     if not sharded_loading() or not own.sets or not (own.at_start or own.every or own.at_end):
