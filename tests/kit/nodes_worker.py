@@ -17,16 +17,19 @@ from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 import ekipl_lab.evaluation.run as measuring
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.errors import EKIPLError
-from ekipl_lab.evaluation import evaluate, read_records, write_records
+from ekipl_lab.evaluation import evaluate, read_records
 from ekipl_lab.policies.load import load_policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.rewards import get_scorer
+from ekipl_lab.training.config.check import check_run
+from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import parse_config
-from ekipl_lab.training.evaluator import shares
+from ekipl_lab.training.evaluator import Evaluator, shares
 from ekipl_lab.training.guards import leave_processes
 from ekipl_lab.training.lockstep import Lockstep, in_lockstep
 from ekipl_lab.training.ranks import together
 from ekipl_lab.training.run import train
+from ekipl_lab.training.setup import RunSetup
 
 RANK = int(os.environ["RANK"])
 SETTINGS = {
@@ -113,6 +116,14 @@ def loaded_in_parts(start, result):
     return policy
 
 
+def said(records):
+    """What was said and what it earned, in order; log-probabilities may round in another way."""
+    return [
+        [r.sample_id, r.mode, [a.completion for a in r.actions], [w.total for w in r.rewards]]
+        for r in records
+    ]
+
+
 def measured_in_lockstep(policy, samples, mode):
     """Each rank's share of the samples, other numbers of passes on each."""
     size = measuring.default_batch(1 if mode == "greedy" else 4)
@@ -137,15 +148,15 @@ def main(folder):
     again = train(config)
     result["again"] = [again.status, again.step, again.run_id]
 
-    samples = test_samples()
-    start = ended.folder / "start"
-    alone = [
-        r for mode in ("greedy", "sampled") for r in measured(load_policy(start), samples, mode)
-    ]
+    samples, policy = test_samples(), load_policy(start := ended.folder / "start")
+    alone = [r for mode in ("greedy", "sampled") for r in measured(policy, samples, mode)]
+    setup = RunSetup(
+        check_run(config, folder / "again"), plan_run(config), [], {"test": samples}, [], policy
+    )
+    shared = Evaluator(setup, None)._records("test", samples, 0, lambda done, total: None)
+    result["same"] = shared == alone
     kept = read_records(ended.folder / "evaluation" / "test" / "step-000000.parquet")
-    copy = folder / f"alone-{RANK}.parquet"
-    write_records(copy, alone)
-    result["records"] = [len(kept), kept == read_records(copy)]
+    result["kept"] = [said(records) for records in (kept, alone)]
 
     store(folder / f"node-{RANK}")  # nothing here is shared
     result["unshared"] = outcome(lambda: train(config))
@@ -157,9 +168,7 @@ def main(folder):
     in_parts = [
         r for mode in ("greedy", "sampled") for r in measured_in_lockstep(policy, samples, mode)
     ]
-    result["lockstep"] = [[a.completion for a in r.actions] for r in in_parts] == [
-        [a.completion for a in r.actions] for r in alone
-    ]
+    result["lockstep"] = said(in_parts) == said(alone)
     lockstep = Lockstep(policy)
 
     def fail():
