@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import ConfigError
 
@@ -25,7 +25,7 @@ SECRET_ENDINGS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 #: Shorter values are words like "true", not secrets.
 SHORTEST = 8
 #: What opens a compressed file, by its ending.
-_OPENERS: dict[str, Callable[[Path], IO[Any]]] = {
+_OPENERS: dict[str, Callable[..., Any]] = {
     ".gz": gzip.open,
     ".tgz": gzip.open,
     ".bz2": bz2.open,
@@ -88,8 +88,8 @@ def refuse_secret_files(path: Path) -> None:
             import pyarrow.parquet as pq
 
             refuse_secret_rows(str(file), pq.read_table(file))
-        for name, content in _unpacked(file):
-            _refuse_bytes(name, memoryview(content))
+        for name, unpacked in _unpacked(file):
+            _refuse_bytes(name, memoryview(unpacked))
         with (
             file.open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,

@@ -21,7 +21,9 @@ from ekipl_lab.studies.config import is_study
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The arms, and how their cells are run."""
     parser.add_argument(
-        "configs", nargs="+", metavar="CONFIG",
+        "configs",
+        nargs="+",
+        metavar="CONFIG",
         help="YAML files, one for each arm, or a study; then KEY=VALUE",
     )
     parser.add_argument(

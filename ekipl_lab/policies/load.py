@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
+from ekipl_lab.libraries import INSTALL_IT, reason
 from ekipl_lab.parsing import THINK_CLOSE, THINK_OPEN
 from ekipl_lab.policies.adapters import (
     apply_adapter,
@@ -26,6 +28,7 @@ from ekipl_lab.policies.adapters import (
     quantization_config,
     write_adapter,
 )
+from ekipl_lab.policies.sharding import empty_model, gets_weights_from_rank_0, sharded_loading
 from ekipl_lab.policies.tokenizer import tokenizer_fingerprint
 
 _QUESTION = "What is it?"
@@ -99,12 +102,6 @@ def check_placement(dtype: str, device: str) -> None:
         raise ConfigError(
             f"Device {device!r} cannot be used ({str(error).splitlines()[0]}); choose cpu or cuda."
         ) from error
-
-
-def sharded_loading() -> bool:
-    """Whether accelerate was started with FSDP or DeepSpeed: no process holds the whole model."""
-    flags = (os.environ.get(f"ACCELERATE_USE_{name}", "") for name in ("FSDP", "DEEPSPEED"))
-    return any(flag.lower() in ("1", "true") for flag in flags)
 
 
 def merge_adapter(
@@ -260,6 +257,8 @@ def _vision_language(source: str) -> Any:
 
 
 def _load_model(source: str, dtype: str, device: str, quantize: str, attention: str | None) -> Any:
+    if quantize == "none" and gets_weights_from_rank_0():
+        return empty_model(source, DTYPES[dtype])
     settings: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": False}
     if quantize == "4bit":
         settings["quantization_config"] = quantization_config(DTYPES[dtype])
@@ -288,9 +287,14 @@ def load_processor(path: str | Path) -> Any:
     try:
         processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
+        missing = importlib.util.find_spec("torchvision") is None
         raise ConfigError(
-            f"Cannot load the processor of {source!r} ({str(error).splitlines()[0]}); "
-            "a stock Qwen processor needs the gpu extra (torchvision)."
+            f"Cannot load the processor of {source!r} ({reason(error)}); "
+            + (
+                f"torchvision is not installed, and a stock Qwen processor needs it: {INSTALL_IT}."
+                if missing
+                else "give a folder that save_policy or save_pretrained wrote."
+            )
         ) from error
     _require_image_processor(processor, source)
     return processor
@@ -299,6 +303,6 @@ def load_processor(path: str | Path) -> Any:
 def _require_image_processor(processor: Any, name: str) -> None:
     if getattr(processor, "image_processor", None) is None:
         raise ConfigError(
-            f"{name!r} has no image processor, so the model would run blind; "
-            "install the gpu extra (torchvision) or save the processor beside the weights."
+            f"{name!r} has no image processor, so the model would run blind; install torchvision "
+            f"({INSTALL_IT}) or save the processor beside the weights."
         )

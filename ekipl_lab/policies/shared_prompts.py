@@ -37,9 +37,8 @@ def can_share(model: Any) -> bool:
         return False
     text = model.config.get_text_config()
     drops = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
-    return not (
-        drops or getattr(text, "attention_dropout", 0.0) or model.is_activation_checkpointing
-    )
+    drops = drops or float(getattr(text, "attention_dropout", None) or 0.0) > 0
+    return not (drops or model.is_activation_checkpointing)
 
 
 class PromptRows:

@@ -70,7 +70,7 @@ def _teacher_prefix(base: RunConfig) -> tuple[Stage, ...]:
 
 
 def _distill(base: RunConfig) -> tuple[Stage, ...]:
-    """From the teacher that the arm names: ``set: {ekipl.distill.path: ...}``."""
+    """From the teacher that the base or the arm names: ``set: {ekipl.distill.path: ...}``."""
     return (Train({"teachers": [], "ekipl": {"selection": "policy_only"}}),)
 
 

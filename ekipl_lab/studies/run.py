@@ -69,7 +69,7 @@ def run_cell(cell: Cell, line: list[str], emit: Emit, *, fresh: bool = False) ->
         emit({"event": "finish", "phase": "finished"})
         return cell.record
     folder = store_folder() / "work" / cell.name
-    with only_one(folder, True):
+    with only_one(folder):
         for path in folder.iterdir() if fresh else ():
             if path.name != "lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

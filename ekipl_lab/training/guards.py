@@ -49,14 +49,11 @@ def interruptible(stop: Callable[[], bool] | None) -> Iterator[Signals]:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, is_main: bool) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """Hold the run's lock; ConfigError if another process does. Rank 0 holds it for all ranks.
 
     A folder in which nothing was kept is deleted at the end.
     """
-    if not is_main:
-        yield
-        return
     lock = FileLock(folder / "lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,7 @@ from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
+from ekipl_lab.training.ranks import check_shared, on_main
 from ekipl_lab.training.setup import (
     RunSetup,
     build_setup,
@@ -87,10 +88,11 @@ def train(
     _silence_transformers()
     run = check_run(config, store_folder() / "work" / config.name)
     is_main = run.args.process_index == 0
-    with only_one(run.folder, is_main), interruptible(stop) as signals:
-        with run.args.distributed_state.main_process_first():
-            note = _earlier_start(run, fresh and is_main)
-        ended = _read_note(run.folder / "result.json") if note is not None else None
+    with contextlib.ExitStack() as stack:
+        on_main(lambda: stack.enter_context(only_one(run.folder)))
+        signals = stack.enter_context(interruptible(stop))
+        check_shared(run.folder)
+        note, ended = on_main(lambda: _beginning(run, fresh))
         if ended is not None and not extended(note, config):
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return _result(run, ended)
@@ -164,6 +166,12 @@ def _trained(config: RunConfig) -> str:
     if set(own.frozen) == {"vision", "projector"}:
         return "all but vision"
     return f"all but {', '.join(own.frozen)}" if own.frozen else "all"
+
+
+def _beginning(run: CheckedRun, fresh: bool) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The notes of an earlier start and of its end, as far as there are any."""
+    note = _earlier_start(run, fresh)
+    return note, None if note is None else _read_note(run.folder / "result.json")
 
 
 def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:

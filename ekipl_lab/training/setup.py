@@ -23,6 +23,7 @@ from ekipl_lab.training.config.plan import Plan, plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sections import DataSettings, PolicySettings
 from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
+from ekipl_lab.training.ranks import on_main
 from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ def build_setup(
     left_out = [] if left_out is None else left_out
     sets = _checked_sets(config, samples, left_out.append)
     teachers = build_run_teachers(config, samples)
-    with run.args.distributed_state.main_process_first():
-        policy = load_run_policy(config, run.folder)
+    on_main(lambda: save_start(config, run.folder))
+    policy = load_run_policy(config, run.folder)  # all at once: each takes its shard of the weights
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
     run_adapter(config, policy)
     if run.args.world_size == 1:  # else each rank checks its share (`EKIPLTrainer`)
@@ -250,22 +251,29 @@ def policy_path(path: str) -> str | Path:
     return in_project if not Path(path).is_dir() and in_project.is_dir() else path
 
 
-def load_run_policy(config: RunConfig, folder: Path) -> Policy:
-    """The policy in memory; a built one is saved first, so that a reference can be loaded too."""
-    from ekipl_lab.policies.adapters import freeze_parts
+def save_start(config: RunConfig, folder: Path) -> str | Path:
+    """Where the policy starts from; a built one is saved, so that a reference can be loaded too."""
     from ekipl_lab.policies.build import build_tiny_policy
-    from ekipl_lab.policies.load import load_policy, save_policy
+    from ekipl_lab.policies.load import save_policy
 
     own = config.policy
-    if own.build is not None:
-        path: str | Path = folder / "start"
-        if not is_whole(folder / "start"):
-            shutil.rmtree(path, ignore_errors=True)
-            model, processor = build_tiny_policy(own.build, config.seed)
-            save_policy(model, processor, path, dtype="float32")
-            mark_complete(folder / "start", 0, {})
-    else:
-        path = policy_path(own.path or "")
+    if own.build is None:
+        return policy_path(own.path or "")
+    path = folder / "start"
+    if not is_whole(path):
+        shutil.rmtree(path, ignore_errors=True)
+        model, processor = build_tiny_policy(own.build, config.seed)
+        save_policy(model, processor, path, dtype="float32")
+        mark_complete(path, 0, {})
+    return path
+
+
+def load_run_policy(config: RunConfig, folder: Path) -> Policy:
+    """The policy in memory, frozen in part as the settings say."""
+    from ekipl_lab.policies.adapters import freeze_parts
+    from ekipl_lab.policies.load import load_policy
+
+    own, path = config.policy, save_start(config, folder)
     _check_no_adapter(config, path)
     policy = load_policy(
         path, dtype=own.dtype, quantize=own.quantize, attention=own.attn_implementation

@@ -77,7 +77,7 @@ class SharedWork:
     def _learning(self, rows: dict[str, Any]) -> Tensor | None:
         """Which rows have a gradient (B,); None: all, where more than advantages gives one."""
         trainer = self._trainer
-        if trainer.beta != 0.0 or trainer._entropy_bonus_enabled:
+        if trainer.beta != 0.0 or trainer._entropy_bonus_enabled or "distill_logps" in rows:
             return None
         learning: Tensor = rows["advantages"].view(len(rows["advantages"]), -1).ne(0).any(-1)
         return learning | (rows["imitate"] != 0) if "imitate" in rows else learning

@@ -219,7 +219,7 @@ class EKIPLTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """Within the loss this is the one place that sees log pi before TRL uses it."""
         inputs = self._hooks.loss_inputs
-        found = self._shared.log_probs(*args, rows=inputs, **kwargs)
+        found: Any = self._shared.log_probs(*args, rows=inputs, **kwargs)
         if found is None:
             found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         logps, entropies, aux_loss = found
@@ -389,10 +389,15 @@ def token_limit(model: Any, args: GRPOConfig) -> int | None:
 
 
 def generation_kwargs(args: GRPOConfig, suppressed: Sequence[int]) -> dict[str, Any]:
-    """The generation settings of ``args`` and, with them, tokens that are never sampled."""
+    """The generation settings of ``args`` and, with them, tokens that are never sampled.
+
+    Keys of ``logit_bias`` are integers: vLLM's SamplingParams compares them with the vocabulary's
+    size, and on the way to a server JSON makes strings of them, which the server turns back.
+    """
     settings = dict(args.generation_kwargs or {})
     if args.use_vllm:
-        settings["logit_bias"] = {str(token): -100.0 for token in suppressed}
+        given = {int(token): float(bias) for token, bias in settings.get("logit_bias", {}).items()}
+        settings["logit_bias"] = given | dict.fromkeys(suppressed, -100.0)
     else:
         settings["suppress_tokens"] = sorted({*settings.get("suppress_tokens", ()), *suppressed})
     return settings

@@ -13,6 +13,7 @@ from ekipl_lab.training.config.combinations import RATIO_LOSSES, check_combinati
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import BatchSizes, batch_sizes
 from ekipl_lab.training.config.targets import TARGETS
+from ekipl_lab.training.config.waits import longest_wait
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -42,12 +43,20 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
 
     What depends on how many samples there are is `plan.plan_run`'s to check.
     """
+    from ekipl_lab.libraries import check_torchvision
+
+    check_torchvision()
     import torch
     from trl import GRPOConfig
 
     sizes = batch_sizes(config)
     on_gpu = torch.cuda.is_available()
-    settings = {"use_cpu": not on_gpu, **precision(config, on_gpu), **config.grpo_settings}
+    settings = {
+        "use_cpu": not on_gpu,
+        **precision(config, on_gpu),
+        "ddp_timeout": longest_wait(config, sizes),
+        **config.grpo_settings,
+    }
     for key, known in CHOICES.items():
         if key in settings and settings[key] not in known:
             raise unknown_name(f"grpo.{key}", settings[key], known)

@@ -40,6 +40,11 @@ def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
 def _check_refill(config: RunConfig) -> None:
     from ekipl_lab.training.config.sizes import planned_processes
 
+    if config.ekipl.refill.rounds and config.ekipl.prefix.on:
+        raise ConfigError(
+            "ekipl.refill cannot exchange rows that begin with a teacher's tokens; set "
+            "ekipl.refill.rounds=0 or ekipl.prefix.share=0."
+        )
     if config.ekipl.refill.rounds and planned_processes(config) > 1:
         raise ConfigError(
             "ekipl.refill exchanges rows within one process, and this run has "
@@ -67,14 +72,19 @@ def evaluation_data(config: RunConfig, chosen: EvaluationSet) -> DataSettings:
 
 
 def _check_sharding(config: RunConfig) -> None:
-    from ekipl_lab.policies.load import sharded_loading
+    """Sharded weights are measured where the whole model is what was sharded: FSDP2, ZeRO-3."""
+    from ekipl_lab.policies.sharding import sharded_loading, uses_fsdp2
 
     own = config.evaluation
-    if sharded_loading() and own.sets and (own.at_start or own.every or own.at_end):
+    if not sharded_loading() or not own.sets or not (own.at_start or own.every or own.at_end):
+        return
+    fsdp1 = sharded_loading(("FSDP",)) and not uses_fsdp2()
+    if fsdp1 or config.policy.adapter is not None:
+        lack = "FSDP version 1" if fsdp1 else "an adapter on sharded weights"
         raise ConfigError(
-            "With FSDP or DeepSpeed no process holds the whole model, so it cannot be measured "
-            "during the run; set evaluation.at_start=false evaluation.every=0 "
-            "evaluation.at_end=false and use `ekipl eval` afterwards."
+            f"With {lack} the policy cannot be measured during the run; set "
+            "evaluation.at_start=false evaluation.every=0 evaluation.at_end=false and use "
+            "`ekipl eval` afterwards" + (", or fsdp_version: 2." if fsdp1 else ".")
         )
 
 
@@ -183,7 +193,7 @@ def _check_mixing(config: RunConfig, settings: Mapping[str, Any]) -> None:
 
 def _check_prefix(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """A teacher's beginning needs TRL's own generation, and takes the teachers for itself."""
-    from ekipl_lab.policies.load import sharded_loading
+    from ekipl_lab.policies.sharding import sharded_loading
 
     own = config.ekipl
     if not own.prefix.on:

@@ -95,6 +95,9 @@ def grpo_fields() -> dict[str, Any]:
     import dataclasses
     import typing
 
+    from ekipl_lab.libraries import check_torchvision
+
+    check_torchvision()
     from trl import GRPOConfig
 
     hints = typing.get_type_hints(GRPOConfig)
