@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.options import add_config_options
+from ekipl_lab.errors import DataError
 
 if TYPE_CHECKING:
     from ekipl_lab.training.config.run_config import RunConfig
@@ -66,7 +67,11 @@ def print_plan(config: RunConfig) -> None:
     from ekipl_lab.training.setup import check_setup
 
     print(describe_plan(config))
-    found = check_setup(config)
+    try:
+        found = check_setup(config)
+    except DataError:
+        describe_memory(config)  # what is too large is said first
+        raise
     print(found.text)
     if not found.samples:
         print(describe_memory(config))

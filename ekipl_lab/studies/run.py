@@ -32,8 +32,9 @@ from ekipl_lab.tracking import client, list_runs, open_run, store_folder
 from ekipl_lab.tracking.provenance import git_tags
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.guards import only_one
+from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.run import train
-from ekipl_lab.training.setup import load_evaluation_sets, policy_path
+from ekipl_lab.training.setup import load_evaluation_sets
 from ekipl_lab.training.sft.actions import sft_config, teacher_examples
 from ekipl_lab.training.sft.run import run_sft
 from ekipl_lab.types import EvalRecord

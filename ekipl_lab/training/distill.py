@@ -10,7 +10,7 @@ from trl.trainer.grpo_trainer import add_fused_lm_head
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.distill import Distillation
 from ekipl_lab.policies.load import load_policy
-from ekipl_lab.training.setup import policy_path
+from ekipl_lab.training.paths import policy_path
 
 #: What TRL's rows hand to a forward pass besides tokens and mask.
 _KEYS = ("pixel_values", "image_grid_thw", "num_images", "num_tiles", "pixel_attention_mask",

@@ -15,7 +15,6 @@ from ekipl_lab.benchmarks.image_files import with_pixels
 from ekipl_lab.benchmarks.reason_rft.loading import FOLDER_VARIABLE, published_at_hand
 from ekipl_lab.errors import ConfigError, DataError, RewardError
 from ekipl_lab.prompts import instructed
-from ekipl_lab.tracking.store import project_root
 from ekipl_lab.training.checkpoint import is_whole, mark_complete
 from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.combinations import evaluation_data
@@ -23,6 +22,7 @@ from ekipl_lab.training.config.plan import Plan, plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sections import DataSettings, PolicySettings
 from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
+from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.ranks import on_main
 from ekipl_lab.types import Sample
 
@@ -240,15 +240,6 @@ def _teacher_context(config: RunConfig, samples: Sequence[Sample]) -> TeacherCon
     has_scenes = config.data.benchmark == "mini"
     writer, styles = (write_chain, CHAIN_STYLES) if has_scenes else (None, ())
     return TeacherContext(writer, styles, pool_of(samples))
-
-
-def policy_path(path: str) -> str | Path:
-    """Where a policy lies: a folder, here or in the project, or the id of a hub model.
-
-    A notebook runs in a folder of its own, and its configs name paths from the project's.
-    """
-    in_project = project_root() / path
-    return in_project if not Path(path).is_dir() and in_project.is_dir() else path
 
 
 def save_start(config: RunConfig, folder: Path) -> str | Path:

@@ -124,7 +124,7 @@ def _training_samples(run_id: str) -> list[Sample] | None:
     try:
         data = DataSettings.model_validate(tracking.read_config(run_id).get("data", {}))
         # `instructed` is about the text around a question, which is not compared.
-        options = data.model_dump(exclude={"benchmark", "instructed"})
+        options = data.model_dump(exclude={"benchmark", "instructed", "on_bad_record"})
         return load_samples(data.benchmark, **options)
     except (EKIPLError, ValueError):
         return None

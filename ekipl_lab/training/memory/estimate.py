@@ -33,7 +33,7 @@ from ekipl_lab.training.memory.known_models import KNOWN
 from ekipl_lab.training.memory.machine import checkpoint_bytes, disk_bytes, host_bytes
 from ekipl_lab.training.memory.prompts import PromptSizes
 from ekipl_lab.training.memory.shape import ModelShape, shape_of
-from ekipl_lab.training.setup import policy_path
+from ekipl_lab.training.paths import policy_path
 
 
 def describe_memory(config: RunConfig, sizes: PromptSizes | None = None) -> str:

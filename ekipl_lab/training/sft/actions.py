@@ -27,7 +27,8 @@ from ekipl_lab.rewards import get_scorer
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.dataset import prompt_order
-from ekipl_lab.training.setup import build_run_teachers, load_training_samples, policy_path
+from ekipl_lab.training.paths import policy_path
+from ekipl_lab.training.setup import build_run_teachers, load_training_samples
 from ekipl_lab.training.sft.config import SFTConfig, Stage
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.solve_rate import solve_rate_weights
