@@ -190,8 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not args.draw:
         if args.folder is None or args.task is None:
             parser.error("name a policy's folder and --task, or give --draw")
-        known = MINI_TASKS[args.task].families.values()
-        families = args.families or [f.name for f in known if f.status in ("study", "ground")]
+        every = MINI_TASKS[args.task].families.values()
+        families = args.families or [f.name for f in every if f.status in ("study", "ground")]
         rows = measure(args.folder, args.task, families, args.items, args.seed)
         known[args.name or args.folder.name] = {
             "command": " ".join(["python -m perf.strata", *(arguments or sys.argv[1:])]),
