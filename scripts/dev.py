@@ -15,6 +15,7 @@ pip's own settings (index, find-links, proxies, constraints) are respected.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -174,9 +175,19 @@ def app(arguments: list[str]) -> int:
     return ekipl("app", *arguments)
 
 
+def silence_news() -> None:
+    """JupyterLab's default in this environment: do not ask whether to fetch news."""
+    path = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        setting = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+        path.write_text(json.dumps(setting) + "\n", encoding="utf-8")
+
+
 def notebook(arguments: list[str]) -> int:
     """JupyterLab in notebooks/."""
     ensure("notebook")
+    silence_news()
     return run([BIN / "jupyter-lab", "--ip=127.0.0.1", "notebooks", *arguments])
 
 

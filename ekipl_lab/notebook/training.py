@@ -13,6 +13,7 @@ are the trainer's (the library's own sources have states of their own).
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 import warnings
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.notebook.curves import Points, draw_curves
+from ekipl_lab.notebook.curves import Curves, Points
 from ekipl_lab.plots.metrics import live_panels
 
 if TYPE_CHECKING:
@@ -79,12 +80,12 @@ class LiveTraining:
         picture = _Picture()
         try:
             while self.running and (until_step is None or self.step < until_step):
-                picture.show(self.svg())
+                picture.show(self.curves())
                 self._news.wait(INTERVAL)
                 self._news.clear()
         except KeyboardInterrupt:
             print("Watching ended; training goes on: stop() ends it, watch() looks again.")
-        picture.show(self.svg(), at_once=True)
+        picture.show(self.curves(), last=True)
         self._raise()
 
     def result(self) -> TrainResult:
@@ -96,12 +97,12 @@ class LiveTraining:
             raise ConfigError("This run was not started; call start() first.")
         return self._result
 
-    def svg(self) -> str:
+    def curves(self) -> Curves:
         """The curves so far as one picture."""
         place = f"step {self.step}" if self.step else ""
         parts = [self.config.name, str(self.event.get("phase", "waiting")), place]
-        panels = [(name, _pick(self.history, metrics)) for name, metrics in self.panels.items()]
-        return draw_curves(" · ".join(filter(None, parts)), panels)
+        panels = ((name, _pick(self.history, metrics)) for name, metrics in self.panels.items())
+        return Curves(" · ".join(filter(None, parts)), tuple(panels))
 
     def _train(self) -> None:
         try:
@@ -137,17 +138,23 @@ class _Picture:
         self._handle: Any = None
         self._shown, self._when = "", 0.0
 
-    def show(self, svg: str, *, at_once: bool = False) -> None:
-        """Draw ``svg`` where the last one was, unless that was a moment ago."""
-        from IPython.display import SVG, display
+    def show(self, curves: Curves, *, last: bool = False) -> None:
+        """Draw ``curves`` where the former ones were, unless that was a moment ago.
 
-        now = time.monotonic()
-        if self._handle is None:
-            self._handle = display(SVG(svg), display_id=True)
-        elif svg != self._shown and (at_once or now - self._when >= INTERVAL):
-            self._handle.update(SVG(svg))
-        else:
+        The last picture has a PNG beside it, for viewers that do not trust the notebook.
+        """
+        from IPython.display import display
+
+        svg, now = curves.svg(), time.monotonic()
+        if not last and (svg == self._shown or now - self._when < INTERVAL):
             return
+        bundle = {"image/svg+xml": svg, "text/plain": curves.title}
+        if last:
+            bundle["image/png"] = base64.b64encode(curves.png()).decode("ascii")
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
         self._shown, self._when = svg, now
 
 

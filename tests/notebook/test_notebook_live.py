@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import xml.etree.ElementTree as ElementTree
+from io import BytesIO
 from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+from PIL import Image
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.build import build_group
 from ekipl_lab.notebook import LiveTraining
-from ekipl_lab.notebook.curves import draw_curves
+from ekipl_lab.notebook.curves import Curves
 from ekipl_lab.notebook.show import figure_bundle, group_html
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.types import Action, RewardBreakdown, Sample
@@ -23,7 +25,8 @@ def training(**changes: object) -> LiveTraining:
 
 
 def test_curves_are_placed_by_value_and_text_is_escaped() -> None:
-    svg = draw_curves("a < b", [("<reward>", {"policy": [(0, 0.0), (5, 1.0), (10, 0.5)]})])
+    panels = (("<reward>", {"policy": [(0, 0.0), (5, 1.0), (10, 0.5)]}),)
+    svg = Curves("a < b", panels).svg()
     root = ElementTree.fromstring(svg)
     (line,) = root.iter("{http://www.w3.org/2000/svg}polyline")
     # x from 34 to 288 over steps 0..10, y from 150 (value 0) up to 62 (value 1)
@@ -34,7 +37,7 @@ def test_curves_are_placed_by_value_and_text_is_escaped() -> None:
 
 def test_every_line_is_drawn_and_labelled_within_the_picture() -> None:
     lines = {f"teacher{i}": [(0, 0.0), (1, float(i))] for i in range(7)}
-    root = ElementTree.fromstring(draw_curves("", [("share", lines)]))
+    root = ElementTree.fromstring(Curves("", (("share", lines),)).svg())
     space = "{http://www.w3.org/2000/svg}"
     assert len(list(root.iter(f"{space}polyline"))) == 7
     shown = [text for text in root.iter(f"{space}text") if (text.text or "").startswith("teacher")]
@@ -44,7 +47,25 @@ def test_every_line_is_drawn_and_labelled_within_the_picture() -> None:
 
 def test_an_empty_or_flat_panel_is_still_a_picture() -> None:
     for curves in ({}, {"flat": [(3, 2.0)]}):
-        assert ElementTree.fromstring(draw_curves("", [("panel", curves)])).tag.endswith("svg")
+        drawn = Curves("", (("panel", curves),))
+        assert ElementTree.fromstring(drawn.svg()).tag.endswith("svg")
+        assert Image.open(BytesIO(drawn.png())).size == (600, 434)
+
+
+def test_the_png_shows_the_line_where_the_svg_has_it() -> None:
+    drawn = Curves("", (("reward", {"policy": [(0, 0.0), (5, 1.0), (10, 0.5)]}),))
+    picture = Image.open(BytesIO(drawn.png())).convert("RGB")
+    # twice the size of the SVG: the line passes through (161, 62) and is not at (161, 140)
+    assert picture.getpixel((322, 124)) == (43, 98, 217)
+    assert picture.getpixel((322, 280)) == (255, 255, 255)
+
+
+def test_the_last_picture_of_watching_has_a_png(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **_: shown.append(bundle))
+    training().watch()
+    assert set(shown[-1]) == {"image/svg+xml", "image/png", "text/plain"}
+    assert shown[-1]["text/plain"] == "watched · waiting"
 
 
 def test_a_step_that_is_done_again_replaces_its_point() -> None:
@@ -54,7 +75,7 @@ def test_a_step_that_is_done_again_replaces_its_point() -> None:
     watched._take({"phase": "evaluation", "step": 64, "total": 64, "metrics": {}})
     assert watched.history == {"policy/reward": [(1, 0.1), (2, 0.9)]}
     assert watched.step == 2
-    assert "watched · evaluation · step 2" in watched.svg()
+    assert "watched · evaluation · step 2" in watched.curves().svg()
 
 
 def test_what_training_raises_is_raised_where_somebody_looks(
