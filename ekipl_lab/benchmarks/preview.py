@@ -21,7 +21,20 @@ _GAP, _LINE, _MIN_SIDE = 8, 15, 168
 
 
 def write_contact_sheet(samples: Sequence[Sample], path: str | Path, columns: int = 4) -> Path:
-    """Writes a PNG of the samples, ``columns`` to a row, and returns its path.
+    """Writes the `contact_sheet` as a PNG and returns its path; ConfigError as there."""
+    sheet = contact_sheet(samples, columns)
+    try:
+        with replacing(Path(path)) as temporary:
+            sheet.save(temporary, format="PNG")
+    except OSError as error:
+        raise ConfigError(
+            f"The sheet cannot be written to {str(path)!r} ({error.strerror}); name a PNG file."
+        ) from error
+    return Path(path)
+
+
+def contact_sheet(samples: Sequence[Sample], columns: int = 4) -> Image.Image:
+    """The samples as one picture, ``columns`` to a row.
 
     Under the image(s) stand family, difficulty, split, question and answer. Raises ConfigError if
     there is nothing to show or ``columns`` is below 1.
@@ -41,14 +54,7 @@ def write_contact_sheet(samples: Sequence[Sample], path: str | Path, columns: in
         for column, card in enumerate(row):
             sheet.paste(card, (column * (width + _GAP), top))
         top += height + _GAP
-    try:
-        with replacing(Path(path)) as temporary:
-            sheet.save(temporary, format="PNG")
-    except OSError as error:
-        raise ConfigError(
-            f"The sheet cannot be written to {str(path)!r} ({error.strerror}); name a PNG file."
-        ) from error
-    return Path(path)
+    return sheet
 
 
 def _card(sample: Sample) -> Image.Image:

@@ -10,7 +10,8 @@ from ekipl_lab.biaslab.study import SELECTIONS, TEACHERS, WEIGHTS, Condition, Es
 from ekipl_lab.biaslab.toy import STATES
 
 #: Orange downhill, white across, blue uphill: apart for every kind of colour vision.
-_COLOURS = [[0.0, "#D55E00"], [0.5, "#FFFFFF"], [1.0, "#0072B2"]]
+COLOURS = [[0.0, "#D55E00"], [0.5, "#FFFFFF"], [1.0, "#0072B2"]]
+COLOUR_AXIS = {"colorscale": COLOURS, "cmin": -1, "cmax": 1, "colorbar": {"title": "cosine"}}
 
 
 def cosine_figure(results: Results, reward: str) -> go.Figure:
@@ -31,14 +32,14 @@ def cosine_figure(results: Results, reward: str) -> go.Figure:
     )
     for row, teacher in enumerate(TEACHERS, start=1):
         for column, state in enumerate(STATES, start=1):
-            panel = _panel(results, Condition(reward, state, teacher))
+            panel = panel(results, Condition(reward, state, teacher))
             figure.add_trace(panel, row=row, col=column)
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(tickangle=-40)
     figure.update_layout(
         title=f"Expected update against the exact gradient (reward: {reward}); colour: cosine, "
         "number: scale",
-        coloraxis={"colorscale": _COLOURS, "cmin": -1, "cmax": 1, "colorbar": {"title": "cosine"}},
+        coloraxis=COLOUR_AXIS,
         width=1250,
         height=1000,
         margin={"l": 150, "b": 150},
@@ -48,7 +49,8 @@ def cosine_figure(results: Results, reward: str) -> go.Figure:
     return figure
 
 
-def _panel(results: Results, condition: Condition) -> go.Heatmap:
+def panel(results: Results, condition: Condition) -> go.Heatmap:
+    """Selections x weightings in one condition; colour by the layout's ``coloraxis``."""
     found = [
         [
             results.find(condition, Estimator(rule.label, "policy_ratio" if own else weight.label))
