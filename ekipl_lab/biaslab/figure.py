@@ -32,8 +32,8 @@ def cosine_figure(results: Results, reward: str) -> go.Figure:
     )
     for row, teacher in enumerate(TEACHERS, start=1):
         for column, state in enumerate(STATES, start=1):
-            panel = panel(results, Condition(reward, state, teacher))
-            figure.add_trace(panel, row=row, col=column)
+            shown = panel(results, Condition(reward, state, teacher))
+            figure.add_trace(shown, row=row, col=column)
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(tickangle=-40)
     figure.update_layout(

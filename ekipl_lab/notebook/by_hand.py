@@ -193,3 +193,12 @@ def bias_figures(reward: str = "binary") -> dict[str, go.Figure]:
             name = f"policy right {success(state):.1%}, teacher {accuracy:.0%}"
             figures[name] = figure.update_xaxes(tickangle=-30, automargin=True)
     return figures
+
+
+def teacher_share(group: ActionGroup) -> float | None:
+    """The teachers' part of all |advantage| of a group; None where nothing is learned."""
+    pulls = [abs(advantage) for advantage in group.advantages]
+    teachers = [group.candidates[i].source != POLICY for i in group.kept]
+    whole = sum(pulls)
+    part = sum(pull for pull, is_teacher in zip(pulls, teachers, strict=True) if is_teacher)
+    return part / whole if whole else None
