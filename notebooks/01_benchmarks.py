@@ -56,7 +56,7 @@ shown = [
     for task in MINI_TASKS
     for sample in ek.load_samples("mini", task=task, split="test", limit=4, image_size=168)
 ]
-contact_sheet(shown, columns=4)
+ek.show(contact_sheet(shown, columns=4))
 
 # %% [markdown]
 # A policy gets less than you just saw: at 56 pixels the sixteen cells of a counting scene are its
@@ -94,7 +94,8 @@ pd.DataFrame(
 ).pivot_table(index="task", columns="status", values="family", aggfunc=", ".join).fillna("")
 
 # %%
-contact_sheet(ek.load_samples("mini", task="counting", split="test_ood", limit=4), columns=4)
+unseen = ek.load_samples("mini", task="counting", split="test_ood", limit=4)
+ek.show(contact_sheet(unseen, columns=4))
 
 # %% [markdown]
 # ## How hard it is, for one policy
@@ -170,14 +171,11 @@ fit, asked = (800, 400) if FULL else (300, 150)
 solved = [
     {"family": family, "solver": name, "accuracy": float(solve(train, test).mean())}
     for family in ("count_pair", "count_one")
-    for train, test in [
-        (draw("counting", family, "train", fit), draw("counting", family, "test", asked))
-    ]
+    for train in [draw("counting", family, "train", fit)]
+    for test in [draw("counting", family, "test", asked)]
     for name, solve in SOLVERS.items()
 ]
-pd.DataFrame(solved).pivot(index="solver", columns="family", values="accuracy").style.format(
-    "{:.1%}"
-)
+pd.DataFrame(solved).pivot(index="solver", columns="family", values="accuracy").round(3)
 
 # %% [markdown]
 # `count_one` asks for one number and is guessable, so no study uses it. The committed record has
@@ -233,6 +231,6 @@ ek.show(
 # %% [markdown]
 # ## Next
 #
-# - `ekipl data preview` makes such sheets of any data, yours too; `ekipl data check` reads them all.
+# - `ekipl data preview` makes such sheets of any data, yours too; `ekipl data check` reads it.
 # - [docs/benchmark.md](../docs/benchmark.md): every family, the splits, the limits of the checker.
 # - [02_rewards](02_rewards.ipynb): what an answer earns, and how a reward is cheated.

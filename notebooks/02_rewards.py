@@ -70,8 +70,8 @@ tables.score_table(sample, completions)
 #
 # ## Partial credit
 #
-# A transformation is a list of calls. Here the accuracy may lie between 0 and 1, and `success` still
-# asks for all of it.
+# A transformation is a list of calls. Here the accuracy may lie between 0 and 1, and `success`
+# still asks for all of it.
 
 # %%
 change = ek.load_samples(
@@ -125,15 +125,9 @@ ek.show(
 # %%
 name = gamed.sum(axis=1).idxmax()
 case = Case("4", "5", tuple("0123456789"))
-pd.DataFrame(
-    {
-        "completion": {name: ATTACKS[name](case)},
-        **{
-            scorer: {name: SCORERS[scorer](ATTACKS[name](case), "4")}
-            for scorer in NAMES[:1] + NAMES[5:6]
-        },
-    }
-)
+text = ATTACKS[name](case)
+earned = {scorer: SCORERS[scorer](text, case.right) for scorer in (NAMES[0], NAMES[5])}
+pd.Series({"completion": text, **earned}).to_frame(name)
 
 # %% [markdown]
 # ## Audit a reward of your own

@@ -97,8 +97,8 @@ ek.show(
 # %% [markdown]
 # ## Keep: what was asked once is not asked again
 #
-# The model's actions lie in a store now, under a hash of weights, prompt, pixels and parameters. The
-# same question is answered from there, by this process or any other, and a run can be repeated
+# The model's actions lie in a store now, under a hash of weights, prompt, pixels and parameters.
+# The same question is answered from there, by this process or any other, and a run can be repeated
 # without the teacher: `offline` reads the store alone, and says so where something is missing.
 
 # %%
@@ -128,9 +128,9 @@ except Exception as error:
 # %% [markdown]
 # ## Cost: before anything is sent
 #
-# A teacher behind an API reserves the most that a call can cost before it sends it, so that a budget
-# cannot be passed. The same bound can be asked for beforehand; nothing is sent here. This is the
-# prompt that such a teacher gets (the true answer is never in it):
+# A teacher behind an API reserves the most that a call can cost before it sends it, so that a
+# budget cannot be passed. The same bound can be asked for beforehand; nothing is sent here. This
+# is the prompt that such a teacher gets (the true answer is never in it):
 
 # %%
 print(instructed_text(samples[0]))
@@ -152,7 +152,7 @@ for provider, names in models.items():
         rows.append((model, price.input, price.output, 1000 * bound.usd_at_most / len(samples)))
 columns = ["model", "USD per million in", "USD per million out", "USD per 1,000 prompts, at most"]
 bounds = pd.DataFrame(rows, columns=columns).set_index("model").round(2)
-bounds
+ek.show(bounds)
 
 # %%
 ek.show(
@@ -239,8 +239,8 @@ folder.cleanup()
 # %% [markdown]
 # ## Next
 #
-# - `ekipl teach report --config run.yaml` makes all this of a run's own teachers, as a page and as a
-#   table of gates that a config takes.
-# - [docs/teachers.md](../docs/teachers.md), [docs/gateway.md](../docs/gateway.md): every type, budgets,
-#   what happens when a server fails, terms of use.
+# - `ekipl teach report --config run.yaml` makes all this of a run's own teachers, as a page and
+#   as a table of gates that a config takes.
+# - [docs/teachers.md](../docs/teachers.md), [docs/gateway.md](../docs/gateway.md): every type,
+#   budgets, what happens when a server fails, terms of use.
 # - [04_one_group](04_one_group.ipynb): what becomes of a teacher's action inside a group.

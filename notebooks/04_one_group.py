@@ -32,7 +32,7 @@ from ekipl_lab.biaslab.groups import Grouping
 from ekipl_lab.biaslab.measure import measure
 from ekipl_lab.biaslab.rows import Weight
 from ekipl_lab.biaslab.study import Condition, anchors
-from ekipl_lab.notebook import by_hand, tables
+from ekipl_lab.notebook import by_hand, quiet, tables
 from ekipl_lab.notebook.gradients import action_gradients
 from ekipl_lab.policies import PolicySource, load_policy
 from ekipl_lab.rewards import get_scorer
@@ -45,10 +45,11 @@ G = 8
 # %% [markdown]
 # ## The pool
 #
-# The policy samples G = 8 completions; two teachers add two each. From a few prompts, take the first
-# on which the policy is right sometimes: there is something to compare.
+# The policy samples G = 8 completions; two teachers add two each. From a few prompts, take the
+# first on which the policy is right sometimes: there is something to compare.
 
 # %%
+quiet()  # no bar of progress in the output
 policy = load_policy(project_root() / "assets/policies/counting_study")
 samples = ek.load_samples(
     "mini", task="counting", families=["compare_material"], split="train", limit=12
@@ -134,9 +135,9 @@ ek.show(
 # %% [markdown]
 # ## Advantages: against which mean, in which unit
 #
-# An advantage is (reward - baseline) / spread. The paper takes both over the *kept* actions. If only
-# good ones are kept, the mean is high, and the policy's own good actions look bad. A baseline over
-# the whole pool, or over the policy's own actions, says something else about the same group:
+# An advantage is (reward - baseline) / spread. The paper takes both over the *kept* actions. If
+# only good ones are kept, the mean is high, and the policy's own good actions look bad. A baseline
+# over the whole pool, or over the policy's own actions, says something else about the same group:
 
 # %%
 baselines = by_hand.under_every_baseline(pool, "top_g")
@@ -217,9 +218,9 @@ ek.show(
 # %% [markdown]
 # ## The bias lab: does it point uphill?
 #
-# GRPO's update estimates the gradient of expected reward. With a teacher's actions in the group, and
-# some left out because of their reward, what does it estimate? On a policy with 27 possible actions
-# the exact gradient is a sum. Colour: the cosine between the expected update and that gradient
+# GRPO's update estimates the gradient of expected reward. With a teacher's actions in the group,
+# and some left out because of their reward, what does it estimate? On a policy with 27
+# possible actions the exact gradient is a sum. Colour: the cosine between the expected update and that gradient
 # (blue uphill, orange downhill); number: how much of it the update holds. The committed tables, by
 # policy and teacher:
 
@@ -228,9 +229,9 @@ figures = by_hand.bias_figures("binary")
 ek.show(by_hand.with_slider(figures, "scene", start="policy right 33.2%, teacher 80%"))
 
 # %% [markdown]
-# Three things to see: GRPO (`policy_only`) points uphill everywhere; a policy that is right 0.3 % of
-# the time is pulled sideways by every rule that imitates (that *is* imitation, and may still pay);
-# and no weighting undoes a selection by reward. One estimator, computed now:
+# Three things to see: GRPO (`policy_only`) points uphill everywhere; a policy that is right 0.3 %
+# of the time is pulled sideways by every rule that imitates (that *is* imitation, and may still
+# pay); and no weighting undoes a selection by reward. One estimator, computed now:
 
 # %%
 scene = Condition("with format", "start", 0.8).scene()

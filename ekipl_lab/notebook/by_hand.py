@@ -66,7 +66,7 @@ RULES: dict[str, Rule] = {
 def pool_of_outcomes(
     right: int, *, policy: int = 8, teacher: Sequence[bool] = (True, False)
 ) -> Pool:
-    """``right`` of ``policy`` actions are right, and the teacher's as given; all are well formed."""
+    """``right`` of ``policy`` actions are right, the teacher's as given; all are well formed."""
     outcomes = [(POLICY, place < right) for place in range(policy)]
     outcomes += [("teacher", good) for good in teacher]
     weights = {"accuracy": 1.0, "format": 1.0}
@@ -97,7 +97,7 @@ def under_every_baseline(pool: Pool, rule: str = "top_g") -> dict[str, ActionGro
 
 
 def advantage_map(pool: Pool, groups: Mapping[str, ActionGroup], title: str) -> go.Figure:
-    """Rows: groups by name; columns: candidates; colour and number: the advantage; blank: dropped."""
+    """Groups by candidates: colour and number are the advantage, blank is dropped."""
     values = [
         [dict(zip(g.kept, g.advantages, strict=True)).get(i) for i in range(len(pool.actions))]
         for g in groups.values()

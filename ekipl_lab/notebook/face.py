@@ -36,7 +36,9 @@ def load_policy(
     ``mlflow:RUN@STEP``, a hub id. A folder may be named from the project's root.
     """
     from ekipl_lab.evaluation.model_source import Loading, open_model_source
+    from ekipl_lab.notebook.training import quiet
 
+    quiet()
     loading = Loading(dtype=dtype, device=device, base=base)
     return open_model_source(str(_found(source)), loading=loading).source
 
@@ -245,21 +247,25 @@ def write_report(run_ids: Sequence[str], out: str | Path = "report.html") -> Pat
 
 
 def show(thing: Any) -> None:
-    """Display a sample, action, group, evaluation, plotly figure or table; text stays text."""
+    """Display a sample, action, group, evaluation, picture, plotly figure or table."""
     from IPython.display import HTML, display
 
-    from ekipl_lab.notebook.show import show_figure, show_group
+    from ekipl_lab.notebook.show import show_figure, show_group, show_image
 
     if isinstance(thing, ActionGroup):
         display(show_group(thing))
     elif isinstance(thing, Sample):
-        display(*_enlarged(thing.images), HTML(_bold(thing.question, thing.answer)))
+        for image in _enlarged(thing.images):
+            show_image(image)
+        display(HTML(_bold(thing.question, thing.answer)))
     elif isinstance(thing, Action):
         display(HTML(f"{_bold(thing.source)}<pre>{html.escape(thing.completion)}</pre>"))
     elif isinstance(thing, Evaluation):
         display(thing.summary)
     elif hasattr(thing, "to_plotly_json"):
         show_figure(thing)
+    elif hasattr(thing, "getbands"):
+        show_image(thing)
     else:
         display(thing)
 

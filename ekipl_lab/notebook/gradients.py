@@ -47,8 +47,8 @@ def action_gradients(
                 "right": group.rewards[index].success,
                 "advantage": advantage,
                 "tokens": logp.numel(),
-                "nll": float(-logp.mean()),
-                "weight": float((weight.ratio * weight.factor).mean()),
+                "nll": float(-logp.detach().mean()),
+                "weight": float((weight.ratio * weight.factor).detach().mean()),
             }
         )
     update = torch.stack(gradients).sum(0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import tempfile
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.images import png_uri
@@ -41,10 +44,25 @@ def figure_bundle(figure: Any, *, width: int = WIDTH) -> tuple[dict[str, Any], s
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = plots.write_image(figure, Path(folder) / "figure.png", width=width, scale=1)
-            bundle["image/png"] = base64.b64encode(path.read_bytes()).decode("ascii")
+            bundle["image/png"] = small_png(Image.open(path))
     except ConfigError as error:
         return bundle, str(error)
     return bundle, ""
+
+
+def show_image(image: Image.Image) -> None:
+    """Display a picture in at most 256 colours, which keeps the saved notebook small."""
+    from IPython.display import display
+
+    size = f"picture, {image.width} x {image.height} pixels"
+    display({"image/png": small_png(image), "text/plain": size}, raw=True)
+
+
+def small_png(image: Image.Image) -> str:
+    """A picture in at most 256 colours as PNG, in base64."""
+    file = io.BytesIO()
+    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def show_group(group: ActionGroup, *, width: int = 168) -> Any:

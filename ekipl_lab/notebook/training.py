@@ -106,7 +106,7 @@ class LiveTraining:
 
     def _train(self) -> None:
         try:
-            _quiet()
+            quiet()
             from ekipl_lab.training.run import train
 
             self._result = train(self.config, on_event=self._take, stop=self._stop.is_set)
@@ -158,7 +158,7 @@ class _Picture:
         self._shown, self._when = svg, now
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Progress bars and warnings of the libraries below would bury the cell's output."""
     from transformers.utils import logging
 
