@@ -142,11 +142,11 @@ models = {
     "anthropic": ["claude-sonnet-4-5", "claude-haiku-4-5"],
     "gemini": ["gemini-2.5-pro", "gemini-2.5-flash"],
 }
-store = {"cache": f"{folder.name}/paid.sqlite3", "budget": {"usd": 5}}
+unsent = {**settings["stronger"]["gateway"], "offline": True}  # needs no key, and sends nothing
 rows = []
 for provider, names in models.items():
     for model in names:
-        spec = {"type": provider, "id": model, "model": model, "max_tokens": 256, "gateway": store}
+        spec = {"type": provider, "id": model, "model": model, "max_tokens": 256, "gateway": unsent}
         bound = estimate(ek.build_teacher(spec), samples, 1, params)
         price = prices.get(provider, model)
         rows.append((model, price.input, price.output, 1000 * bound.usd_at_most / len(samples)))

@@ -50,9 +50,11 @@ def build_teacher(spec: Mapping[str, Any], samples: Sequence[Sample] = ()) -> Ac
     built-in benchmark.
     """
     from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
+    from ekipl_lab.notebook.training import quiet
     from ekipl_lab.teachers.adapters.random import pool_of
     from ekipl_lab.teachers.build import build_teachers, teacher_spec
 
+    quiet()
     checked = teacher_spec({"id": spec.get("type"), **spec})
     (teacher,) = build_teachers(
         [checked], write_chain, styles=CHAIN_STYLES, pool=pool_of(samples) if samples else None
