@@ -22,16 +22,19 @@
 # nothing about the method. `"full"` is the demo's own length.
 
 # %% tags=["parameters"]
-MODE = "quick"
+import os
+
+MODE = os.environ.get("MODE", "quick")
 NAME = "quickstart"
 CONFIG = "configs/demo_ekipl.yaml"
 
 # %%
+import pandas as pd
+
 from ekipl_lab import records, tracking
 from ekipl_lab.benchmarks import load_sample, load_samples
-from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.notebook import LiveTraining, show_figure, show_group
+from ekipl_lab.notebook import LiveTraining, show_figure, show_group, show_image, tables
 from ekipl_lab.plots import figures as plots
 from ekipl_lab.tracking.store import project_root
 from ekipl_lab.training.config.run_config import load_config
@@ -61,7 +64,7 @@ print("teachers", ", ".join(teacher.id for teacher in config.teachers))
     "mini", task=config.data.task, families=config.data.families, split="validation", limit=1
 )
 print(sample.question, "->", sample.answer)
-load_sample(sample.id, image_size=224).images[0]
+show_image(load_sample(sample.id, image_size=224).images[0])
 
 # %% [markdown]
 # ## Train from a cell
@@ -87,8 +90,7 @@ print(f"{stopped.status} at step {stopped.step}, run {stopped.run_id}")
 # %%
 folder = tracking.run_artifact(stopped.run_id, "groups")
 print("steps with records:", records.list_steps(folder))
-for row in records.sum_by_source(folder, steps=stopped.step):
-    print(row)
+pd.DataFrame(records.sum_by_source(folder, steps=stopped.step)).round(2)
 
 # %%
 record = records.load_groups(folder, step=1)[0]
@@ -101,10 +103,7 @@ show_group(group)
 # stand behind a wrong chain, which the reward cannot see and the checker can:
 
 # %%
-for action, reward in zip(group.candidates, group.rewards, strict=True):
-    report = check_chain(sample, action.completion)
-    print(f"{action.source:>10}  {dict(reward.components)}  total {reward.total}", end="  ")
-    print(f"true steps {len(report.true_steps)} of {report.steps}", *report.false_steps, sep="; ")
+tables.action_table([sample], [group.candidates]).set_index("source")
 
 # %% [markdown]
 # ## Rebuild it
@@ -165,9 +164,8 @@ shares = {
 show_figure(plots.source_shares(shares, title="Who the policy learned from"))
 
 # %%
-for name, value in finished.metrics.items():
-    if name.count("/") == 2:
-        print(f"{name:45} {value:.3f}")
+last = {name: value for name, value in finished.metrics.items() if name.count("/") == 2}
+pd.Series(last, name="last evaluation").to_frame().round(3)
 
 # %% [markdown]
 # ## Next

@@ -38,8 +38,7 @@ from ekipl_lab.evaluation.usefulness import measure, usefulness
 from ekipl_lab.notebook import tables
 from ekipl_lab.prompts import instructed_text
 from ekipl_lab.rewards import get_scorer
-from ekipl_lab.teachers.gateway.estimate import estimate
-from ekipl_lab.teachers.gateway.pricing import load_prices
+from ekipl_lab.teachers.gateway.pricing import load_prices, tokens_at_most
 
 FULL = MODE == "full"
 STYLE = {"template": "plotly_white", "height": 360}
@@ -142,14 +141,13 @@ models = {
     "anthropic": ["claude-sonnet-4-5", "claude-haiku-4-5"],
     "gemini": ["gemini-2.5-pro", "gemini-2.5-flash"],
 }
-unsent = {**settings["stronger"]["gateway"], "offline": True}  # needs no key, and sends nothing
+prompts = [(instructed_text(sample), len(sample.images)) for sample in samples]
 rows = []
 for provider, names in models.items():
     for model in names:
-        spec = {"type": provider, "id": model, "model": model, "max_tokens": 256, "gateway": unsent}
-        bound = estimate(ek.build_teacher(spec), samples, 1, params)
         price = prices.get(provider, model)
-        rows.append((model, price.input, price.output, 1000 * bound.usd_at_most / len(samples)))
+        bounds = [price.nano_usd(tokens_at_most(*prompt, price), 0, 256) for prompt in prompts]
+        rows.append((model, price.input, price.output, sum(bounds) / len(bounds) / 1e6))
 columns = ["model", "USD per million in", "USD per million out", "USD per 1,000 prompts, at most"]
 bounds = pd.DataFrame(rows, columns=columns).set_index("model").round(2)
 ek.show(bounds)
@@ -185,6 +183,10 @@ theirs = {
 records = [record for found in (mine, *theirs.values()) for record in found]
 result = usefulness(mine, theirs, ks=(1, 8), chains=check_chains(records, samples, check_chain))
 tables.as_frame(page.gates(result)).set_index("teacher")
+
+# %% [markdown]
+# Read the guesser first. What it solves and the policy does not is luck, so a teacher that does no
+# better than the guesser adds nothing but luck, whatever its gate says. By family:
 
 # %%
 newly = pd.DataFrame(

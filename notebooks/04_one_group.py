@@ -153,7 +153,7 @@ ek.show(by_hand.advantage_map(pool, baselines, "Advantages under top_g, by basel
 # the policy finds impossible; those with pi / q pull less on them the surer the teacher was.
 
 # %%
-curves = {f"{q:g}": by_hand.slope_figure(q, ratio=1.0) for q in (0.05, 0.2, 0.5, 0.9)}
+curves = {f"{q:g}": by_hand.slope_figure(q, ratio=1.0) for q in (0.05, 0.5, 0.9)}
 for figure in curves.values():
     figure.update_layout(title="First update of a generation: pi = pi_old")
 ek.show(by_hand.with_slider(curves, "teacher's own probability q", start="0.5"))
@@ -163,7 +163,7 @@ ek.show(by_hand.with_slider(curves, "teacher's own probability q", start="0.5"))
 # sampled, the clipped weightings let go of it altogether:
 
 # %%
-moved = {f"{ratio:g}": by_hand.slope_figure(0.5, ratio) for ratio in (0.8, 1.0, 1.15, 1.3)}
+moved = {f"{ratio:g}": by_hand.slope_figure(0.5, ratio) for ratio in (0.8, 1.0, 1.3)}
 for figure in moved.values():
     figure.update_layout(title="Second update: the policy has moved (q = 0.5)")
 ek.show(by_hand.with_slider(moved, "pi / pi_old", start="1.3"))
@@ -220,9 +220,9 @@ ek.show(
 #
 # GRPO's update estimates the gradient of expected reward. With a teacher's actions in the group,
 # and some left out because of their reward, what does it estimate? On a policy with 27
-# possible actions the exact gradient is a sum. Colour: the cosine between the expected update and that gradient
-# (blue uphill, orange downhill); number: how much of it the update holds. The committed tables, by
-# policy and teacher:
+# possible actions the exact gradient is a sum. Colour: the cosine between the expected update and
+# that gradient (blue uphill, orange downhill); number: how much of it the update holds. The
+# committed tables, by policy and teacher:
 
 # %%
 figures = by_hand.bias_figures("binary")

@@ -35,10 +35,11 @@ from ekipl_lab.secrets import refuse_secrets  # noqa: E402
 FOLDER = ROOT / "notebooks"
 #: Bytes of a committed notebook; seconds that one may take in quick mode.
 MAX_BYTES, MAX_SECONDS = 300_000, 180
+PLOTLY = "application/vnd.plotly.v1+json"
 #: What a viewer shows only of a notebook that it trusts; a picture must stand beside it.
 NEEDS_TRUST = {
     "image/svg+xml",
-    "application/vnd.plotly.v1+json",
+    PLOTLY,
     "application/vnd.jupyter.widget-view+json",
 }
 #: A folder of some machine: of a user, or of temporary files.
@@ -139,9 +140,18 @@ def _cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
 
 
 def save(source: Path, notebook: nbformat.NotebookNode) -> None:
-    """Write the .ipynb beside its source, at once or not at all."""
+    """Write the .ipynb beside its source, at once or not at all; a plotly figure on one line."""
     target, temporary = source.with_suffix(".ipynb"), source.with_suffix(".tmp")
-    nbformat.write(notebook, temporary)
+    lines: list[str] = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if PLOTLY in output.get("data", {}):
+                lines.append(json.dumps(output.data[PLOTLY], separators=(",", ":")))
+                output.data[PLOTLY] = f"figure {len(lines) - 1} of this notebook"
+    text = nbformat.writes(notebook)
+    for number, line in enumerate(lines):
+        text = text.replace(f'"figure {number} of this notebook"', line)
+    temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(target)
 
 

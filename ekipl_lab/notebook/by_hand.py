@@ -99,8 +99,9 @@ def under_every_baseline(pool: Pool, rule: str = "top_g") -> dict[str, ActionGro
 def advantage_map(pool: Pool, groups: Mapping[str, ActionGroup], title: str) -> go.Figure:
     """Groups by candidates: colour and number are the advantage, blank is dropped."""
     values = [
-        [dict(zip(g.kept, g.advantages, strict=True)).get(i) for i in range(len(pool.actions))]
+        [found.get(i) for i in range(len(pool.actions))]
         for g in groups.values()
+        for found in [{i: round(a, 3) for i, a in zip(g.kept, g.advantages, strict=True)}]
     ]
     heat = go.Heatmap(
         x=pool.labels,
@@ -166,10 +167,11 @@ def token_slopes(pi: torch.Tensor, q: float, ratio: float) -> dict[str, list[flo
 
 def slope_figure(q: float, ratio: float) -> go.Figure:
     """The slopes of all weightings over pi; policy_ratio at ratio 1 is a flat 1."""
-    pi = torch.logspace(-4, -0.01, 60)
+    pi = torch.logspace(-4, -0.01, 40)
     figure = go.Figure(layout={"template": "plotly_white", "height": 400})
+    places = [round(x, 5) for x in pi.tolist()]
     for name, slopes in token_slopes(pi, q, ratio).items():
-        figure.add_scatter(x=pi.tolist(), y=slopes, name=name, mode="lines")
+        figure.add_scatter(x=places, y=[round(y, 4) for y in slopes], name=name, mode="lines")
     figure.update_xaxes(type="log", title="pi, the policy's probability of the teacher's token")
     figure.update_yaxes(title="pull on log pi (advantage 1)", range=[-0.1, 3.1])
     return figure

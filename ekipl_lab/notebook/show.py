@@ -39,15 +39,26 @@ def figure_bundle(figure: Any, *, width: int = WIDTH) -> tuple[dict[str, Any], s
 
     Plotly's own form needs scripts; the picture, which every viewer shows, kaleido and a browser.
     """
-    plain = json.loads(figure.to_json())
+    plain = _without_unused(json.loads(figure.to_json()))
     bundle: dict[str, Any] = {"application/vnd.plotly.v1+json": plain}
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = plots.write_image(figure, Path(folder) / "figure.png", width=width, scale=1)
-            bundle["image/png"] = small_png(Image.open(path))
+            bundle["image/png"] = small_png(Image.open(path), colours=64)
     except ConfigError as error:
         return bundle, str(error)
     return bundle, ""
+
+
+def _without_unused(figure: dict[str, Any]) -> dict[str, Any]:
+    """Without the parts of plotly's template that this figure does not use: most of a small one."""
+    template = figure["layout"].get("template", {})
+    if "data" in template:
+        used = {trace["type"] for trace in figure["data"]}
+        template["data"] = {kind: v for kind, v in template["data"].items() if kind in used}
+    for part in ("geo", "map", "mapbox", "polar", "scene", "ternary"):
+        template.get("layout", {}).pop(part, None)
+    return figure
 
 
 def show_image(image: Image.Image) -> None:
@@ -58,10 +69,12 @@ def show_image(image: Image.Image) -> None:
     display({"image/png": small_png(image), "text/plain": size}, raw=True)
 
 
-def small_png(image: Image.Image) -> str:
-    """A picture in at most 256 colours as PNG, in base64."""
+def small_png(image: Image.Image, colours: int = 256) -> str:
+    """A picture in at most so many colours as PNG, in base64."""
     file = io.BytesIO()
-    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(
+        file, "PNG", optimize=True
+    )
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""Groups by hand: every rule on a pool of known outcome, token weights, the gradient of each row."""
+"""Groups by hand: every rule on a known pool, token weights, the gradient of each row."""
 
 from __future__ import annotations
 
