@@ -73,4 +73,5 @@ def action_logps(policy: Policy, sample: Sample, action: Action) -> torch.Tensor
         types = inputs["mm_token_type_ids"]
         inputs["mm_token_type_ids"] = torch.cat([types, torch.zeros_like(answer)], 1)
     logits = policy.model(**inputs).logits[:, prompt - 1 : -1].float()
-    return logits.log_softmax(-1).gather(-1, answer[..., None])[..., 0]
+    found: torch.Tensor = logits.log_softmax(-1).gather(-1, answer[..., None])[..., 0]
+    return found
