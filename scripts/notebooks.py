@@ -34,7 +34,7 @@ from ekipl_lab.secrets import refuse_secrets  # noqa: E402
 
 FOLDER = ROOT / "notebooks"
 #: Bytes of a committed notebook; seconds that one may take in quick mode.
-MAX_BYTES, MAX_SECONDS = 300_000, 180
+MAX_BYTES, MAX_SECONDS = 320_000, 180
 PLOTLY = "application/vnd.plotly.v1+json"
 #: What a viewer shows only of a notebook that it trusts; a picture must stand beside it.
 NEEDS_TRUST = {

@@ -142,8 +142,8 @@ def with_slider(figures: Mapping[str, go.Figure], label: str, start: str = "") -
         for name in names
     ]
     slider = {"active": first, "steps": steps, "currentvalue": {"prefix": f"{label}: "}}
-    slider |= {"pad": {"t": 20}, "yanchor": "top", "y": 0, "transition": {"duration": 0}}
-    below = 110  # pixels for the slider, below the labels of the axis
+    slider |= {"pad": {"t": 100}, "yanchor": "top", "y": 0, "transition": {"duration": 0}}
+    below = 150  # pixels for the slider, below the labels of the axis
     joined.update_layout(sliders=[slider], height=(joined.layout.height or 360) + below)
     return joined
 

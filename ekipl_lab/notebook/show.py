@@ -44,7 +44,7 @@ def figure_bundle(figure: Any, *, width: int = WIDTH) -> tuple[dict[str, Any], s
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = plots.write_image(figure, Path(folder) / "figure.png", width=width, scale=1)
-            bundle["image/png"] = small_png(Image.open(path), colours=64)
+            bundle["image/png"] = small_png(Image.open(path))
     except ConfigError as error:
         return bundle, str(error)
     return bundle, ""
@@ -69,12 +69,10 @@ def show_image(image: Image.Image) -> None:
     display({"image/png": small_png(image), "text/plain": size}, raw=True)
 
 
-def small_png(image: Image.Image, colours: int = 256) -> str:
-    """A picture in at most so many colours as PNG, in base64."""
+def small_png(image: Image.Image) -> str:
+    """A picture in at most 256 colours as PNG, in base64."""
     file = io.BytesIO()
-    image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(
-        file, "PNG", optimize=True
-    )
+    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -47,7 +47,7 @@ def test_the_map_shows_what_was_kept_and_the_slider_one_map_at_a_time() -> None:
         pool = by_hand.pool_of_outcomes(right, policy=2, teacher=(True,))
         maps[str(right)] = by_hand.advantage_map(pool, {"g": pool.group("quota")}, "t")
     assert maps["0"].data[0].z[0][1] is None  # the second policy action made room
-    assert maps["0"].data[0].text[0] == ("-0.71", "", "+0.71")
+    assert list(maps["0"].data[0].text[0]) == ["-0.71", "", "+0.71"]
     joined = by_hand.with_slider(maps, "right", start="1")
     assert [trace.visible for trace in joined.data] == [False, True]
     (slider,) = joined.layout.sliders
