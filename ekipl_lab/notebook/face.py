@@ -257,9 +257,7 @@ def show(thing: Any) -> None:
     if isinstance(thing, ActionGroup):
         display(show_group(thing))
     elif isinstance(thing, Sample):
-        for image in _enlarged(thing.images):
-            show_image(image)
-        display(HTML(_bold(thing.question, thing.answer)))
+        display(*_enlarged(thing.images), HTML(_bold(thing.question, thing.answer)))
     elif isinstance(thing, Action):
         display(HTML(f"{_bold(thing.source)}<pre>{html.escape(thing.completion)}</pre>"))
     elif isinstance(thing, Evaluation):

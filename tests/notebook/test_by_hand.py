@@ -77,10 +77,11 @@ def test_the_gradients_of_the_rows_make_up_the_update() -> None:
     assert math.isclose(float(found.sum()), sum(own[0].logprobs), abs_tol=0.05)
     wrong = [Action("<think>so .</think><answer>9 9</answer>", POLICY, "t")]
     right = [Action(f"<think>so .</think><answer>{sample.answer}</answer>", "careful", "t")]
-    table = action_gradients(policy, ek.build_group(sample, [own[0], *wrong, *right]))
+    group = ek.build_group(sample, [*wrong, *wrong, *right])  # keeps one of each
+    table = action_gradients(policy, group)
     assert table["along"].sum() == pytest.approx(1.0, abs=1e-3)
     assert (table["pull"] > 0).equals(table["advantage"] != 0)
-    shaped = action_gradients(policy, ek.build_group(sample, [own[0], *wrong, *right]), "shaped")
+    shaped = action_gradients(policy, group, "shaped")
     teacher = table.index[-1]
     assert shaped.loc[teacher, "pull"] < table.loc[teacher, "pull"]
 
