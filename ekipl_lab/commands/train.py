@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.options import add_config_options
-from ekipl_lab.errors import DataError
 
 if TYPE_CHECKING:
     from ekipl_lab.training.config.run_config import RunConfig
@@ -59,28 +58,10 @@ def run(args: argparse.Namespace) -> int:
 
 def print_plan(config: RunConfig) -> None:
     """The plan of a run: settings, data, prompts as they are, memory, costs."""
-    from ekipl_lab.training.config.plan import describe_plan, plan_run
-    from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
-    from ekipl_lab.training.memory.costs import cost_lines
-    from ekipl_lab.training.memory.estimate import describe_memory, processor_at_hand, run_shape
-    from ekipl_lab.training.memory.prompts import prompt_sizes
-    from ekipl_lab.training.setup import check_setup
+    from ekipl_lab.training.dry_run import plan_texts
 
-    print(describe_plan(config))
-    try:
-        found = check_setup(config)
-    except DataError:
-        describe_memory(config)  # what is too large is said first
-        raise
-    print(found.text)
-    if not found.samples:
-        print(describe_memory(config))
-        return
-    sizes = prompt_sizes(found.samples, run_shape(config), processor_at_hand(config))
-    print(sizes.line())
-    print(describe_memory(config, sizes))
-    plan = plan_run(config, len(found.samples), batch_sizes(config, planned_processes(config)))
-    print("\n".join(cost_lines(config, plan, sizes, found.teachers, found.samples)))
+    for text in plan_texts(config):
+        print(text)
 
 
 def finished_line(config: RunConfig, result: TrainResult) -> str:

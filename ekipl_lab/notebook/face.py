@@ -264,10 +264,21 @@ def show(thing: Any) -> None:
         display(thing.summary)
     elif hasattr(thing, "to_plotly_json"):
         show_figure(thing)
+    elif hasattr(thing, "to_html"):
+        _show_table(thing)
     elif hasattr(thing, "getbands"):
         show_image(thing)
     else:
         display(thing)
+
+
+def _show_table(table: Any) -> None:
+    """A DataFrame whole: no text of it is cut off."""
+    import pandas as pd
+    from IPython.display import display
+
+    with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
+        display(table)
 
 
 def _bold(title: str, text: str = "") -> str:

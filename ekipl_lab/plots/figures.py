@@ -9,6 +9,7 @@ dashes and markers.
 from __future__ import annotations
 
 import html
+import logging
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -92,7 +93,7 @@ def learning_curves(
 
     ``arms`` names all arms that are compared, so that one has the same look where others lack.
     """
-    figure = _figure(title, x_title, y_title)
+    figure = blank_figure(title, x_title, y_title)
     order = list(dict.fromkeys((*arms, *curves)))
     for name, curve in curves.items():
         index = order.index(name)
@@ -127,14 +128,14 @@ def source_lines(
     Points with intervals have markers and bars.
     """
     colours = colours or source_colours(curves)
-    figure = _figure(title, x_title, y_title)
+    figure = blank_figure(title, x_title, y_title)
     for name in sorted(curves, key=_source_order):
         line = {
             "color": colours[name],
             "width": 2.6 if name == POLICY else 1.8,
             "dash": "dot" if name == KEPT else "solid",
         }
-        bars = _bars(curves[name]) if any(p.low is not None for p in curves[name]) else {}
+        bars = interval_bars(curves[name]) if any(p.low is not None for p in curves[name]) else {}
         _line(figure, name, curves[name], line=line, **bars)
     return figure
 
@@ -148,7 +149,7 @@ def source_shares(
 ) -> go.Figure:
     """Stacked areas, the policy at the bottom; the shares of a step add up to 1."""
     colours = colours or source_colours(curves)
-    figure = _figure(title, "optimiser steps", y_title)
+    figure = blank_figure(title, "optimiser steps", y_title)
     for name in sorted(curves, key=_source_order):
         _line(
             figure,
@@ -164,7 +165,7 @@ def source_shares(
 
 def before_and_after(curves: Mapping[str, tuple[Sequence[Point], Sequence[Point]]]) -> go.Figure:
     """Share of groups with zero spread per arm: before selection dotted, after it solid."""
-    figure = _figure(
+    figure = blank_figure(
         "Groups that teach nothing", "optimiser steps", "share of groups with zero spread"
     )
     for index, (name, pair) in enumerate(curves.items()):
@@ -179,22 +180,22 @@ def scatter(
     places: Sequence[tuple[str, str, Point]], *, title: str, x_title: str, y_title: str
 ) -> go.Figure:
     """Single points with their intervals: (source, name, point), in the source's colour."""
-    figure = _figure(title, x_title, y_title)
+    figure = blank_figure(title, x_title, y_title)
     colours = source_colours({source for source, _, _ in places})
     for source, name, point in places:
         marker = {"color": colours[source], "size": 10}
-        _line(figure, name, [point], **_bars([point]), marker=marker)
+        _line(figure, name, [point], **interval_bars([point]), marker=marker)
     return figure
 
 
 def differences(rows: Sequence[Difference], *, title: str, x_title: str) -> go.Figure:
     """Paired differences with intervals, one row each, first on top; a line marks zero."""
-    figure = _figure(title, x_title, "")
+    figure = blank_figure(title, x_title, "")
     shown = [Point(row.value, row.value, row.low, row.high) for row in reversed(rows)]
-    bars = _bars(shown)
+    bars = interval_bars(shown)
     figure.add_scatter(
         x=[p.x for p in shown],
-        y=[f"{_text(row.label)} (n = {row.n})" for row in reversed(rows)],
+        y=[f"{figure_text(row.label)} (n = {row.n})" for row in reversed(rows)],
         error_x={**bars["error_y"], "color": _AXIS, "thickness": 1.6, "width": 4},
         mode="markers",
         marker={"size": 9, "color": _INK},
@@ -225,6 +226,8 @@ def write_image(figure: go.Figure, path: str | Path, *, width: int = 760, scale:
         raise ConfigError("Static figures need kaleido; `pip install kaleido`.") from error
     if browser is None:
         raise ConfigError("Static figures need a browser; Debian: apt-get install chromium.")
+    # On a busy machine it logs messages that came in halves; the picture is drawn all the same.
+    logging.getLogger("choreographer").setLevel(logging.CRITICAL)
     height = figure.layout.height or 360
     options = {"format": target.suffix[1:], "width": width, "height": height, "scale": scale}
     part = target.with_name(f".part-{target.name}")
@@ -235,7 +238,8 @@ def write_image(figure: go.Figure, path: str | Path, *, width: int = 760, scale:
 _BROWSERS = ("chromium", "google-chrome", "chromium-browser", "chrome")
 
 
-def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
+def blank_figure(title: str, x_title: str, y_title: str) -> go.Figure:
+    """An empty figure in the look of all others."""
     axis: dict[str, Any] = {
         "gridcolor": _GRID,
         "linecolor": _AXIS,
@@ -248,7 +252,7 @@ def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
     return go.Figure(
         layout={
             "template": "none",
-            "title": {"text": _text(title), "font": {"size": 15}, "x": 0, "xref": "paper"},
+            "title": {"text": figure_text(title), "font": {"size": 15}, "x": 0, "xref": "paper"},
             "font": {"family": _FONT, "size": 13, "color": _INK},
             "paper_bgcolor": "#FFFFFF",
             "plot_bgcolor": "#FFFFFF",
@@ -270,7 +274,7 @@ def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
 
 
 def _axis_title(text: str) -> dict[str, Any]:
-    return {"text": _text(text), "standoff": 8, "font": {"size": 13}}
+    return {"text": figure_text(text), "standoff": 8, "font": {"size": 13}}
 
 
 def _band(figure: go.Figure, curve: Sequence[Point], colour: str, group: str) -> None:
@@ -296,13 +300,13 @@ def _line(figure: go.Figure, name: str, curve: Sequence[Point], **look: Any) -> 
     figure.add_scatter(
         x=[p.x for p in curve],
         y=[p.y for p in curve],
-        name=_text(name),
+        name=figure_text(name),
         hovertemplate=_hover(name, "customdata" in look and any(p.low is not None for p in curve)),
         **{"mode": "lines", **look},
     )
 
 
-def _bars(curve: Sequence[Point]) -> dict[str, Any]:
+def interval_bars(curve: Sequence[Point]) -> dict[str, Any]:
     """Markers and error bars of points that have intervals, and the same for the hover text."""
     spans = [(p.y, p.y) if p.low is None or p.high is None else (p.low, p.high) for p in curve]
     return {
@@ -320,10 +324,10 @@ def _bars(curve: Sequence[Point]) -> dict[str, Any]:
 
 def _hover(name: str, interval: bool) -> str:
     limits = " [%{customdata[0]:.3f}, %{customdata[1]:.3f}]" if interval else ""
-    return f"{_text(name)}<br>%{{x:,}}: %{{y:.3f}}{limits}<extra></extra>"
+    return f"{figure_text(name)}<br>%{{x:,}}: %{{y:.3f}}{limits}<extra></extra>"
 
 
-def _text(text: str) -> str:
+def figure_text(text: str) -> str:
     """Plotly reads some HTML in texts; names of runs and teachers are not markup."""
     return html.escape(text, quote=False)
 
