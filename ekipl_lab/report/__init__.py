@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.files import write_text
+from ekipl_lab.report.answer import answer
 from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.export import as_csv
 from ekipl_lab.report.gather import RunData, check_arms, gather_runs
@@ -40,13 +41,17 @@ def report_command(names: Sequence[str], out: str | Path) -> int:
             f"The report {str(out)!r} must be named *.html; its tables as .md, .tex and .csv lie "
             "beside it."
         )
-    runs = gather_runs(names)
+    report_runs(gather_runs(names), out)
+    return 0
+
+
+def report_runs(runs: Sequence[RunData], out: str | Path) -> None:
+    """`report_command` of runs that were read already."""
     print_summary(runs)
     path = write_report(runs, out)
     beside = ", ".join(other.name for other in write_beside(runs, path))
     size = path.stat().st_size / 1e6
     print(f"Report: {path} ({size:.1f} MB, complete in itself); beside it {beside}")
-    return 0
 
 
 def write_report(runs: Sequence[RunData], out: str | Path) -> Path:
@@ -81,10 +86,12 @@ def print_summary(runs: Sequence[RunData], console: Console | None = None) -> No
 
 __all__ = [
     "RunData",
+    "answer",
     "build_report",
     "gather_runs",
     "print_summary",
     "report_command",
+    "report_runs",
     "write_beside",
     "write_report",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
-from ekipl_lab.plots.metrics import live_panels
+from ekipl_lab.plots.metrics import live_panels, overview
 from ekipl_lab.plots.sources import history_of, source_page
 from ekipl_lab.policies.load import save_policy
 from ekipl_lab.policies.sharding import sharded_loading
@@ -81,7 +81,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             return
         metrics = {_named(k): v for k, v in logs.items()}
         if self.log is not None:
-            self.log.log_metrics(metrics, state.global_step)
+            self.log.log_metrics(metrics | overview(metrics), state.global_step)
         headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
         self._progress("training", state.global_step, headlines)
         if "loss" in metrics and self.doctor is not None and self.doctor.due(state.global_step):

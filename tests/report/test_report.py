@@ -259,7 +259,8 @@ def test_what_a_model_wrote_stays_text(page: str) -> None:
     assert HOSTILE in seen.text
     assert "<script>alert" not in page and "onerror=alert" not in re.sub(r"&lt;.*?&gt;", "", page)
     assert seen.handlers == []
-    assert [kind for kind, _ in seen.scripts].count("code") == 2  # plotly.js, and what draws
+    kinds = [kind for kind, _ in seen.scripts]
+    assert kinds.count("code") == 2  # what draws the figures, and what opens lists
     assert "connect-src" not in page and "default-src 'none'" in page
 
 
