@@ -59,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
             print(shlex.join(studies.command(cell, fresh=args.fresh)))
         return 0
     _check_arms(cells, len(configs))
+    from ekipl_lab.report import check_page
     from ekipl_lab.tracking import ensure_store, store_folder
     from ekipl_lab.tracking.comparison import describe, join
 
+    check_page(args.report)
     ensure_store()
     parent = _parent(cells, fresh=args.fresh)
     with CellProgress([cell.name for cell in cells]) as progress:

@@ -36,13 +36,18 @@ def report_command(names: Sequence[str], out: str | Path) -> int:
     ``names`` are run ids and folders of ``ekipl eval``; ``out`` is the page, the rest lie beside.
     Raises ConfigError where ``out`` does not end in .html.
     """
+    check_page(out)
+    report_runs(gather_runs(names), out)
+    return 0
+
+
+def check_page(out: str | Path) -> None:
+    """ConfigError where the page's name does not end in .html."""
     if Path(out).suffix != ".html":
         raise ConfigError(
             f"The report {str(out)!r} must be named *.html; its tables as .md, .tex and .csv lie "
             "beside it."
         )
-    report_runs(gather_runs(names), out)
-    return 0
 
 
 def report_runs(runs: Sequence[RunData], out: str | Path) -> None:
@@ -88,6 +93,7 @@ __all__ = [
     "RunData",
     "answer",
     "build_report",
+    "check_page",
     "gather_runs",
     "print_summary",
     "report_command",
