@@ -115,24 +115,23 @@ def _take_in(about: Mapping[str, Any], folder: Path, experiment: str) -> str:
         if (folder / "artifacts").is_dir():
             Artifacts(run.info.artifact_uri).copy(folder / "artifacts")
         for number, model in enumerate(about["models"]):
-            stamps = {
-                (name, point[0]): point[2]
-                for name, own in about["metrics"].items()
-                for point in own
-            }
+            step = model["step"]
             points = [
-                (name, value, stamps.get((name, model["step"]), about["start"]))
+                (name, value, _stamp(about["metrics"].get(name, ()), step, about["start"]))
                 for name, value in model["metrics"].items()
             ]
             weights = folder / "models" / str(number)
-            checkpoints.register(
-                client, run, weights, model["step"], points, copy=True, replace=False
-            )
+            checkpoints.register(client, run, weights, step, points, copy=True, replace=False)
         retrying(client.set_terminated, run_id, about["status"], about["end"])
     except BaseException:
         client.delete_run(run_id)
         raise
     return run_id
+
+
+def _stamp(points: Sequence[Sequence[Any]], step: int, otherwise: int) -> int:
+    """When a metric's point of a step was logged."""
+    return next((int(stamp) for at, _, stamp in points if at == step), otherwise)
 
 
 def _log(client: Any, run_id: str, about: Mapping[str, Any]) -> None:
