@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if failed := [result for result in results if result.returncode != 0]:
         return _failed(failed)
-    from ekipl_lab.report import answer, gather_runs, report_runs
+    from ekipl_lab.report import gather_runs, report_runs
+    from ekipl_lab.report.answer import answer
 
     runs = gather_runs([result.run_id for result in results if result.run_id])
     report_runs(runs, args.report)

@@ -19,7 +19,6 @@ from rich.markup import escape
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.files import write_text
-from ekipl_lab.report.answer import answer
 from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.export import as_csv
 from ekipl_lab.report.gather import RunData, check_arms, gather_runs
@@ -91,7 +90,6 @@ def print_summary(runs: Sequence[RunData], console: Console | None = None) -> No
 
 __all__ = [
     "RunData",
-    "answer",
     "build_report",
     "check_page",
     "gather_runs",
