@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -268,7 +269,9 @@ def test_the_page_needs_nothing_else(page: str) -> None:
     seen = Page(page)
     assert all(a.startswith(("#", "data:image/png;base64,")) for a in seen.addresses)
     assert "link" not in seen.tags and "iframe" not in seen.tags
-    assert sum("plotly.js v" in text for _, text in seen.scripts) == 1
+    (packed,) = [text for kind, text in seen.scripts if kind == "text/plain"]
+    assert b"plotly.js v" in gzip.decompress(base64.b64decode(packed))
+    assert not any("plotly.js v" in text for _, text in seen.scripts)  # packed only
     for uri in [a for a in seen.addresses if a.startswith("data:")][:2]:
         image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
         assert image.size == (chains.PICTURE, chains.PICTURE)
