@@ -15,23 +15,20 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
+from ekipl_lab.commands.doctor_config import Check, check_policy, config_checks
 from ekipl_lab.errors import ConfigError, EKIPLError
 from ekipl_lab.libraries import check_torchvision
 from ekipl_lab.tables import piped
 
-#: A check: its name, and what gives the line to print.
-Check = tuple[str, Callable[[], str]]
 #: What the main job imports; trl is pinned because the trainer overrides methods private to it.
 PACKAGES = ("torch", "transformers", "trl", "peft", "mlflow", "datasets", "plotly", "pyarrow")
-#: The shipped warm start.
-DEFAULT_POLICY = Path("assets/policies/counting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,6 @@ def run(args: argparse.Namespace) -> int:
     began = time.process_time(), time.monotonic()
     checks = list(CHECKS)
     if args.config is not None:
-        from ekipl_lab.commands.doctor_config import config_checks
         from ekipl_lab.training.config.run_config import load_config
 
         checks += config_checks(load_config(args.config, []))
@@ -113,15 +109,6 @@ def check_device() -> str:
         shown = f"{count} x {name}" if count > 1 else name
         return f"{shown}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, {kind}"
     return f"CPU only, {torch.get_num_threads()} threads"
-
-
-def check_policy(path: str | Path = DEFAULT_POLICY) -> str:
-    """A policy loads and sees (another image changes its logits)."""
-    from ekipl_lab.policies.load import load_policy
-
-    policy = load_policy(path)
-    size = sum(parameter.numel() for parameter in policy.model.parameters())
-    return f"{path}: {size / 1e6:.2f} M parameters; another image changes its logits: it sees"
 
 
 def check_benchmark() -> str:

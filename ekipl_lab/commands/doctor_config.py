@@ -5,16 +5,30 @@ from __future__ import annotations
 import os
 import socket
 import urllib.request
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ekipl_lab.commands.doctor import DEFAULT_POLICY, Check, check_policy
 from ekipl_lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from ekipl_lab.training.config.run_config import RunConfig
+
+#: A check: its name, and what gives the line to print.
+Check = tuple[str, Callable[[], str]]
+#: The shipped warm start.
+DEFAULT_POLICY = Path("assets/policies/counting")
+
+
+def check_policy(path: str | Path = DEFAULT_POLICY) -> str:
+    """A policy loads and sees (another image changes its logits)."""
+    from ekipl_lab.policies.load import load_policy
+
+    policy = load_policy(path)
+    size = sum(parameter.numel() for parameter in policy.model.parameters())
+    return f"{path}: {size / 1e6:.2f} M parameters; another image changes its logits: it sees"
 
 
 def config_checks(config: RunConfig) -> list[Check]:

@@ -118,9 +118,7 @@ def _where(names: Sequence[str], whole: Sequence[Sequence[Change]]) -> str:
     parts = []
     for name, its in zip(names, whole, strict=True):
         sampled = [c for c in its if c.metric.k == 1] or list(its)
-        sets = [
-            f"{c.set} {points(c.interval.value)} {_limits(c.interval)}" for c in sampled
-        ]
+        sets = [f"{c.set} {points(c.interval.value)} {_limits(c.interval)}" for c in sampled]
         parts.append(f"{name}: " + ", ".join(sets or ["measured once only"]))
     return "Over all items of a set, in points: " + "; ".join(parts) + "."
 
