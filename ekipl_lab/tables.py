@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from rich.table import Table as RichTable
 
 #: Characters of a line of a table in a pipe or file.
 PIPED_WIDTH = 1000
+_CODE = re.compile(r"`([^`]+)`")
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -111,7 +113,7 @@ def as_html(table: Table, title: bool = True) -> str:
         for cells in table.rows
     )
     above = f"<h3>{escape(table.title)}</h3>\n" if title and table.title else ""
-    below = f'\n<p class="note">{escape(table.note)}</p>' if table.note else ""
+    below = f'\n<p class="note">{as_code(table.note)}</p>' if table.note else ""
     return (
         f'{above}<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>{below}"
@@ -123,11 +125,16 @@ def _num(number: bool) -> str:
 
 
 def _html_cell(cell: TableCell) -> str:
-    small = [escape(part) for part in cell.small.split("; ")] if cell.small else []
+    small = [as_code(part) for part in cell.small.split("; ")] if cell.small else []
     if cell.links:
         small.append(", ".join(_html_link(*link) for link in cell.links))
     below = "".join(f" <small>{part}</small>" for part in small)
-    return f"<td{_num(cell.number)}>{escape(cell.text)}{below}</td>"
+    return f"<td{_num(cell.number)}>{as_code(cell.text)}{below}</td>"
+
+
+def as_code(text: str) -> str:
+    """Text as HTML; what stands between backticks is set as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def _html_link(text: str, anchor: str) -> str:

@@ -87,6 +87,19 @@ def install_cpu_torch(pip: list[str | Path]) -> None:
         )
 
 
+def install(command: Sequence[str | Path]) -> None:
+    """Run pip; what it says goes to a file and is printed only where it fails."""
+    log = VENV / "setup.log"
+    with log.open("w", encoding="utf-8") as file:
+        code = run(command, stdout=file, stderr=subprocess.STDOUT)
+    said = log.read_text(encoding="utf-8", errors="replace").strip()
+    if code != 0:
+        print(said, flush=True)
+        raise SystemExit("[setup] pip could not install the project; its message is above.")
+    if said:
+        say(f"pip had {len(said.splitlines())} lines to say, none an error: {log}")
+
+
 def ensure(extras: str) -> None:
     """Make .venv and install the project with ``extras``, unless that was done before."""
     stamp = VENV / f".ekipl-{extras or 'core'}.stamp"
@@ -109,8 +122,7 @@ def ensure(extras: str) -> None:
     pip += ["-c", CONSTRAINTS]
     install_cpu_torch(pip)
     target = f".[{extras}]" if extras else "."
-    if run([*pip, "-q", "-e", target]) != 0:
-        raise SystemExit("[setup] pip could not install the project; its message is above.")
+    install([*pip, "-q", "-e", target])
     stamp.write_text(wanted)
     say(f"ready after {time.monotonic() - begin:.0f} s")
 

@@ -39,10 +39,19 @@ COMMANDS = {
     "merge": "Merge a trained adapter into its base: one ordinary checkpoint folder.",
     "compare": "Run several configs side by side and report them together.",
     "report": "Print a summary of runs and evaluations; write their page, Markdown, LaTeX and CSV.",
+    "runs list": "Print the runs of this project's store, newest first.",
+    "runs show": "Print what a run is: settings, last metrics, checkpoints, files.",
+    "runs export": "Write a run with its metrics, files and checkpoints as one file.",
+    "runs import": "Take a run from such a file into this store.",
+    "runs repair": "Mark runs as killed whose process ended without a word.",
     "app": "Serve the Gradio page on 127.0.0.1.",
     "mlflow": "Serve MLflow's own page over this project's store on 127.0.0.1.",
 }
-FAMILIES = {"data": "Look at benchmarks.", "teach": "Look at teachers."}
+FAMILIES = {
+    "data": "Look at benchmarks.",
+    "teach": "Look at teachers.",
+    "runs": "Look at runs, move them to another store.",
+}
 
 
 class _Command(argparse.ArgumentParser):

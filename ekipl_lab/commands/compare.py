@@ -8,14 +8,19 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.compare_study import run_study
 from ekipl_lab.commands.console import CellProgress
+from ekipl_lab.commands.options import add_set_option
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as studies
 from ekipl_lab.studies.config import is_study
+
+if TYPE_CHECKING:
+    from ekipl_lab.tracking import RunInfo
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=[], help="every arm from each of these seeds"
     )
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    add_set_option(parser)
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
     parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
@@ -54,23 +59,48 @@ def run(args: argparse.Namespace) -> int:
             print(shlex.join(studies.command(cell, fresh=args.fresh)))
         return 0
     _check_arms(cells, len(configs))
+    from ekipl_lab.report import check_page
     from ekipl_lab.tracking import ensure_store, store_folder
+    from ekipl_lab.tracking.comparison import describe, join
 
+    check_page(args.report)
     ensure_store()
+    parent = _parent(cells, fresh=args.fresh)
     with CellProgress([cell.name for cell in cells]) as progress:
+
+        def on_event(name: str, event: Mapping[str, Any]) -> None:
+            if event["event"] in ("start", "finish") and event.get("run_id"):
+                join(event["run_id"], parent)
+            progress(name, event)
+
         results = studies.run_cells(
             cells,
             jobs=args.jobs,
             threads=args.threads,
             logs=store_folder() / "logs",
-            on_event=progress,
+            on_event=on_event,
             fresh=args.fresh,
         )
     if failed := [result for result in results if result.returncode != 0]:
         return _failed(failed)
-    from ekipl_lab.report import report_command
+    from ekipl_lab.report import gather_runs, report_runs
+    from ekipl_lab.report.answer import answer
 
-    return report_command([result.run_id for result in results if result.run_id], args.report)
+    runs = gather_runs([result.run_id for result in results if result.run_id])
+    report_runs(runs, args.report)
+    describe(parent.run_id, answer(runs))
+    return 0
+
+
+def _parent(cells: Sequence[studies.RunSpec], *, fresh: bool) -> RunInfo:
+    """The run of MLflow that the arms are under."""
+    from ekipl_lab.tracking.comparison import comparison_run
+    from ekipl_lab.training.config.run_config import load_config
+
+    config = load_config(cells[0].config, cells[0].overrides)
+    settings = [(cell.name, str(cell.config), cell.overrides) for cell in cells]
+    names = [cell.name for cell in cells]
+    return comparison_run(config.tracking.experiment, names, settings, fresh=fresh)
 
 
 def _told_apart(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -1,27 +1,34 @@
-"""``ekipl doctor``: does everything the main job needs work here? One line a check."""
+"""``ekipl doctor``: does everything the main job needs work here? One line a check.
+
+With ``--config`` also what that config needs: its policy's image path, and whether the servers of
+its API teachers answer. Nothing is bought: a connection is opened, and no request is sent.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
+from ekipl_lab.commands.doctor_config import Check, check_policy, config_checks
 from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.libraries import check_torchvision
 from ekipl_lab.tables import piped
 
 #: What the main job imports; trl is pinned because the trainer overrides methods private to it.
 PACKAGES = ("torch", "transformers", "trl", "peft", "mlflow", "datasets", "plotly", "pyarrow")
-#: The shipped warm start.
-DEFAULT_POLICY = Path("assets/policies/counting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +39,35 @@ class Finding:
     state: str
     text: str
 
+    @property
+    def fix(self) -> str:
+        """What to do: the part of the sentence after its semicolon; empty where all is well."""
+        return "" if self.state == "ok" else self.text.partition("; ")[2]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What else to look at, and how to print it."""
+    parser.add_argument("--config", type=Path, help="check what this config needs, too")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
 
 def run(args: argparse.Namespace) -> int:
     """Run every check and print what was found; 2 if anything is broken."""
-    return print_findings(examine())
+    began = time.process_time(), time.monotonic()
+    checks = list(CHECKS)
+    if args.config is not None:
+        from ekipl_lab.training.config.run_config import load_config
+
+        checks += config_checks(load_config(args.config, []))
+    findings = examine(checks)
+    if args.json:
+        rows = [{"name": f.name, "state": f.state, "text": f.text, "fix": f.fix} for f in findings]
+        print(json.dumps(rows, indent=1))
+        return _code(findings)
+    code = print_findings(findings)
+    seconds = time.process_time() - began[0], time.monotonic() - began[1]
+    print(f"{seconds[1]:.1f} s ({seconds[0]:.1f} s of processor time)")
+    return code
 
 
 def check_python() -> str:
@@ -56,6 +88,15 @@ def check_packages() -> str:
     return ", ".join(found)
 
 
+def check_vision_package() -> str:
+    """Whether torchvision, if it is there, fits torch."""
+    check_torchvision()
+    try:
+        return f"torchvision {importlib.metadata.version('torchvision')} fits torch"
+    except importlib.metadata.PackageNotFoundError:
+        return "torchvision is not installed; the main job does not need it"
+
+
 def check_device() -> str:
     """The accelerator, if any, and torch's threads."""
     import torch
@@ -63,17 +104,11 @@ def check_device() -> str:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name(0)
-        return f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        count = torch.cuda.device_count()
+        kind = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16"
+        shown = f"{count} x {name}" if count > 1 else name
+        return f"{shown}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, {kind}"
     return f"CPU only, {torch.get_num_threads()} threads"
-
-
-def check_policy() -> str:
-    """The shipped warm start loads and sees (another image changes its logits)."""
-    from ekipl_lab.policies.load import load_policy
-
-    policy = load_policy(DEFAULT_POLICY)
-    size = sum(parameter.numel() for parameter in policy.model.parameters())
-    return f"{DEFAULT_POLICY}: {size / 1e6:.2f} M parameters, sees"
 
 
 def check_benchmark() -> str:
@@ -86,10 +121,18 @@ def check_benchmark() -> str:
 
 
 def check_store() -> str:
-    """MLflow's store can be opened."""
-    from ekipl_lab.tracking import ensure_store
+    """MLflow's store can be opened, is whole, and no run in it only says that it is running."""
+    from ekipl_lab.tracking import ensure_store, list_runs
+    from ekipl_lab.tracking.provenance import process_is_gone
 
-    return str(ensure_store() or "mlruns/ can be written")
+    place = ensure_store()
+    stale = [run for run in list_runs(status="RUNNING") if process_is_gone(run.tags)]
+    if stale:
+        raise LookupError(
+            f"{place}: {len(stale)} runs say that they are running and their process is gone; "
+            "`ekipl runs repair` marks them as killed"
+        )
+    return f"{place} opens and is whole"
 
 
 def check_disk() -> str:
@@ -114,9 +157,10 @@ def check_figures() -> str:
     return f"kaleido and {browser} found: static figures can be drawn"
 
 
-CHECKS: Sequence[tuple[str, Callable[[], str]]] = (
+CHECKS: Sequence[Check] = (
     ("python", check_python),
     ("packages", check_packages),
+    ("torchvision", check_vision_package),
     ("device", check_device),
     ("disk", check_disk),
     ("benchmark", check_benchmark),
@@ -126,7 +170,7 @@ CHECKS: Sequence[tuple[str, Callable[[], str]]] = (
 )
 
 
-def examine(checks: Sequence[tuple[str, Callable[[], str]]] = CHECKS) -> list[Finding]:
+def examine(checks: Sequence[Check] = CHECKS) -> list[Finding]:
     """Run every check; one that fails does not stop the others."""
     findings = []
     for name, check in checks:
@@ -144,6 +188,10 @@ def print_findings(findings: Sequence[Finding]) -> int:
     marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "broken": "[red]broken[/]"}
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
-        table.add_row(marks[finding.state], finding.name, finding.text)
+        table.add_row(marks[finding.state], finding.name, escape(finding.text))
     piped().print(table)
+    return _code(findings)
+
+
+def _code(findings: Sequence[Finding]) -> int:
     return 2 if any(finding.state == "broken" for finding in findings) else 0

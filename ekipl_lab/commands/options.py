@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+
+class AddOverrides(argparse.Action):
+    """Collects overrides, by themselves and after ``--set``, in one list in the order given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Append what was given."""
+        new = [values] if isinstance(values, str) else list(values or ())
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest, ()), *new])
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """``--set KEY=VALUE``, once for each override; the same as KEY=VALUE by itself."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action=AddOverrides,
+        default=[],
+        metavar="KEY=VALUE",
+        help="such as grpo.beta=0.02; the same as KEY=VALUE by itself",
+    )
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """``--config FILE`` and ``KEY=VALUE`` overrides of it."""
+    """``--config FILE`` and overrides of it: KEY=VALUE, also with ``--set`` before each."""
     parser.add_argument("--config", type=Path, required=True, help="YAML file")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as grpo.beta=0.02")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        action=AddOverrides,
+        default=[],
+        metavar="KEY=VALUE",
+        help="such as grpo.beta=0.02",
+    )
+    add_set_option(parser)
 
 
 def add_payment_option(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs",
         nargs="*",
-        help="run ids and folders of `ekipl eval`; none: the latest finished run of each name",
+        help="run ids and folders of `ekipl eval`; none: what was last run together",
     )
     parser.add_argument("--out", type=Path, default=Path("mlruns/report.html"))
 

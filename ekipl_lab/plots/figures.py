@@ -89,7 +89,7 @@ def learning_curves(
     unit_interval: bool = True,
     arms: Sequence[str] = (),
 ) -> go.Figure:
-    """One line per arm, its interval as a band; ``unit_interval`` fixes y to 0..1.
+    """One line per arm, its interval as a band; ``unit_interval`` fixes y to 0..100 %.
 
     ``arms`` names all arms that are compared, so that one has the same look where others lack.
     """
@@ -111,7 +111,7 @@ def learning_curves(
             marker={"size": 8, "symbol": _MARKERS[index % len(_MARKERS)]},
         )
     if unit_interval:
-        figure.update_yaxes(range=[-0.02, 1.02], tickformat=".1f", dtick=0.2)
+        figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%", dtick=0.2)
     return figure
 
 
@@ -200,7 +200,7 @@ def differences(rows: Sequence[Difference], *, title: str, x_title: str) -> go.F
         mode="markers",
         marker={"size": 9, "color": _INK},
         customdata=bars["customdata"],
-        hovertemplate="%{y}: %{x:+.3f} [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]"
+        hovertemplate="%{y}: %{x:+.3~g} [%{customdata[0]:+.3~g}, %{customdata[1]:+.3~g}]"
         "<extra></extra>",
         showlegend=False,
     )
@@ -209,7 +209,7 @@ def differences(rows: Sequence[Difference], *, title: str, x_title: str) -> go.F
     figure.update_layout(height=height, margin={"l": 10, "b": 60})
     figure.update_layout(title={"x": 0.01, "xref": "container"})
     figure.update_yaxes(automargin=True, showgrid=False)
-    figure.update_xaxes(tickformat="+.2f", rangemode="normal", nticks=6, tickangle=0)
+    figure.update_xaxes(tickformat="+~g", rangemode="normal", nticks=6, tickangle=0)
     return figure
 
 

@@ -7,6 +7,7 @@ axes and grouping from it. Adding one: docs/extend/metric.md.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -168,6 +169,29 @@ def live_panels() -> dict[str, list[str]]:
     shown = [metric for metric in METRICS.values() if "live" in metric.places]
     kept = {metric.title: [metric.of("kept")] if "{own}" in metric.name else [] for metric in shown}
     return {metric.title: [metric.of("policy"), *kept[metric.title]] for metric in shown}
+
+
+def overview(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Of what a step logged the few that tell most, under names that MLflow's charts begin with.
+
+    MLflow sorts the sections of a run's charts by the part of a name before its last slash.
+    """
+    found = {}
+    for pattern, title in _OVERVIEW:
+        for name, value in metrics.items():
+            match = re.fullmatch(pattern, name)
+            if match and value is not None:
+                found[f"Overview/{match.expand(title)}"] = value
+    return found
+
+
+_OVERVIEW = (
+    (r"eval/([^/]+)/accuracy_greedy", r"1 greedy accuracy on \1"),
+    (r"eval/([^/]+)/pass_at_1", r"2 sampled accuracy on \1"),
+    (r"policy/accuracy", "3 right actions of the policy in training"),
+    (r"kept/reward", "4 reward of kept actions"),
+    (r"groups/zero_spread_after", "5 groups that taught nothing"),
+)
 
 
 def in_report(name: str) -> bool:

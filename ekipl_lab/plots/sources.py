@@ -50,6 +50,8 @@ def source_figures(
         if curves:
             titles = {"title": _title(prefix, metric), "y_title": metric.unit}
             figures[key] = source_lines(curves, colours=colours, **titles)
+            if metric.unit.startswith("share"):
+                figures[key].update_yaxes(tickformat=".0%")
     if place == "sources" and (spread := zero_spread_figure({"all groups": history})):
         figures["zero_spread"] = spread
     return figures

@@ -35,18 +35,27 @@ def report_command(names: Sequence[str], out: str | Path) -> int:
     ``names`` are run ids and folders of ``ekipl eval``; ``out`` is the page, the rest lie beside.
     Raises ConfigError where ``out`` does not end in .html.
     """
+    check_page(out)
+    report_runs(gather_runs(names), out)
+    return 0
+
+
+def check_page(out: str | Path) -> None:
+    """ConfigError where the page's name does not end in .html."""
     if Path(out).suffix != ".html":
         raise ConfigError(
             f"The report {str(out)!r} must be named *.html; its tables as .md, .tex and .csv lie "
             "beside it."
         )
-    runs = gather_runs(names)
+
+
+def report_runs(runs: Sequence[RunData], out: str | Path) -> None:
+    """`report_command` of runs that were read already."""
     print_summary(runs)
     path = write_report(runs, out)
     beside = ", ".join(other.name for other in write_beside(runs, path))
     size = path.stat().st_size / 1e6
     print(f"Report: {path} ({size:.1f} MB, complete in itself); beside it {beside}")
-    return 0
 
 
 def write_report(runs: Sequence[RunData], out: str | Path) -> Path:
@@ -82,9 +91,11 @@ def print_summary(runs: Sequence[RunData], console: Console | None = None) -> No
 __all__ = [
     "RunData",
     "build_report",
+    "check_page",
     "gather_runs",
     "print_summary",
     "report_command",
+    "report_runs",
     "write_beside",
     "write_report",
 ]

@@ -118,12 +118,16 @@ def _where(names: Sequence[str], whole: Sequence[Sequence[Change]]) -> str:
     parts = []
     for name, its in zip(names, whole, strict=True):
         sampled = [c for c in its if c.metric.k == 1] or list(its)
-        sets = [
-            f"{c.set} {points(c.interval.value)} {limits(c.interval.low, c.interval.high)}"
-            for c in sampled
-        ]
+        sets = [f"{c.set} {points(c.interval.value)} {_limits(c.interval)}" for c in sampled]
         parts.append(f"{name}: " + ", ".join(sets or ["measured once only"]))
     return "Over all items of a set, in points: " + "; ".join(parts) + "."
+
+
+def _limits(interval: Interval) -> str:
+    """The interval, or that there is none to give because no item differs."""
+    if interval.low == interval.high:
+        return "(the same on every item)"
+    return limits(interval.low, interval.high)
 
 
 def _lost(names: Sequence[str], found: Sequence[Sequence[Change]]) -> str:
@@ -152,9 +156,11 @@ def _doctor(runs: Sequence[RunData]) -> str:
         if found is None:
             parts.append(f"{run.label} recorded no groups")
             continue
-        part = f"{percent(found.zero_advantage / found.groups)} % of the groups of {run.label}"
+        part = f"{percent(found.zero_advantage / found.groups)} % of those of {run.label}"
         if found.zero_advantage and found.findings:
-            part += f" (most often: {found.findings[0].words.rstrip('.')})"
+            first = found.findings[0]
+            why = first.words.partition(": ")[2].rstrip(".")
+            part += f" (most often, {first.count} of {first.out_of}: {why})"
         parts.append(part)
     return (
         "Groups that taught nothing, because all kept rewards were equal: " + "; ".join(parts) + "."

@@ -13,6 +13,7 @@ from ekipl_lab.plots.metrics import METRICS, drawn
 from ekipl_lab.plots.sources import History, source_figures, zero_spread_figure
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.report.metrics import GREEDY, Metric, end_differences, metrics_of
+from ekipl_lab.statistics import Interval
 from ekipl_lab.types import KEPT, POLICY
 
 #: Curves of single training steps are noisy: the mean of this share of all steps is drawn.
@@ -59,12 +60,12 @@ def difference_figures(runs: Sequence[RunData]) -> list[Shown]:
     base, shown = runs[0], []
     for run in runs[1:]:
         rows = [
-            Difference(f"{name}, {metric.title}", found.value, found.low, found.high, found.n)
+            Difference(f"{name}, {metric.title}", *_in_points(found), found.n)
             for name, metric, found in end_differences(run, base, sets_of(runs), metrics_of(runs))
         ]
         if rows:
             title = f"{run.label} minus {base.label} at the end"
-            figure = plots.differences(rows, title=title, x_title="paired difference (share)")
+            figure = plots.differences(rows, title=title, x_title="paired difference (points)")
             shown.append(
                 Shown(
                     figure,
@@ -73,6 +74,10 @@ def difference_figures(runs: Sequence[RunData]) -> list[Shown]:
                 )
             )
     return shown
+
+
+def _in_points(found: Interval) -> tuple[float, float, float]:
+    return 100 * found.value, 100 * found.low, 100 * found.high
 
 
 def training_figures(runs: Sequence[RunData]) -> list[Shown]:

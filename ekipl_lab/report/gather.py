@@ -83,7 +83,7 @@ class RunData:
 
 
 def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
-    """The runs, those without teachers first; without ids, the latest finished of each name.
+    """The runs, those without teachers first; without ids, those that were last run together.
 
     Ids may be cut short as long as they are unique; the path of a folder that `ekipl eval` wrote
     stands for that evaluation. What is given twice is read once, and no two labels are equal.
@@ -196,7 +196,7 @@ def _numbered(run: RunData) -> RunData:
 
 
 def latest_runs() -> list[RunInfo]:
-    """The latest finished run of each name in the experiment of the latest one.
+    """What was last run together (`tracking.run_together`): the latest finished of each name.
 
     Runs in which nothing was evaluated have nothing to report and are passed over.
     """
@@ -211,9 +211,8 @@ def latest_runs() -> list[RunInfo]:
             "makes one."
         )
     latest: dict[str, RunInfo] = {}
-    for info in finished:
-        if info.experiment == finished[0].experiment:
-            latest.setdefault(info.name, info)
+    for info in tracking.run_together(finished[0], finished):
+        latest.setdefault(info.name, info)
     return list(latest.values())
 
 

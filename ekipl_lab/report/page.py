@@ -11,16 +11,16 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from ekipl_lab import __version__, tracking
 from ekipl_lab.errors import DataError
 from ekipl_lab.plots.figures import source_colours
+from ekipl_lab.plots.page import figure_html, scripts
 from ekipl_lab.report import answer, chains, figures, provenance, reference, seeds, tables, training
 from ekipl_lab.report.arms import Arm, arms_of, representatives, several_seeds
 from ekipl_lab.report.figures import Shown
 from ekipl_lab.report.gather import RunData, check_arms
-from ekipl_lab.tables import Table, as_html
+from ekipl_lab.tables import Table, as_code, as_html
 from ekipl_lab.types import POLICY
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -62,6 +62,7 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
     changes = chains.changes(shown)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["html"] = _html
+    environment.filters["code"] = lambda text: Markup(as_code(text))
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     html = template.render(
         title=title or page_title(runs),
@@ -80,7 +81,7 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
             *((f"All settings of {run.label}", provenance.whole_config(run)) for run in runs),
             ("Packages", _packages(runs[0])),
         ],
-        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
+        scripts=Markup(scripts()),
         version=__version__,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
@@ -194,10 +195,9 @@ def _html(part: Part) -> Markup:
         summary = Markup("<details><summary>{}</summary>").format(part.table.title)
         return summary + Markup(f'<div class="inner">{inner}</div></details>')
     drawn = [
-        Markup(
-            f'<figure><div class="plot" style="height:{one.figure.layout.height}px"></div>'
-            '<script type="application/json">{}</script><figcaption>{}</figcaption></figure>'
-        ).format(Markup(one.figure.to_json().replace("<", "\\u003c")), one.text)
+        Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(
+            Markup(figure_html(one.figure)), Markup(as_code(one.text))
+        )
         for one in part()
     ]
     frame = '<div class="figures">{}</div>' if drawn else ""

@@ -8,10 +8,11 @@
 
 ``store`` where runs are kept; ``runlog`` one open run; ``queries`` reading; ``checkpoints``;
 ``artifacts`` files; ``queue`` metrics in the background; ``provenance``; ``guard`` against secrets;
-``server`` MLflow's page.
+``server`` MLflow's page, ``pages`` what it shows first; ``comparison`` runs that belong together.
 """
 
 from ekipl_lab.tracking.checkpoints import LoggedCheckpoint, find_checkpoint, list_checkpoints
+from ekipl_lab.tracking.comparison import run_together
 from ekipl_lab.tracking.queries import (
     RunInfo,
     find_run,
@@ -44,6 +45,7 @@ __all__ = [
     "read_table",
     "repair_stale_runs",
     "run_artifact",
+    "run_together",
     "serve",
     "store_folder",
     "tracking_uri",

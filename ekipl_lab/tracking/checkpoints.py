@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 COPY_LIMIT = 64 << 20
 MODEL_TYPE = "ekipl-policy"
 _FOLDER_TAG = "ekipl.folder"
+#: Marks the best checkpoint of a run; its value says by which metric.
+BEST_TAG = "ekipl.best"
+#: The metric that decides, where it was measured.
+DEFAULT_METRIC = "eval/test/accuracy_greedy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,44 @@ def register(
         link = {"timestamp": stamp, "step": step, "model_id": model.model_id}
         retrying(client.log_metric, run_id, key, value, **link)
     retrying(client.finalize_logged_model, model.model_id, "READY")
+    _as_output(client, run_id, model.model_id, step)
+    _mark_best(client, run_id)
     return str(model.model_id)
+
+
+def _as_output(client: MlflowClient, run_id: str, model_id: str, step: int) -> None:
+    """List the model among what its run gave."""
+    from mlflow.entities import LoggedModelOutput
+
+    retrying(client.log_outputs, run_id, [LoggedModelOutput(model_id, step)])
+
+
+def best_of(rows: Sequence[LoggedCheckpoint]) -> tuple[LoggedCheckpoint, str] | None:
+    """The checkpoint with the highest greedy accuracy on the first set, and that metric's name.
+
+    The earlier one of equals; None where none was measured greedily.
+    """
+    names = [name for row in rows for name in row.metrics if name.endswith("/accuracy_greedy")]
+    if not names:
+        return None
+    metric = next((name for name in names if name == DEFAULT_METRIC), sorted(names)[0])
+    known = [row for row in rows if metric in row.metrics]
+    return max(known, key=lambda row: (row.metrics[metric], -row.step)), metric
+
+
+def _mark_best(client: MlflowClient, run_id: str) -> None:
+    """Tag the best checkpoint of a run (`best_of`), the run with its name, and no other one."""
+    models = [m for m in _logged_models(client, run_id) if str(m.status) == "READY"]
+    found = best_of([_checkpoint(model) for model in models])
+    if found is None:
+        return
+    best, metric = found
+    for model in models:
+        if model.model_id != best.id and BEST_TAG in model.tags:
+            retrying(client.delete_logged_model_tag, model.model_id, BEST_TAG)
+    retrying(client.set_logged_model_tags, best.id, {BEST_TAG: f"highest {metric}"})
+    text = f"{best.name} ({metric} {best.metrics[metric]:.3f})"
+    retrying(client.set_tag, run_id, "ekipl.best_checkpoint", text)
 
 
 def list_checkpoints(run_id: str, order_by: str | None = None) -> list[LoggedCheckpoint]:

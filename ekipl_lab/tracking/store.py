@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.tracking.pages import experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -242,7 +243,9 @@ def experiment_id(name: str) -> str:
         try:
             return str(
                 opened.create_experiment(
-                    name, artifact_location=artifact_root(), tags={EXPERIMENT_TAG: OWN}
+                    name,
+                    artifact_location=artifact_root(),
+                    tags={EXPERIMENT_TAG: OWN, **experiment_tags(name)},
                 )
             )
         except MlflowException:  # another process was quicker

@@ -11,7 +11,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
-from ekipl_lab.plots.metrics import live_panels
+from ekipl_lab.plots.metrics import live_panels, overview
 from ekipl_lab.plots.sources import history_of, source_page
 from ekipl_lab.policies.load import save_policy
 from ekipl_lab.policies.sharding import sharded_loading
@@ -22,6 +22,7 @@ from ekipl_lab.training.doctor_checks import DoctorChecks
 from ekipl_lab.training.evaluator import Evaluator
 from ekipl_lab.training.ranks import on_main
 from ekipl_lab.training.setup import RunSetup
+from ekipl_lab.training.traced import log_some
 
 Event = Mapping[str, Any]
 
@@ -52,6 +53,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         emit: Callable[[Event], None],
         stop: Callable[[], bool],
     ) -> None:
+        self.setup = setup
         self.config, self.plan, self.folder = setup.run.config, setup.plan, setup.run.folder
         self.evaluator, self.log, self.emit, self.stop = evaluator, log, emit, stop
         every, steps = self.config.diagnostics.doctor_every, self.plan.steps
@@ -81,7 +83,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             return
         metrics = {_named(k): v for k, v in logs.items()}
         if self.log is not None:
-            self.log.log_metrics(metrics, state.global_step)
+            self.log.log_metrics(metrics | overview(metrics), state.global_step)
         headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
         self._progress("training", state.global_step, headlines)
         if "loss" in metrics and self.doctor is not None and self.doctor.due(state.global_step):
@@ -93,10 +95,11 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             self.draw(state)
 
     def draw(self, state: Any) -> None:
-        """The figures of a run that has reached its last step, as one page in MLflow."""
+        """Figures and some prompts of a run that has reached its last step, in MLflow."""
         if self.log is not None:
             page = source_page(history_of(state.log_history), self.config.name)
             self.log.log_text(page, "figures/sources.html")
+            log_some(self.setup, self.log, state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The checkpoint is whole: mark it so, measure what is due, delete old ones."""

@@ -28,6 +28,7 @@ from ekipl_lab.evaluation import (
     write_records,
 )
 from ekipl_lab.evaluation.run import Mode, default_batch, refuse_doubled, refuse_unscored
+from ekipl_lab.plots.metrics import overview
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.random_state import preserved
@@ -87,7 +88,7 @@ class Evaluator:
             if self.log is not None:
                 self.log.log_artifact(path, f"evaluation/{label}")
         if self.log is not None:
-            self.log.log_metrics(metrics, step)
+            self.log.log_metrics(metrics | overview(metrics), step)
             self.log.log_metrics({"seconds/evaluation": time.perf_counter() - began}, step)
             self.log.log_table(rows, f"evaluation_step_{step:06d}")
             self.log.flush()

@@ -26,6 +26,7 @@ import transformers
 from ekipl_lab.errors import ConfigError, DataError, EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_folder
+from ekipl_lab.tracking.pages import NOTE_TAG
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.longer import as_now, extended
@@ -158,6 +159,15 @@ def run_params(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def describe_run(config: RunConfig) -> str:
+    """What the run is, in a sentence: its description in MLflow."""
+    policy = config.policy.path or f"a new {config.policy.build}"
+    by = ", ".join(f"{one.id} ({one.type})" for one in config.teachers)
+    taught = f"teachers {by}, selection {config.ekipl.selection}" if by else "no teachers"
+    method = "EKIPL" if config.teachers else "GRPO"
+    return f"{method} from {policy} on {config.data.benchmark}/{config.data.task}: {taught}."
+
+
 def _trained(config: RunConfig) -> str:
     """What of the policy is trained, in a word or two."""
     own = config.policy
@@ -221,7 +231,12 @@ def _run_log(
         config.name,
         run_params(config),
         settings | {"grpo": config.grpo_settings},
-        {"ekipl.prompts": prompt_fingerprint(), START_TAG: start, **config.tracking.tags},
+        {
+            "ekipl.prompts": prompt_fingerprint(),
+            START_TAG: start,
+            NOTE_TAG: describe_run(config),
+            **config.tracking.tags,
+        },
         run_id=note["run_id"] if note else None,
     ) as log:
         if unlogged:

@@ -243,7 +243,9 @@ def test_report_prints_gates_and_writes_a_page(
     gated = load_config(setting.config, [f"ekipl.teacher_gates={gates}"])
     assert gated.ekipl.teacher_gates == {"knows": {"counting": "always"}}
     text = out.read_text()
-    assert "<h1>Teachers of small</h1>" in text and "Plotly.newPlot" in text
+    assert (
+        "<h1>Teachers of small</h1>" in text and "Plotly.react" in text and 'class="plot"' in text
+    )
     assert "Overlap of the teachers" in text
     for heading in ("newly solved", "USD per new", "format failures", "wrong chains"):
         assert f"<th>{heading}</th>" in text

@@ -17,6 +17,8 @@ from ekipl_lab.groups.build import build_group
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.teachers.adapters.oracle import OracleTeacher
+from ekipl_lab.tracking.comparison import COMPARISON_TAG
+from ekipl_lab.tracking.pages import PARENT_TAG
 from ekipl_lab.types import Action, ActionGroup, GenerationParams, Sample
 
 #: A teacher that tries to break out of the page it is shown on.
@@ -56,7 +58,7 @@ def make_run(
         "evaluation": {"ks": [1, 4]},
     }
     scorer = get_scorer("ekipl/auto")
-    tags = {"ekipl.prompts": "f00d"}
+    tags = {"ekipl.prompts": "f00d", COMPARISON_TAG: "synthetic", PARENT_TAG: "synthetic"}
     with tracking.open_run("synthetic", name, {"method": name}, config, tags) as log:
         log.log_dataset("mini/counting/test", "abcd", "test")
         with GroupRecordWriter(log.folder("groups")) as records:

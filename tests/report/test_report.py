@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -259,7 +260,8 @@ def test_what_a_model_wrote_stays_text(page: str) -> None:
     assert HOSTILE in seen.text
     assert "<script>alert" not in page and "onerror=alert" not in re.sub(r"&lt;.*?&gt;", "", page)
     assert seen.handlers == []
-    assert [kind for kind, _ in seen.scripts].count("code") == 2  # plotly.js, and what draws
+    kinds = [kind for kind, _ in seen.scripts]
+    assert kinds.count("code") == 2  # what draws the figures, and what opens lists
     assert "connect-src" not in page and "default-src 'none'" in page
 
 
@@ -267,7 +269,9 @@ def test_the_page_needs_nothing_else(page: str) -> None:
     seen = Page(page)
     assert all(a.startswith(("#", "data:image/png;base64,")) for a in seen.addresses)
     assert "link" not in seen.tags and "iframe" not in seen.tags
-    assert sum("plotly.js v" in text for _, text in seen.scripts) == 1
+    (packed,) = [text for kind, text in seen.scripts if kind == "text/plain"]
+    assert b"plotly.js v" in gzip.decompress(base64.b64decode(packed))
+    assert not any("plotly.js v" in text for _, text in seen.scripts)  # packed only
     for uri in [a for a in seen.addresses if a.startswith("data:")][:2]:
         image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
         assert image.size == (chains.PICTURE, chains.PICTURE)

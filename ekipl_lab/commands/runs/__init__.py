@@ -1,0 +1,1 @@
+"""`ekipl runs ...`: what the store holds."""

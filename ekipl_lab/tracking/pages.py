@@ -1,0 +1,79 @@
+"""What MLflow's own pages show first: where to land, descriptions, the columns of the list."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: MLflow shows a tag of this name as the description of a run or an experiment.
+NOTE_TAG = "mlflow.note.content"
+#: MLflow nests a run under the one that this tag names.
+PARENT_TAG = "mlflow.parentRunId"
+#: Name of the view that `start_address` opens; MLflow reads it from a tag of the experiment.
+VIEW = "ekipl"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+#: The columns of the list of runs, beside name, time and duration.
+COLUMNS = (
+    "params.`method`",
+    "params.`task`",
+    "params.`seed`",
+    "params.`teachers`",
+    "params.`selection`",
+    "metrics.`eval/test/accuracy_greedy`",
+    "metrics.`eval/test/pass_at_1`",
+    "metrics.`eval/test_ood/accuracy_greedy`",
+    "metrics.`groups/zero_spread_after`",
+    "metrics.`cost/teacher_actions`",
+)
+_PURPOSES = {
+    "demo": "The demo: GRPO and EKIPL from one warm start (`make demo`).",
+    "quickstart": "Runs of the notebooks.",
+    "compare": "Comparisons (`ekipl compare`): the arms of each lie under one run.",
+}
+_HOW = (
+    "One line is one training run; arms of a comparison and cells of a study lie under their "
+    "parent. Open a run: its description says what it is, **Overview** comes first among its "
+    "charts, checkpoints are its output models, and `figures/sources.html` shows every action "
+    "source."
+)
+
+
+def experiment_tags(name: str) -> dict[str, str]:
+    """Description and list columns of a new experiment."""
+    about = _PURPOSES.get(name, "")
+    if name.startswith("study-"):
+        about = f"The study {name.removeprefix('study-')}: one run for each cell."
+    return {NOTE_TAG: f"{about} {_HOW}".strip(), VIEW_TAG: _view()}
+
+
+def _view() -> str:
+    """The state of MLflow's list of runs, as its "share" button stores it."""
+    return json.dumps(
+        {
+            "searchFilter": "",
+            "orderByKey": "attributes.start_time",
+            "orderByAsc": False,
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "datasetsFilter": [],
+            "modelVersionFilter": "All Runs",
+            "selectedColumns": list(COLUMNS),
+        }
+    )
+
+
+def start_address(client: MlflowClient, root: str) -> str:
+    """Where runs are: the list of the experiment with the latest run; else all experiments."""
+    kind = "workflowType=machine_learning"
+    experiments = {e.experiment_id: e for e in client.search_experiments()}
+    latest = client.search_runs(
+        list(experiments), order_by=["attributes.start_time DESC"], max_results=1
+    )
+    if not latest:
+        return f"{root}/#/experiments?{kind}"
+    found = experiments[latest[0].info.experiment_id]
+    view = f"&viewStateShareKey={VIEW}" if VIEW_TAG in found.tags else ""
+    return f"{root}/#/experiments/{found.experiment_id}/runs?{kind}{view}"

@@ -1,0 +1,136 @@
+"""What MLflow's pages show first, comparisons, and runs moved to another store."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ekipl_lab import tracking
+from ekipl_lab.commands.cli import main
+from ekipl_lab.errors import DataError
+from ekipl_lab.tracking.checkpoints import BEST_TAG, best_of
+from ekipl_lab.tracking.comparison import comparison_run, describe, join
+from ekipl_lab.tracking.pages import COLUMNS, NOTE_TAG, PARENT_TAG, VIEW_TAG, start_address
+from ekipl_lab.tracking.traces import TracedAnswer, TracedPrompt, log_traces
+from ekipl_lab.tracking.transfer import export_run, import_run
+
+GREEDY = "eval/test/accuracy_greedy"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/one/mlflow.db")
+    return tmp_path
+
+
+def finished(home: Path, values: dict[int, float], name: str = "arm") -> str:
+    """A run with a checkpoint for each step, of this greedy accuracy."""
+    folder = home / "policy"
+    folder.mkdir(exist_ok=True)
+    with tracking.open_run("demo", name, {"seed": 1}, {"a": 1}) as run:
+        for step, value in values.items():
+            (folder / "w").write_text(f"weights {step}")
+            run.log_metrics({GREEDY: value, "reward": float("nan")}, step)
+            run.log_checkpoint(folder, step, {GREEDY: value})
+        run.log_text("hello", "notes/hello.txt")
+    return run.run_id
+
+
+def test_checkpoints_are_outputs_of_their_run_and_the_best_is_marked(home: Path) -> None:
+    run_id = finished(home, {0: 0.25, 2: 0.75, 4: 0.75, 6: 0.5})
+    saved = tracking.list_checkpoints(run_id)
+    outputs = tracking.client().get_run(run_id).outputs.model_outputs
+    assert {(o.model_id, o.step) for o in outputs} == {(m.id, m.step) for m in saved}
+    found = best_of(saved)
+    assert found is not None and (found[0].step, found[1]) == (2, GREEDY)
+    models = [tracking.client().get_logged_model(m.id) for m in saved]
+    assert [m.tags.get(BEST_TAG) for m in models] == [None, f"highest {GREEDY}", None, None]
+    assert tracking.find_run(run_id).tags["ekipl.best_checkpoint"].startswith("arm-step-000002 (")
+    assert best_of([]) is None
+
+
+def test_mlflow_opens_where_the_latest_run_is(home: Path) -> None:
+    root = "http://127.0.0.1:5000"
+    tracking.ensure_store()
+    kind = "workflowType=machine_learning"
+    assert start_address(tracking.client(), root).endswith(f"?{kind}")
+    with tracking.open_run("study-screen", "cell") as run:
+        pass
+    experiment = tracking.client().get_experiment(run.experiment_id)
+    assert "study screen" in experiment.tags[NOTE_TAG]
+    assert json.loads(experiment.tags[VIEW_TAG])["selectedColumns"] == list(COLUMNS)
+    assert len(COLUMNS) == 10
+    address = start_address(tracking.client(), root)
+    assert address.startswith(f"{root}/#/experiments/{run.experiment_id}/runs?{kind}&")
+
+
+def test_arms_lie_under_their_comparison_and_are_reported_together(home: Path) -> None:
+    arms = [finished(home, {}, name) for name in ("a", "b")]
+    parent = comparison_run("demo", ["a", "b"], {"lr": 1})
+    for run_id in arms:
+        join(run_id, parent)
+    describe(parent.run_id, ["One.", "Two."])
+    assert comparison_run("demo", ["a", "b"], {"lr": 1}).run_id == parent.run_id
+    assert comparison_run("demo", ["a", "b"], {"lr": 2}).run_id != parent.run_id
+    assert comparison_run("demo", ["a", "b"], {"lr": 1}, fresh=True).run_id != parent.run_id
+    assert tracking.find_run(parent.run_id).tags[NOTE_TAG] == "One.\n\nTwo."
+    assert all(tracking.find_run(i).tags[PARENT_TAG] == parent.run_id for i in arms)
+    finished(home, {}, "before")
+    alone = finished(home, {}, "alone")
+    runs = {run.run_id: run for run in tracking.list_runs(status="FINISHED")}
+    assert [r.name for r in tracking.run_together(runs[alone], list(runs.values()))] == ["alone"]
+    both = tracking.run_together(runs[arms[1]], list(runs.values()))
+    assert sorted(run.name for run in both) == ["a", "b"]
+
+
+def test_a_run_moves_to_another_store(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = finished(home, {0: 0.25, 2: 0.75})
+    before = tracking.find_run(run_id)
+    path, left_out = export_run(run_id, home / "run.zip")
+    assert left_out == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/two/mlflow.db")
+    moved = tracking.find_run(import_run(path))
+    assert (moved.name, moved.experiment, moved.status) == ("arm", "demo", "FINISHED")
+    assert (moved.start, moved.end, moved.params) == (before.start, before.end, before.params)
+    assert tracking.metric_history(moved.run_id, [GREEDY]) == {GREEDY: [(0, 0.25), (2, 0.75)]}
+    assert tracking.read_config(moved.run_id) == {"a": 1}
+    assert tracking.run_artifact(moved, "notes/hello.txt").read_text() == "hello"
+    saved = tracking.list_checkpoints(moved.run_id)
+    assert [(m.step, m.metrics[GREEDY]) for m in saved] == [(0, 0.25), (2, 0.75)]
+    assert (saved[1].folder() / "w").read_text() == "weights 2"
+    assert main(["runs", "list"]) == 0
+    assert main(["runs", "show", moved.run_id[:8]]) == 0
+    said = capsys.readouterr().out
+    assert "75.0 %" in said and "best: step 2" in said and "notes/hello.txt" in said
+
+
+def test_what_is_no_run_is_refused_and_leaves_nothing(home: Path) -> None:
+    path = home / "broken.zip"
+    path.write_bytes(b"no zip")
+    with pytest.raises(DataError, match="is no run that"):
+        import_run(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("run.json", json.dumps({"form": "other"}))
+    with pytest.raises(DataError, match="is no run that"):
+        import_run(path)
+    assert tracking.list_runs() == []
+    with tracking.open_run("demo", "going on") as run, pytest.raises(DataError, match="still run"):
+        export_run(run.run_id, home / "x.zip")
+    assert not (home / "x.zip").exists()
+
+
+def test_a_prompt_is_a_trace_of_its_run(home: Path) -> None:
+    pixel = "data:image/png;base64,iVBORw0KGgo="
+    answers = [TracedAnswer("policy", "<b>4</b>", {"accuracy": None}, {"kept": True})]
+    with tracking.open_run("demo", "arm") as run:
+        log_traces(run, [TracedPrompt("group, step 2", "s/1", "How many?", "4", [pixel], answers)])
+    (trace,) = tracking.client().search_traces(locations=[run.experiment_id])
+    assert trace.info.trace_metadata["mlflow.sourceRun"] == run.run_id
+    root, answer, reward = trace.data.spans
+    assert (root.name, answer.outputs) == ("group, step 2", "<b>4</b>")
+    assert (reward.parent_id, reward.outputs) == (answer.span_id, {"accuracy": None})
