@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 #: Option -> the setting that it is.
 OPTIONS = ("minutes", "steps", "seed", "init")
+#: Of the table that is printed at the end.
+COLUMNS = (
+    "questions", "n", "accuracy", "95 % interval", "most common", "prior", "other pictures",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -94,16 +98,7 @@ def print_reached(reached: dict[str, Any]) -> None:
     from ekipl_lab.tables import piped
 
     table = Table(box=None, title="validation, greedy", title_justify="left")
-    columns = (
-        "questions",
-        "n",
-        "accuracy",
-        "95 % interval",
-        "most common",
-        "prior",
-        "other pictures",
-    )
-    for heading in columns:
+    for heading in COLUMNS:
         table.add_column(heading)
     for row in reached["rows"]:
         table.add_row(
@@ -113,8 +108,8 @@ def print_reached(reached: dict[str, Any]) -> None:
         )  # fmt: skip
     piped().print(table)
     print(
-        f"sampled: {_short(reached['pass_at_1'])}, pass@8 {_short(reached['pass_at_8'])}; solved by "
-        f"some of 8 samples and not by others: {_short(reached['mixed'])}"
+        f"sampled: {_short(reached['pass_at_1'])}, pass@8 {_short(reached['pass_at_8'])}; solved "
+        f"by some of 8 samples and not by others: {_short(reached['mixed'])}"
     )
 
 

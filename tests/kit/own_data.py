@@ -25,7 +25,8 @@ def write_tiles(folder: Path, pictures: int = 12, description: str = DESCRIPTION
         rows = []
         for number in range(pictures):
             paint = list(PAINTS)[number % 3]
-            size = (64, 64) if number % 4 else (96, 48)
+            wide = number % 4 == 0
+            size = (96, 48) if wide else (64, 64)
             image = Image.new("RGB", size, (240, 235, 225))
             left = 4 + number % 20
             ImageDraw.Draw(image).rectangle((left, 12, left + 20, 32), fill=PAINTS[paint])
@@ -36,7 +37,7 @@ def write_tiles(folder: Path, pictures: int = 12, description: str = DESCRIPTION
                 (
                     "wide",
                     "Is the floor wide?",
-                    "yes" if size[0] > 64 else "no",
+                    "yes" if wide else "no",
                     f"It is {size[0]}.",
                 ),
             ):

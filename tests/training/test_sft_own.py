@@ -123,22 +123,20 @@ def test_pixels_are_those_of_the_processor(size: tuple[int, int]) -> None:
 
 
 def test_words_of_the_data_become_tokens_and_every_text_comes_back() -> None:
-    texts = ["How grim is it?", "How grim, then?", "<answer>grim</answer>", "once"]
+    texts = ["How grim is it?", "How grim, then!", "<answer>seen</answer>", "once"]
     pieces = pieces_of(texts)
-    assert pieces[:2] == ["Ġgrim", "How"] or set(pieces) >= {"Ġgrim", "How", "?"}
-    assert "once" not in pieces and "answer" not in pieces  # seen once; part of a tag
+    assert set(pieces) == {"How", "Ġgrim"}
     tokenizer = build_tokenizer(pieces)
-    assert len(tokenizer("How grim?").input_ids) == 3
+    assert len(tokenizer("How grim?").input_ids) == 3  # the sign is a byte
     for text in ("How grim, once? Ünseen 12", "<think> grim</think><answer>4</answer>"):
         assert tokenizer.decode(tokenizer(text).input_ids) == text
     assert len(tokenizer("<think>").input_ids) == 1
 
 
-def test_only_the_training_split_gives_words(tiles: Path) -> None:
-    pieces = own_pieces(examples(tiles))
-    assert {"Ġpaint", "scarlet", "yes"} <= set(pieces)
-    first = load_samples(str(tiles), task="floor", split="validation")[0]
-    assert "Ġunheard" not in pieces and "unheard" not in first.question
+def test_only_what_is_learned_gives_words(tiles: Path) -> None:
+    assert {"Ġpaint", "scarlet", "yes", "Ġlook"} <= set(own_pieces(examples(tiles)))
+    paints = [example for example in examples(tiles) if example.sample.family == "paint"]
+    assert "yes" not in own_pieces(paints)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +276,7 @@ def test_wrong_use_is_one_sentence(
         (["sft", "--data", "mini", "--out", str(tmp_path / "p")], "recipes of its own"),
         ([*asked, "--out", str(tmp_path / "p"), "--minutes", "0"], "minutes must be greater"),
         (
-            [*asked, "--out", str(tmp_path / "p"), "--init", "assets/polices/counting"],
+            [*asked, "--out", str(tmp_path / "p"), "--init", "assets/polices"],
             "did you mean",
         ),
     ):

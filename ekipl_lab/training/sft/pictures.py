@@ -159,8 +159,8 @@ def words_of(example: Example) -> str:
     parts = content_of(example.sample, prompt_text(example.sample))
     if any(part["type"] == "image" for part in parts[len(example.sample.images) :]):
         raise DataError(
-            f"Sample {example.sample.id!r} names a picture within its text, and a policy of this "
-            "command sees pictures first; put the <image> marks at the beginning, or leave them out."
+            f"Sample {example.sample.id!r} names a picture within its text, and this policy sees "
+            "pictures first; put the <image> marks at the beginning, or leave them out."
         )
     return "".join(part["text"] for part in parts if part["type"] == "text")
 
