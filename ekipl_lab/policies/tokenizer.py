@@ -12,6 +12,7 @@ merges to learn. ``<think>`` and its kin are single tokens but not special ones:
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -95,9 +96,8 @@ def pieces_of(texts: Iterable[str], *, least: int = 2, most: int = 4000) -> list
     """
     splitter, counts = _splitter(), Counter[str]()
     for text in texts:
-        for tag in TAGS:
-            text = text.replace(tag, "\n")
-        counts.update(piece for piece, _ in splitter.pre_tokenize_str(text))
+        for part in re.split("|".join(TAGS), text):
+            counts.update(piece for piece, _ in splitter.pre_tokenize_str(part))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [piece for piece, count in ordered if count >= least][:most]
 

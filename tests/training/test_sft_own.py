@@ -32,7 +32,8 @@ from ekipl_lab.training.sft.own import (
     picture_side,
     stages_of,
 )
-from ekipl_lab.training.sft.own_run import card, load_split, planned_steps
+from ekipl_lab.training.sft.own_card import card
+from ekipl_lab.training.sft.own_run import load_split, planned_steps
 from ekipl_lab.training.sft.pictures import (
     PictureEncoder,
     PictureStream,
