@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from ekipl_lab.policies.tokenizer import pieces_of
 from ekipl_lab.prompts import prompt_text
 from ekipl_lab.teachers.adapters.replay import completion_of
 from ekipl_lab.training.config.sections import DataSettings
+from ekipl_lab.training.setup import policy_path
 from ekipl_lab.training.sft.config import SFTConfig, Stage
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.pictures import (
@@ -164,7 +166,7 @@ class OwnStart(WarmStart):
             own=own_pieces(self.examples),
         )
         if config.init is not None:
-            take_weights(model, processor.tokenizer, config.init)
+            take_weights(model, processor.tokenizer, policy_path(str(config.init)))
         return model, processor
 
     def _heads(self) -> dict[str, torch.nn.Module]:
@@ -181,8 +183,6 @@ class OwnStart(WarmStart):
 
     def next_batch(self) -> PackedBatch:
         """The batch of the current step."""
-        import random
-
         rng = random.Random(f"{self.config.seed}/{self.step}/shift")
         return self.pictures.encode(self.rows.batch(self.step, self.per_step), rng)
 
@@ -193,7 +193,7 @@ class OwnStart(WarmStart):
 
 
 @torch.no_grad()
-def take_weights(model: Any, tokenizer: Any, source: Path) -> None:
+def take_weights(model: Any, tokenizer: Any, source: str | Path) -> None:
     """Give ``model`` the weights of a policy of its shape; words that both know keep theirs.
 
     Raises ConfigError for a policy of another shape.

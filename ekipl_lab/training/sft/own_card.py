@@ -1,4 +1,4 @@
-"""What `ekipl sft` writes beside a policy for own data: its card, and a run that goes on from it."""
+"""What `ekipl sft` writes beside a policy: its card, and a run that goes on from it."""
 
 from __future__ import annotations
 
