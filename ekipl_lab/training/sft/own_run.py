@@ -21,7 +21,7 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation import evaluate
 from ekipl_lab.evaluation.metrics import mean_of, success_counts
 from ekipl_lab.files import read_json, write_json, write_text
-from ekipl_lab.policies.context import check_words, special_tokens
+from ekipl_lab.policies.context import check_prompts_fit, context_length
 from ekipl_lab.policies.load import Policy, as_policy, load_policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.rewards import check_ground_truths, get_scorer
@@ -107,10 +107,11 @@ def run_own(own: OwnSFT, log: Log | None = None) -> dict[str, Any]:
     torch.set_num_threads(1)
     steps = planned_steps(own, examples)
     run = OwnStart(stages_of(own, examples, steps), examples)
-    _check(as_policy(run.model, run.processor), split)
+    fresh, tokens = as_policy(run.model, run.processor), longest(run.processor.tokenizer, examples)
+    for samples in (split.train, split.validation):
+        check_prompts_fit(fresh, samples, tokens, context_length(run.model))
     folder = finish(run, log or log_to(own.folder / "log.jsonl"))
     policy = load_policy(folder)  # as saved, in half precision
-    tokens = longest(policy.processor.tokenizer, examples)
     reached = measure(own, policy, split, tokens) | {
         "steps": steps,
         "cpu_seconds": round(run.seconds),
@@ -123,12 +124,6 @@ def run_own(own: OwnSFT, log: Log | None = None) -> dict[str, Any]:
     write_text(folder / "grpo.yaml", next_config(own, tokens))
     write_text(folder / "README.md", card(own, reached))
     return reached
-
-
-def _check(policy: Policy, split: Split) -> None:
-    reserved = special_tokens(policy)
-    for sample in (*split.train, *split.validation):
-        check_words(sample, reserved)
 
 
 def planned_steps(own: OwnSFT, examples: Sequence[Example]) -> int:

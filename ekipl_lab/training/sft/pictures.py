@@ -14,6 +14,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -199,18 +200,12 @@ class PictureStream:
         return rows
 
 
-_ORDERS: dict[tuple[int, str], list[int]] = {}
-
-
-def _order(count: int, key: str) -> list[int]:
-    """A shuffled range; the last two are kept, since every step needs one."""
-    if (count, key) not in _ORDERS:
-        order = list(range(count))
-        random.Random(key).shuffle(order)
-        while len(_ORDERS) > 64:
-            _ORDERS.pop(next(iter(_ORDERS)))
-        _ORDERS[count, key] = order
-    return _ORDERS[count, key]
+@lru_cache(maxsize=64)
+def _order(count: int, key: str) -> tuple[int, ...]:
+    """A shuffled range; kept, since every step of a pass needs it."""
+    order = list(range(count))
+    random.Random(key).shuffle(order)
+    return tuple(order)
 
 
 def packed_loss(model: Any, batch: PackedBatch) -> Tensor:
