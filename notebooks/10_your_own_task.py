@@ -71,7 +71,7 @@ settings = OwnSFT(
     data=OwnData(benchmark=str(DATA)),
     output=FOLDER / "policy",
     validation=100 if MODE == "quick" else 500,
-    **({"steps": 40, "warmup": 10} if MODE == "quick" else {"minutes": 15}),
+    **({"steps": 30, "warmup": 10} if MODE == "quick" else {"minutes": 15}),
 )
 reached = run_own(settings)
 
