@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from own_data import DESCRIPTION, write_tiles
 from PIL import Image
 
@@ -32,7 +33,7 @@ from ekipl_lab.training.sft.own import (
     picture_side,
     stages_of,
 )
-from ekipl_lab.training.sft.own_card import card
+from ekipl_lab.training.sft.own_card import card, next_config
 from ekipl_lab.training.sft.own_run import load_split, planned_steps
 from ekipl_lab.training.sft.pictures import (
     PictureEncoder,
@@ -196,6 +197,7 @@ def test_without_a_validation_split_pictures_are_held_out(tmp_path: Path) -> Non
     )
     assert split.held_out and seen and kept and not seen & kept
     assert len(split.train) + len(split.validation) == 80
+    assert yaml.safe_load(next_config(own(tiles, tmp_path), 9, False))["evaluation"]["sets"] == []
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_ends(tiles: Path, tmp_path: Path) -> None:

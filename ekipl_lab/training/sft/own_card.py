@@ -10,8 +10,8 @@ from ekipl_lab.benchmarks.user_data import is_own, read_description
 from ekipl_lab.training.sft.own import OwnSFT
 
 
-def next_config(own: OwnSFT, tokens: int) -> str:
-    """A GRPO run from the policy, as YAML."""
+def next_config(own: OwnSFT, tokens: int, measured: bool) -> str:
+    """A GRPO run from the policy, as YAML; ``measured``: the data have a validation split."""
     data = own.data.model_dump(exclude_defaults=True) | {"benchmark": own.data.benchmark}
     data["limit"] = min(own.data.limit, 2000)
     config = {
@@ -29,7 +29,7 @@ def next_config(own: OwnSFT, tokens: int) -> str:
         },
         "ekipl": {"selection": "policy_only"},
         "evaluation": {
-            "sets": [{"split": "validation", "limit": 200}],
+            "sets": [{"split": "validation", "limit": 200}] if measured else [],
             "every": 0,
             "num_samples": 8,
             "ks": [1, 8],

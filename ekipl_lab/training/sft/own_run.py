@@ -121,7 +121,7 @@ def run_own(own: OwnSFT, log: Log | None = None) -> dict[str, Any]:
         "held_out": split.held_out,
     }
     write_json(folder / "reached.json", reached)
-    write_text(folder / "grpo.yaml", next_config(own, tokens))
+    write_text(folder / "grpo.yaml", next_config(own, tokens, not split.held_out))
     write_text(folder / "README.md", card(own, reached))
     return reached
 
