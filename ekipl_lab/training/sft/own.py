@@ -30,7 +30,7 @@ from ekipl_lab.policies.tokenizer import pieces_of
 from ekipl_lab.prompts import prompt_text
 from ekipl_lab.teachers.adapters.replay import completion_of
 from ekipl_lab.training.config.sections import DataSettings
-from ekipl_lab.training.setup import policy_path
+from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.sft.config import SFTConfig, Stage
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.pictures import (
