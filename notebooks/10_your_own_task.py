@@ -47,7 +47,7 @@ QUESTIONS = 400 if MODE == "quick" else 10_000
 
 # %%
 script = [sys.executable, "perf/stickers.py", str(FOLDER / "data"), "--questions", str(QUESTIONS)]
-subprocess.run(script, cwd=ROOT, check=True)
+subprocess.run(script, cwd=ROOT, check=True, capture_output=True)
 DATA = FOLDER / "data" / "stickers.yaml"
 print(DATA.read_text())
 print("".join((FOLDER / "data" / "train.csv").open().readlines()[:4]))
@@ -152,7 +152,9 @@ overrides = [
     f"teachers=[{{type: python, id: colleague, class: '{TEACHER['class']}'}}]",
     "ekipl.selection=top_g",
     f"reward.scorer='{SCORER}'",
-    "evaluation.sets=[]",
+    "evaluation.sets=[{split: validation, limit: 40}]",
+    "evaluation.at_start=false",
+    "evaluation.sampled=never",
     "diagnostics.gradient_norms_every=0",
     *(
         ["grpo.max_steps=6", "grpo.per_device_train_batch_size=16", "data.limit=64"]

@@ -70,7 +70,7 @@ def main() -> None:
     }
     if chosen.grpo:
         run = ["train", "--config", str(policy / "grpo.yaml"), f"grpo.max_steps={chosen.grpo}"]
-        seconds = command("-m", "ekipl_lab", *run, "evaluation.sets=[]")
+        seconds = command("-m", "ekipl_lab", *run, "evaluation.sampled=never")
         from ekipl_lab import tracking
 
         (latest, *_) = tracking.list_runs(name="policy_grpo")

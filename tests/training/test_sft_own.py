@@ -197,7 +197,12 @@ def test_without_a_validation_split_pictures_are_held_out(tmp_path: Path) -> Non
     )
     assert split.held_out and seen and kept and not seen & kept
     assert len(split.train) + len(split.validation) == 80
-    assert yaml.safe_load(next_config(own(tiles, tmp_path), 9, False))["evaluation"]["sets"] == []
+    assert (
+        yaml.safe_load(next_config(own(tiles, tmp_path), 9, False))["evaluation"]["sets"][0][
+            "split"
+        ]
+        == "train"
+    )
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_ends(tiles: Path, tmp_path: Path) -> None:

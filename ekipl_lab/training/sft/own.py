@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -111,7 +112,7 @@ def picture_side(samples: Sequence[Sample]) -> int:
     sizes = [size for sample in samples for size in sizes_of(sample)]
     if not sizes:
         raise ConfigError("The data hold no pictures; a policy that sees needs some.")
-    side = statistics.median(width * height for width, height in sizes) ** 0.5
+    side = math.sqrt(statistics.median(width * height for width, height in sizes))
     return PATCH * min(MOST, max(FEWEST, round(side / PATCH)))
 
 

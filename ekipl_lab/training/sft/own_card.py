@@ -29,7 +29,7 @@ def next_config(own: OwnSFT, tokens: int, measured: bool) -> str:
         },
         "ekipl": {"selection": "policy_only"},
         "evaluation": {
-            "sets": [{"split": "validation", "limit": 200}] if measured else [],
+            "sets": [{"split": "validation" if measured else own.data.split, "limit": 200}],
             "every": 0,
             "num_samples": 8,
             "ks": [1, 8],
