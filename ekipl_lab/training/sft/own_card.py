@@ -48,7 +48,7 @@ pipeline_tag: image-text-to-text
 # {name}
 
 A Qwen2-VL of {parameters:,} parameters with {tokens} tokens of its own, trained by `ekipl sft` on
-the split `{split}` of `{data}`: {steps} steps, {cpu_seconds} s of one core{start}. It sees pictures
+the split `{split}` of `{data}`: {steps} steps, {seconds} s of one core{start}. It sees pictures
 of {image_side} x {image_side} pixels and knows the words of that split, nothing else.
 
 ## Measured

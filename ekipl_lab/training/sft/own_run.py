@@ -114,7 +114,7 @@ def run_own(own: OwnSFT, log: Log | None = None) -> dict[str, Any]:
     policy = load_policy(folder)  # as saved, in half precision
     reached = measure(own, policy, split, tokens) | {
         "steps": steps,
-        "cpu_seconds": round(run.seconds),
+        "seconds": round(run.seconds),
         "image_side": run.config.image_size,
         "tokens": len(policy.processor.tokenizer),
         "parameters": sum(p.numel() for p in run.model.parameters()),
