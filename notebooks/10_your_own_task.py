@@ -26,14 +26,19 @@ MODE = "quick"
 NAME = "your_own_task"
 
 # %%
+import contextlib
+import io
 import subprocess
 import sys
+
+from transformers.utils import logging
 
 import ekipl_lab as ek
 from ekipl_lab.tracking.store import project_root
 from ekipl_lab.training.sft.own import OwnData, OwnSFT
 from ekipl_lab.training.sft.own_run import run_own
 
+logging.disable_progress_bar()
 ROOT = project_root()
 FOLDER = ROOT / "mlruns" / "work" / f"{NAME}_{MODE}"
 QUESTIONS = 400 if MODE == "quick" else 10_000
@@ -73,7 +78,8 @@ settings = OwnSFT(
     validation=100 if MODE == "quick" else 500,
     **({"steps": 30, "warmup": 10} if MODE == "quick" else {"minutes": 15}),
 )
-reached = run_own(settings)
+with contextlib.redirect_stderr(io.StringIO()):  # a progress bar
+    reached = run_own(settings)
 
 # %%
 import pandas as pd
