@@ -1,22 +1,117 @@
-"""`ekipl sft`: the supervised warm start of a tiny policy."""
+"""`ekipl sft`: the supervised warm start of a tiny policy, of the built-in tasks or own data."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ekipl_lab.training.sft.config import load_sft_config
-from ekipl_lab.training.sft.run import log_to, run_sft
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.validation import load_yaml
+
+if TYPE_CHECKING:
+    from ekipl_lab.training.sft.own import OwnSFT
+
+#: Option -> the setting that it is.
+OPTIONS = ("minutes", "steps", "seed", "init")
+#: Of the table that is printed at the end.
+COLUMNS = (
+    "questions", "n", "accuracy", "95 % interval", "most common", "prior", "other pictures",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The recipe."""
-    parser.add_argument("--config", type=Path, required=True, help="YAML file")
+    """The recipe, or the data and what to make of them."""
+    add = parser.add_argument
+    add("--config", type=Path, help="YAML file: a recipe, or `data:` with the settings below")
+    add("--data", help="YAML file of your own data (docs/own_policy.md)")
+    add("--task", help="default: the one that the data name")
+    add("--out", type=Path, help="folder of the policy")
+    add("--minutes", type=float, help="of one core; default 15")
+    add("--steps", type=int, help="so many steps instead")
+    add("--seed", type=int, help="default 0")
+    add("--init", help="policy whose weights it begins with, or none; default: the shipped one")
+    add("--answers-only", action="store_true", help="do not learn the chains of the data")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, or continue; say where the policy is."""
-    config = load_sft_config(args.config)
+    if (args.config is None) == (args.data is None):
+        raise ConfigError("Give either --config (a recipe) or --data (your own data) with --out.")
+    raw = None if args.config is None else load_yaml(args.config)
+    if args.data is None and not (isinstance(raw, dict) and "data" in raw):
+        return _recipe(args.config)
+    own = own_settings(args, raw)
+    from ekipl_lab.training.sft.own_run import run_own
+
+    reached = run_own(own)
+    print_reached(reached)
+    print(f"Policy saved in {own.output}; its card is README.md there.")
+    print(f"GRPO from it: ekipl train --config {own.output / 'grpo.yaml'}")
+    return 0
+
+
+def _recipe(path: Path) -> int:
+    from ekipl_lab.training.sft.config import load_sft_config
+    from ekipl_lab.training.sft.run import log_to, run_sft
+
+    config = load_sft_config(path)
     folder = run_sft(config, log=log_to(config.work_dir / "log.jsonl"))
     print(f"Policy saved in {folder}")
     return 0
+
+
+def own_settings(args: argparse.Namespace, raw: dict[str, Any] | None) -> OwnSFT:
+    """The settings of a config with ``data:``, or of the options; options come last."""
+    from pydantic import ValidationError
+
+    from ekipl_lab.training.sft.own import OwnSFT
+    from ekipl_lab.validation import complaint
+
+    values: dict[str, Any] = dict(raw or {})
+    if args.data is not None:
+        values["data"] = {"benchmark": args.data}
+    if args.task is not None and isinstance(values["data"], dict):
+        values["data"] = {**values["data"], "task": args.task}
+    if args.out is not None:
+        values |= {"output": args.out, "name": args.out.name}
+    values |= {key: getattr(args, key) for key in OPTIONS if getattr(args, key) is not None}
+    if args.answers_only:
+        values["chains"] = False
+    if "output" not in values:
+        raise ConfigError("Name the folder of the policy: --out policies/mine.")
+    try:
+        return OwnSFT.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise unknown_name("setting of ekipl sft", place, OwnSFT.model_fields) from error
+        raise ConfigError(f"ekipl sft: {complaint(first, place)}.") from error
+
+
+def print_reached(reached: dict[str, Any]) -> None:
+    """Greedy accuracy by family beside what needs no picture."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ekipl_lab.tables import piped
+
+    table = Table(box=None, title="validation, greedy", title_justify="left")
+    for heading in COLUMNS:
+        table.add_column(heading)
+    for row in reached["rows"]:
+        table.add_row(
+            escape(row["family"]), str(row["items"]), _short(row["greedy"]),
+            f"{_short(row['low'])} to {_short(row['high'])}", _short(row["most_common"]),
+            _short(row["prior"]), _short(row["other_pictures"]),
+        )  # fmt: skip
+    piped().print(table)
+    print(
+        f"sampled: {_short(reached['pass_at_1'])}, pass@8 {_short(reached['pass_at_8'])}; solved "
+        f"by some of 8 samples and not by others: {_short(reached['mixed'])}"
+    )
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +41,17 @@ INITIALIZER_RANGE = 0.05
 
 
 def build_tiny_policy(
-    size: str, seed: int, *, image_size: int = 56, patch_size: int = 14
+    size: str,
+    seed: int,
+    *,
+    image_size: int = 56,
+    patch_size: int = 14,
+    own: Sequence[str] | None = None,
 ) -> tuple[Qwen2VLForConditionalGeneration, ImageOnlyQwen2VLProcessor]:
     """A fresh float32 model in evaluation mode and its processor.
 
-    Every image is resized to ``image_size`` pixels square. The weights depend on the arguments
+    Every image is resized to ``image_size`` pixels square, or to as many pixels where its sides
+    differ. ``own``: the pieces of `build_tokenizer`. The weights depend on the arguments
     alone; the caller's random state stays as it is. Raises ConfigError for an unknown size or an
     image size that the patch size does not divide.
     """
@@ -54,7 +61,7 @@ def build_tiny_policy(
         raise ConfigError(
             f"image_size {image_size} is not a multiple of patch_size {patch_size}; choose one."
         )
-    processor = build_processor(image_size, patch_size)
+    processor = build_processor(image_size, patch_size, own)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2VLForConditionalGeneration(_model_config(SIZES[size], processor, patch_size))

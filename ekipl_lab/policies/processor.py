@@ -7,6 +7,7 @@ registered under a configuration of its own, so that real Qwen checkpoints keep 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import AutoProcessor, Qwen2VLConfig, Qwen2VLProcessor
@@ -33,8 +34,11 @@ class _ImageOnlyConfig(Qwen2VLConfig):
 AutoProcessor.register(_ImageOnlyConfig, ImageOnlyQwen2VLProcessor, exist_ok=True)
 
 
-def build_processor(image_size: int, patch_size: int) -> ImageOnlyQwen2VLProcessor:
-    """The tiny policy's processor: any image becomes (image_size / patch_size)^2 image tokens."""
+def build_processor(
+    image_size: int, patch_size: int, own: Sequence[str] | None = None
+) -> ImageOnlyQwen2VLProcessor:
+    """The tiny policy's processor: any image becomes (image_size / patch_size)^2 image tokens (or a
+    few less, where it is not square). ``own``: the pieces of `build_tokenizer`."""
     pixels = image_size * image_size
     image_processor = Qwen2VLImageProcessorPil(
         size={"shortest_edge": pixels, "longest_edge": pixels},
@@ -44,4 +48,4 @@ def build_processor(image_size: int, patch_size: int) -> ImageOnlyQwen2VLProcess
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
-    return ImageOnlyQwen2VLProcessor(image_processor, build_tokenizer())
+    return ImageOnlyQwen2VLProcessor(image_processor, build_tokenizer(own))

@@ -12,6 +12,9 @@ merges to learn. ``<think>`` and its kin are single tokens but not special ones:
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -64,9 +67,11 @@ _PIECES = "|".join(
 )
 
 
-def _vocabulary() -> dict[str, int]:
+def _vocabulary(own: Sequence[str] | None) -> dict[str, int]:
     """Token text (in the byte alphabet, a space is Ġ) to id: bytes first, then pieces."""
     tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if own is not None:
+        return {token: index for index, token in enumerate(dict.fromkeys([*tokens, *own]))}
     cells = [f"p{cell}" for cell in range(1, 17)]
     both = [*first_words(), *"0123456789", *SIGNS, *cells]
     tokens += [form for piece in both for form in (piece, "Ġ" + piece)]
@@ -74,15 +79,37 @@ def _vocabulary() -> dict[str, int]:
     return {token: index for index, token in enumerate(dict.fromkeys(tokens))}
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer with its chat template, padding on the left. Always the same."""
-    backend = Tokenizer(models.BPE(vocab=_vocabulary(), merges=[], ignore_merges=True))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
+def _splitter() -> Any:
+    """Cuts text into pieces, written in the byte alphabet."""
+    return pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
+
+
+def pieces_of(texts: Iterable[str], *, least: int = 2, most: int = 4000) -> list[str]:
+    """The pieces of texts that occur ``least`` times or more, at most ``most``, frequent first.
+
+    They are the ``own`` of `build_tokenizer`. Tags are tokens anyway, and so is every byte.
+    """
+    splitter, counts = _splitter(), Counter[str]()
+    for text in texts:
+        for part in re.split("|".join(TAGS), text):
+            counts.update(piece for piece, _ in splitter.pre_tokenize_str(part))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [piece for piece, count in ordered if count >= least][:most]
+
+
+def build_tokenizer(own: Sequence[str] | None = None) -> PreTrainedTokenizerFast:
+    """The tokenizer with its chat template, padding on the left.
+
+    Without ``own`` always the same; with it, its single tokens are those pieces (`pieces_of`) in
+    place of the words of the built-in benchmark.
+    """
+    backend = Tokenizer(models.BPE(vocab=_vocabulary(own), merges=[], ignore_merges=True))
+    backend.pre_tokenizer = _splitter()
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
     backend.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])

@@ -101,10 +101,15 @@ class CotTeacher(TextTeacher):
     def _act(self, sample: Sample, rng: random.Random) -> Action:
         if not sample.cot or not sample.cot.strip():
             raise TeacherError(f"Teacher {self.id!r}: sample {sample.id} has no reasoning chain.")
-        text = sample.cot.strip()
-        if "<think>" not in text and "<answer>" not in text:
-            text = f"<think>{text}</think><answer>{sample.answer}</answer>"
-        return self._action(text, "cot")
+        return self._action(completion_of(sample), "cot")
+
+
+def completion_of(sample: Sample) -> str:
+    """The chain of a sample that has one, as a completion."""
+    text = (sample.cot or "").strip()
+    if "<think>" not in text and "<answer>" not in text:
+        text = f"<think>{text}</think><answer>{sample.answer}</answer>"
+    return text
 
 
 def _read_rows(path: Path) -> list[Mapping[str, Any]]:

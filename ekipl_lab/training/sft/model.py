@@ -6,6 +6,7 @@ runs the vision tower on all images at once, and the head on completion tokens o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,16 +62,15 @@ def _lead(images: int) -> int:
     return 2 if images > 1 else 1
 
 
-def mrope_positions(images: int, grid: tuple[int, int], length: int) -> Tensor:
-    """Positions (3, L) of a row ``user, ([number], start, image, end) * images, text``.
+def image_positions(grids: Sequence[tuple[int, int]]) -> Tensor:
+    """Positions (3, L) of ``user, ([number], start, image, end) * images``, by their grids.
 
     The number stands where there are several images.
     """
-    rows, columns = grid
     positions = [torch.zeros(3, 1, dtype=torch.long)]
     at = 1
-    for _ in range(images):
-        lead = _lead(images)
+    for rows, columns in grids:
+        lead = _lead(len(grids))
         positions.append((torch.arange(lead) + at).expand(3, -1))
         at += lead - 1
         time = torch.zeros(rows * columns, dtype=torch.long)
@@ -80,11 +80,14 @@ def mrope_positions(images: int, grid: tuple[int, int], length: int) -> Tensor:
         at += 1 + max(rows, columns)
         positions.append(torch.full((3, 1), at))
         at += 1
-    text = length - sum(part.shape[1] for part in positions)
-    if images == 0:
-        at = 1
-    positions.append((torch.arange(text) + at).expand(3, -1))
     return torch.cat(positions, 1)
+
+
+def mrope_positions(images: int, grid: tuple[int, int], length: int) -> Tensor:
+    """Positions (3, L) of a row of so many images of one grid, followed by text."""
+    head = image_positions([grid] * images)
+    text = torch.arange(length - head.shape[1]) + int(head[:, -1].max()) + 1
+    return torch.cat([head, text.expand(3, -1)], 1)
 
 
 @dataclass(frozen=True, slots=True)

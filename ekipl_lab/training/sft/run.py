@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,28 +70,33 @@ class WarmStart:
     def __init__(self, config: SFTConfig, examples: Sequence[Example] = ()) -> None:
         """``examples`` are learned instead of the stages' mixtures."""
         self.config, self.examples = config, examples
-        if config.init is not None:
-            policy = load_policy(config.init)
-            self.model, self.processor = policy.model, policy.processor
-        else:
-            self.model, self.processor = build_tiny_policy(
-                config.size,
-                config.seed,
-                image_size=config.image_size,
-                patch_size=config.patch_size,
-            )
-        self.encoder = BatchEncoder(self.processor)
-        width = self.model.config.text_config.hidden_size
-        places = self.encoder.grid[0] * self.encoder.grid[1]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.patch_head = PatchHead(width, places, patch_classes(config.task))
-        self.parts = {"model": self.model, "patch": self.patch_head}
+        self.model, self.processor = self._begin()
+        self.parts = {"model": self.model, **self._heads()}
         self.stage_number, self.step, self.seconds = 0, 0, 0.0
         self.fingerprints = fingerprints(config)
         self.model.train()
         self._open_stage()
         self._resume()
+
+    def _begin(self) -> tuple[Any, Any]:
+        """The policy before the first step, and its processor."""
+        config = self.config
+        if config.init is not None:
+            policy = load_policy(config.init)
+            return policy.model, policy.processor
+        return build_tiny_policy(
+            config.size, config.seed, image_size=config.image_size, patch_size=config.patch_size
+        )
+
+    def _heads(self) -> dict[str, torch.nn.Module]:
+        """What is trained beside the policy, and thrown away."""
+        self.encoder = BatchEncoder(self.processor)
+        width = self.model.config.text_config.hidden_size
+        places = self.encoder.grid[0] * self.encoder.grid[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            self.patch_head = PatchHead(width, places, patch_classes(self.config.task))
+        return {"patch": self.patch_head}
 
     @property
     def stage(self) -> Stage:
@@ -100,7 +106,7 @@ class WarmStart:
     def _open_stage(self) -> None:
         config, stage = self.config, self.stage
         seed = config.seed * 1000 + self.stage_number
-        self.stream = self._stream(seed)
+        self._open_stream(seed)
         part = self.model.model.visual if stage.kind == "vision" else self.model
         embeddings = self.model.get_input_embeddings().weight
         self.model.model.visual.requires_grad_(not stage.freeze_vision)
@@ -108,7 +114,8 @@ class WarmStart:
         matrices = [p for p in trained if p.ndim == 2 and p is not embeddings]
         chosen = {id(p) for p in matrices}
         rest = [p for p in trained if id(p) not in chosen]
-        rest += list(self.patch_head.parameters())
+        heads = [head for name, head in self.parts.items() if name != "model"]
+        rest += [p for head in heads for p in head.parameters()]
         self.parameters = matrices + rest
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(
@@ -129,15 +136,31 @@ class WarmStart:
             for token in tokens(form).input_ids
         }
 
-    def _stream(self, seed: int) -> ExampleStream | ShuffledExamples:
+    def _open_stream(self, seed: int) -> None:
         config = self.config
+        self.stream: ExampleStream | ShuffledExamples
         if self.examples:
-            return ShuffledExamples(self.examples, seed)
+            self.stream = ShuffledExamples(self.examples, seed)
+            return
         drills = parse_mixture(self.stage.mixture, config.task, CHAIN_STYLES)
-        return ExampleStream(config.task, drills, seed, config.image_size, config.backdrops)
+        self.stream = ExampleStream(config.task, drills, seed, config.image_size, config.backdrops)
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step; the losses and, where the patches are labelled, what is seen."""
+        stage, numbers = self.stage, self._backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        factor = rate_factor(self.step, stage)
+        for optimizer, rate in zip(self.optimizers, (stage.matrix_lr, stage.rest_lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
+        self.step += 1
+        return numbers
+
+    def _backward(self) -> dict[str, float]:
+        """The gradients of the next step, and its losses."""
         stage = self.stage
         examples = self.stream.batch(self.step, stage.batch_size)
         batches = [
@@ -152,15 +175,6 @@ class WarmStart:
             torch.autograd.backward(loss * share)
             for name, value in seen.items():
                 numbers[name] = numbers.get(name, 0.0) + share * value
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        factor = rate_factor(self.step, stage)
-        for optimizer, rate in zip(self.optimizers, (stage.matrix_lr, stage.rest_lr), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factor
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.model.zero_grad(set_to_none=True)
-        self.step += 1
         return numbers
 
     def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -230,12 +244,16 @@ def run_sft(config: SFTConfig, *, log: Log | None = None, examples: Sequence[Exa
     the losses every 50 steps, and the seconds so far.
     """
     torch.set_num_threads(config.threads)
-    run = WarmStart(config, examples)
+    return finish(WarmStart(config, examples), log)
+
+
+def finish(run: WarmStart, log: Log | None) -> Path:
+    """Go through the stages that are left, and save the policy; returns its folder."""
     while True:
         _run_stage(run, log)
         if not run.next_stage():
             break
-    return save_policy(run.model.eval(), run.processor, config.output)
+    return save_policy(run.model.eval(), run.processor, run.config.output)
 
 
 def _run_stage(run: WarmStart, log: Log | None) -> None:

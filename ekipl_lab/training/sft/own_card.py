@@ -1,0 +1,94 @@
+"""What `ekipl sft` writes beside a policy: its card, and a run that goes on from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from ekipl_lab.benchmarks.user_data import is_own, read_description
+from ekipl_lab.training.sft.own import OwnSFT
+
+
+def next_config(own: OwnSFT, tokens: int, measured: bool) -> str:
+    """A GRPO run from the policy, as YAML; ``measured``: the data have a validation split."""
+    data = own.data.model_dump(exclude_defaults=True) | {"benchmark": own.data.benchmark}
+    data["limit"] = min(own.data.limit, 2000)
+    config = {
+        "name": f"{own.name}_grpo",
+        "policy": {"path": str(own.output)},
+        "data": data,
+        "grpo": {
+            "max_steps": 60,
+            "num_generations": 8,
+            "per_device_train_batch_size": 64,
+            "max_completion_length": tokens + 2,
+            "learning_rate": 3e-4,
+            "lr_scheduler_type": "linear",
+            "beta": 0.0,
+        },
+        "ekipl": {"selection": "policy_only"},
+        "evaluation": {
+            "sets": [{"split": "validation" if measured else own.data.split, "limit": 200}],
+            "every": 0,
+            "num_samples": 8,
+            "ks": [1, 8],
+        },
+    }
+    head = "# Written by `ekipl sft`: GRPO from this policy. `ekipl train --config THIS_FILE`\n"
+    return head + yaml.safe_dump(config, sort_keys=False)
+
+
+_CARD = """---
+license: {licence}
+library_name: transformers
+pipeline_tag: image-text-to-text
+---
+
+# {name}
+
+A Qwen2-VL of {parameters:,} parameters with {tokens} tokens of its own, trained by `ekipl sft` on
+the split `{split}` of `{data}`: {steps} steps, {seconds} s of one core{start}. It sees pictures
+of {image_side} x {image_side} pixels and knows the words of that split, nothing else.
+
+## Measured
+
+{measured}, Wilson's 95 % intervals. *Most common* and *prior* see no
+picture: the most frequent training answer of the form of a question, and a draw from its training
+answers. *Other pictures*: this policy, shown those of another question of the family.
+
+| questions | greedy | interval | most common | prior | other pictures | n |
+|---|---|---|---|---|---|---|
+{rows}
+
+Sampled at temperature 1 ({sampled_items} questions, 8 samples each): right {pass_at_1}, pass@8
+{pass_at_8}; {mixed} of the questions are solved by some samples and not by others, which is what
+GRPO learns from.
+"""
+
+
+def card(own: OwnSFT, reached: dict[str, Any]) -> str:
+    """The model card, from measured figures."""
+    rows = [
+        f"| {_cell(row['family'])} | {row['greedy']} | {row['low']} to {row['high']} | "
+        f"{row['most_common']} | {row['prior']} | {row['other_pictures']} | {row['items']} |"
+        for row in reached["rows"]
+    ]
+    held = "questions on pictures held out of it" if reached["held_out"] else "of validation"
+    licence = "other"
+    if is_own(own.data.benchmark):
+        licence = read_description(own.data.benchmark).licence.lower()
+    return _CARD.format(
+        **{k: v for k, v in reached.items() if k not in ("rows", "split")},
+        name=own.name,
+        licence=licence,
+        split=own.data.split,
+        data=own.data.benchmark,
+        start="" if own.init == "none" else f", from the weights of `{own.init}`",
+        measured=f"{reached['rows'][0]['items']} questions {held}",
+        rows="\n".join(rows),
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
