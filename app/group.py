@@ -56,6 +56,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """Candidates of one source that wrote the same, shown as one: the best placed of them."""
+
+    shown: Candidate
+    same: tuple[Candidate, ...]
+
+    @property
+    def kept(self) -> int:
+        """How many of them were kept."""
+        return sum(candidate.kept for candidate in self.same)
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSummary:
     """What one source gave: candidates, right ones, kept ones, their price in USD."""
 
@@ -81,6 +94,15 @@ class GroupView:
     def order(self) -> tuple[int, ...]:
         """Numbers of the candidates, best first."""
         return tuple(c.number for c in sorted(self.candidates, key=lambda c: c.place))
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """The candidates with identical ones folded, in pool order."""
+        found: dict[tuple[object, ...], list[Candidate]] = {}
+        for c in self.candidates:
+            key = (c.source, c.raw, c.raw_length, c.total, c.success, c.finish_reason)
+            found.setdefault(key, []).append(c)
+        return tuple(Card(min(same, key=lambda c: c.place), tuple(same)) for same in found.values())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for API clients."""

@@ -7,6 +7,7 @@ handed to ``gr.HTML`` as a value, never as a template (a template would evaluate
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from markupsafe import Markup
 from PIL.Image import Image, Resampling
 
 from app.group import GroupView
+from app.notation import Notation, has_grid
+from app.strips import Place
+from app.whatif import PROBABILITIES, Outcome, Pull
+from ekipl_lab.benchmarks.mini.grid import CELLS
 from ekipl_lab.images import png_uri
 from ekipl_lab.types import Sample
 
@@ -35,6 +40,20 @@ def dollars(amount: float) -> str:
 _TEMPLATES.filters["dollars"] = dollars
 
 
+@dataclass(frozen=True, slots=True)
+class Other:
+    """What other rules would have kept with this baseline and spread, and what weightings pull.
+
+    The first outcome is the group as it is; ``weighting`` is the one that the run had.
+    """
+
+    baseline: str
+    scale: str
+    outcomes: Sequence[Outcome]
+    weighting: str
+    pulls: Sequence[Pull]
+
+
 def render_page(
     sample: Sample,
     large: Sequence[Image] = (),
@@ -43,12 +62,16 @@ def render_page(
     note: str = "",
     message: str = "",
     live_query: str = "",
+    place: Place | None = None,
+    no_picture: str = "",
+    notation: Notation | None = None,
+    other: Other | None = None,
 ) -> str:
     """HTML of the stage: image(s), question and answer; then the group, or a message for it.
 
     ``large`` are the same scenes drawn for a person; without them the model's own pixels are
     enlarged. ``message`` is HTML of ``render_message``; ``live_query`` the address of the same
-    item sampled now.
+    item sampled now; ``no_picture`` says why there is none.
     """
     below = _render("pool.html", group=group, note=note) if group else ""
     drawn = [*large, *sample.images[len(large) :]]
@@ -61,8 +84,18 @@ def render_page(
         cells=_cells(sample),
         below=Markup(below or message),
         live_query=live_query,
+        no_picture=no_picture,
     )
-    return head + (_render("group.html", group=group) if group else "")
+    parts = [
+        _render("place.html", place=place) if place else "",
+        head,
+        _render("notation.html", notation=notation) if notation else "",
+        _render("other.html", other=other, group=group, probabilities=PROBABILITIES)
+        if other
+        else "",
+        _render("group.html", group=group) if group else "",
+    ]
+    return "".join(parts)
 
 
 def render_message(title: str, text: str, command: str = "") -> str:
@@ -98,6 +131,5 @@ def _fit(image: Image, limit: int = 1024) -> Image:
 
 
 def _cells(sample: Sample) -> tuple[str, ...]:
-    """Names of the 4 x 4 cells that chains of the counting task speak of, row by row."""
-    is_grid = sample.metadata.get("benchmark") == "mini" and sample.task == "counting"
-    return tuple(f"p{n}" for n in range(1, 17)) if is_grid else ()
+    """Names of the 4 x 4 cells that chains of the sample's task speak of, row by row."""
+    return tuple(f"p{n}" for n in CELLS) if has_grid(sample) else ()

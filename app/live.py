@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app import runs
 from app.state import START
@@ -172,7 +172,17 @@ def config_of(run: str) -> RunConfig:
     if not run:
         return load_config(DEMO_CONFIG)
     runs.require_run(run)
-    return parse_config(tracking.read_config(run))
+    return parse_config(runs.config_of(run))
+
+
+def data_of(run: str) -> Mapping[str, Any]:
+    """The data settings of a run; the demo's where there is no such run."""
+    import yaml
+
+    if any(choice.id == run for choice in runs.list_runs()):
+        return dict(runs.config_of(run).get("data", {}))
+    data: Mapping[str, Any] = yaml.safe_load(DEMO_CONFIG.read_text(encoding="utf-8"))["data"]
+    return data
 
 
 def _folder(config: RunConfig, run: str, checkpoint: str) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from app import samples
+from app.marks import GroupMark, read_marks
 from app.state import START
 from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.notebook.face import rebuild_sample
 from ekipl_lab.tracking import store
 from ekipl_lab.types import ActionGroup
 
@@ -24,9 +25,13 @@ NO_RECORDS = "This run has recorded no groups so far; they appear while it train
 RECORDS = "groups"
 #: Seconds for which what the store said is taken as still true.
 FRESH = 2.0
+#: How many of the last runs are looked through for one that shows something.
+LOOKED_AT = 8
 
 T = TypeVar("T")
 _SEEN: dict[tuple[Any, ...], tuple[float, Any]] = {}
+#: (store, run) -> number of recorded steps and the marks of their groups.
+_MARKS: dict[tuple[str, str], tuple[int, tuple[GroupMark, ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,17 @@ def latest() -> str:
     return choices()[0][1]
 
 
+def opening_run() -> str:
+    """The latest of the last runs that has a group with a teacher kept where the policy failed.
+
+    The latest run where none has; empty where there is no run.
+    """
+    for _, run in choices()[:LOOKED_AT]:
+        if any(mark.taught for mark in list_marks(run)):
+            return run
+    return latest()
+
+
 def has_store() -> bool:
     """Whether there is a store to ask; a missing SQLite file is not created only to be empty."""
     database = store.database()
@@ -86,13 +102,15 @@ def label_checkpoint(run: str, checkpoint: str) -> str:
     """A checkpoint's name for people, with its greedy accuracy where that was measured."""
     found = _checkpoints(run).get(checkpoint)
     if found is None:
-        return "start, before training" if checkpoint == START else checkpoint
+        return "start (step 0), before training" if checkpoint == START else checkpoint
     # eval/<set>/accuracy_greedy, not that of one family
     measured = sorted(
         name for name in found.metrics if name.count("/") == 2 and name.endswith("/accuracy_greedy")
     )
-    accuracy = f" · accuracy {found.metrics[measured[0]]:.2f}" if measured else ""
-    return f"step {found.step}{accuracy}"
+    if not measured:
+        return f"step {found.step}"
+    accuracy = found.metrics[measured[0]]
+    return f"step {found.step} · accuracy {accuracy:.2f} on {measured[0].split('/')[1]}"
 
 
 def checkpoint_folder(run: str, checkpoint: str) -> Path:
@@ -139,9 +157,38 @@ def load_recorded(run: str, step: int, group: int) -> ActionGroup:
         raise DataError(f"Step {step} has no recorded groups; recorded steps: {known}.")
     found = records.load_groups(folder, step, offset=group, limit=1)
     if not found:
-        raise DataError(f"Step {step} has {count_groups(run, step)} groups, counted from 0.")
-    data = _remembered(("data", run), lambda: tracking.read_config(run)["data"])
-    return found[0].with_sample(rebuild_sample(found[0], data.get("image_size")))
+        held = count_groups(run, step)
+        raise DataError(f"Step {step} has {held} groups; there is no group {group + 1}.")
+    return found[0].with_sample(samples.find_sample(config_of(run), found[0]))
+
+
+def config_of(run: str) -> dict[str, Any]:
+    """The config that a run logged, as plain values."""
+    return _remembered(("config", run), lambda: tracking.read_config(run))
+
+
+def list_marks(run: str) -> tuple[GroupMark, ...]:
+    """Every recorded group of a run in order; kept until the run has recorded another step."""
+    folder, key = _records_folder(run), (store.tracking_uri(), run)
+    if folder is None:
+        return ()
+    steps = len(list_steps(run))
+    if key not in _MARKS or _MARKS[key][0] != steps:
+        _MARKS[key] = (steps, read_marks(folder))
+    return _MARKS[key][1]
+
+
+def opening_group(run: str) -> tuple[int, int]:
+    """Step and group (from 0) that show something: the latest of the most telling kind; or (0, 0).
+
+    Best is a right teacher action that was kept where the policy failed, then any kept teacher
+    action in a group with spread, then any group with spread.
+    """
+    marks = list_marks(run)
+    if not marks:
+        return 0, 0
+    best = max(marks, key=lambda m: (m.taught, m.teacher and not m.zero, not m.zero, m.step))
+    return best.step, best.group
 
 
 def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:

@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
 
-from app import html
+from app import html, runs
 from app.state import from_query
 from app.views.base import View
-from ekipl_lab.errors import EKIPLError
+from ekipl_lab.errors import ConfigError, EKIPLError
 
 #: Every view in the order of the page, the one that opens first; "live" is live.py.
 NAMES = (
@@ -28,15 +28,25 @@ def parse(query: str) -> dict[str, str]:
 def find(query: Mapping[str, str]) -> tuple[str, Any]:
     """Name and complete state of the view that an address names."""
     name = query.get("view", "")
-    name = name if name in VIEWS else NAMES[0]
+    name = name if name in VIEWS else _opening(query)
     view = VIEWS[name]
     return name, view.complete(from_query(view.state, query))
+
+
+def _opening(query: Mapping[str, str]) -> str:
+    """The view of an address that names none: Live for an item or where nothing is recorded."""
+    names_item = not {"item", "checkpoint", "draw"}.isdisjoint(query)
+    recorded = runs.list_steps(query.get("run") or runs.opening_run())
+    return "recorded" if recorded and not names_item else NAMES[0]
 
 
 def show(query: str) -> Iterator[str]:
     """HTML of what an address names; the last one is the whole."""
     try:
-        name, state = find(parse(query))
+        found = parse(query)
+        if (named := found.get("view", NAMES[0])) not in VIEWS:
+            raise ConfigError(f"There is no view {named!r}; choose one of: {', '.join(VIEWS)}.")
+        name, state = find(found)
         yield from VIEWS[name].show(state)
     except EKIPLError as error:
         yield html.render_message("That cannot be shown", str(error))

@@ -1,4 +1,4 @@
-"""Groups that training recorded, step by step."""
+"""Groups that training recorded, step by step, and what other rules would have kept."""
 
 from __future__ import annotations
 
@@ -6,58 +6,98 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from app import html, items, runs
+from app import html, items, runs, samples, strips, whatif
 from app.group import describe_group
+from app.notation import explain_notation
 from app.state import to_query
 from app.views import live
 from app.views.base import Properties, View, options
+from ekipl_lab.types import ActionGroup
 
 if TYPE_CHECKING:
     from app.ui import Ui
 
+#: The choice of a baseline or spread that leaves it as the run had it.
+AS_TRAINED = ("as in this run", "")
+
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The ``group``-th group (from 0) of a training step; step 0 is the last one."""
+    """The ``group``-th group (from 0) of a training step; step 0 picks one that shows something.
+
+    ``baseline`` and ``scale`` are those of the table of other rules; empty: as in the run.
+    """
 
     run: str = ""
     step: int = 0
     group: int = 0
+    baseline: str = ""
+    scale: str = ""
 
 
 def build(ui: Ui) -> None:
-    """Run, step, group."""
+    """Run, step, group, and with what other rules are computed."""
     ui.choice("run", "Run")
-    ui.choice("step", "Training step")
-    ui.number("group", "Group in this step, counted from 0")
+    ui.number("step", "Training step", least=1)
+    ui.number("group", "Group in this step, counted from 1", least=1)
     with ui.row():
         ui.button("previous", "← Previous")
         ui.button("next", "Next →")
+    ui.heading("Other rules")
+    ui.choice("baseline", "Advantage measured from the mean of")
+    ui.choice("scale", "and divided by the spread of")
 
 
 def complete(state: State) -> State:
-    """The latest run, its last step."""
-    run = state.run or runs.latest()
-    return replace(state, run=run, step=state.step or max(runs.list_steps(run), default=0))
+    """A run, and a group of it, that show something."""
+    run = state.run or runs.opening_run()
+    if state.step:
+        return replace(state, run=run)
+    step, group = runs.opening_group(run)
+    return replace(state, run=run, step=step, group=state.group or group)
 
 
 def load(state: State) -> Properties:
-    """The run's steps."""
+    """The run, the place in it, and whether there is a next group."""
+    step, group = state.step, state.group
+    has_steps = step in runs.list_steps(state.run)
+    ends = {
+        action: has_steps and _neighbour(state.run, step, group, shift) == (step, group)
+        for action, shift in _SHIFTS.items()
+    }
     return {
         "run": options(runs.choices(), state.run),
-        "step": options(runs.list_steps(state.run), state.step),
-        "group": {"value": state.group},
+        "step": {"value": step or None},
+        "group": {"value": group + 1},
+        "previous": {"value": "First group" if ends["previous"] else "← Previous"},
+        "next": {"value": "Last group" if ends["next"] else "Next →"},
+        "baseline": options([AS_TRAINED, *whatif.baselines()], state.baseline),
+        "scale": options([AS_TRAINED, *whatif.spreads()], state.scale),
     }
 
 
+_SHIFTS = {"previous": -1, "next": 1}
+
+
 def act(action: str, state: State, values: Mapping[str, Any]) -> State:
-    """The group that was set, or its neighbour; always one that the run has, if it has any."""
-    run, step = values.get("run", state.run), values.get("step", state.step)
-    group = values.get("group", state.group)
-    if action == "run" and step not in runs.list_steps(run):
-        step = complete(State(run)).step
-    step, group = _neighbour(run, step, group, {"previous": -1, "next": 1}.get(action, 0))
-    return State(run, step, min(group, max(0, runs.count_groups(run, step) - 1)))
+    """The group that was set, or its neighbour; always one that the run has, if it has any.
+
+    ``place`` is the number, from 0, of a step among those recorded.
+    """
+    run, step, group = values.get("run", state.run), state.step, state.group
+    steps = runs.list_steps(run)
+    if action == "run" and step not in steps:
+        return complete(State(run))
+    if action == "step":
+        step = values.get("step", step)
+    elif action == "place" and steps:
+        step = steps[min(int(values["place"]), len(steps) - 1)]
+    elif action == "group":
+        group = max(0, int(values.get("group", 1)) - 1)
+    step, group = _neighbour(run, step, group, _SHIFTS.get(action, 0))
+    group = min(group, max(0, runs.count_groups(run, step) - 1))
+    chosen = {name: values.get(name, getattr(state, name)) for name in ("baseline", "scale")}
+    return State(run, step, group, **chosen)
 
 
 def _neighbour(run: str, step: int, group: int, shift: int) -> tuple[int, int]:
@@ -74,22 +114,50 @@ def _neighbour(run: str, step: int, group: int, shift: int) -> tuple[int, int]:
 
 
 def show(state: State) -> Iterator[str]:
-    """The group as it was trained on, and what had been paid by then."""
+    """The group as it was trained on, where it stands in the run, and what else might have been."""
     if not state.run:
         yield html.render_message("No run yet", runs.NO_RUN, "make demo")
         return
     group = runs.load_recorded(state.run, state.step, state.group)
-    large = items.draw_large(group.sample) if group.sample.images else ()
-    now = live.State(state.run, runs.list_checkpoints(state.run)[-1], group.sample.id)
-    note = f"Recorded in step {state.step}, group {state.group}."
+    config = runs.config_of(state.run)
+    sample = group.sample
+    now = live.State(state.run, runs.list_checkpoints(state.run)[-1], sample.id)
+    place = strips.place_of(runs.list_marks(state.run), state, _address)
+    yield html.render_page(
+        sample,
+        items.draw_large(sample) if sample.images else (),
+        describe_group(group),
+        note=_note(state),
+        live_query=to_query("live", now) if sample.id.startswith("mini/") else "",
+        place=place,
+        no_picture="" if sample.images else samples.why_no_picture(config, sample),
+        notation=explain_notation(group),
+        other=_other(state, config["ekipl"], group),
+    )
+
+
+def _address(state: State, step: int, group: int) -> str:
+    return to_query("recorded", replace(state, step=step, group=group))
+
+
+def _note(state: State) -> str:
+    note = f"Recorded in step {state.step}, group {state.group + 1}."
     if paid := runs.paid_by(state.run, state.step):
         note += f" So far the run had paid its teachers {html.dollars(paid)}."
-    yield html.render_page(
-        group.sample,
-        large,
-        describe_group(group),
-        note=note,
-        live_query=to_query("live", now) if large else "",
+    return note
+
+
+def _other(state: State, ekipl: Mapping[str, Any], group: ActionGroup) -> html.Other:
+    """What other rules and weightings would have made of the group."""
+    baseline = state.baseline or ekipl["baseline"]
+    scale = state.scale or ekipl["scale_rewards"]
+    weighting = ekipl["weighting"]
+    return html.Other(
+        baseline,
+        scale,
+        whatif.outcomes(group, baseline, scale),
+        weighting,
+        whatif.pulls(group, {weighting: ekipl.get("weighting_params", {})}),
     )
 
 
