@@ -37,7 +37,17 @@ def dollars(amount: float) -> str:
     return f"{amount:.6f}".rstrip("0").rstrip(".") + " USD"
 
 
+def text_color(background: str) -> str:
+    """Black or white, whichever is easier to read on a colour ``#rrggbb``."""
+    parts = [int(background[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    # Contrast is (lighter + 0.05) / (darker + 0.05); both are equal at sqrt(1.05 * 0.05) - 0.05.
+    return "#000000" if luminance > (1.05 * 0.05) ** 0.5 - 0.05 else "#ffffff"
+
+
 _TEMPLATES.filters["dollars"] = dollars
+_TEMPLATES.filters["text_color"] = text_color
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +100,10 @@ def render_page(
         _render("place.html", place=place) if place else "",
         head,
         _render("notation.html", notation=notation) if notation else "",
+        _render("group.html", group=group) if group else "",
         _render("other.html", other=other, group=group, probabilities=PROBABILITIES)
         if other
         else "",
-        _render("group.html", group=group) if group else "",
     ]
     return "".join(parts)
 

@@ -52,3 +52,11 @@ def read_marks(folder: Path) -> tuple[GroupMark, ...]:
         )
         for row in sums.sort_by([("step", "ascending"), ("group", "ascending")]).to_pylist()
     )
+
+
+def search_groups(folder: Path, text: str) -> tuple[tuple[int, int], ...]:
+    """Step and group of every group in which a completion holds a text, whatever its case."""
+    table = records.read_groups(folder, columns=["step", "group", "completion"])
+    found = table.filter(pc.match_substring(table["completion"], text, ignore_case=True))
+    pairs = zip(found["step"].to_pylist(), found["group"].to_pylist(), strict=True)
+    return tuple(dict.fromkeys(pairs))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app import samples
-from app.marks import GroupMark, read_marks
+from app.marks import GroupMark, read_marks, search_groups
 from app.state import START
 from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError
@@ -176,6 +176,14 @@ def list_marks(run: str) -> tuple[GroupMark, ...]:
     if key not in _MARKS or _MARKS[key][0] != steps:
         _MARKS[key] = (steps, read_marks(folder))
     return _MARKS[key][1]
+
+
+def list_groups(run: str, search: str = "") -> tuple[tuple[int, int], ...]:
+    """Step and group (from 0) of every recorded group that holds a text, in order."""
+    folder = _records_folder(run)
+    if not search or folder is None:
+        return tuple((mark.step, mark.group) for mark in list_marks(run))
+    return _remembered(("search", run, search), lambda: search_groups(folder, search))
 
 
 def opening_group(run: str) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -35,12 +35,13 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """One group of the step; ``number`` counts from 1."""
+    """One group of the step; ``number`` counts from 1; ``found`` by the search."""
 
     number: int
     mark: GroupMark
     query: str
     here: bool
+    found: bool
 
     @property
     def text(self) -> str:
@@ -53,7 +54,8 @@ class Square:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``index`` is that of the step among the recorded ones, of which there are ``steps``."""
+    """``index`` is that of the step among the recorded ones, of which there are ``steps``;
+    ``search`` says what was found."""
 
     step: int
     index: int
@@ -62,6 +64,7 @@ class Place:
     squares: tuple[Square, ...]
     is_first: bool
     is_last: bool
+    search: str
 
     @property
     def text(self) -> str:
@@ -73,9 +76,15 @@ class Place:
 
 
 def place_of(
-    marks: Sequence[GroupMark], state: Any, address: Callable[[Any, int, int], str]
+    marks: Sequence[GroupMark],
+    found: Collection[tuple[int, int]],
+    state: Any,
+    address: Callable[[Any, int, int], str],
 ) -> Place:
-    """The place of ``state`` (its step and group); links are ``address(state, step, group)``."""
+    """The place of ``state``: its step and group, and the text it searches for.
+
+    ``found`` are the (step, group) that hold it; links are ``address(state, step, group)``.
+    """
     steps = [(step, list(own)) for step, own in groupby(marks, key=lambda mark: mark.step)]
     index = next(i for i, (step, _) in enumerate(steps) if step == state.step)
     width = -(-len(steps) // MAX_BARS)
@@ -95,9 +104,19 @@ def place_of(
             )
         )
     squares = tuple(
-        Square(i + 1, mark, address(state, mark.step, mark.group), mark.group == state.group)
+        Square(
+            i + 1,
+            mark,
+            address(state, mark.step, mark.group),
+            mark.group == state.group,
+            bool(state.search) and (mark.step, mark.group) in found,
+        )
         for i, mark in enumerate(steps[index][1])
     )
     here = (state.step, state.group)
     ends = [(mark.step, mark.group) == here for mark in (marks[0], marks[-1])]
-    return Place(state.step, index, len(steps), tuple(bars), squares, ends[0], ends[1])
+    search = ""
+    if state.search:
+        count = "1 group holds" if len(found) == 1 else f"{len(found)} groups hold"
+        search = f"{count} “{state.search}”; Previous and Next go through those."
+    return Place(state.step, index, len(steps), tuple(bars), squares, ends[0], ends[1], search)

@@ -109,13 +109,13 @@ window.ekipl = (() => {
 
   window.addEventListener("popstate", () => add({ query: location.search.slice(1), history: true }));
 
-  const watch = () => {
-    const stage = byId("stage");
-    if (!stage) return requestAnimationFrame(watch);
-    new MutationObserver(dress).observe(stage, { childList: true, subtree: true });
-    dress();
-  };
-  document.addEventListener("DOMContentLoaded", watch);
+  /* Gradio may put another element in the stage's place, so the page is watched, not the stage. */
+  let dressing = false;
+  new MutationObserver(() => {
+    if (dressing) return;
+    dressing = true;
+    requestAnimationFrame(() => { dressing = false; dress(); });
+  }).observe(document.documentElement, { childList: true, subtree: true });
 
   return { act, add, take, done };
 })();

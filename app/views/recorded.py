@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: The choice of a baseline or spread that leaves it as the run had it.
 AS_TRAINED = ("as in this run", "")
+_SHIFTS = ("previous", "next")
+#: Fields of the state that a control of the same name sets.
+_CHOSEN = ("baseline", "scale", "search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class State:
     """The ``group``-th group (from 0) of a training step; step 0 picks one that shows something.
 
     ``baseline`` and ``scale`` are those of the table of other rules; empty: as in the run.
+    Previous and next go through the groups that hold ``search``.
     """
 
     run: str = ""
@@ -33,6 +37,7 @@ class State:
     group: int = 0
     baseline: str = ""
     scale: str = ""
+    search: str = ""
 
 
 def build(ui: Ui) -> None:
@@ -43,6 +48,7 @@ def build(ui: Ui) -> None:
     with ui.row():
         ui.button("previous", "← Previous")
         ui.button("next", "Next →")
+    ui.text("search", "Find in completions", "such as blue cone")
     ui.heading("Other rules")
     ui.choice("baseline", "Advantage measured from the mean of")
     ui.choice("scale", "and divided by the spread of")
@@ -60,23 +66,17 @@ def complete(state: State) -> State:
 def load(state: State) -> Properties:
     """The run, the place in it, and whether there is a next group."""
     step, group = state.step, state.group
-    has_steps = step in runs.list_steps(state.run)
-    ends = {
-        action: has_steps and _neighbour(state.run, step, group, shift) == (step, group)
-        for action, shift in _SHIFTS.items()
-    }
+    ends = {action: _neighbour(state, action) == (step, group) for action in _SHIFTS}
     return {
         "run": options(runs.choices(), state.run),
         "step": {"value": step or None},
         "group": {"value": group + 1},
         "previous": {"value": "First group" if ends["previous"] else "← Previous"},
         "next": {"value": "Last group" if ends["next"] else "Next →"},
+        "search": {"value": state.search},
         "baseline": options([AS_TRAINED, *whatif.baselines()], state.baseline),
         "scale": options([AS_TRAINED, *whatif.spreads()], state.scale),
     }
-
-
-_SHIFTS = {"previous": -1, "next": 1}
 
 
 def act(action: str, state: State, values: Mapping[str, Any]) -> State:
@@ -86,31 +86,37 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     """
     run, step, group = values.get("run", state.run), state.step, state.group
     steps = runs.list_steps(run)
+    state = replace(
+        state, **{name: values.get(name, getattr(state, name)) for name in _CHOSEN}, run=run
+    )
     if action == "run" and step not in steps:
-        return complete(State(run))
+        return complete(replace(state, step=0, group=0))
     if action == "step":
         step = values.get("step", step)
     elif action == "place" and steps:
         step = steps[min(int(values["place"]), len(steps) - 1)]
     elif action == "group":
         group = max(0, int(values.get("group", 1)) - 1)
-    step, group = _neighbour(run, step, group, _SHIFTS.get(action, 0))
-    group = min(group, max(0, runs.count_groups(run, step) - 1))
-    chosen = {name: values.get(name, getattr(state, name)) for name in ("baseline", "scale")}
-    return State(run, step, group, **chosen)
+    elif action in _SHIFTS:
+        step, group = _neighbour(state, action)
+    elif action == "search" and state.search:
+        step, group = next(iter(_found_from(state)), (step, group))
+    return replace(state, step=step, group=min(group, max(0, runs.count_groups(run, step) - 1)))
 
 
-def _neighbour(run: str, step: int, group: int, shift: int) -> tuple[int, int]:
+def _neighbour(state: State, action: str) -> tuple[int, int]:
     """The group before or after, over the borders of steps; the same at either end."""
-    steps = runs.list_steps(run)
-    if shift == 0 or step not in steps:
-        return step, group
-    if 0 <= group + shift < runs.count_groups(run, step):
-        return step, group + shift
-    place = steps.index(step) + shift
-    if not 0 <= place < len(steps):
-        return step, group
-    return steps[place], 0 if shift > 0 else runs.count_groups(run, steps[place]) - 1
+    here = (state.step, state.group)
+    if action == "next":
+        return next((place for place in _found_from(state) if place > here), here)
+    earlier = [place for place in runs.list_groups(state.run, state.search) if place < here]
+    return earlier[-1] if earlier else here
+
+
+def _found_from(state: State) -> list[tuple[int, int]]:
+    """The groups from this one on that hold what is searched for."""
+    here = (state.step, state.group)
+    return [place for place in runs.list_groups(state.run, state.search) if place >= here]
 
 
 def show(state: State) -> Iterator[str]:
@@ -122,7 +128,9 @@ def show(state: State) -> Iterator[str]:
     config = runs.config_of(state.run)
     sample = group.sample
     now = live.State(state.run, runs.list_checkpoints(state.run)[-1], sample.id)
-    place = strips.place_of(runs.list_marks(state.run), state, _address)
+    place = strips.place_of(
+        runs.list_marks(state.run), runs.list_groups(state.run, state.search), state, _address
+    )
     yield html.render_page(
         sample,
         items.draw_large(sample) if sample.images else (),
@@ -132,7 +140,7 @@ def show(state: State) -> Iterator[str]:
         place=place,
         no_picture="" if sample.images else samples.why_no_picture(config, sample),
         notation=explain_notation(group),
-        other=_other(state, config["ekipl"], group),
+        other=_other(state, config.get("ekipl", {}), group),
     )
 
 
@@ -149,9 +157,9 @@ def _note(state: State) -> str:
 
 def _other(state: State, ekipl: Mapping[str, Any], group: ActionGroup) -> html.Other:
     """What other rules and weightings would have made of the group."""
-    baseline = state.baseline or ekipl["baseline"]
-    scale = state.scale or ekipl["scale_rewards"]
-    weighting = ekipl["weighting"]
+    baseline = state.baseline or ekipl.get("baseline", "kept")
+    scale = state.scale or ekipl.get("scale_rewards", "group")
+    weighting = ekipl.get("weighting", "policy_ratio")
     return html.Other(
         baseline,
         scale,
