@@ -77,12 +77,12 @@ class Page:
         self.waiting = gr.Textbox(visible=False)
         self.answer = gr.Textbox(visible=False)
         self.send = gr.Button("", elem_id="send")
+        #: What is being shown, so that it can be stopped.
+        self.shows: list[Any] = []
         self.view.input(None, inputs=[self.view], js=_SWITCH)
-        shown = self._on(self.send.click, self._act, [self.waiting, self.query], _SEND)
-        # What is still being made for an address that was left need not be finished.
-        self.send.click(None, cancels=[shown])
+        self._on(self.send.click, self._act, [self.waiting, self.query], _SEND)
 
-    def _on(self, trigger: Any, function: Any, inputs: Any, js: str | None = None) -> Any:
+    def _on(self, trigger: Any, function: Any, inputs: Any, js: str | None = None) -> None:
         """An event makes a state, then the controls that show it, then the stage."""
         parts = [part for ui in self.uis.values() for part in ui.parts.values()]
         event = trigger(
@@ -96,7 +96,7 @@ class Page:
             api_visibility="private",
         )
         event.then(None, inputs=[self.answer], js=_DONE)
-        return event.then(
+        shown = event.then(
             views.show,
             inputs=[self.query],
             outputs=[self.stage],
@@ -105,10 +105,14 @@ class Page:
             concurrency_limit=4,
             api_visibility="private",
         )
+        self.shows.append(shown)
 
     def open_when(self, loaded: Any) -> None:
         """Open the page as its address asks for it."""
         self._on(loaded, self._open, None)
+        # What is still being made for an address that was left need not be finished.
+        for trigger in [self.send.click, *(stop for ui in self.uis.values() for stop in ui.stops)]:
+            trigger(None, cancels=self.shows, api_visibility="private")
 
     def _open(self, request: gr.Request) -> dict[Any, Any]:
         query = urlencode(dict(request.query_params))

@@ -9,6 +9,17 @@ from typing import Any
 import gradio as gr
 
 
+#: Asks the browser for a picture and sets it as a data URI; nothing if none is chosen.
+_PICK = """() => {
+  const chooser = document.createElement('input'), reader = new FileReader();
+  chooser.type = 'file';
+  chooser.accept = 'image/png,image/jpeg,image/webp';
+  chooser.onchange = () => reader.readAsDataURL(chooser.files[0]);
+  reader.onload = () => { const value = reader.result; %s };
+  chooser.click();
+}"""
+
+
 class Ui:
     """Makes controls where it is called; changing or pressing one is the action of its name.
 
@@ -19,15 +30,26 @@ class Ui:
         self._view = view
         self.controls: dict[str, Any] = {}
         self.buttons: dict[str, Any] = {}
+        self.stops: list[Any] = []
 
     @property
     def parts(self) -> dict[str, Any]:
         """Controls and buttons by name: what ``load`` may give properties to."""
         return self.controls | self.buttons
 
-    def choice(self, name: str, label: str, choices: Sequence[str] = ()) -> None:
+    def choice(self, name: str, label: str, choices: Sequence[Any] = ()) -> None:
         """One of several values; ``load`` may replace the choices."""
         control = gr.Dropdown(list(choices), label=label, elem_id=self._id(name))
+        self._add(name, control, control.input)
+
+    def choices(self, name: str, label: str) -> None:
+        """Several of the values that ``load`` gives; a list."""
+        control = gr.Dropdown([], label=label, multiselect=True, elem_id=self._id(name))
+        self._add(name, control, control.input)
+
+    def checks(self, name: str, label: str, choices: Sequence[tuple[str, str]]) -> None:
+        """Boxes to tick; a list."""
+        control = gr.CheckboxGroup(list(choices), label=label, elem_id=self._id(name))
         self._add(name, control, control.input)
 
     def number(self, name: str, label: str, *, least: int = 0) -> None:
@@ -35,12 +57,34 @@ class Ui:
         control = gr.Number(least, label=label, minimum=least, precision=0, elem_id=self._id(name))
         self._add(name, control, control.submit, control.blur)
 
-    def text(self, name: str, label: str, placeholder: str = "") -> None:
-        """A line of text; Enter, or leaving the box, sets it."""
+    def text(
+        self,
+        name: str,
+        label: str,
+        placeholder: str = "",
+        *,
+        lines: int = 1,
+        longest: int | None = None,
+    ) -> None:
+        """A text; leaving the box, or Enter in one of a single line, sets it."""
         control = gr.Textbox(
-            label=label, placeholder=placeholder, max_lines=1, elem_id=self._id(name)
+            label=label,
+            placeholder=placeholder,
+            lines=lines,
+            max_length=longest,
+            elem_id=self._id(name),
         )
         self._add(name, control, control.submit, control.blur)
+
+    def picture(self, name: str, text: str) -> None:
+        """A button that takes a picture of the reader's; its value is a data URI, never a file."""
+        button = gr.Button(text, size="sm", elem_id=self._id(name))
+        button.click(None, js=_PICK % self._act(name, "value"))
+        self.buttons[name] = button
+
+    def stop(self, text: str) -> None:
+        """A button that ends what is being shown; what is there already stays."""
+        self.stops.append(gr.Button(text, size="sm", elem_id=self._id("stop")).click)
 
     def button(self, name: str, text: str, *, primary: bool = False) -> None:
         """A button; a primary one stands out."""
