@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-
 #: Asks the browser for a picture and sets it as a data URI; nothing if none is chosen.
 _PICK = """() => {
   const chooser = document.createElement('input'), reader = new FileReader();

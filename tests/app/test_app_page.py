@@ -56,7 +56,7 @@ async def _hands(address: str, run: str) -> None:
         for _ in range(3):  # over the end
             await tab.press("n")
         await _at(tab, "Step 8, group 2 of 2. The last recorded group.")
-        await tab.until("document.getElementById('recorded-next').textContent == 'Last group'")
+        await tab.until("document.getElementById('recorded-next').innerText.includes('Last group')")
         await tab.until("document.getElementById('said').textContent.includes('The last')")
         await tab.press("r")
         assert await tab.js("[...document.querySelectorAll('details.raw')].every(d => d.open)")
