@@ -74,7 +74,7 @@ def test_the_page_opens_without_any_run() -> None:
     assert (name, opened.run, shown["run"]["value"]) == ("live", "", "")
     assert shown["run"]["choices"] == [("no run yet", "")]
     assert shown["checkpoint"]["choices"] == [("start (step 0), before training", "start")]
-    assert shown["number"]["value"] == 1
+    assert shown["number"]["value"] == 6  # compare is the sixth family of the stream
     assert opened.item == "mini/counting/validation/s0/compare/000000"  # what the demo trains on
     assert recorded.load(recorded.complete(recorded.State()))["step"]["value"] is None
     families = shown["family"]["choices"]
