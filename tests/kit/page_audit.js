@@ -41,7 +41,7 @@
         faults.push(`clipped: ${e.tagName} ${e.className} ends at ${Math.round(box.right)}`);
     }
   }
-  const ids = [...document.querySelectorAll("#head [id], #rail [id], #stage [id]")].map((e) => e.id);
+  const ids = [...document.querySelectorAll("#head [id], #rail [id], #stage [id]")].map((e) => e.id).filter(Boolean);
   for (const id of new Set(ids)) if (ids.filter((one) => one === id).length > 1) faults.push(`id twice: ${id}`);
   if (!document.documentElement.lang) faults.push("no lang");
   if (document.documentElement.scrollWidth > innerWidth) faults.push(`scrolls sideways: ${document.documentElement.scrollWidth}`);
