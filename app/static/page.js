@@ -57,7 +57,7 @@ window.ekipl = (() => {
   }
 
   function fold() {
-    const open = document.body.classList.toggle("controls-open");
+    const open = byId("rail").toggleAttribute("data-open");
     byId("fold").setAttribute("aria-expanded", open);
   }
 
