@@ -44,7 +44,12 @@ def look() -> dict[str, Any]:
         button_secondary_border_color="*border_color_primary",
         input_border_width="1px",
     )
-    return {"theme": theme, "css_paths": [_STATIC / "style.css"]}
+    script = (_STATIC / "more.js").read_text(encoding="utf-8")
+    return {
+        "theme": theme,
+        "css_paths": [_STATIC / "style.css"],
+        "head": f"<script>{script}</script>",
+    }
 
 
 class Page:

@@ -16,10 +16,28 @@ class Ui:
         self.controls: dict[str, Any] = {}
         self.triggers: list[tuple[Any, str]] = []
 
-    def choice(self, name: str, label: str, choices: Sequence[str] = ()) -> None:
+    def choice(self, name: str, label: str, choices: Sequence[Any] = ()) -> None:
         """One of several values; ``load`` may replace the choices."""
         control = gr.Dropdown(list(choices), label=label, elem_id=f"{self._view}-{name}")
         self._add(name, control, control.input)
+
+    def choices(self, name: str, label: str) -> None:
+        """Several of the values that ``load`` gives; a list."""
+        control = gr.Dropdown([], label=label, multiselect=True, elem_id=f"{self._view}-{name}")
+        self._add(name, control, control.input)
+
+    def checks(self, name: str, label: str, choices: Sequence[tuple[str, str]]) -> None:
+        """Boxes to tick, a list."""
+        elem_id = f"{self._view}-{name}"
+        control = gr.CheckboxGroup(list(choices), label=label, elem_id=elem_id)
+        self._add(name, control, control.input)
+
+    def text(self, name: str, label: str, *, lines: int = 1, longest: int | None = None) -> None:
+        """A text; leaving the box, or Enter in one of a single line, sets it."""
+        control = gr.Textbox(
+            label=label, lines=lines, max_length=longest, elem_id=f"{self._view}-{name}"
+        )
+        self._add(name, control, control.submit, control.blur)
 
     def number(self, name: str, label: str) -> None:
         """A whole number from 0; Enter sets it."""
@@ -44,6 +62,6 @@ class Ui:
         """``with ui.row():`` puts controls side by side."""
         return gr.Row(elem_classes="step-buttons")
 
-    def _add(self, name: str, control: Any, trigger: Any) -> None:
+    def _add(self, name: str, control: Any, *triggers: Any) -> None:
         self.controls[name] = control
-        self.triggers.append((trigger, name))
+        self.triggers += [(trigger, name) for trigger in triggers]
