@@ -54,9 +54,7 @@ class RunRow:
 
 def infos(ids: Sequence[str]) -> list[RunInfo]:
     """The runs of these ids, in this order; ConfigError for one that does not exist."""
-    for run in ids:
-        runs.require_run(run)
-    return [runs.remembered(("info", run), lambda run=run: tracking.find_run(run)) for run in ids]
+    return [runs.info(run) for run in ids]
 
 
 def siblings(run: str, limit: int = 8) -> list[str]:

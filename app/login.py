@@ -24,7 +24,7 @@ class Login:
     password: str = field(repr=False)
 
     def admits(self, header: str) -> bool:
-        """Whether an ``Authorization: Basic`` header names this user; takes the same time always."""
+        """Whether an ``Authorization: Basic`` header names this user, in constant time."""
         expected = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         given = header.encode("utf-8", "replace")
         return hmac.compare_digest(given, f"Basic {expected}".encode())

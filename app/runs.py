@@ -51,8 +51,19 @@ def list_runs() -> list[RunChoice]:
     """Runs with group records or checkpoints to look at, latest first."""
     if not has_store():
         return []
-    found = remembered(("runs",), lambda: tracking.list_runs(limit=200))
-    return [RunChoice(run.run_id, run.name, run.status, run.start, run.experiment) for run in found]
+    return [
+        RunChoice(run.run_id, run.name, run.status, run.start, run.experiment) for run in _infos()
+    ]
+
+
+def info(run: str) -> tracking.RunInfo:
+    """What the store has of a run; ConfigError for no such run."""
+    require_run(run)
+    return next(one for one in _infos() if one.run_id == run)
+
+
+def _infos() -> list[tracking.RunInfo]:
+    return remembered(("runs",), lambda: tracking.list_runs(limit=200))
 
 
 def choices() -> list[tuple[str, str]]:
@@ -115,7 +126,7 @@ def config_of(run: str) -> dict[str, Any]:
         except DataError:
             return {}
 
-    return remembered(("config", run), ask)
+    return remembered(("config", run), ask, forever=True)
 
 
 def list_steps(run: str) -> list[int]:

@@ -149,9 +149,9 @@ class _Frame:
 
 
 def _rounded(low: float, high: float) -> tuple[float, float]:
-    """Limits of an axis: 0 to 1 for shares, else a little wider than the values."""
+    """Limits of an axis: 0 to 1 for shares, from 0 for a constant, else a little wider."""
     if low >= 0 and high <= 1 and high > 0.2:
         return 0.0, 1.0
     if high - low < 1e-9 * max(1.0, abs(high)):
-        return low - 0.5, high + 0.5
+        return (0.0, 2 * high or 1.0) if low >= 0 else (2 * low, 0.0)
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
