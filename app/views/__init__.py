@@ -32,6 +32,7 @@ def parse(query: str) -> dict[str, str]:
     """The part of an address after ``?``, name -> value; ConfigError if it is none or too long."""
     if len(query) > MAX_ADDRESS:
         raise ConfigError(f"An address has at most {MAX_ADDRESS} characters.")
+    query = query.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is no text
     try:
         found = parse_qs(query, max_num_fields=20)
     except ValueError as error:

@@ -77,6 +77,9 @@ def overview(path: Path, most: int = 20) -> Overview | None:
         store.close()
     return Overview(
         cached,
-        tuple(Traffic(*row[:7], row[7] / NANO, row[8] / NANO, row[9]) for row in traffic),
+        tuple(
+            Traffic(*head, usd=usd / NANO, open_usd=open_usd / NANO, latency=latency)
+            for *head, usd, open_usd, latency in traffic
+        ),
         tuple(Failure(*row) for row in failures),
     )
