@@ -6,7 +6,7 @@ handed to ``gr.HTML`` as a value, never as a template (a template would evaluate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ import jinja2
 from markupsafe import Markup
 from PIL.Image import Image, Resampling
 
+from app.curves import RunRow
 from app.group import GroupView
 from app.notation import Notation, has_grid
 from app.strips import Place
+from app.votes import TAGS, Agreement, WinRate
 from app.whatif import PROBABILITIES, Outcome, Pull
 from ekipl_lab.benchmarks.mini.grid import CELLS
 from ekipl_lab.images import png_uri
@@ -116,6 +118,63 @@ def render_message(title: str, text: str, command: str = "") -> str:
 def render_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """HTML of a table under a heading; every cell is text."""
     return _render("table.html", title=title, headings=headings, rows=rows)
+
+
+def render_runs(
+    rows: Sequence[RunRow], figures: Iterable[str], *, chosen: str, refresh: int
+) -> str:
+    """HTML of runs as a table, their figures (SVG of ours) and the group doctor's words.
+
+    ``refresh`` in seconds, 0 for never: how often the page draws itself anew.
+    """
+    drawn = [Markup(figure) for figure in figures]
+    return _render("runs.html", rows=rows, figures=drawn, chosen=chosen, refresh=refresh)
+
+
+def render_sides(sides: Sequence[Mapping[str, Any]]) -> str:
+    """HTML of two chains without the names of who wrote them."""
+    return _render("sides.html", sides=sides)
+
+
+def render_parts(*parts: str) -> str:
+    """HTML of tables (`ekipl_lab.tables`) and figures (`ekipl_lab.plots.svg`), which escape."""
+    return _render("parts.html", parts=[Markup(part) for part in parts if part])
+
+
+def render_bundle(pages: Sequence[tuple[str, str]], style: str) -> str:
+    """One whole HTML file of (title, HTML of ours) pages; it may load and run nothing."""
+    parts = [(title, Markup(page)) for title, page in pages]
+    return _render("bundle.html", pages=parts, style=Markup(style))
+
+
+def render_study(page: str, *, has_report: bool) -> str:
+    """HTML of a study's page (HTML already) and a link to the report, if there is one."""
+    return _render("study.html", page=Markup(page), has_report=has_report)
+
+
+def render_save(query: str) -> str:
+    """A link that saves what an address shows as one file."""
+    return _render("save.html", query=query)
+
+
+def render_results(
+    rates: Sequence[WinRate],
+    agreement: Sequence[Agreement],
+    tags: Mapping[str, Mapping[str, int]],
+    *,
+    count: int,
+    named: Callable[[str], str],
+) -> str:
+    """HTML of what the votes say, folded away; ``named`` gives a source's name for people."""
+    return _render(
+        "results.html",
+        rates=rates,
+        agreement=agreement,
+        tags=tags,
+        words=TAGS,
+        count=count,
+        named=named,
+    )
 
 
 def _render(template: str, **values: Any) -> str:

@@ -52,7 +52,7 @@ def look() -> dict[str, Any]:
     script = (_STATIC / "page.js").read_text(encoding="utf-8")
     return {
         "theme": theme,
-        "css_paths": [_STATIC / "style.css"],
+        "css_paths": [_STATIC / name for name in ("style.css", "compare.css")],
         "head": f"<script>{script}</script>",
     }
 

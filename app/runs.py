@@ -42,6 +42,7 @@ class RunChoice:
     name: str
     status: str
     started: float
+    experiment: str = ""
 
     @property
     def label(self) -> str:
@@ -55,8 +56,19 @@ def list_runs() -> list[RunChoice]:
     """Runs with group records or checkpoints to look at, latest first."""
     if not has_store():
         return []
-    found = _remembered(("runs",), lambda: tracking.list_runs(limit=200))
-    return [RunChoice(run.run_id, run.name, run.status, run.start) for run in found]
+    return [
+        RunChoice(run.run_id, run.name, run.status, run.start, run.experiment) for run in _infos()
+    ]
+
+
+def info(run: str) -> tracking.RunInfo:
+    """What the store has of a run; ConfigError for no such run."""
+    require_run(run)
+    return next(one for one in _infos() if one.run_id == run)
+
+
+def _infos() -> list[tracking.RunInfo]:
+    return remembered(("runs",), lambda: tracking.list_runs(limit=200))
 
 
 def choices() -> list[tuple[str, str]]:
@@ -122,12 +134,25 @@ def checkpoint_folder(run: str, checkpoint: str) -> Path:
     return _checkpoints(run)[checkpoint].folder()
 
 
+def config_of(run: str) -> dict[str, Any]:
+    """The whole config of a run; ConfigError for no such run, empty where it logged none."""
+    require_run(run)
+
+    def ask() -> dict[str, Any]:
+        try:
+            return tracking.read_config(run)
+        except DataError:
+            return {}
+
+    return remembered(("config", run), ask, forever=True)
+
+
 def list_steps(run: str) -> list[int]:
     """Training steps that have group records, rising."""
     folder = _records_folder(run)
     if folder is None:
         return []
-    return _remembered(("steps", run), lambda: records.list_steps(folder))
+    return remembered(("steps", run), lambda: records.list_steps(folder))
 
 
 def count_groups(run: str, step: int) -> int:
@@ -142,7 +167,7 @@ def count_groups(run: str, step: int) -> int:
 def paid_by(run: str, step: int) -> float:
     """USD that the run had truly paid its teachers when that step was done; cached is free."""
     metric = "cost/teacher_paid_usd"
-    history = _remembered(("paid", run), lambda: tracking.metric_history(run, [metric]))
+    history = remembered(("paid", run), lambda: tracking.metric_history(run, [metric]))
     return max((value for at, value in history.get(metric, ()) if at <= step), default=0.0)
 
 
@@ -162,11 +187,6 @@ def load_recorded(run: str, step: int, group: int) -> ActionGroup:
     return found[0].with_sample(samples.find_sample(config_of(run), found[0]))
 
 
-def config_of(run: str) -> dict[str, Any]:
-    """The config that a run logged, as plain values."""
-    return _remembered(("config", run), lambda: tracking.read_config(run))
-
-
 def list_marks(run: str) -> tuple[GroupMark, ...]:
     """Every recorded group of a run in order; kept until the run has recorded another step."""
     folder, key = _records_folder(run), (store.tracking_uri(), run)
@@ -183,7 +203,7 @@ def list_groups(run: str, search: str = "") -> tuple[tuple[int, int], ...]:
     folder = _records_folder(run)
     if not search or folder is None:
         return tuple((mark.step, mark.group) for mark in list_marks(run))
-    return _remembered(("search", run, search), lambda: search_groups(folder, search))
+    return remembered(("search", run, search), lambda: search_groups(folder, search))
 
 
 def opening_group(run: str) -> tuple[int, int]:
@@ -203,7 +223,7 @@ def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:
     """``step-<n>`` -> checkpoint, by step; none for an unknown run."""
     if not any(choice.id == run for choice in list_runs()):
         return {}
-    found = _remembered(("checkpoints", run), lambda: tracking.list_checkpoints(run))
+    found = remembered(("checkpoints", run), lambda: tracking.list_checkpoints(run))
     return {f"step-{checkpoint.step}": checkpoint for checkpoint in found}
 
 
@@ -212,16 +232,19 @@ def _records_folder(run: str) -> Path | None:
     if not any(choice.id == run for choice in list_runs()):
         return None
     try:
-        return _remembered(("records", run), lambda: tracking.run_artifact(run, RECORDS))
+        return remembered(("records", run), lambda: tracking.run_artifact(run, RECORDS))
     except DataError:
         return None
 
 
-def _remembered(key: tuple[Any, ...], ask: Callable[[], T]) -> T:
-    """``ask()``, or its answer of less than ``FRESH`` seconds ago; one click asks many times."""
+def remembered(key: tuple[Any, ...], ask: Callable[[], T], *, forever: bool = False) -> T:
+    """``ask()``, or its answer of less than ``FRESH`` seconds ago; one click asks many times.
+
+    ``forever`` is for what cannot change any more.
+    """
     key = (store.tracking_uri(), *key)
     now = time.monotonic()
-    if key not in _SEEN or now - _SEEN[key][0] > FRESH:
+    if key not in _SEEN or (not forever and now - _SEEN[key][0] > FRESH):
         _SEEN[key] = (now, ask())
     value: T = _SEEN[key][1]
     return value

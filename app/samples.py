@@ -24,7 +24,7 @@ def find_sample(config: Mapping[str, Any], record: RecordedGroup) -> Sample:
             sample = None
         if sample and (sample.question, sample.answer) == (record.question, record.answer):
             return sample
-    return rebuild_sample(record, config["data"].get("image_size"))
+    return rebuild_sample(record, config.get("data", {}).get("image_size"))
 
 
 def why_no_picture(config: Mapping[str, Any], sample: Sample) -> str:
@@ -35,7 +35,7 @@ def why_no_picture(config: Mapping[str, Any], sample: Sample) -> str:
         found = _read(config).get(sample.id)
     except EKIPLError as error:
         return f"No picture: the run's data are not at hand. {error}"
-    name = config["data"]["benchmark"]
+    name = config.get("data", {}).get("benchmark", "the benchmark")
     what = "has another text for this sample now" if found else "no longer holds this sample"
     return f"No picture: {name} {what}, so the picture may be another one."
 

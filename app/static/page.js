@@ -70,6 +70,10 @@ window.ekipl = (() => {
   const keys = {
     n: () => press("next"),
     p: () => press("previous"),
+    1: () => press("left"),
+    2: () => press("right"),
+    3: () => press("tie"),
+    4: () => press("both_wrong"),
     r: () => { document.body.classList.toggle("raw"); dress(); },
     "/": () => document.querySelector(`#${view}-search input, #${view}-search textarea`)?.focus(),
     "?": () => byId("keys").showModal(),
@@ -116,6 +120,15 @@ window.ekipl = (() => {
     dressing = true;
     requestAnimationFrame(() => { dressing = false; dress(); });
   }).observe(document.documentElement, { childList: true, subtree: true });
+
+  /* While a run trains its page draws itself anew: data-refresh says after how many seconds. */
+  let drawnAt = 0;
+  setInterval(() => {
+    const drawn = document.querySelector("#stage [data-refresh]"), now = Date.now();
+    if (!drawn || document.hidden || busy || now - drawnAt < Number(drawn.dataset.refresh) * 1000) return;
+    drawnAt = now;
+    press("refresh");
+  }, 1000);
 
   return { act, add, take, done };
 })();

@@ -8,21 +8,36 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from app import html, runs
-from app.state import from_query
+from app.state import from_query, to_query
 from app.views.base import View
+from app.words import said
 from ekipl_lab.errors import ConfigError, EKIPLError
+
+#: Longest address, in characters.
+MAX_ADDRESS = 30_000
 
 #: Every view in the order of the page, the one that opens first; "live" is live.py.
 NAMES = (
     "live",
     "recorded",
+    "runs",
+    "teachers",
+    "studies",
+    "judge",
 )
 VIEWS: dict[str, View[Any]] = {name: import_module(f"app.views.{name}").VIEW for name in NAMES}
 
 
 def parse(query: str) -> dict[str, str]:
-    """The part of an address after ``?``, name -> value."""
-    return {name: values[-1] for name, values in parse_qs(query, max_num_fields=20).items()}
+    """The part of an address after ``?``, name -> value; ConfigError if it is none or too long."""
+    if len(query) > MAX_ADDRESS:
+        raise ConfigError(f"An address has at most {MAX_ADDRESS} characters.")
+    query = query.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is no text
+    try:
+        found = parse_qs(query, max_num_fields=20)
+    except ValueError as error:
+        raise ConfigError(f"The address is not one of this page ({error}).") from error
+    return {name: values[-1].replace("\0", "") for name, values in found.items()}
 
 
 def find(query: Mapping[str, str]) -> tuple[str, Any]:
@@ -47,6 +62,8 @@ def show(query: str) -> Iterator[str]:
         if (named := found.get("view", NAMES[0])) not in VIEWS:
             raise ConfigError(f"There is no view {named!r}; choose one of: {', '.join(VIEWS)}.")
         name, state = find(found)
-        yield from VIEWS[name].show(state)
+        save = html.render_save(to_query(name, state, default=""))
+        for page in VIEWS[name].show(state):
+            yield page + save
     except EKIPLError as error:
-        yield html.render_message("That cannot be shown", str(error))
+        yield html.render_message("That cannot be shown", said(error))
