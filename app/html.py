@@ -6,7 +6,7 @@ handed to ``gr.HTML`` as a value, never as a template (a template would evaluate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import jinja2
 from markupsafe import Markup
 from PIL.Image import Image, Resampling
 
+from app.chains import pieces
+from app.columns import Column, rows_of
 from app.group import GroupView
 from ekipl_lab.images import png_uri
 from ekipl_lab.types import Sample
@@ -32,7 +34,7 @@ def dollars(amount: float) -> str:
     return f"{amount:.6f}".rstrip("0").rstrip(".") + " USD"
 
 
-_TEMPLATES.filters["dollars"] = dollars
+_TEMPLATES.filters |= {"dollars": dollars, "pieces": pieces}
 
 
 def render_page(
@@ -63,6 +65,21 @@ def render_page(
         live_query=live_query,
     )
     return head + (_render("group.html", group=group) if group else "")
+
+
+def render_columns(columns: Sequence[Column]) -> str:
+    """HTML of several sources side by side, their steps aligned."""
+    return _render("columns.html", columns=columns, rows=rows_of(columns))
+
+
+def render_measured(**values: Any) -> str:
+    """HTML of an evaluation: its counts and an overview of its items (measured.html)."""
+    return _render("measured.html", **values)
+
+
+def render_history(entries: Sequence[Mapping[str, Any]], compare: str) -> str:
+    """HTML of one item at every checkpoint, and the address where it is compared."""
+    return _render("history.html", entries=entries, compare=compare)
 
 
 def render_message(title: str, text: str, command: str = "") -> str:

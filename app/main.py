@@ -64,6 +64,8 @@ class Page:
             self.stage = gr.HTML(html.render_message("Opening …", ""), elem_id="stage")
         #: The state: the address after ``?``.
         self.query = gr.Textbox(visible=False)
+        #: What is being shown, so that it can be stopped.
+        self._shows: list[Any] = []
         self._wire()
 
     def _wire(self) -> None:
@@ -73,6 +75,9 @@ class Page:
             for trigger, action in ui.triggers:
                 inputs = {*ui.controls.values(), self.query}
                 self._on(trigger, partial(self._act, name, action), inputs)
+        for ui in self.uis.values():
+            for trigger in ui.stops:
+                trigger(None, cancels=self._shows, api_visibility="private")
 
     def _on(self, trigger: Any, function: Any, inputs: Any) -> None:
         controls = [control for ui in self.uis.values() for control in ui.controls.values()]
@@ -83,7 +88,7 @@ class Page:
             show_progress="hidden",
             api_visibility="private",
         )
-        event.then(
+        shown = event.then(
             views.show,
             inputs=[self.query],
             outputs=[self.stage],
@@ -92,6 +97,7 @@ class Page:
             concurrency_limit=1,
             api_visibility="private",
         )
+        self._shows.append(shown)
         event.then(None, inputs=[self.query], js=_TO_ADDRESS)
 
     def open_when(self, loaded: Any) -> None:

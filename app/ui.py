@@ -7,6 +7,21 @@ from typing import Any
 
 import gradio as gr
 
+#: Asks the browser for a picture and gives it as a data URI; the empty text if none is chosen.
+_PICK = """() => new Promise((done) => {
+  const chooser = document.createElement('input');
+  chooser.type = 'file';
+  chooser.accept = 'image/png,image/jpeg,image/webp';
+  chooser.oncancel = () => done('');
+  chooser.onchange = () => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => done('');
+    reader.readAsDataURL(chooser.files[0]);
+  };
+  chooser.click();
+})"""
+
 
 class Ui:
     """Makes controls where it is called; changing or pressing one is the action of its name."""
@@ -15,6 +30,7 @@ class Ui:
         self._view = view
         self.controls: dict[str, Any] = {}
         self.triggers: list[tuple[Any, str]] = []
+        self.stops: list[Any] = []
 
     def choice(self, name: str, label: str, choices: Sequence[str] = ()) -> None:
         """One of several values; ``load`` may replace the choices."""
@@ -25,6 +41,21 @@ class Ui:
         """A whole number from 0; Enter sets it."""
         control = gr.Number(0, label=label, minimum=0, precision=0, elem_id=f"{self._view}-{name}")
         self._add(name, control, control.submit)
+
+    def text(self, name: str, label: str) -> None:
+        """A line of text; Enter sets it."""
+        control = gr.Textbox("", label=label, max_lines=4, elem_id=f"{self._view}-{name}")
+        self._add(name, control, control.submit)
+
+    def picture(self, name: str, text: str) -> None:
+        """A button that takes a picture of the reader's; its value is a data URI, never a file."""
+        held = gr.Textbox("", visible=False, elem_id=f"{self._view}-{name}-data")
+        button = gr.Button(text, size="sm", elem_id=f"{self._view}-{name}")
+        self._add(name, held, button.click(None, outputs=[held], js=_PICK).then)
+
+    def stop(self, text: str) -> None:
+        """A button that ends what is being shown; what is there already stays."""
+        self.stops.append(gr.Button(text, size="sm", elem_id=f"{self._view}-stop").click)
 
     def button(self, name: str, text: str, *, primary: bool = False) -> None:
         """A button; a primary one stands out."""

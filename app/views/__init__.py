@@ -16,6 +16,8 @@ from ekipl_lab.errors import EKIPLError
 NAMES = (
     "live",
     "recorded",
+    "compare",
+    "measured",
 )
 VIEWS: dict[str, View[Any]] = {name: import_module(f"app.views.{name}").VIEW for name in NAMES}
 
