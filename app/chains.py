@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ekipl_lab.benchmarks.mini import MINI_TASKS, chains
 from ekipl_lab.benchmarks.mini.steps import ChainReport, sentence_texts
@@ -85,7 +86,7 @@ def pieces(step: Step, different: Sequence[Span] = ()) -> list[Piece]:
     edges = sorted(cuts)
     return [
         Piece(step.text[start:end], _inside(start, step.false), _inside(start, different))
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from app import runs
 from app.state import START
@@ -28,7 +29,7 @@ MEASURED = "step-1"
 _STEP = re.compile(r"step-(\d+)\.parquet")
 _SUMMARY = "evaluation.json"
 
-#: Set -> checkpoint -> the file that holds its records; a relative path is a run's artifact.
+#: Set -> checkpoint -> the file that holds its records.
 Index = Mapping[str, Mapping[str, Path]]
 
 
@@ -75,8 +76,6 @@ def load(source: str, name: str, checkpoint: str) -> tuple[EvalRecord, ...]:
             f"measured there: {known}."
         )
     path = measured[checkpoint]
-    if not path.is_absolute():
-        path = tracking.run_artifact(source, str(path))
     return tuple(r for r in _read(str(path), path.stat().st_mtime_ns) if _belongs(r, source, name))
 
 
@@ -110,12 +109,16 @@ def _index(source: str) -> Index:
 
 def _of_run(run: str) -> Index:
     """``evaluation/<set>/step-<n>.parquet`` among the artifacts."""
+    try:
+        folder = tracking.run_artifact(_info(tracking.tracking_uri(), run), "evaluation")
+    except DataError:
+        return {}
     found: dict[str, dict[str, Path]] = {}
-    for name in sorted(tracking.list_artifacts(run, "evaluation")):
-        match = _STEP.fullmatch(Path(name).name)
+    for path in sorted(folder.glob("*/step-*.parquet")):
+        match = _STEP.fullmatch(path.name)
         if match:
             checkpoint = f"step-{int(match[1])}" if int(match[1]) else START
-            found.setdefault(Path(name).parent.name, {})[checkpoint] = Path(name)
+            found.setdefault(path.parent.name, {})[checkpoint] = path
     return found
 
 
@@ -156,23 +159,29 @@ def _folders() -> list[tuple[str, str]]:
     )  # fmt: skip
 
 
-def _summary(folder: Path) -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = json.loads(
-        (folder / _SUMMARY).read_text(encoding="utf-8")
-    )
+def _summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
     return found
 
 
 def _image_size(source: str) -> int | None:
     """The side of a source's pictures; None for the benchmark's own."""
-    if source.startswith(FOLDER):
-        folder = next((path for path in _evaluated() if FOLDER + path.name == source), None)
-        size = None if folder is None else _summary(folder)["job"].get("image_size")
-    else:
-        size = runs._remembered(("config", source), lambda: tracking.read_config(source))[
-            "data"
-        ].get("image_size")
-    return None if size is None else int(str(size))
+    if not source.startswith(FOLDER):
+        return _run_image_size(tracking.tracking_uri(), source)
+    folder = next((path for path in _evaluated() if FOLDER + path.name == source), None)
+    return None if folder is None else _summary(folder)["job"].get("image_size")
+
+
+@lru_cache(maxsize=1024)
+def _run_image_size(store: str, run: str) -> int | None:
+    size: int | None = tracking.read_config(run)["data"].get("image_size")
+    return size
+
+
+@lru_cache(maxsize=1024)
+def _info(store: str, run: str) -> tracking.RunInfo:
+    """A run for its artifacts' place, which never changes."""
+    return tracking.find_run(run)
 
 
 @lru_cache(maxsize=4)

@@ -44,7 +44,7 @@ def look() -> dict[str, Any]:
         button_secondary_border_color="*border_color_primary",
         input_border_width="1px",
     )
-    return {"theme": theme, "css_paths": [_STATIC / "style.css"]}
+    return {"theme": theme, "css_paths": [_STATIC / "style.css", _STATIC / "compare.css"]}
 
 
 class Page:
