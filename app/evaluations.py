@@ -99,6 +99,14 @@ def sample_of(source: str, sample_id: str) -> Sample:
     return found[sample_id]
 
 
+def text_sample(record: EvalRecord) -> Sample:
+    """What a record says of its item, where the item itself is not here."""
+    return Sample(
+        record.sample_id, record.task, record.split, (), "", "", "text", record.family,
+        difficulty=record.difficulty,
+    )  # fmt: skip
+
+
 def _index(source: str) -> Index:
     if source.startswith(FOLDER):
         return runs._remembered(("measured", source), lambda: _of_folder(source))

@@ -58,6 +58,7 @@ def picture(key: str) -> Image.Image:
 def own_sample(key: str, question: str, answer: str, *, bare: bool) -> Sample:
     """A reader's question as a sample; ``bare`` as the policies of the built-in benchmark are
     asked, without words on the form of the answer."""
+    image = picture(key)
     question, answer = question.strip(), answer.strip()
     if not question:
         raise DataError("Write a question about your picture.")
@@ -68,7 +69,7 @@ def own_sample(key: str, question: str, answer: str, *, bare: bool) -> Sample:
         id=f"own/{key}",
         task="own",
         split="test",
-        images=(picture(key),),
+        images=(image,),
         question=question,
         answer=answer,
         answer_type="number" if number else "text",

@@ -289,14 +289,15 @@ def _detail(state: State, item: Item) -> str:
     )
     try:
         sample = evaluations.sample_of(state.run, record.sample_id)
+        head = html.render_page(sample, items.draw_large(sample) if sample.images else ())
     except DataError as error:
-        return html.render_message(record.sample_id, str(error)) + history
-    large = items.draw_large(sample) if sample.images else ()
+        sample = evaluations.text_sample(record)
+        head = html.render_message(record.sample_id, str(error))
     color = source_colours([POLICY])[POLICY]
     columns = [_column(state.run, state.checkpoint, record, sample, color)]
     if item.other is not None:
         columns.append(_column(state.against, state.against_checkpoint, item.other, sample, color))
-    return html.render_page(sample, large) + history + html.render_columns(columns)
+    return head + history + html.render_columns(columns)
 
 
 def _column(source: str, checkpoint: str, record: EvalRecord, sample: Any, color: str) -> Column:

@@ -85,9 +85,7 @@ def test_steps_that_answer_each_other_share_a_row() -> None:
 def test_alignment_loses_no_step_of_any_column() -> None:
     rng = random.Random(1)
     for _ in range(200):
-        columns = [
-            steps(*(rng.choice("abcde") for _ in range(rng.randrange(6)))) for _ in range(3)
-        ]
+        columns = [steps(*(rng.choice("abcde") for _ in range(rng.randrange(6)))) for _ in range(3)]
         rows = align(columns)
         for place, column_ in enumerate(columns):
             assert [row[place].step for row in rows if row[place] is not None] == column_

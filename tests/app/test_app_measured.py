@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
     folder = tmp_path_factory.mktemp("measured")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        run = make_run("arm", gain=0.6, teachers=("careful",), steps=4, items=14, work=folder)
+        run = make_run("arm", gain=0.6, teachers=("careful",), steps=2, items=14, work=folder)
         evaluated = folder / "eval" / "careful-0123456789abcdef"
         samples = benchmarks.load_samples("mini", task="counting", split="test", limit=14)
         teacher = player("careful", 0.9, seed=5)
@@ -54,26 +54,24 @@ def record(*completions: str, mode: str = "greedy") -> EvalRecord:
     sample, scorer = benchmarks.load_sample(ITEM), get_scorer("ekipl/auto")
     actions = tuple(Action(text, POLICY, "m") for text in completions)
     rewards = tuple(scorer(sample, action) for action in actions)
-    return EvalRecord(
-        ITEM, "counting", "test", "count_pair", 2, "m", mode, actions, rewards
-    )
+    return EvalRecord(ITEM, "counting", "test", "count_pair", 2, "m", mode, actions, rewards)
 
 
 def test_every_stored_evaluation_is_found(store: tuple[str, str]) -> None:
     run, folder = store
     assert [source for _, source in evaluations.choices()] == [run, folder]
     assert evaluations.list_sets(run) == ["test", "test_ood"]
-    assert evaluations.list_checkpoints(run, "test") == ["start", "step-2", "step-4"]
+    assert evaluations.list_checkpoints(run, "test") == ["start", "step-1", "step-2"]
     assert evaluations.list_checkpoints(folder, "test") == ["step-1"]
-    assert len(evaluations.load(run, "test", "step-2")) == 14
-    assert {r.mode for r in evaluations.load(run, "test", "step-4")} == {"greedy", "sampled"}
+    assert len(evaluations.load(run, "test", "step-1")) == 14
+    assert {r.mode for r in evaluations.load(run, "test", "step-2")} == {"greedy", "sampled"}
     with pytest.raises(DataError, match="no evaluation of 'test' at 'step-3'; measured there"):
         evaluations.load(run, "test", "step-3")
     assert evaluations.list_sets("eval/../../etc") == evaluations.list_sets("nobody") == []
 
 
 def test_records_without_tokens_are_the_records(store: tuple[str, str], tmp_path: Path) -> None:
-    path = tracking.run_artifact(store[0], "evaluation/test/step-000004.parquet")
+    path = tracking.run_artifact(store[0], "evaluation/test/step-000002.parquet")
     whole, light = read_records(path), read_records(path, tokens=False)
     bare = [
         replace(r, actions=tuple(replace(a, token_ids=None, logprobs=None) for a in r.actions))
@@ -111,7 +109,7 @@ def test_filters_ask_what_they_say() -> None:
 
 def test_selected_items_and_counts_are_those_of_the_records(store: tuple[str, str]) -> None:
     run, folder = store
-    where, start = Where(run, "test", "step-4", "greedy"), Where(run, "test", "start", "greedy")
+    where, start = Where(run, "test", "step-2", "greedy"), Where(run, "test", "start", "greedy")
     every = measured.items_of(where, start)
     before = {r.sample_id: r.rewards[0].success for r in start.records()}
     after = {r.sample_id: r.rewards[0].success for r in where.records()}
@@ -127,7 +125,7 @@ def test_selected_items_and_counts_are_those_of_the_records(store: tuple[str, st
     assert {i.record.sample_id for i in low} == {n for n, s in strata.items() if s == "0-5 %"}
     beside = measured.items_of(where, Where(folder, "test", "step-1", "sampled"))
     assert all(item.other is not None for item in beside)
-    assert measured.history(where, every[0].record.sample_id)[-1] == ("step-4", every[0].verdict)
+    assert measured.history(where, every[0].record.sample_id)[-1] == ("step-2", every[0].verdict)
     with pytest.raises(ConfigError, match="filter"):
         measured.select(every, Wanted("nonsense"), where)
 
@@ -169,7 +167,7 @@ def test_the_page_shows_overview_item_and_chains(store: tuple[str, str]) -> None
     (page,) = views.show(f"view=measured&run={run}")
     assert page.count('title="mini/counting/test/') == 14
     assert "gained</b> (+)" in page and 'class="question"' in page
-    assert "step 4, greedy" in page and "start, before training, greedy" in page
+    assert "step 2, greedy" in page and "start, before training, greedy" in page
     links = re.findall(r'<a class="(?:right|wrong)[^"]*" href="\?([^"]*)" title', page)
     for link in links[:3]:
         (again,) = views.show(link.replace("&amp;", "&"))
@@ -185,8 +183,8 @@ def test_the_page_shows_overview_item_and_chains(store: tuple[str, str]) -> None
     [
         ("run=gone", "no evaluation of"),
         ("run=RUN&set=none", "no evaluation of &#39;none&#39;"),
-        ("run=RUN&checkpoint=step-9", "measured there: start, step-2, step-4"),
-        ("run=RUN&checkpoint=step-2&mode=sampled", "was not measured sampled"),
+        ("run=RUN&checkpoint=step-9", "measured there: start, step-1, step-2"),
+        ("run=RUN&checkpoint=step-1&mode=sampled", "was not measured sampled"),
         ("run=RUN&keep=odd", "odd"),
         ("run=RUN&item=nothing", "has no item"),
         ("run=RUN&words=<script>alert</script>", "No item fits"),
@@ -199,9 +197,7 @@ def test_addresses_that_name_nothing_say_so(
     assert words in page and "<script>" not in page
 
 
-def test_nothing_measured_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_nothing_measured_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     (page,) = views.show("view=measured")
     assert "Nothing measured yet" in page and "<pre>make demo</pre>" in page
@@ -213,22 +209,32 @@ def test_a_reader_filters_and_walks(store: tuple[str, str]) -> None:
     run, _ = store
     with served() as address:
         page = Browser(address, f"view=measured&run={run}")
-        assert page["measured-checkpoint"]["value"] == "step-4"
+        assert page["measured-checkpoint"]["value"] == "step-2"
         page.act("measured-keep", "input", "wrong")
         wrong = [
             record.sample_id
-            for record in Where(run, "test", "step-4", "greedy").records()
+            for record in Where(run, "test", "step-2", "greedy").records()
             if not record.rewards[0].success
         ]
-        seen = []
-        for _ in wrong:
-            page.act("measured-next", "click")
-            seen.append(dict(re.findall(r"(\w+)=([^&]*)", page.query))["item"])
-        assert set(seen) <= set(wrong) and len(set(seen)) >= len(wrong) - 1
         page.act("measured-next", "click")
-        assert page.query.endswith(seen[-1])  # the end
+        seen = dict(re.findall(r"(\w+)=([^&]*)", page.query))["item"]
+        assert seen in wrong
         page.act("measured-run", "input", store[1])
         assert page["measured-mode"]["value"] == "sampled" and "as measured" in page.stage
+
+
+def test_next_and_previous_go_through_what_fits(store: tuple[str, str]) -> None:
+    state = view.complete(view.State(run=store[0], checkpoint="start", keep="wrong"))
+    shown = {name: value["value"] for name, value in view.load(state).items()}
+    seen = []
+    for _ in range(15):
+        state = view.act("next", state, shown)
+        seen.append(state.item)
+    where = Where(store[0], "test", "start", "greedy")
+    wrong = [r.sample_id for r in where.records() if not r.rewards[0].success]
+    assert {*seen} <= {*wrong} and len(wrong) > 2
+    assert len({*seen}) >= len(wrong) - 1 and seen[-1] == seen[-2]  # the end stays the end
+    assert view.act("previous", state, shown).item == [*dict.fromkeys(seen)][-2]
 
 
 def test_a_lost_picture_leaves_the_chains(
