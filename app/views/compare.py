@@ -135,7 +135,8 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     for run, checkpoint in _PAIRS:
         chosen = getattr(state, run)
         if action == run and chosen != NO_POLICY:
-            state = replace(state, **{checkpoint: runs.list_checkpoints(chosen)[-1]})
+            last: dict[str, Any] = {checkpoint: runs.list_checkpoints(chosen)[-1]}
+            state = replace(state, **last)
     if action == "picture" and values.get("picture"):
         return replace(state, own=own.keep(values["picture"]), draw=0)
     if action == "benchmark":
