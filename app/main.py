@@ -75,9 +75,6 @@ class Page:
             for trigger, action in ui.triggers:
                 inputs = {*ui.controls.values(), self.query}
                 self._on(trigger, partial(self._act, name, action), inputs)
-        for ui in self.uis.values():
-            for trigger in ui.stops:
-                trigger(None, cancels=self._shows, api_visibility="private")
 
     def _on(self, trigger: Any, function: Any, inputs: Any) -> None:
         controls = [control for ui in self.uis.values() for control in ui.controls.values()]
@@ -101,8 +98,11 @@ class Page:
         event.then(None, inputs=[self.query], js=_TO_ADDRESS)
 
     def open_when(self, loaded: Any) -> None:
-        """Open the page as its address asks for it."""
+        """Open the page as its address asks for it; from then on a stop ends any showing."""
         self._on(loaded, self._open, None)
+        for ui in self.uis.values():
+            for trigger in ui.stops:
+                trigger(None, cancels=self._shows, api_visibility="private")
 
     def _open(self, request: gr.Request) -> dict[Any, Any]:
         return self._arranged(*views.find(dict(request.query_params)))
