@@ -45,12 +45,12 @@ def chain_rows(run: str) -> Iterator[dict[str, Any]]:
     Raises DataError for a run without evaluations, or a sample that cannot be drawn again.
     """
     runs.require_run(run)
-    if not (names := judging.evaluations(run)):
+    if not (names := judging.stored(run)):
         raise DataError(f"Run {run!r} has no stored evaluation, so there are no chains to export.")
     samples: dict[str, Sample] = {}
     for name in names:
         for record in judging.records_of(f"{run}/{name}").values():
-            sample = samples.setdefault(record.sample_id, judging.sample_of(record.sample_id))
+            sample = samples.setdefault(record.sample_id, judging.sample_of(run, record.sample_id))
             action, reward = record.actions[0], record.rewards[0]
             parsed = parse_completion(action.completion)
             yield {
@@ -111,4 +111,4 @@ def _chats(rows: Sequence[dict[str, Any]]) -> set[str]:
 
 
 def _with_pictures(row: dict[str, Any]) -> dict[str, Any]:
-    return {"images": pictures(judging.sample_of(row["sample_id"])), **row}
+    return {"images": pictures(judging.sample_of(row["source"], row["sample_id"])), **row}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.chains import check_steps, split_sentences
+from app.chains import Step, check_steps, read_steps
 from app.why import explain_candidate, explain_spread, pool_order
 from ekipl_lab.benchmarks.mini.steps import ChainReport
 from ekipl_lab.parsing import parse_completion
@@ -36,6 +36,7 @@ class Candidate:
     is_policy: bool
     color: str
     sentences: tuple[str, ...]
+    steps: tuple[Step, ...]
     check: ChainReport | None
     answer: str | None
     problem: str
@@ -136,6 +137,8 @@ def describe_group(group: ActionGroup) -> GroupView:
 def _describe(group: ActionGroup, index: int, colours: Mapping[str, str]) -> Candidate:
     action, reward = group.candidates[index], group.rewards[index]
     parsed = parse_completion(action.completion)
+    check = check_steps(group.sample, action.completion)
+    steps = read_steps(parsed.think or "", check)
     advantages = dict(zip(group.kept, group.advantages, strict=True))
     return Candidate(
         number=index + 1,
@@ -143,8 +146,9 @@ def _describe(group: ActionGroup, index: int, colours: Mapping[str, str]) -> Can
         model_id=action.model_id,
         is_policy=action.source == POLICY,
         color=colours[action.source],
-        sentences=split_sentences(parsed.think or ""),
-        check=check_steps(group.sample, action.completion),
+        sentences=tuple(step.text for step in steps),
+        steps=steps,
+        check=check,
         answer=parsed.answer,
         problem=parsed.problem,
         success=reward.success,

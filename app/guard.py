@@ -17,6 +17,8 @@ from app.login import LOCAL, Login
 
 #: Longest path with its query, and largest body of a request, in bytes.
 MAX_TARGET, MAX_BODY = 32_000, 1_000_000
+#: The path of the page's events, which may carry a picture (`app.own.MAX_BYTES`) as a data URI.
+EVENTS, MAX_EVENT = "/gradio_api/queue/join", 6_000_000
 #: The paths that the page and `gradio_client` use. Uploads, files, proxies, monitoring, login and
 #: Gradio's editor are not among them.
 OPEN = re.compile(
@@ -96,8 +98,9 @@ def _too_large(scope: Scope) -> tuple[int, str] | None:
     lengths = _values(scope["headers"], b"content-length")
     if len(lengths) != 1 or not lengths[0].isdecimal():
         return 411, "A request with a body must state its length."
-    if len(lengths[0]) > 12 or int(lengths[0]) > MAX_BODY:
-        return 413, f"A request has at most {MAX_BODY} bytes."
+    largest = MAX_EVENT if scope["path"] == EVENTS else MAX_BODY
+    if len(lengths[0]) > 12 or int(lengths[0]) > largest:
+        return 413, f"This request may have at most {largest} bytes."
     return None
 
 

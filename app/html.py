@@ -15,6 +15,8 @@ import jinja2
 from markupsafe import Markup
 from PIL.Image import Image, Resampling
 
+from app.chains import pieces
+from app.columns import Column, rows_of
 from app.curves import RunRow
 from app.group import GroupView
 from app.notation import Notation, has_grid
@@ -48,8 +50,7 @@ def text_color(background: str) -> str:
     return "#000000" if luminance > (1.05 * 0.05) ** 0.5 - 0.05 else "#ffffff"
 
 
-_TEMPLATES.filters["dollars"] = dollars
-_TEMPLATES.filters["text_color"] = text_color
+_TEMPLATES.filters |= {"dollars": dollars, "pieces": pieces, "text_color": text_color}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,21 @@ def render_page(
         else "",
     ]
     return "".join(parts)
+
+
+def render_columns(columns: Sequence[Column]) -> str:
+    """HTML of several sources side by side, their steps aligned."""
+    return _render("columns.html", columns=columns, rows=rows_of(columns))
+
+
+def render_measured(**values: Any) -> str:
+    """HTML of an evaluation: its counts and an overview of its items (measured.html)."""
+    return _render("measured.html", **values)
+
+
+def render_history(entries: Sequence[Mapping[str, Any]], links: Sequence[tuple[str, str]]) -> str:
+    """HTML of one item at every checkpoint, and (text, address) of where to go on from it."""
+    return _render("history.html", entries=entries, links=links)
 
 
 def render_message(title: str, text: str, command: str = "") -> str:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from app import runs, votes
+from app import evaluations, runs, votes
 from app.votes import Vote
 from ekipl_lab import tracking
-from ekipl_lab.errors import ConfigError, DataError, EKIPLError
+from ekipl_lab.errors import ConfigError, EKIPLError
 from ekipl_lab.evaluation import read_records
 from ekipl_lab.prompts import instructed, prompt_text
-from ekipl_lab.report.gather import rebuild
 from ekipl_lab.types import EvalRecord, Sample
 
 
@@ -47,7 +46,7 @@ class Pair:
         return "b" if (side == "left") == self.flipped else "a"
 
 
-def evaluations(run: str) -> list[str]:
+def stored(run: str) -> list[str]:
     """``set/step`` of every stored evaluation of a run, by set and step; empty for no run."""
     if not any(choice.id == run for choice in runs.list_runs()):
         return []
@@ -61,7 +60,7 @@ def records_of(source: str) -> dict[str, EvalRecord]:
     """Sample id -> the greedy record of ``run/set/step``; ConfigError for no such evaluation."""
     run, _, name = source.partition("/")
     runs.require_run(run)
-    if name not in evaluations(run):
+    if name not in stored(run):
         raise ConfigError(f"Run {run!r} has no stored evaluation {name!r}; choose from the list.")
     where, step = name.rsplit("/", 1)
 
@@ -109,7 +108,7 @@ def vote(
     return votes.cast(
         Vote(
             rater, sample_id, source_a, source_b, pair.chain_a, pair.chain_b,
-            prompt_of(source_a, sample_of(sample_id)), pair.choice(side), reason,
+            prompt_of(source_a, sample_of(source_a, sample_id)), pair.choice(side), reason,
             *((right, left) if pair.flipped else (left, right)), corrected,
         )
     )  # fmt: skip
@@ -118,7 +117,8 @@ def vote(
 def preferences(found: Iterable[Vote]) -> Iterator[dict[str, Any]]:
     """One row for each pair with a majority, in TRL's conversational form of DPO with images.
 
-    Ties and pairs without a majority give no row. The pictures are added by `app.exports`.
+    Ties and pairs without a majority give no row. The pictures are added by `app.exports`;
+    ``source`` is the evaluation that the sample is of.
     """
     for pair, cast in votes.by_pair(found).items():
         counts = Counter(vote.choice for vote in cast)
@@ -129,6 +129,7 @@ def preferences(found: Iterable[Vote]) -> Iterator[dict[str, Any]]:
             better, worse = worse, better
         yield {
             **_asked(cast[-1]),
+            "source": cast[-1].source_a,
             "chosen": _said(better),
             "rejected": _said(worse),
             "sample_id": pair[0],
@@ -142,18 +143,17 @@ def corrections(found: Iterable[Vote]) -> Iterator[dict[str, Any]]:
         if vote.corrected:
             yield {
                 **_asked(vote),
+                "source": vote.source_a,
                 "completion": _said(vote.corrected),
                 "sample_id": vote.sample_id,
                 "rater": vote.rater,
             }
 
 
-def sample_of(sample_id: str) -> Sample:
-    """The sample with its images; DataError where its benchmark cannot rebuild it."""
-    sample = rebuild(sample_id)
-    if sample is None:
-        raise DataError(f"Sample {sample_id!r} cannot be drawn again; only built-in ones can.")
-    return sample
+def sample_of(source: str, sample_id: str) -> Sample:
+    """The sample of an evaluation ``run/set/step`` with its images; DataError where they are not
+    here."""
+    return evaluations.sample_of(source.partition("/")[0], sample_id)
 
 
 def prompt_of(source: str, sample: Sample) -> str:

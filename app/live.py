@@ -107,6 +107,29 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
     return LiveGroup(batch.groups[0], note)
 
 
+def sample_once(setup: Setup, sample: Sample, draw: int, *, greedy: bool) -> Action:
+    """One action of the checkpoint: its most likely one, or one drawn; the same every time."""
+    from dataclasses import replace
+
+    if greedy:
+        setup = replace(setup, generation=replace(setup.generation, temperature=0.0))
+    one = replace(setup, group_size=1)
+    with _LOCK:
+        return _sample(_load(setup.policy), one, instructed(sample, setup.instructed), draw)[0]
+
+
+def ask_teacher(setup: Setup, teacher: Teacher, sample: Sample, draw: int) -> Sequence[Action]:
+    """What one teacher of a setup says now; ConfigError where that costs money without a ceiling,
+    TeacherError if it fails."""
+    from dataclasses import replace
+
+    sample = instructed(sample, setup.instructed)
+    _require_ceiling(replace(setup, teachers=(teacher,)), sample, draw)
+    params = GenerationParams(max_new_tokens=setup.generation.max_new_tokens, seed=draw)
+    with _LOCK:
+        return teacher.source.propose([sample], teacher.actions, params)[0]
+
+
 def _require_ceiling(setup: Setup, sample: Sample, draw: int) -> None:
     """A click does not spend what the config has set no limit to; what is cached is free."""
     from ekipl_lab.teachers.ensemble import gateways

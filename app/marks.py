@@ -8,10 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.filters import GROUP_COLUMNS, GROUP_FILTERS, group_facts
 from ekipl_lab import records
-from ekipl_lab.types import POLICY
-
-_COLUMNS = ("step", "group", "source", "kept", "success", "total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +24,17 @@ class GroupMark:
     taught: bool
 
 
-def read_marks(folder: Path) -> tuple[GroupMark, ...]:
-    """The marks of all groups in a record folder, by step and group."""
-    table = records.read_groups(folder, columns=list(_COLUMNS))
-    policy = pc.equal(table["source"], POLICY)
-    right = pc.fill_null(table["success"], False)
-    teacher = pc.and_(table["kept"], pc.invert(policy))
-    flags = {
-        "policy_right": pc.and_(policy, right),
-        "teacher": teacher,
-        "teacher_right": pc.and_(teacher, right),
-    }
-    columns = {name: pc.cast(values, pa.int8()) for name, values in flags.items()}
-    columns |= {"step": table["step"], "group": table["group"]}
-    columns["total"] = pc.if_else(table["kept"], table["total"], None)
-    rows = pa.table(columns).group_by(["step", "group"], use_threads=False)
-    sums = rows.aggregate([("total", "min"), ("total", "max"), *[(name, "max") for name in flags]])
-    return tuple(
-        GroupMark(
-            step=row["step"],
-            group=row["group"],
-            zero=row["total_min"] is None or row["total_min"] == row["total_max"],
-            teacher=bool(row["teacher_max"]),
-            taught=bool(row["teacher_right_max"]) and not row["policy_right_max"],
-        )
-        for row in sums.sort_by([("step", "ascending"), ("group", "ascending")]).to_pylist()
-    )
+def read_facts(folder: Path) -> pa.Table:
+    """`filters.group_facts` of all groups in a record folder."""
+    return group_facts(records.read_groups(folder, columns=list(GROUP_COLUMNS)))
+
+
+def marks_of(facts: pa.Table) -> tuple[GroupMark, ...]:
+    """The marks of groups, by step and group."""
+    marks = (facts[name].to_pylist() for name in ("step", "group"))
+    flags = (GROUP_FILTERS[name][1](facts).to_pylist() for name in ("zero_spread", "teacher_kept"))
+    taught = pc.and_(pc.greater(facts["both"], 0), pc.equal(facts["policy_right"], 0))
+    return tuple(map(GroupMark, *marks, *flags, taught.to_pylist()))
 
 
 def search_groups(folder: Path, text: str) -> tuple[tuple[int, int], ...]:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
 from app import samples
-from app.marks import GroupMark, read_marks, search_groups
+from app.filters import matching_groups
+from app.marks import GroupMark, marks_of, read_facts, search_groups
 from app.state import START
 from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError
@@ -30,8 +33,8 @@ LOOKED_AT = 8
 
 T = TypeVar("T")
 _SEEN: dict[tuple[Any, ...], tuple[float, Any]] = {}
-#: (store, run) -> number of recorded steps and the marks of their groups.
-_MARKS: dict[tuple[str, str], tuple[int, tuple[GroupMark, ...]]] = {}
+#: (store, run) -> number of recorded steps, and the facts and marks of their groups.
+_MARKS: dict[tuple[str, str], tuple[int, pa.Table, tuple[GroupMark, ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,21 +192,42 @@ def load_recorded(run: str, step: int, group: int) -> ActionGroup:
 
 def list_marks(run: str) -> tuple[GroupMark, ...]:
     """Every recorded group of a run in order; kept until the run has recorded another step."""
+    return _known(run)[2]
+
+
+def list_families(run: str) -> list[str]:
+    """The families of a run's recorded groups."""
+    _, facts, marks = _known(run)
+    return sorted({name for name in facts["family"].to_pylist() if name}) if marks else []
+
+
+def list_groups(
+    run: str, search: str = "", keep: str = "all", family: str = ""
+) -> tuple[tuple[int, int], ...]:
+    """Step and group (from 0) of every recorded group, in order, that holds a text, is of a family
+    and that a filter (`filters.GROUP_FILTERS`) keeps."""
+    folder, (_, facts, marks) = _records_folder(run), _known(run)
+    if folder is None or not marks:
+        return ()
+    found = tuple((mark.step, mark.group) for mark in marks)
+    if search:
+        found = remembered(("search", run, search), lambda: search_groups(folder, search))
+    if (keep, family) == ("all", ""):
+        return found
+    kept = set(matching_groups(facts, keep, family))
+    return tuple(place for place in found if place in kept)
+
+
+def _known(run: str) -> tuple[int, pa.Table, tuple[GroupMark, ...]]:
+    """What is known of a run's groups at a glance; no marks where nothing is recorded."""
     folder, key = _records_folder(run), (store.tracking_uri(), run)
     if folder is None:
-        return ()
+        return 0, None, ()
     steps = len(list_steps(run))
     if key not in _MARKS or _MARKS[key][0] != steps:
-        _MARKS[key] = (steps, read_marks(folder))
-    return _MARKS[key][1]
-
-
-def list_groups(run: str, search: str = "") -> tuple[tuple[int, int], ...]:
-    """Step and group (from 0) of every recorded group that holds a text, in order."""
-    folder = _records_folder(run)
-    if not search or folder is None:
-        return tuple((mark.step, mark.group) for mark in list_marks(run))
-    return remembered(("search", run, search), lambda: search_groups(folder, search))
+        facts = read_facts(folder)
+        _MARKS[key] = (steps, facts, marks_of(facts))
+    return _MARKS[key]
 
 
 def opening_group(run: str) -> tuple[int, int]:

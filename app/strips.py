@@ -80,11 +80,14 @@ def place_of(
     found: Collection[tuple[int, int]],
     state: Any,
     address: Callable[[Any, int, int], str],
+    wanted: str = "",
 ) -> Place:
-    """The place of ``state``: its step and group, and the text it searches for.
+    """The place of ``state``: its step and group.
 
-    ``found`` are the (step, group) that hold it; links are ``address(state, step, group)``.
+    ``found`` are the (step, group) that are ``wanted`` (in words; empty: every group); links are
+    ``address(state, step, group)``.
     """
+    found = set(found)
     steps = [(step, list(own)) for step, own in groupby(marks, key=lambda mark: mark.step)]
     index = next(i for i, (step, _) in enumerate(steps) if step == state.step)
     width = -(-len(steps) // MAX_BARS)
@@ -109,14 +112,14 @@ def place_of(
             mark,
             address(state, mark.step, mark.group),
             mark.group == state.group,
-            bool(state.search) and (mark.step, mark.group) in found,
+            bool(wanted) and (mark.step, mark.group) in found,
         )
         for i, mark in enumerate(steps[index][1])
     )
     here = (state.step, state.group)
     ends = [(mark.step, mark.group) == here for mark in (marks[0], marks[-1])]
     search = ""
-    if state.search:
-        count = "1 group holds" if len(found) == 1 else f"{len(found)} groups hold"
-        search = f"{count} “{state.search}”; Previous and Next go through those."
+    if wanted:
+        count = "1 group" if len(found) == 1 else f"{len(found)} groups"
+        search = f"{count}: {wanted}; Previous and Next go through those."
     return Place(state.step, index, len(steps), tuple(bars), squares, ends[0], ends[1], search)

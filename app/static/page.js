@@ -21,7 +21,8 @@ window.ekipl = (() => {
   /* A control was set to a value, or a button pressed (null). */
   function act(name, action, value = null) {
     const values = (typed[name] ??= {});
-    if (value !== null) values[action] = value;
+    const isPicture = String(value).startsWith("data:");  // sent once, not with every later step
+    if (value !== null && !isPicture) values[action] = value;
     add({ view: name, action, value, values: { ...values } });
   }
 
@@ -61,6 +62,16 @@ window.ekipl = (() => {
     byId("fold").setAttribute("aria-expanded", open);
   }
 
+  /* The address on the clipboard; where the browser forbids that, it is shown to be copied. */
+  async function copy(button) {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      button.textContent = byId("said").textContent = "Link copied";
+    } catch {
+      button.textContent = location.href;
+    }
+  }
+
   function zoom(button) {
     const dialog = byId("zoom"), image = button.querySelector("img").cloneNode();
     dialog.querySelector("figure").replaceChildren(image);
@@ -92,11 +103,12 @@ window.ekipl = (() => {
 
   document.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const hit = event.target.closest("a[href^='?'], [data-action], button.zoom, #fold, #help");
+    const hit = event.target.closest("a[href^='?'], [data-action], button.zoom, #fold, #help, #copy");
     if (event.target.matches("dialog")) event.target.close();
     if (!hit || hit.matches("input")) return;
     if (hit.matches("#fold")) return fold();
     if (hit.matches("#help")) return byId("keys").showModal();
+    if (hit.matches("#copy")) return copy(hit);
     if (hit.matches("button.zoom")) return zoom(hit);
     focused = hit.id;
     if (hit.dataset.action) return act(view, hit.dataset.action);

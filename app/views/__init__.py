@@ -20,6 +20,8 @@ MAX_ADDRESS = 30_000
 NAMES = (
     "live",
     "recorded",
+    "compare",
+    "measured",
     "runs",
     "teachers",
     "studies",

@@ -72,12 +72,12 @@ def build(ui: Ui) -> None:
 
 def complete(state: State) -> State:
     """The latest run's last evaluation against another run's of its experiment, else its start."""
-    run = state.run or next((id for _, id in runs.choices() if judging.evaluations(id)), "")
-    own = judging.evaluations(run)
+    run = state.run or next((id for _, id in runs.choices() if judging.stored(id)), "")
+    own = judging.stored(run)
     of = state.of or (own[-1] if own else "")
-    others = [id for id in curves.siblings(run) if of in judging.evaluations(id)]
+    others = [id for id in curves.siblings(run) if of in judging.stored(id)]
     against = state.against or (others[0] if others else run)
-    theirs = judging.evaluations(against)
+    theirs = judging.stored(against)
     of_b = state.of_b or (of if against != run and of in theirs else theirs[0] if theirs else "")
     return replace(state, run=run, of=of, against=against, of_b=of_b, pair=max(1, state.pair))
 
@@ -86,9 +86,9 @@ def load(state: State) -> Properties:
     """The evaluations of both runs; the fields of the vote begin empty."""
     return {
         "run": options(runs.choices(), state.run),
-        "of": options(judging.evaluations(state.run), state.of),
+        "of": options(judging.stored(state.run), state.of),
         "against": options(runs.choices(), state.against),
-        "of_b": options(judging.evaluations(state.against), state.of_b),
+        "of_b": options(judging.stored(state.against), state.of_b),
         "rater": {"value": state.rater},
         "reason": {"value": state.reason},
         "corrected": {"value": state.corrected},
@@ -184,7 +184,7 @@ def show(state: State) -> Iterator[str]:
         yield html.render_message("That was the last pair", end) + _results(state)
         return
     pair = found[state.pair - 1]
-    sample = judging.sample_of(pair.sample_id)
+    sample = judging.sample_of(pair.source_a, pair.sample_id)
     seen = judging.voted(state.rater)
     done = sum(one.key in seen for one in found)
     sides = [

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app import html, items, runs, samples, strips, whatif
+from app.filters import GROUP_FILTERS
 from app.group import describe_group
+from app.measured import ANY
 from app.notation import explain_notation
 from app.state import to_query
 from app.views import live
 from app.views.base import Properties, View, options
+from ekipl_lab.errors import unknown_name
 from ekipl_lab.types import ActionGroup
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 AS_TRAINED = ("as in this run", "")
 _SHIFTS = ("previous", "next")
 #: Fields of the state that a control of the same name sets.
-_CHOSEN = ("baseline", "scale", "search")
+_CHOSEN = ("baseline", "scale", "search", "keep", "family")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class State:
     """The ``group``-th group (from 0) of a training step; step 0 picks one that shows something.
 
     ``baseline`` and ``scale`` are those of the table of other rules; empty: as in the run.
-    Previous and next go through the groups that hold ``search``.
+    Previous and next go through the groups that hold ``search``, that the filter ``keep`` keeps
+    and that are of ``family``.
     """
 
     run: str = ""
@@ -38,6 +42,8 @@ class State:
     baseline: str = ""
     scale: str = ""
     search: str = ""
+    keep: str = "all"
+    family: str = ANY
 
 
 def build(ui: Ui) -> None:
@@ -48,6 +54,9 @@ def build(ui: Ui) -> None:
     with ui.row():
         ui.button("previous", "← Previous")
         ui.button("next", "Next →")
+    ui.heading("Groups")
+    ui.choice("keep", "Show")
+    ui.choice("family", "Family")
     ui.text("search", "Find in completions", "such as blue cone")
     ui.heading("Other rules")
     ui.choice("baseline", "Advantage measured from the mean of")
@@ -56,10 +65,13 @@ def build(ui: Ui) -> None:
 
 def complete(state: State) -> State:
     """A run, and a group of it, that show something."""
-    run = state.run or runs.opening_run()
+    state = replace(state, run=state.run or runs.opening_run())
+    run = state.run
     if state.step:
-        return replace(state, run=run)
+        return state
     step, group = runs.opening_group(run)
+    if _is_filtered(state):
+        step, group = (_found(state) or ((step, group),))[-1]
     return replace(state, run=run, step=step, group=state.group or group)
 
 
@@ -74,6 +86,8 @@ def load(state: State) -> Properties:
         "previous": {"value": "First group" if ends["previous"] else "← Previous"},
         "next": {"value": "Last group" if ends["next"] else "Next →"},
         "search": {"value": state.search},
+        "keep": options([(title, name) for name, (title, _) in GROUP_FILTERS.items()], state.keep),
+        "family": options([ANY, *runs.list_families(state.run)], state.family),
         "baseline": options([AS_TRAINED, *whatif.baselines()], state.baseline),
         "scale": options([AS_TRAINED, *whatif.spreads()], state.scale),
     }
@@ -99,8 +113,8 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
         group = max(0, int(values.get("group", 1)) - 1)
     elif action in _SHIFTS:
         step, group = _neighbour(state, action)
-    elif action == "search" and state.search:
-        step, group = next(iter(_found_from(state)), (step, group))
+    elif action in ("search", "keep", "family") and _is_filtered(state):
+        step, group = next(iter(_found_from(state) or _found(state)), (step, group))
     return replace(state, step=step, group=min(group, max(0, runs.count_groups(run, step) - 1)))
 
 
@@ -109,14 +123,36 @@ def _neighbour(state: State, action: str) -> tuple[int, int]:
     here = (state.step, state.group)
     if action == "next":
         return next((place for place in _found_from(state) if place > here), here)
-    earlier = [place for place in runs.list_groups(state.run, state.search) if place < here]
+    earlier = [place for place in _found(state) if place < here]
     return earlier[-1] if earlier else here
 
 
 def _found_from(state: State) -> list[tuple[int, int]]:
-    """The groups from this one on that hold what is searched for."""
+    """The groups from this one on that are wanted."""
     here = (state.step, state.group)
-    return [place for place in runs.list_groups(state.run, state.search) if place >= here]
+    return [place for place in _found(state) if place >= here]
+
+
+def _found(state: State) -> Sequence[tuple[int, int]]:
+    """The groups that are wanted, in order; none for an unknown filter."""
+    if state.keep not in GROUP_FILTERS:
+        return ()
+    family = "" if state.family == ANY else state.family
+    return runs.list_groups(state.run, state.search, state.keep, family)
+
+
+def _is_filtered(state: State) -> bool:
+    return bool(state.search) or (state.keep, state.family) != ("all", ANY)
+
+
+def _wanted(state: State) -> str:
+    """What is wanted of a group, in words; empty for every group."""
+    if not _is_filtered(state):
+        return ""
+    words = [GROUP_FILTERS[state.keep][0]] if state.keep != "all" else []
+    words += [state.family] if state.family != ANY else []
+    words += [f"with “{state.search}”"] if state.search else []
+    return ", ".join(words)
 
 
 def show(state: State) -> Iterator[str]:
@@ -128,8 +164,10 @@ def show(state: State) -> Iterator[str]:
     config = runs.config_of(state.run)
     sample = group.sample
     now = live.State(state.run, runs.list_checkpoints(state.run)[-1], sample.id)
+    if state.keep not in GROUP_FILTERS:
+        raise unknown_name("filter", state.keep, GROUP_FILTERS)
     place = strips.place_of(
-        runs.list_marks(state.run), runs.list_groups(state.run, state.search), state, _address
+        runs.list_marks(state.run), _found(state), state, _address, _wanted(state)
     )
     yield html.render_page(
         sample,

@@ -182,7 +182,7 @@ def test_a_rater_goes_blind_through_all_pairs_and_the_votes_are_kept(
         flipped = ours[vote.sample_id].flipped
         assert vote.choice == ("b" if flipped else "a") and vote.reason == "it <b>counts</b> well"
         assert (vote.tags_b if flipped else vote.tags_a) == ("saw",)
-        assert vote.prompt == prompt_text(judging.sample_of(vote.sample_id))
+        assert vote.prompt == prompt_text(judging.sample_of(vote.source_a, vote.sample_id))
     second = judge.act("rater", start(run_store), values(start(run_store), rater="bob"))
     second = judge.act("both_wrong", second, values(second, corrected="<think>so</think>"))
     assert votes.agreement(votes.read())[0].pairs == 1
