@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from app import ports
 from ekipl_lab.commands.app import add_options
@@ -51,7 +54,9 @@ def _export(args: argparse.Namespace) -> None:
     """Write every data set that there is something for; nothing at all is an error."""
     from app import exports, votes
 
-    jobs = {f"chains-{run[:8]}": lambda run=run: exports.chain_rows(run) for run in args.runs}
+    jobs: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
+        f"chains-{run[:8]}": partial(exports.chain_rows, run) for run in args.runs
+    }
     if not args.runs or votes.read():
         jobs["preferences"] = exports.preference_rows
         if any(vote.corrected for vote in votes.read()):

@@ -151,7 +151,8 @@ def over_seeds(histories: Iterable[Sequence[tuple[int, float]]]) -> list[Point]:
     for step, found in sorted(values.items()):
         band = paired_t(found) if len(found) > 1 else None
         mean = sum(found) / len(found)
-        curve.append(Point(step, mean, band and band.low, band and band.high))
+        low, high = (band.low, band.high) if band else (None, None)
+        curve.append(Point(step, mean, low, high))
     return curve
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import html, judging, runs, views
+from app import html, judging, runs, views, votes
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.images import png_base64
 from ekipl_lab.parsing import parse_completion
@@ -73,12 +73,12 @@ def chain_rows(run: str) -> Iterator[dict[str, Any]]:
 
 def preference_rows() -> list[dict[str, Any]]:
     """The votes as rows for DPO, with pictures."""
-    return [_with_pictures(row) for row in judging.preferences(judging.votes.read())]
+    return [_with_pictures(row) for row in judging.preferences(votes.read())]
 
 
 def correction_rows() -> list[dict[str, Any]]:
     """The corrected chains as rows for SFT, with pictures."""
-    return [_with_pictures(row) for row in judging.corrections(judging.votes.read())]
+    return [_with_pictures(row) for row in judging.corrections(votes.read())]
 
 
 def as_parquet(rows: Iterable[dict[str, Any]]) -> bytes:

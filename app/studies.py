@@ -59,7 +59,8 @@ def answer(name: str) -> str:
         raise ConfigError(f"There is no study {name!r}; choose one from the list.")
     if study.page is None:
         return ""
-    return _markdown(study.page.parent).render(study.page.read_text(encoding="utf-8"))
+    text = study.page.read_text(encoding="utf-8")
+    return str(_markdown(study.page.parent).render(text))
 
 
 def report_file() -> Path:

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
 
-from app import html, runs
+from app import html
+from app.runs import list_steps, opening_run
 from app.state import from_query, to_query
 from app.views.base import View
 from app.words import said
@@ -53,7 +54,7 @@ def find(query: Mapping[str, str]) -> tuple[str, Any]:
 def _opening(query: Mapping[str, str]) -> str:
     """The view of an address that names none: Live for an item or where nothing is recorded."""
     names_item = not {"item", "checkpoint", "draw"}.isdisjoint(query)
-    recorded = runs.list_steps(query.get("run") or runs.opening_run())
+    recorded = list_steps(query.get("run") or opening_run())
     return "recorded" if recorded and not names_item else NAMES[0]
 
 

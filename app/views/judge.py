@@ -104,8 +104,13 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     """
     before, state = state, replace(state, **_given(state, values), problem="")
     if action in ("run", "of", "against", "of_b"):
-        cleared = {"run": {"of": ""}, "against": {"of_b": ""}}.get(action, {})
-        return complete(replace(_without_draft(state), **cleared, pair=1))
+        state = replace(
+            _without_draft(state),
+            of="" if action == "run" else state.of,
+            of_b="" if action == "against" else state.of_b,
+            pair=1,
+        )
+        return complete(state)
     if action in BUTTONS:
         return _voted(action, state)
     if state.rater != before.rater:

@@ -145,6 +145,8 @@ def test_group_filters_agree_with_the_groups(store: tuple[str, str]) -> None:
             "all_wrong": not any(own),
             "all_right": all(own),
             "mixed": any(own) and not all(own),
+            "taught": not any(own)
+            and any(pairs[i][1].success for i in group.kept if pairs[i][0].source != POLICY),
             "shown": not any(own) and shown,
             "zero_spread": zero_spread_cause(group) is not None,
         }
@@ -155,9 +157,12 @@ def test_group_filters_agree_with_the_groups(store: tuple[str, str]) -> None:
     for name, wanted in expected.items():
         assert matching_groups(group_facts(rows), name) == sorted(wanted), name  # type: ignore[type-var]
     unscored = pa.Table.from_pylist(
-        [dict(zip(GROUP_COLUMNS, (1, 0, POLICY, None, True, None), strict=True))],
+        [dict(zip(GROUP_COLUMNS, (1, 0, "", POLICY, None, True, None), strict=True))],
         schema=pa.schema([records.SCHEMA.field(name) for name in GROUP_COLUMNS]),
     )
+    families = {group.sample.family for group in groups}
+    own = [matching_groups(group_facts(rows), "all", family) for family in families]
+    assert sorted(place for found in own for place in found) == sorted(expected["all"])  # type: ignore[type-var]
     assert matching_groups(group_facts(unscored), "zero_spread") == [(1, 0)]
     assert matching_groups(group_facts(unscored), "all_wrong") == []
 

@@ -109,8 +109,10 @@ def test_addresses_and_bodies_have_a_limit() -> None:
     assert client().get("/?view=" + "x" * 40_000).status_code == 414
     post = client().post
     assert post("/gradio_api/queue/join", content=b"x" * 900_000).text == "900000 bytes"
-    large = post("/gradio_api/queue/join", content=b"x" * (guard.MAX_BODY + 1))
+    large = post("/gradio_api/queue/join", content=b"x" * (guard.MAX_EVENT + 1))
     assert large.status_code == 413 and large.text.count("\n") == 1
+    elsewhere = post("/gradio_api/call/view", content=b"x" * (guard.MAX_BODY + 1))
+    assert elsewhere.status_code == 413  # only the page's events may carry a picture
     chunked = post("/gradio_api/queue/join", content=iter([b"x" * 10]))
     assert chunked.status_code == 411
     for length in ("-1", "1e3", "9" * 5000):
