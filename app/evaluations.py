@@ -57,7 +57,7 @@ def list_checkpoints(source: str, name: str) -> list[str]:
 def label_checkpoint(source: str, checkpoint: str) -> str:
     """A checkpoint's name for people."""
     if checkpoint == START:
-        return "start, before training" if not source.startswith(FOLDER) else "start"
+        return "start (step 0), before training" if not source.startswith(FOLDER) else "start"
     return "as measured" if source.startswith(FOLDER) else checkpoint.replace("-", " ")
 
 

@@ -86,13 +86,31 @@ def complete(state: State) -> State:
     return replace(
         state,
         run=run,
-        checkpoint=state.checkpoint or runs.list_checkpoints(run)[-1],
+        checkpoint=state.checkpoint or _checkpoints(state, run)[-1],
         run2=run2,
         checkpoint2=state.checkpoint2 or START,
         checkpoint3=state.checkpoint3 or START,
-        item=state.item or items.item_at(*items.FIRST).id,
+        item=state.item or _first_item(state, run),
         how=state.how if state.how in HOWS else "greedy",
     )
+
+
+def _checkpoints(state: State, run: str) -> list[str]:
+    """What can be compared of a run, by step: saved checkpoints to sample, or measured ones."""
+    if not state.how.startswith("stored"):
+        return runs.list_checkpoints(run)
+    sets = evaluations.list_sets(run)
+    found = {name for of in sets for name in evaluations.list_checkpoints(run, of)} | {START}
+    return sorted(found, key=lambda name: int(name.removeprefix("step-").replace(START, "0")))
+
+
+def _first_item(state: State, run: str) -> str:
+    """An item that is there: one that was measured, where chains are stored ones."""
+    if state.how.startswith("stored"):
+        for name in evaluations.list_sets(run):
+            for checkpoint in evaluations.list_checkpoints(run, name):
+                return evaluations.load(run, name, checkpoint)[0].sample_id
+    return items.item_at(*items.FIRST).id
 
 
 def load(state: State) -> Properties:
@@ -116,7 +134,7 @@ def load(state: State) -> Properties:
     }  # fmt: skip
     for place, (run, checkpoint) in enumerate(_PAIRS):
         chosen = getattr(state, run)
-        names = [] if chosen == NO_POLICY else runs.list_checkpoints(chosen)
+        names = [] if chosen == NO_POLICY else _checkpoints(state, chosen)
         labels = [(runs.label_checkpoint(chosen, name), name) for name in names]
         nobody = [("nobody", NO_POLICY)] if place else []
         found[run] = options([*nobody, *known], chosen)
@@ -134,7 +152,7 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     for run, checkpoint in _PAIRS:
         chosen = getattr(state, run)
         if action == run and chosen != NO_POLICY:
-            last: dict[str, Any] = {checkpoint: runs.list_checkpoints(chosen)[-1]}
+            last: dict[str, Any] = {checkpoint: _checkpoints(state, chosen)[-1]}
             state = replace(state, **last)
     if action == "picture" and values.get("picture"):
         return replace(state, own=own.keep(values["picture"]), draw=0)

@@ -71,14 +71,16 @@ def build(ui: Ui) -> None:
 
 
 def complete(state: State) -> State:
-    """The latest evaluation at its last checkpoint against the same run's start."""
+    """The latest evaluation at its last checkpoint against the same run's start; another run is
+    compared at the same checkpoint."""
     run = state.run or evaluations.latest()
     sets = evaluations.list_sets(run)
     name = state.set or next(iter(sets), "")
     checkpoint = state.checkpoint or next(reversed(evaluations.list_checkpoints(run, name)), "")
     against = state.against or run
     there = evaluations.list_checkpoints(against, _set_there(against, name))
-    other = state.against_checkpoint or (START if START in there else next(reversed(there), ""))
+    usual = START if against == run else checkpoint
+    other = state.against_checkpoint or (usual if usual in there else next(reversed(there), ""))
     if (against, other) == (run, checkpoint) and not state.against:
         against = NOTHING
     mode = state.mode

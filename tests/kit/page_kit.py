@@ -48,7 +48,7 @@ class Browser:
             return self.send({"view": value})
         view, action = name.split("-", 1)
         typed = self._typed.setdefault(view, {})
-        if value is not None:
+        if value is not None and not str(value).startswith("data:"):
             self._parts[number]["value"] = typed[action] = value
         return self.send({"view": view, "action": action, "value": value, "values": dict(typed)})
 
