@@ -147,9 +147,10 @@ def render_runs(
     return _render("runs.html", rows=rows, figures=drawn, chosen=chosen, refresh=refresh)
 
 
-def render_sides(sides: Sequence[Mapping[str, Any]]) -> str:
-    """HTML of two chains without the names of who wrote them."""
-    return _render("sides.html", sides=sides)
+def render_sides(sides: Sequence[Mapping[str, Any]], votes: Mapping[str, str]) -> str:
+    """HTML of two chains without the names of who wrote them; ``votes`` are actions and their words,
+    for a page whose controls are folded away."""
+    return _render("sides.html", sides=sides, votes=votes)
 
 
 def render_parts(*parts: str) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
-from app import downloads
+from app import downloads, views
 from app import main as page
 from app.guard import MAX_BODY, LocalOnly
 from app.login import LOCAL, Login
 from app.ports import HOST
+from ekipl_lab.errors import EKIPLError
 
 
 def build_app(
@@ -40,11 +42,19 @@ def build_app(
     return app
 
 
+def prepare() -> None:
+    """Import what the first page needs and ask the store once, so that no reader waits for it."""
+    with suppress(EKIPLError):  # the page itself says what is wrong
+        name, state = views.find({})
+        views.VIEWS[name].load(state)
+
+
 def serve(held: socket.socket, login: Login | None = None) -> None:
     """Serve on a socket of ``ports.bind`` until interrupted."""
     host, port = held.getsockname()[:2]
     names = None if login else LOCAL
     app = build_app(port, names=names, login=login)
+    prepare()
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
     print(f"EKIPL Lab: http://{host}:{port} (Ctrl-C stops it)", flush=True)
     uvicorn.Server(config).run(sockets=[held])

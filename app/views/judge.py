@@ -210,7 +210,7 @@ def show(state: State) -> Iterator[str]:
             items.draw_large(sample),
             message=html.render_message(problem or "Which chain is better?", word),
         )
-        + html.render_sides(sides)
+        + html.render_sides(sides, BUTTONS)
         + _results(state)
     )
 

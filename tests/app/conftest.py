@@ -17,8 +17,9 @@ class RunStore(NamedTuple):
     runs: dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def run_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
+@pytest.fixture(scope="session")
+def made_runs(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    """Made once for all modules; ``run_store`` makes it the store that is looked at."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
@@ -32,4 +33,11 @@ def run_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
                     f"{name}-s{seed}", gain=gain + seed / 10, teachers=teachers,
                     steps=4, items=6, work=folder / "work", seed=seed,
                 )  # fmt: skip
-        yield RunStore(folder, made)
+    return RunStore(folder, made)
+
+
+@pytest.fixture(scope="module")
+def run_store(made_runs: RunStore) -> Iterator[RunStore]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{made_runs.folder}/mlflow.db")
+        yield made_runs

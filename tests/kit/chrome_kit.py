@@ -43,10 +43,10 @@ class Chrome:
             assert time.monotonic() < end, f"never true: {expression}"
             await asyncio.sleep(0.02)  # between two looks
 
-    async def open(self, address: str) -> None:
-        """Open an address and wait for what it shows."""
+    async def open(self, address: str, shown: str = STAGE) -> None:
+        """Open an address and wait for what it shows: a part of the page, as an expression."""
         await self.send("Page.navigate", url=address)
-        await self.until(f"location.href.startsWith('http') && !!{STAGE}")
+        await self.until(f"location.href.startsWith('http') && !!{shown}")
 
     async def type(self, selector: str, text: str) -> None:
         """Put a text in place of what a box holds, and press Enter."""
