@@ -15,9 +15,9 @@ from ekipl_lab.images import png_base64
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.types import Sample
 
-_STYLE = Path(__file__).parent / "static" / "style.css"
+_STYLES = [Path(__file__).parent / "static" / name for name in ("style.css", "compare.css")]
 #: Our own links lead nowhere outside of the app; texts of others hold no "<", so this is ours.
-_LINK = re.compile(r'<a href="(?:\?|export/)[^"]*"[^>]*>')
+_LINK = re.compile(r'(<a\b[^>]*?) href="(?:\?|export/)[^"]*"')
 #: Most pages in one file.
 MAX_PAGES = 50
 
@@ -35,8 +35,9 @@ def bundle(addresses: Sequence[str]) -> str:
         query = address.partition("?")[2] or address.rpartition("/")[2]
         name, state = views.find(views.parse(query))
         *_, whole = views.VIEWS[name].show(state)
-        pages.append((f"{views.VIEWS[name].title}: {query}", _LINK.sub("<a>", whole)))
-    return html.render_bundle(pages, _STYLE.read_text(encoding="utf-8"))
+        pages.append((f"{views.VIEWS[name].title}: {query}", _LINK.sub(r"\1", whole)))
+    style = "\n".join(path.read_text(encoding="utf-8") for path in _STYLES)
+    return html.render_bundle(pages, style)
 
 
 def chain_rows(run: str) -> Iterator[dict[str, Any]]:

@@ -148,8 +148,10 @@ def render_runs(
 
 
 def render_sides(sides: Sequence[Mapping[str, Any]], votes: Mapping[str, str]) -> str:
-    """HTML of two chains without the names of who wrote them; ``votes`` are actions and their words,
-    for a page whose controls are folded away."""
+    """HTML of two chains without the names of who wrote them.
+
+    ``votes`` are actions and their words, for a page whose controls are folded away.
+    """
     return _render("sides.html", sides=sides, votes=votes)
 
 

@@ -26,8 +26,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, 
     folder = tmp_path_factory.mktemp("flow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        grpo = make_run("grpo", gain=0.1, work=folder, items=6)
-        ekipl = make_run("ekipl", gain=0.5, teachers=("careful", "hostile"), work=folder, items=6)
+        grpo = make_run("grpo", gain=0.1, work=folder, items=24)
+        ekipl = make_run("ekipl", gain=0.4, teachers=("careful", "hostile"), work=folder, items=24)
         with served() as address:
             yield address, grpo, ekipl
 
