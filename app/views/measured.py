@@ -315,13 +315,17 @@ def _column(source: str, checkpoint: str, record: EvalRecord, sample: Any, color
 
 
 def _taught(state: State, family: str) -> list[tuple[str, str]]:
-    """Where the run's training shows which teacher's actions it learned a family from."""
-    found = runs.list_groups(state.run, keep="taught", family=family) if family else ()
-    if not found:
-        return []
-    count = "1 group" if len(found) == 1 else f"{len(found)} groups"
-    there = recorded.State(run=state.run, keep="taught", family=family)
-    return [(f"{count} in which a teacher taught {family}", to_query("recorded", there))]
+    """Where the run's training shows from which teacher's actions it learned a family."""
+    for keep, words in (
+        ("taught", "in which a teacher taught"),
+        ("teacher_kept", "that kept a teacher's action on"),
+    ):
+        found = runs.list_groups(state.run, keep=keep, family=family) if family else ()
+        if found:
+            count = "1 group" if len(found) == 1 else f"{len(found)} groups"
+            there = recorded.State(run=state.run, keep=keep, family=family)
+            return [(f"{count} {words} {family}", to_query("recorded", there))]
+    return []
 
 
 def _compare(state: State, sample_id: str) -> str:
