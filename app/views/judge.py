@@ -120,7 +120,7 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     return _without_draft(moved) if shift else moved
 
 
-def _given(state: State, values: Mapping[str, Any]) -> dict[str, str]:
+def _given(state: State, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the controls say, as it stands in the address."""
     given = {}
     for name in ("run", "of", "against", "of_b", "rater", "reason", "corrected", *TAG_FIELDS):
