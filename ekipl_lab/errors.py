@@ -7,8 +7,12 @@ keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from pathlib import Path
+
+#: What a library without error numbers (SQLite, torch, safetensors) says of a full disk.
+_FULL = ("disk is full", "No space left on device", "Disk quota exceeded", "os error 28")
 
 
 class EKIPLError(Exception):
@@ -33,6 +37,20 @@ class BudgetExceeded(TeacherError):
 
 class RewardError(EKIPLError):
     """A ground truth or completion cannot be scored."""
+
+
+def full_disk(error: BaseException | None) -> str | None:
+    """One sentence if a full disk is behind an error; else None."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        numbered = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if numbered or any(words in str(error) for words in _FULL):
+            name = getattr(error, "filename", None)
+            place = f" ({name} could not be written)" if name else ""
+            return f"the disk is full{place}; free some space: the same command continues."
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def printable(text: str) -> str:

@@ -51,6 +51,20 @@ def read_image(source: Path | bytes) -> Picture:
         raise DataError(f"Image {name} cannot be read ({error}); replace it.") from error
 
 
+def image_size(source: Path | bytes) -> tuple[int, int]:
+    """Width and height of the picture of `read_image`, from the file's head: no pixel is read.
+
+    Raises DataError for what is no image; one that is cut off is found when it is read.
+    """
+    name = "in the table" if isinstance(source, bytes) else str(source)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (opened.height, opened.width) if turned else opened.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"Image {name} cannot be read ({error}); replace it.") from error
+
+
 def to_rgb(image: Image.Image) -> Picture:
     """Any Pillow image as RGB; ValueError if a pixel is not a finite number."""
     notes = []
@@ -90,17 +104,29 @@ def resized(
 
     Enlarged for ``min_pixels`` alone; the sides keep their ratio, and none falls below 1 pixel.
     """
-    pixels = image.width * image.height
-    factor = 1.0 if side is None else min(1.0, side / max(image.size))
+    shape = resized_size(image.size, side=side, min_pixels=min_pixels, max_pixels=max_pixels)
+    return image if shape is None else image.resize(shape, Image.Resampling.BICUBIC)
+
+
+def resized_size(
+    size: tuple[int, int],
+    *,
+    side: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+) -> tuple[int, int] | None:
+    """Width and height that `resized` gives an image of ``size``; None where it stays as it is."""
+    width, height = size
+    pixels = width * height
+    factor = 1.0 if side is None else min(1.0, side / max(size))
     if max_pixels is not None:
         factor = min(factor, math.sqrt(max_pixels / pixels))
     if min_pixels is not None:
         factor = max(factor, math.sqrt(min_pixels / pixels))
     if factor == 1.0:
-        return image
+        return None
     whole = int if factor < 1.0 else math.ceil
-    shape = (max(1, whole(image.width * factor)), max(1, whole(image.height * factor)))
-    return image.resize(shape, Image.Resampling.BICUBIC)
+    return max(1, whole(width * factor)), max(1, whole(height * factor))
 
 
 def png_base64(image: Image.Image) -> str:

@@ -50,6 +50,17 @@ ANSWER_FORMS = {
         "The final answer is the sequence of function calls, such as: "
         "change_color(1, green), change_position(0, front_left)."
     ),
+    "box": (
+        "The final answer is one box as [left, top, right, bottom], in thousandths of the "
+        "picture's width and height."
+    ),
+    "boxes": (
+        "The final answer is a list of boxes, each [left, top, right, bottom], in thousandths of "
+        "the picture's width and height, separated by commas."
+    ),
+    "point": (
+        "The final answer is one point as [x, y], in thousandths of the picture's width and height."
+    ),
     "math": "The final answer is one mathematical expression.",
 }
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import mmap
 import os
 import re
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import ConfigError
 
@@ -19,6 +24,14 @@ if TYPE_CHECKING:
 SECRET_ENDINGS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 #: Shorter values are words like "true", not secrets.
 SHORTEST = 8
+#: What opens a compressed file, by its ending.
+_OPENERS: dict[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".tgz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+_DAMAGE = (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 #: The short escapes of JSON that differ from what they stand for.
 _SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
@@ -75,11 +88,30 @@ def refuse_secret_files(path: Path) -> None:
             import pyarrow.parquet as pq
 
             refuse_secret_rows(str(file), pq.read_table(file))
+        for name, unpacked in _unpacked(file):
+            _refuse_bytes(name, memoryview(unpacked))
         with (
             file.open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
             _refuse_bytes(str(file), content)
+
+
+def _unpacked(file: Path) -> Iterator[tuple[str, bytes]]:
+    """What a compressed file holds, by name; nothing for another. ConfigError if it is damaged."""
+    try:
+        if file.suffix in _OPENERS:
+            with _OPENERS[file.suffix](file) as stream:
+                yield str(file), stream.read()
+        elif zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                for member in archive.infolist():
+                    if member.compress_type != zipfile.ZIP_STORED:  # found as it stands otherwise
+                        yield f"{file} ({member.filename})", archive.read(member)
+    except _DAMAGE as error:
+        raise ConfigError(
+            f"{file} cannot be unpacked to look for secrets ({error}); log it unpacked."
+        ) from error
 
 
 def refuse_secret_rows(what: str, table: pa.Table) -> None:

@@ -10,14 +10,25 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from rich.console import Console
 from rich.markup import escape as rich_escape
 from rich.table import Table as RichTable
 
+#: Characters of a line of a table in a pipe or file.
+PIPED_WIDTH = 1000
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+
+def piped() -> Console:
+    """Standard output; where it is no terminal, lines as wide as they need: no word is broken."""
+    wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=PIPED_WIDTH if wide else None)
 
 
 @dataclass(frozen=True, slots=True)

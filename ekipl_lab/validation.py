@@ -5,17 +5,19 @@ A clause names a value by its kind alone and never shows it: it may be a key in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from ekipl_lab.errors import ConfigError
 
 _SETTINGS = "settings (key: value)"
+#: No whole number beyond 64 bits: nothing counts as far, and files and stores cannot hold it.
+LARGEST = 2**63
 #: What the value must be, by the first word of pydantic's error type (int_type, int_parsing, ...).
 _KINDS = {
     "int": "a whole number",
@@ -64,6 +66,36 @@ class Section(BaseModel):
         extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if kinds & {int, float} and bool not in kinds and any(_inner(value, bool)):
+            raise ValueError("Input should be a number, not true or false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        if any(abs(number) >= LARGEST for number in _inner(value, int)):
+            raise ValueError("Input should be below 2^63")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of."""
+    inner = [_kinds(one) for one in get_args(annotation)]
+    return set().union({annotation}, *inner)
+
+
+def _inner(value: Any, kind: type) -> Iterator[Any]:
+    """Every value of that type in plain data; True for a flag, which may be false."""
+    if isinstance(value, kind):
+        yield True if kind is bool else value
+    elif isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _inner(one, kind)
+
 
 #: A seed: what numpy and torch both take.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -90,7 +122,7 @@ def load_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8-sig"), _Unique)
     except OSError as error:
-        raise ConfigError(f"Cannot read {path} ({error.strerror}); give its path.") from error
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); give its path.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path} is not text in UTF-8 (byte {error.start} is not); save it in UTF-8."

@@ -16,6 +16,7 @@ TIERS = [
         "codec",
         "files",
         "images",
+        "libraries",
         "parsing",
         "random_state",
         "secrets",

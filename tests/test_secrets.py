@@ -1,7 +1,11 @@
 """A secret of the environment is found however JSON escapes it, in files of any kind."""
 
+import bz2
+import gzip
 import json
+import lzma
 import time
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +70,24 @@ def test_a_secret_in_a_compressed_table_is_refused(secret, tmp_path):
     with pytest.raises(ConfigError, match=r"EKIPL_TEST_TOKEN stands in .*rows\.parquet"):
         refuse_secret_files(tmp_path)
     refuse_secret_rows("the records", table.slice(0, 1))
+
+
+def test_a_secret_in_a_packed_file_is_refused(secret, tmp_path):
+    content = f"{'x' * 999} {secret[:5]} {secret[5:]} {secret}".encode()
+    opened = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    for ending, opener in opened.items():
+        with opener(tmp_path / f"log{ending}", "wb") as stream:
+            stream.write(content)
+    with zipfile.ZipFile(tmp_path / "kept.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inner.txt", content)
+    with zipfile.ZipFile(tmp_path / "plain.zip", "w") as archive:
+        archive.writestr("inner.txt", content)
+    for path in tmp_path.iterdir():
+        with pytest.raises(ConfigError, match=rf"EKIPL_TEST_TOKEN stands in .*{path.name}"):
+            refuse_secret_files(path)
+    (tmp_path / "cut.gz").write_bytes((tmp_path / "log.gz").read_bytes()[:-9])
+    with pytest.raises(ConfigError, match=r"cut\.gz cannot be unpacked to look for secrets"):
+        refuse_secret_files(tmp_path / "cut.gz")
 
 
 def test_a_flood_of_backslashes_is_no_burden():

@@ -7,7 +7,7 @@ folder in its layout; the path of a YAML file names data of your own (``docs/dat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -65,18 +65,20 @@ def load_samples(
     image_size: int | None = None,
     start: int = 0,
     difficulties: Collection[int] | None = None,
+    on_bad: Callable[[str], None] | None = None,
 ) -> list[Sample]:
     """``limit`` samples of a benchmark, from position ``start``.
 
     ``limit`` None means the split's stated size, or all samples where none is stated. Of data in
     files a limit draws by ``seed``, in equal parts over the families.
     ``families`` None means every family that studies may use. Images are RGB and square,
-    ``image_size`` pixels a side (None: the task's default). Raises ConfigError for unknown names
-    and impossible numbers.
+    ``image_size`` pixels a side (None: the task's default). ``on_bad`` hears of every broken record
+    of data in files, which is left out; without it the first is refused. Raises ConfigError for
+    unknown names and impossible numbers.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; ask for at least 1 sample or leave it unset.")
-    request = Request(task, split, families, seed, image_size, start, difficulties, limit)
+    request = Request(task, split, families, seed, image_size, start, difficulties, limit, on_bad)
     samples = iterate_samples(name, request)
     stated = find_benchmark(name).sizes.get(split)
     return list(islice(samples, stated if limit is None else limit))

@@ -20,6 +20,7 @@ class Request:
 
     ``families`` None means every family that studies may use, ``difficulties`` None all of them,
     ``image_size`` (pixels a side) None the task's default, ``limit`` None that all are taken.
+    ``on_bad`` is told of each broken record of a file, which is then left out; None: it is refused.
     """
 
     task: str
@@ -30,6 +31,7 @@ class Request:
     start: int = 0
     difficulties: Collection[int] | None = None
     limit: int | None = None
+    on_bad: Callable[[str], None] | None = None
 
 
 def ordered(items: list[_T], request: Request, family: Callable[[_T], str]) -> list[_T]:

@@ -5,29 +5,33 @@ The path of the YAML file is the benchmark's name: ``load_samples("fruit/data.ya
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ekipl_lab.benchmarks.base import Benchmark, Request, ordered, text_fault
 from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.seeding import SPLITS
-from ekipl_lab.benchmarks.tables import Row, hub_rows, read_rows, read_text
+from ekipl_lab.benchmarks.tables import Row, hub_rows, read_rows
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
+from ekipl_lab.images import image_size
 from ekipl_lab.types import Sample
-from ekipl_lab.validation import complaint
+from ekipl_lab.validation import Section, complaint, load_yaml
 
-AnswerType = Literal["number", "numbers", "letter", "text", "calls", "math"]
+#: Answer types whose numbers are places in a picture.
+GROUNDING = ("box", "boxes", "point")
+AnswerType = Literal[
+    "number", "numbers", "letter", "text", "calls", "math", "box", "boxes", "point"
+]
 
 
-class Columns(BaseModel):
+class Columns(Section):
     """Which column holds what; ``id`` defaults to the position of the record."""
-
-    model_config = ConfigDict(extra="forbid")
 
     image: str
     question: str
@@ -39,10 +43,11 @@ class Columns(BaseModel):
     difficulty: str | None = None
 
 
-class OwnData(BaseModel):
-    """The YAML file. ``splits`` maps a split to a file (beside it) or to a split of ``hub``."""
+class OwnData(Section):
+    """The YAML file. ``splits`` maps a split to a file (beside it) or to a split of ``hub``.
 
-    model_config = ConfigDict(extra="forbid")
+    ``coordinates``: what the numbers of a box or point are; ``iou``: how much a box must overlap.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     task: str
@@ -54,6 +59,8 @@ class OwnData(BaseModel):
     prompt: str | None = None
     tolerance: float = Field(default=0.0, ge=0.0)
     unit: str = ""
+    iou: float = Field(default=0.5, gt=0.0, le=1.0)
+    coordinates: Literal["thousandths", "pixels"] = "thousandths"
     licence: str = "not stated"
 
 
@@ -77,14 +84,7 @@ def own_benchmark(path: str) -> Benchmark:
 
 def read_description(path: str | Path) -> OwnData:
     """The checked YAML file; unknown settings are refused with the nearest name."""
-    try:
-        raw = yaml.safe_load(read_text(Path(path)))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); give its path.") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML; fix {str(error).splitlines()[-1]}.") from error
+    raw = load_yaml(Path(path))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings such as `name: fruit`.")
     _known_names(path, "setting", raw, OwnData)
@@ -113,7 +113,8 @@ def _known_names(path: str | Path, kind: str, raw: Row, model: type[BaseModel]) 
 def iterate_own(data: OwnData, folder: Path, request: Request) -> Iterator[Sample]:
     """Samples in the order that ``base.ordered`` says.
 
-    All records are checked first: DataError names file, record and column of the first broken one.
+    All records are checked first: DataError names file, record and column of the first broken one,
+    unless ``request.on_bad`` hears of it.
     """
     split = request.split
     if request.task != data.task:
@@ -126,9 +127,15 @@ def iterate_own(data: OwnData, folder: Path, request: Request) -> Iterator[Sampl
         read_rows(folder / named) if data.hub is None else hub_rows(data.hub, named)
     ):
         where = f"{data.hub or named}, record {index}"
-        sample = _sample(data, folder, split, row, index, request.image_size, where)
-        if sample.id in samples:
-            raise DataError(f"{where}, column {data.columns.id!r}: the id occurs twice.")
+        try:
+            sample = _sample(data, folder, split, row, index, request.image_size, where)
+            if sample.id in samples:
+                raise DataError(f"{where}, column {data.columns.id!r}: the id occurs twice.")
+        except DataError as error:
+            if request.on_bad is None:
+                raise
+            request.on_bad(str(error))
+            continue
         samples[sample.id] = sample
     found = [
         sample
@@ -158,7 +165,7 @@ def _sample(
         split=split,
         images=images,
         question=question,
-        answer=_text(row, columns.answer, where),
+        answer=_answer(data, _text(row, columns.answer, where), images, where),
         answer_type=data.answer_type,
         family="" if columns.family is None else _text(row, columns.family, where),
         choices=() if columns.choices is None else _choices(row, columns.choices, where),
@@ -169,7 +176,24 @@ def _sample(
             "bare_prompt": data.prompt is not None,
             "tolerance": data.tolerance,
             "unit": data.unit,
+            **({"iou": data.iou} if data.answer_type in GROUNDING else {}),
         },
+    )
+
+
+def _answer(data: OwnData, text: str, images: ImageFiles, where: str) -> str:
+    """The answer; one in pixels as thousandths of the picture's width and height."""
+    if data.answer_type not in GROUNDING or data.coordinates == "thousandths":
+        return text
+    if len(images) != 1:
+        raise DataError(f"{where}: pixels of which of {len(images)} images? Give thousandths.")
+    try:
+        size = image_size(images.sources[0])
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    sides = itertools.cycle(size)
+    return re.sub(
+        r"-?\d+(?:\.\d+)?", lambda found: f"{1000 * float(found[0]) / next(sides):.0f}", text
     )
 
 

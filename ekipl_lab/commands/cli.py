@@ -3,8 +3,8 @@
 Each command is a module with ``run(args)`` and, if it has options, ``add_options(parser)``; it is
 imported when the command is chosen, so that ``ekipl --help`` loads nothing.
 
-Exit codes: 0 done; 1 a check failed; 2 wrong use, with one sentence on standard error; 130
-interrupted. Anything else is a defect of ours and keeps its traceback.
+Exit codes: 0 done; 1 a check failed; 2 wrong use or a full disk, with one sentence on standard
+error; 130 interrupted. Anything else is a defect of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any
 
 from ekipl_lab import __version__
-from ekipl_lab.errors import EKIPLError, printable
+from ekipl_lab.errors import EKIPLError, full_disk, printable
 
 #: Command -> what it does, in the order of ``ekipl --help``. "data list" is data/list.py.
 COMMANDS = {
@@ -89,8 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         return int(args.run(args))
-    except EKIPLError as error:
-        print(f"ekipl: {printable(str(error))}", file=sys.stderr)
+    except Exception as error:
+        sentence = full_disk(error) or (str(error) if isinstance(error, EKIPLError) else None)
+        if sentence is None:
+            raise
+        print(f"ekipl: {printable(sentence)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ekipl: interrupted; the same command continues.", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""`ekipl compare`: arms side by side, each also from several seeds, then one report of all."""
+"""`ekipl compare`: arms side by side, each also from several seeds, then one report of all.
+
+With one file that is a study (`studies.config`) its cells, its records and its page.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ekipl_lab.commands.compare_study import run_study
 from ekipl_lab.commands.console import CellProgress
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as studies
+from ekipl_lab.studies.config import is_study
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The arms, and how their cells are run."""
-    parser.add_argument("configs", nargs="+", type=Path, help="YAML files, one for each arm")
+    parser.add_argument(
+        "configs",
+        nargs="+",
+        metavar="CONFIG",
+        help="YAML files, one for each arm, or a study; then KEY=VALUE",
+    )
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=[], help="every arm from each of these seeds"
     )
@@ -23,17 +34,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
     parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
     parser.add_argument("--print-cells", action="store_true", help="print the commands and stop")
+    study = parser.add_argument_group("of a study")
+    study.add_argument("--cell", default="", help="run this cell alone, in this process")
+    study.add_argument("--events", action="store_true", help="print progress as JSON lines")
+    study.add_argument("--estimate", action="store_true", help="say how long it takes and stop")
+    study.add_argument("--draw", action="store_true", help="write the page from records alone")
     parser.add_argument("--report", type=Path, default=Path("mlruns/report.html"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the cells and report them; with ``print_cells`` print their commands alone."""
-    cells = studies.plan_cells(args.configs, args.overrides, args.seeds)
+    configs, overrides = _told_apart(args.configs)
+    overrides += args.overrides
+    if len(configs) == 1 and is_study(configs[0]):
+        return run_study(args, configs[0], overrides)
+    cells = studies.plan_cells(configs, overrides, args.seeds)
     if args.print_cells:
         for cell in cells:
             print(shlex.join(studies.command(cell, fresh=args.fresh)))
         return 0
-    _check_arms(cells, len(args.configs))
+    _check_arms(cells, len(configs))
     from ekipl_lab.tracking import ensure_store, store_folder
 
     ensure_store()
@@ -51,6 +71,15 @@ def run(args: argparse.Namespace) -> int:
     from ekipl_lab.report import report_command
 
     return report_command([result.run_id for result in results if result.run_id], args.report)
+
+
+def _told_apart(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Config files, and the overrides of all arms: what has an equals sign and is no file."""
+    overrides = [given for given in arguments if "=" in given and not Path(given).is_file()]
+    configs = [Path(given) for given in arguments if given not in overrides]
+    if not configs:
+        raise ConfigError(f"No config file is given beside {overrides[0]!r}; name one per arm.")
+    return configs, overrides
 
 
 def _check_arms(cells: Sequence[studies.RunSpec], arms: int) -> None:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ekipl_lab.tables import piped
+
 #: Seconds between two plain lines of one cell where the output is not a terminal.
 PLAIN_INTERVAL = 10.0
 
@@ -63,7 +65,7 @@ class CellProgress:
     """Context manager; call it with (cell name, event)."""
 
     def __init__(self, names: list[str], console: Console | None = None):
-        self.console = console or Console()
+        self.console = console or piped()
         self.rows = {name: _Row() for name in names}
         self.began = time.monotonic()
         self.live = Live(self._table(), console=self.console, refresh_per_second=4, transient=False)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.tables import piped
 
 #: What the main job imports; trl is pinned because the trainer overrides methods private to it.
 PACKAGES = ("torch", "transformers", "trl", "peft", "mlflow", "datasets", "plotly", "pyarrow")
@@ -145,5 +145,5 @@ def print_findings(findings: Sequence[Finding]) -> int:
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
         table.add_row(marks[finding.state], finding.name, finding.text)
-    Console().print(table)
+    piped().print(table)
     return 2 if any(finding.state == "broken" for finding in findings) else 0

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.options import add_config_options
+from ekipl_lab.errors import DataError
 
 if TYPE_CHECKING:
     from ekipl_lab.training.config.run_config import RunConfig
@@ -22,6 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The config and how to begin."""
     add_config_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--probe", action="store_true", help="run one step of the worst case, measure it and stop"
+    )
     parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
     parser.add_argument("--events", action="store_true", help="print progress as JSON lines")
 
@@ -32,13 +36,12 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_config(args.config, args.overrides)
     if args.dry_run:
-        from ekipl_lab.training.config.plan import describe_plan
-        from ekipl_lab.training.memory.estimate import describe_memory
-        from ekipl_lab.training.setup import check_setup
+        print_plan(config)
+        return 0
+    if args.probe:
+        from ekipl_lab.training.probe import probe
 
-        print(describe_plan(config))
-        print(describe_memory(config))
-        print(check_setup(config))
+        print(probe(config).line())
         return 0
     from ekipl_lab.commands.console import CellProgress
     from ekipl_lab.training.run import train
@@ -47,11 +50,37 @@ def run(args: argparse.Namespace) -> int:
         stop_with_parent()
         train(config, on_event=_print_event, fresh=args.fresh)
         return 0
-    name = args.config.stem
+    name = config.name
     with CellProgress([name]) as progress:
         result = train(config, on_event=lambda event: progress(name, event), fresh=args.fresh)
     print(finished_line(config, result))
     return 0
+
+
+def print_plan(config: RunConfig) -> None:
+    """The plan of a run: settings, data, prompts as they are, memory, costs."""
+    from ekipl_lab.training.config.plan import describe_plan, plan_run
+    from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
+    from ekipl_lab.training.memory.costs import cost_lines
+    from ekipl_lab.training.memory.estimate import describe_memory, processor_at_hand, run_shape
+    from ekipl_lab.training.memory.prompts import prompt_sizes
+    from ekipl_lab.training.setup import check_setup
+
+    print(describe_plan(config))
+    try:
+        found = check_setup(config)
+    except DataError:
+        describe_memory(config)  # what is too large is said first
+        raise
+    print(found.text)
+    if not found.samples:
+        print(describe_memory(config))
+        return
+    sizes = prompt_sizes(found.samples, run_shape(config), processor_at_hand(config))
+    print(sizes.line())
+    print(describe_memory(config, sizes))
+    plan = plan_run(config, len(found.samples), batch_sizes(config, planned_processes(config)))
+    print("\n".join(cost_lines(config, plan, sizes, found.teachers, found.samples)))
 
 
 def finished_line(config: RunConfig, result: TrainResult) -> str:

@@ -25,6 +25,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ekipl_lab.benchmarks.image_files import MAX_PIXELS, with_pixels
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
@@ -59,8 +60,9 @@ class Job:
     """What is measured. ``against`` is the start (a source, as ``source``), for forgetting.
 
     ``params`` are those of the sampled mode; greedy takes their length and seed. ``seed`` orders
-    the data. ``instructed`` gives a stock model the form of the answer on the built-in benchmark
-    too.
+    the data. Images are bounded by ``image_size`` (the long side) and, as a run's by its policy's
+    settings, by ``min_pixels`` and ``max_pixels``. ``instructed`` gives a stock model the form of
+    the answer on the built-in benchmark too.
     """
 
     source: str
@@ -71,6 +73,8 @@ class Job:
     limit: int | None = 256
     seed: int = 0
     image_size: int | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
     scorer: str = "ekipl/auto"
     modes: tuple[Mode, ...] = ("greedy", "sampled")
     num_samples: int = 32
@@ -118,6 +122,11 @@ def check_job(job: Job) -> None:
                 f"pass@{too_large[0]} is undefined for {job.num_samples} samples per item; "
                 f"draw at least {max(job.ks)} (--samples)."
             )
+    bounds = (job.min_pixels, job.max_pixels, job.image_size)
+    if any(bound is not None and bound < 1 for bound in bounds):
+        raise ConfigError("--size, --min-pixels and --max-pixels must be at least 1.")
+    if (job.min_pixels or 0) > (job.max_pixels or MAX_PIXELS):
+        raise ConfigError("--min-pixels is above --max-pixels; lower it.")
     if job.params.max_new_tokens < 1:
         raise ConfigError("--max-new-tokens must be at least 1.")
     if any(k < 1 for k in job.ks):
@@ -149,6 +158,7 @@ def load_sets(job: Job) -> dict[str, list[Sample]]:
                 image_size=job.image_size,
             )
             check_ground_truths(samples)
+            samples = [with_pixels(sample, job.min_pixels, job.max_pixels) for sample in samples]
             sets[split if len(job.tasks) == 1 else f"{task}/{split}"] = samples
     if not any(sets.values()):
         raise ConfigError("There is nothing to evaluate on; --limit must be at least 1.")
@@ -158,6 +168,9 @@ def load_sets(job: Job) -> dict[str, list[Sample]]:
 def job_id(job: Job, model: ModelSource) -> str:
     """16 hex digits of all that decides what is generated, but the number of samples."""
     settings = {**asdict(job), "limit": None, "controls": (), "against": None, "batch_size": None}
+    for bound in ("min_pixels", "max_pixels"):  # ids from before there were any stay as they are
+        if settings[bound] is None:
+            del settings[bound]
     return _short_hash(json.dumps([settings, model.key, prompt_fingerprint()], sort_keys=True))
 
 

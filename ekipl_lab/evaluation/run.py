@@ -81,7 +81,7 @@ def evaluate(
     if count < 1:
         raise ConfigError(f"num_samples must be at least 1, not {num_samples}.")
     params = params or _params(mode, temperature, max_new_tokens, seed)
-    _refuse_doubled(samples)
+    refuse_doubled(samples)
     store = None
     if cache is not None:
         key = {"source": source.id, "model": model_key, **asdict(params)}
@@ -93,7 +93,7 @@ def evaluate(
             progress(before + done, len(samples))
 
     records: list[EvalRecord] = []
-    size = batch_size or max(1, ROWS_PER_BATCH // count)
+    size = batch_size or default_batch(count)
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
         proposed = _propose(
@@ -103,6 +103,11 @@ def evaluate(
             records.append(_record(sample, actions, count, scorer, mode, source.id))
         show(start, len(batch))
     return records
+
+
+def default_batch(count: int) -> int:
+    """Samples asked of a source at once, where each gets ``count`` actions."""
+    return max(1, ROWS_PER_BATCH // count)
 
 
 def refuse_unscored(records: Sequence[EvalRecord]) -> None:
@@ -126,7 +131,8 @@ def _params(mode: Mode, temperature: float, max_new_tokens: int, seed: int) -> G
     return GenerationParams(temperature=chosen, max_new_tokens=max_new_tokens, seed=seed)
 
 
-def _refuse_doubled(samples: Sequence[Sample]) -> None:
+def refuse_doubled(samples: Sequence[Sample]) -> None:
+    """Raise DataError if two samples have the same id."""
     for name, times in Counter(sample.id for sample in samples).items():
         if times > 1:
             raise DataError(f"Sample {name} occurs twice; remove one.")

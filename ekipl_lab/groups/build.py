@@ -9,6 +9,7 @@ from ekipl_lab.errors import DataError
 from ekipl_lab.groups.advantages import compute_advantages
 from ekipl_lab.groups.candidates import reward_totals
 from ekipl_lab.groups.selection import get_rule
+from ekipl_lab.groups.signs import SignWeights, weigh_signs
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown, Sample
 
 
@@ -21,12 +22,14 @@ def build_group(
     group_size: int,
     baseline: str = "kept",
     scale_rewards: str = "group",
+    signs: SignWeights | None = None,
     **params: Any,
 ) -> ActionGroup:
     """Select G of N candidates and give each kept one its advantage.
 
-    ``actions`` (N,) lists the G policy actions first, then the teachers'; ``params`` are the
-    rule's own. Pure: the same candidates always give the same group.
+    ``actions`` (N,) lists the G policy actions first, then the teachers'; ``signs`` weigh the
+    advantages by their sign; ``params`` are the rule's own. Pure: the same candidates always give
+    the same group.
 
     Raises:
         ConfigError: unknown rule, parameter, baseline or spread.
@@ -41,6 +44,9 @@ def build_group(
     advantages = compute_advantages(
         totals, kept, is_policy, baseline=baseline, scale_rewards=scale_rewards
     )
+    if signs is not None:
+        mine, right = [is_policy[i] for i in kept], [success[i] for i in kept]
+        advantages = weigh_signs(advantages, mine, right, signs)
     return ActionGroup(
         sample=sample,
         candidates=tuple(actions),

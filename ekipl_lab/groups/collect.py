@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.groups.build import build_group
+from ekipl_lab.groups.candidates import reward_totals
+from ekipl_lab.groups.doctor.causes import have_spread
 from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
 from ekipl_lab.random_state import preserved
 from ekipl_lab.teachers.encoding import ActionEncoder
@@ -189,6 +191,7 @@ class GroupCollector:
             group_size=self.group_size,
             baseline=self.options.baseline,
             scale_rewards=self.options.scale_rewards,
+            signs=self.options.signs,
             **params,
         )
 
@@ -231,6 +234,7 @@ class GroupCollector:
             self.gates.closed(
                 name, self.samples[index],
                 successes=sum(reward.success is True for reward in rewards),
+                spread=have_spread(reward_totals(rewards)),
                 step=context.step, draw=context.draw, spent=context.spent,
             ) if count else "schedule"
             for index, rewards in zip(indices, own, strict=True)
@@ -275,7 +279,11 @@ class GroupCollector:
                     actions.append(action)
                     token_ids.append(encoding.token_ids)
                     logprobs.append(encoding.logprobs)
-        theirs = [self.scorer(self.samples[index], action) for action in actions[len(rows) :]]
+        sample, own_count = self.samples[index], len(rows)
+        theirs = [  # with the policy's tokens: a length is counted in those, whoever wrote
+            self.scorer(sample, replace(action, token_ids=tokens))
+            for action, tokens in zip(actions[own_count:], token_ids[own_count:], strict=True)
+        ]
         return Pool(
             index, tuple(actions), (*own, *theirs), tuple(token_ids), tuple(replies),
             tuple(logprobs), tuple(not_asked),

@@ -3,9 +3,10 @@
 A gate for a teacher on a task is one of `GATES`, as `ekipl teach report` recommends it
 (`ekipl_lab.evaluation.usefulness`):
 
-    always      ask
-    if_unsolved ask only where fewer than ``min_successes`` of the policy's actions succeeded
-    off         never ask: it solves nothing there that the policy does not
+    always        ask
+    if_unsolved   ask only where fewer than ``min_successes`` of the policy's actions succeeded
+    if_no_spread  ask only where the policy's own rewards are all equal: nothing to learn from
+    off           never ask: it solves nothing there that the policy does not
 
 ``{"gpt": {"counting": "off", "counting/remove_two": "if_unsolved", "*": "always"}}`` says so by
 task, by task/family, or for all; the most specific entry counts, for teacher ``"*"`` where a
@@ -27,9 +28,11 @@ from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.schedules import Schedules, rounded, scheduled
 from ekipl_lab.types import Sample
 
-GATES = ("always", "if_unsolved", "off")
+GATES = ("always", "if_unsolved", "if_no_spread", "off")
+#: Those that look at the policy's own result.
+AFTER_POLICY = ("if_unsolved", "if_no_spread")
 #: Why a teacher was not asked about a prompt, in the order looked for.
-REASONS = ("budget", "usefulness", "schedule", "solved")
+REASONS = ("budget", "usefulness", "schedule", "solved", "spread")
 #: What a run may spend on teachers, as `diagnostics.GroupCosts` counts it.
 BUDGETS = {"usd": "teacher_usd", "actions": "teacher_actions", "tokens": "teacher_tokens"}
 
@@ -94,7 +97,7 @@ def check_table(table: GateTable) -> None:
 
 def needs_policy_result(table: GateTable) -> bool:
     """Whether a gate looks at the policy's result, so that asking ahead may buy for nothing."""
-    return any(gate == "if_unsolved" for entries in table.values() for gate in entries.values())
+    return any(gate in AFTER_POLICY for entries in table.values() for gate in entries.values())
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,15 @@ class TeacherGates:
         sample: Sample,
         *,
         successes: int,
+        spread: bool = False,
         step: int,
         draw: int,
         spent: Mapping[str, float],
     ) -> str | None:
         """Why not to ask this teacher about this sample now (a name in `REASONS`), or None.
 
-        ``successes`` of the policy's own actions; ``spent`` so far, by the axes of `GroupCosts`.
+        ``successes`` of the policy's own actions, ``spread``: whether their rewards differ;
+        ``spent`` so far, by the axes of `GroupCosts`.
         """
         if any(spent.get(BUDGETS[axis], 0.0) >= most for axis, most in self.budget.items()):
             return "budget"
@@ -136,6 +141,8 @@ class TeacherGates:
             return "schedule"
         if gate == "if_unsolved" and successes >= self.min_successes:
             return "solved"
+        if gate == "if_no_spread" and spread:
+            return "spread"
         return None
 
 

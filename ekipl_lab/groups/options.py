@@ -15,6 +15,8 @@ from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.advantages import check_names
+from ekipl_lab.groups.distill import Distillation
+from ekipl_lab.groups.doctor.causes import CAUSES
 from ekipl_lab.groups.gates import (
     BUDGETS,
     TeacherGates,
@@ -23,8 +25,10 @@ from ekipl_lab.groups.gates import (
     read_gates,
     spell_off,
 )
+from ekipl_lab.groups.prefix import TeacherPrefix
 from ekipl_lab.groups.schedules import check_schedules, parameters_at, rounded
 from ekipl_lab.groups.selection import get_rule
+from ekipl_lab.groups.signs import SignWeights
 from ekipl_lab.groups.weighting import get_weighting
 from ekipl_lab.types import ActionSource
 from ekipl_lab.validation import Section
@@ -65,6 +69,24 @@ class SFTMixing(Section):
         return self.type.startswith("chord")
 
 
+class Refill(Section):
+    """Dynamic sampling: rows of groups without spread go to other prompts (`training.refill`).
+
+    At most ``rounds`` times a generation, 0 for never; ``causes`` (docs/group_doctor.md) of the
+    groups that give up their rows.
+    """
+
+    rounds: int = Field(default=0, ge=0, le=100)
+    causes: tuple[str, ...] = ("all_right", "truncated", "unparseable", "format_only", "all_wrong")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for cause in self.causes:
+            if cause not in CAUSES:
+                raise unknown_name("cause in ekipl.refill.causes", cause, CAUSES)
+        return self
+
+
 class EKIPLOptions(Section):
     """The method: which actions are asked for and kept, and what they weigh (docs/method.md).
 
@@ -78,11 +100,15 @@ class EKIPLOptions(Section):
     weighting_params: dict[str, Any] = Field(default_factory=dict)
     baseline: str = "kept"
     scale_rewards: str = "group"
+    signs: SignWeights = SignWeights()
+    prefix: TeacherPrefix = TeacherPrefix()
+    distill: Distillation = Distillation()
     schedules: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
     teacher_gates: dict[str, dict[str, str]] = Field(default_factory=dict)
     teacher_gate_successes: int = Field(default=1, ge=1)
     run_budget: dict[str, float] = Field(default_factory=dict)
     sft: SFTMixing = SFTMixing()
+    refill: Refill = Refill()
 
     @field_validator("teacher_gates", mode="wrap")
     @classmethod

@@ -10,6 +10,7 @@ longer run begins like a shorter one, and nothing is remembered: a resumed run c
     teacher_actions        at most so many actions of each teacher, rounded (its own `actions`)
     teacher_weight         factor on the advantages of teacher rows (1)
     sft.mu                 weight of the SFT term (`ekipl.sft.mu`)
+    prefix.share           how much of a teacher's chain begins a row (`ekipl.prefix.share`)
     params.<name>          a parameter of the selection rule, rounded to an integer
     weighting_params.<name>  a parameter of the weighting
 """
@@ -31,6 +32,7 @@ RANGES = {
     "teacher_actions": (0.0, math.inf),
     "teacher_weight": (0.0, math.inf),
     "sft.mu": (0.0, 1.0),
+    "prefix.share": (0.0, 1.0),
 }
 #: Beginnings of names that stand for a parameter.
 PREFIXES = ("params.", "weighting_params.")

@@ -4,6 +4,10 @@ Importing this package registers the image-only processor, so that ``AutoProcess
 ``AutoModelForImageTextToText`` load a tiny policy in a fresh process.
 """
 
+from ekipl_lab.libraries import check_torchvision
+
+check_torchvision()  # before transformers is imported, which one that does not fit breaks
+
 from ekipl_lab.policies.build import SIZES, build_tiny_policy
 from ekipl_lab.policies.load import (
     Policy,

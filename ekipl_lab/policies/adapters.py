@@ -102,6 +102,36 @@ def vision_parameters(model: Any) -> list[tuple[str, nn.Parameter]]:
     return [(n, p) for n, p in model.named_parameters() if id(p) not in decoder | head]
 
 
+#: What stands between vision tower and language model, as the families name it.
+_PROJECTORS = {"merger", "deepstack_merger_list", "multi_modal_projector", "connector"}
+
+
+def parameters_of(model: Any, part: str) -> list[nn.Parameter]:
+    """The parameters of ``vision`` (the tower), ``projector`` or ``language`` (with the head)."""
+    seen = vision_parameters(model)
+    if part == "language":
+        others = {id(p) for _, p in seen}
+        return [p for p in model.parameters() if id(p) not in others]
+    wanted = part == "projector"
+    return [p for name, p in seen if bool(_PROJECTORS & set(name.split("."))) == wanted]
+
+
+def freeze_parts(model: Any, parts: Sequence[str]) -> int:
+    """Freeze parts (`parameters_of`); the number of frozen parameters. ConfigError for one that
+
+    the model does not have apart.
+    """
+    count = 0
+    for part in parts:
+        frozen = parameters_of(model, part)
+        if not frozen:
+            raise ConfigError(f"policy.freeze: {type(model).__name__} has no {part} of its own.")
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        count += sum(parameter.numel() for parameter in frozen)
+    return count
+
+
 def freeze_vision(model: Any) -> int:
     """Freeze vision tower and projector; the number of frozen parameters."""
     frozen = vision_parameters(model)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ekipl_lab.benchmarks.image_files import sizes_of
 from ekipl_lab.errors import DataError
 from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.policies.load import Policy
@@ -31,12 +32,13 @@ def check_prompts_fit(
 
     Images of one size take equally many tokens, and a text has no more tokens than bytes: one
     prompt of each combination of sizes is encoded, and whichever could be too long by that bound.
+    Sizes of image files come from their heads, so that not every picture is read.
     """
     by_size: dict[tuple[tuple[int, int], ...], int] = {}
     reserved = special_tokens(policy)
     for sample in samples:
         check_words(sample, reserved)
-        sizes = tuple(image.size for image in sample.images)
+        sizes = sizes_of(sample)
         if sizes not in by_size:
             by_size[sizes] = encoded_length(policy, sample)
         longest = by_size[sizes] + len(prompt_text(sample).encode()) + new_tokens

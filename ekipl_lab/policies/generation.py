@@ -100,13 +100,13 @@ def generate(
     banned = torch.tensor(list(suppressed), dtype=torch.long, device=device)
     ends = torch.tensor(list(eos), dtype=torch.long, device=device)
 
-    output = model(**inputs, **_prompt_positions(model, inputs), use_cache=True, logits_to_keep=1)
+    output = model(**inputs, **prompt_positions(model, inputs), use_cache=True, logits_to_keep=1)
     cache = output.past_key_values
     logits = output.logits[:, -1].repeat_interleave(width, 0)
     mask = inputs["attention_mask"].repeat_interleave(width, 0)
     if width > 1:
         cache.batch_repeat_interleave(width)
-    offset = _rope_offset(model, mask, width)
+    offset = rope_offset(model, mask, width)
 
     tokens: list[Tensor] = []
     logprobs: list[Tensor] = []
@@ -138,7 +138,7 @@ def generate(
         output = model(
             input_ids=tokens[-1][:, None],
             attention_mask=mask,
-            position_ids=_shaped(position, model),
+            position_ids=shaped(position, model),
             past_key_values=cache,
             use_cache=True,
         )
@@ -146,7 +146,7 @@ def generate(
     return draws_of(slice(None))
 
 
-def _prompt_positions(model: Any, inputs: Any) -> dict[str, Tensor]:
+def prompt_positions(model: Any, inputs: Any) -> dict[str, Tensor]:
     """Positions that count no padding; Qwen finds those of prompts with images by itself.
 
     Without images it would keep the shift of an earlier batch, which is taken off here.
@@ -156,10 +156,10 @@ def _prompt_positions(model: Any, inputs: Any) -> dict[str, Tensor]:
             return {}
         _base(model).rope_deltas = None
     position = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-    return {"position_ids": _shaped(position, model)}
+    return {"position_ids": shaped(position, model)}
 
 
-def _rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
+def rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
     """Qwen's image tokens use fewer positions than tokens: the shift (B, 1) of what follows."""
     deltas = getattr(_base(model), "rope_deltas", None)
     if deltas is None:
@@ -168,7 +168,8 @@ def _rope_offset(model: Any, mask: Tensor, width: int) -> Tensor:
     return shift
 
 
-def _shaped(position: Tensor, model: Any) -> Tensor:
+def shaped(position: Tensor, model: Any) -> Tensor:
+    """Positions (B, T) as the model takes them: Qwen's three axes, alike for text."""
     return position[None].expand(3, -1, -1) if _has_rope_shift(model) else position
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
+from ekipl_lab.libraries import INSTALL_IT, reason
 from ekipl_lab.parsing import THINK_CLOSE, THINK_OPEN
 from ekipl_lab.policies.adapters import (
     apply_adapter,
@@ -26,6 +28,7 @@ from ekipl_lab.policies.adapters import (
     quantization_config,
     write_adapter,
 )
+from ekipl_lab.policies.sharding import empty_model, gets_weights_from_rank_0, sharded_loading
 from ekipl_lab.policies.tokenizer import tokenizer_fingerprint
 
 _QUESTION = "What is it?"
@@ -62,24 +65,25 @@ def load_policy(
     device: str = "cpu",
     base: str | Path | None = None,
     quantize: str = "none",
+    attention: str | None = None,
 ) -> Policy:
     """Load a checkpoint folder, an adapter folder, or a model of the hub, in evaluation mode.
 
     An adapter is merged into its base, which its folder names (or ``base``). ``quantize="4bit"``
-    loads the language model in 4 bits (QLoRA) on the process's GPU. Remote code is never run.
+    loads the language model in 4 bits (QLoRA) on the process's GPU; ``attention`` is transformers'
+    ``attn_implementation``. Remote code is never run.
 
     Raises ConfigError if there is no such checkpoint, if it is a text-only model, if it has no
     image processor, or if changing the image does not change the logits (a blind model).
     """
-    if dtype not in DTYPES:
-        raise unknown_name("dtype", dtype, DTYPES)
+    check_placement(dtype, device)
     adapter = Path(path).expanduser() if is_adapter_folder(path) else None
     if base is not None and adapter is None:
         raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
     source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
-    _require_vision_language(source)
+    _vision_language(source)
     processor = load_processor(source)
-    model = _load_model(source, dtype, device, quantize)
+    model = _load_model(source, dtype, device, quantize, attention)
     if adapter is not None:
         model = apply_adapter(model, adapter)
     model.eval()
@@ -88,10 +92,16 @@ def load_policy(
     return as_policy(model, processor, Path(path).name)
 
 
-def sharded_loading() -> bool:
-    """Whether accelerate was started with FSDP or DeepSpeed: no process holds the whole model."""
-    flags = (os.environ.get(f"ACCELERATE_USE_{name}", "") for name in ("FSDP", "DEEPSPEED"))
-    return any(flag.lower() in ("1", "true") for flag in flags)
+def check_placement(dtype: str, device: str) -> None:
+    """ConfigError for an unknown dtype, or a device that this machine does not have."""
+    if dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"Device {device!r} cannot be used ({str(error).splitlines()[0]}); choose cpu or cuda."
+        ) from error
 
 
 def merge_adapter(
@@ -130,6 +140,23 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        _write_policy(model, processor, target, staging, dtype)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        target.replace(old / "gone")
+        staging.replace(target)
+        shutil.rmtree(old)
+    else:
+        staging.replace(target)
+    return target
+
+
+def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype: str) -> None:
+    """The files of `save_policy`, in ``staging``."""
     staging.chmod(0o755)
     if target.is_dir():
         shutil.copytree(target, staging, dirs_exist_ok=True)
@@ -140,14 +167,6 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
     processor.save_pretrained(staging)
     for path in staging.iterdir():
         path.chmod(0o755 if path.is_dir() else 0o644)
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-        target.replace(old / "gone")
-        staging.replace(target)
-        shutil.rmtree(old)
-    else:
-        staging.replace(target)
-    return target
 
 
 def require_sight(model: Any, processor: Any, name: str) -> None:
@@ -203,7 +222,25 @@ def _existing_checkpoint(path: str | Path) -> str:
     return str(path)
 
 
-def _require_vision_language(source: str) -> None:
+def check_checkpoint(path: str | Path) -> Any:
+    """The model configuration of a checkpoint or adapter; no weights are loaded.
+
+    Raises ConfigError as `load_policy` does for a folder without configuration, processor or
+    weights, and for a text-only model.
+    """
+    source = _existing_checkpoint(base_of(Path(path), None) if is_adapter_folder(path) else path)
+    config = _vision_language(source)
+    load_processor(source)
+    if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
+        raise _no_weights(source)
+    return config
+
+
+def _no_weights(source: str) -> ConfigError:
+    return ConfigError(f"Checkpoint {source!r} has no usable weights; it needs model.safetensors.")
+
+
+def _vision_language(source: str) -> Any:
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -216,20 +253,30 @@ def _require_vision_language(source: str) -> None:
             f"{source!r} is a text-only model ({config.model_type}); "
             "choose a vision-language model such as qwen2_vl."
         )
+    return config
 
 
-def _load_model(source: str, dtype: str, device: str, quantize: str) -> Any:
+def _load_model(source: str, dtype: str, device: str, quantize: str, attention: str | None) -> Any:
+    if quantize == "none" and gets_weights_from_rank_0():
+        return empty_model(source, DTYPES[dtype])
     settings: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": False}
     if quantize == "4bit":
         settings["quantization_config"] = quantization_config(DTYPES[dtype])
         settings["device_map"] = {"": int(os.environ.get("LOCAL_RANK", "0"))}
     elif quantize != "none":
         raise unknown_name("quantization", quantize, ("none", "4bit"))
+    if attention is not None:
+        settings["attn_implementation"] = attention
     try:
         model = AutoModelForImageTextToText.from_pretrained(source, **settings)
     except OSError as error:
+        raise _no_weights(source) from error
+    except (ImportError, ValueError) as error:
+        if attention is None:
+            raise
         raise ConfigError(
-            f"Checkpoint {source!r} has no usable weights; it needs model.safetensors."
+            f"policy.attn_implementation {attention!r} cannot be used here "
+            f"({str(error).splitlines()[0]}); install what it needs, or leave it unset."
         ) from error
     return model if quantize == "4bit" else model.to(device)
 
@@ -240,9 +287,14 @@ def load_processor(path: str | Path) -> Any:
     try:
         processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
+        missing = importlib.util.find_spec("torchvision") is None
         raise ConfigError(
-            f"Cannot load the processor of {source!r} ({str(error).splitlines()[0]}); "
-            "a stock Qwen processor needs the gpu extra (torchvision)."
+            f"Cannot load the processor of {source!r} ({reason(error)}); "
+            + (
+                f"torchvision is not installed, and a stock Qwen processor needs it: {INSTALL_IT}."
+                if missing
+                else "give a folder that save_policy or save_pretrained wrote."
+            )
         ) from error
     _require_image_processor(processor, source)
     return processor
@@ -251,6 +303,6 @@ def load_processor(path: str | Path) -> Any:
 def _require_image_processor(processor: Any, name: str) -> None:
     if getattr(processor, "image_processor", None) is None:
         raise ConfigError(
-            f"{name!r} has no image processor, so the model would run blind; "
-            "install the gpu extra (torchvision) or save the processor beside the weights."
+            f"{name!r} has no image processor, so the model would run blind; install torchvision "
+            f"({INSTALL_IT}) or save the processor beside the weights."
         )

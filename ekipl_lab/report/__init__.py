@@ -26,7 +26,7 @@ from ekipl_lab.report.page import all_tables, build_report, page_title
 from ekipl_lab.report.provenance import costs, seeds_note, warnings
 from ekipl_lab.report.seeds import over_seeds
 from ekipl_lab.report.tables import headline
-from ekipl_lab.tables import as_rich, latex_document, markdown_document
+from ekipl_lab.tables import as_rich, latex_document, markdown_document, piped
 
 
 def report_command(names: Sequence[str], out: str | Path) -> int:
@@ -68,7 +68,7 @@ def write_beside(runs: Sequence[RunData], out: str | Path) -> list[Path]:
 def print_summary(runs: Sequence[RunData], console: Console | None = None) -> None:
     """Headline, cost and warnings. Raises ConfigError if nothing was evaluated."""
     check_arms(runs)
-    console = console or Console()
+    console = console or piped()
     arms = arms_of(runs)
     main = over_seeds(arms) if several_seeds(arms) else headline(runs)
     for table in (*as_rich(main), *as_rich(costs(runs))):

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from ekipl_lab import __version__, tracking
 from ekipl_lab.errors import DataError
 from ekipl_lab.plots.figures import source_colours
-from ekipl_lab.report import chains, figures, provenance, reference, seeds, tables, training
+from ekipl_lab.report import answer, chains, figures, provenance, reference, seeds, tables, training
 from ekipl_lab.report.arms import Arm, arms_of, representatives, several_seeds
 from ekipl_lab.report.figures import Shown
 from ekipl_lab.report.gather import RunData, check_arms
@@ -66,6 +66,7 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
     html = template.render(
         title=title or page_title(runs),
         lead=_lead(runs),
+        answer=answer.answer(runs),
         seeds=provenance.seeds_note(runs),
         warnings=provenance.warnings(runs),
         sections=_sections(runs),
@@ -137,13 +138,14 @@ def _sections(runs: Sequence[RunData]) -> list[Section]:
 
 
 def _results(runs: Sequence[RunData], shown: Sequence[RunData], arms: Sequence[Arm]) -> list[Part]:
-    first: list[Part] = [tables.headline(shown)]
+    first: list[Part] = [answer.families(shown), tables.headline(shown)]
     many = several_seeds(arms)
     if many:
         one_run = f"One run of each arm (seed {shown[0].config.get('seed')})"
         first = [
             seeds.over_seeds(arms),
             seeds.power(arms),
+            answer.families(shown),
             tables.headline(shown, one_run),
             Folded(tables.each_run(runs)),
         ]

@@ -34,6 +34,9 @@ class Case:
 
 _NUMBER = Case("4", "5", tuple(str(number) for number in range(10)))
 _LETTER = Case("B", "C", ("A", "B", "C", "D"))
+_BOX = Case(
+    "[10, 20, 30, 40]", "[500, 500, 900, 900]", ("[10, 20, 30, 40]", "[500, 500, 900, 900]")
+)
 _CALLS = Case(
     "change_size(0, small)",
     "move(5, up)",
@@ -48,8 +51,11 @@ _CALLS = Case(
 #: The case for a scorer, by the last part of its name; ``_CALLS`` for transformations and calls.
 CASES: dict[str, Case] = {
     "format": _NUMBER,
+    "box": _BOX,
+    "boxes": _BOX,
     "counting": _NUMBER,
     "number": _NUMBER,
+    "point": Case("[20, 30]", "[700, 800]", ("[700, 800]", "[20, 30]")),
     "numbers": Case("4, 2", "5, 2", ("4, 2", "5, 2", "2, 4")),
     "geometry": _LETTER,
     "geometry_numeric": Case("40", "70", tuple(str(n) for n in range(0, 100, 10))),
@@ -113,7 +119,13 @@ _OUT_OF_FORM: dict[str, Attack] = {
 ATTACKS = _OUT_OF_FORM | WELL_FORMED
 
 #: Partial credit that is due: one true call among many deserves its share, and no more.
-_PARTIAL_SCORERS = ("transformation", "calls", "transformation_whole", "transformation_penalty")
+_PARTIAL_SCORERS = (
+    "boxes",
+    "transformation",
+    "calls",
+    "transformation_whole",
+    "transformation_penalty",
+)
 
 
 @dataclass(frozen=True, slots=True)

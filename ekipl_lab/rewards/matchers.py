@@ -30,7 +30,7 @@ class Truth:
 
     ``tolerance`` is absolute, in the unit of the answer; ``unit`` is the expected unit (an answer
     without unit is taken to mean it); ``letters`` the allowed letters, empty for A to Z;
-    ``choices`` what they stand for.
+    ``choices`` what they stand for; ``iou`` how much a box must overlap the true one.
     """
 
     text: str
@@ -38,6 +38,7 @@ class Truth:
     unit: str = ""
     letters: str = ""
     choices: tuple[str, ...] = ()
+    iou: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ekipl_lab.errors import RewardError, unknown_name
 from ekipl_lab.parsing import Parsed, parse_completion
 from ekipl_lab.rewards.calls import match_calls, match_calls_strict
+from ekipl_lab.rewards.grounding import match_box, match_boxes, match_point
 from ekipl_lab.rewards.matchers import (
     Match,
     Truth,
@@ -30,15 +31,34 @@ Judge = Callable[[Sample, str, Parsed], Match]
 
 #: ``Sample.answer_type`` -> matcher.
 MATCHERS: dict[str, Matcher] = {
+    "box": match_box,
+    "boxes": match_boxes,
     "calls": match_calls,
     "letter": match_letter,
     "math": match_math,
     "number": match_number,
     "numbers": match_numbers,
+    "point": match_point,
     "text": match_text,
 }
 
-STRICT_MATCHERS: dict[str, Matcher] = {**MATCHERS, "calls": match_calls_strict}
+
+def _all_or_nothing(matcher: Matcher) -> Matcher:
+    """The matcher without partial credit."""
+
+    def strict(answer: str, truth: Truth) -> Match:
+        match = matcher(answer, truth)
+        return match if match.value in (1.0, None) else Match(0.0, match.note)
+
+    return strict
+
+
+STRICT_MATCHERS: dict[str, Matcher] = {
+    **MATCHERS,
+    "box": _all_or_nothing(match_box),
+    "boxes": _all_or_nothing(match_boxes),
+    "calls": match_calls_strict,
+}
 
 DEFAULT_WEIGHTS = {"accuracy": 1.0, "format": 1.0}
 
@@ -52,6 +72,7 @@ def truth_of(sample: Sample) -> Truth:
         unit=str(sample.metadata.get("unit", "")),
         letters=letters,
         choices=sample.choices,
+        iou=float(sample.metadata.get("iou", 0.5)),
     )
 
 

@@ -9,6 +9,7 @@ resumable: a second start continues.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -29,11 +30,15 @@ EventSink = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """One run of a comparison: a name unique in it, a config file, overrides ``a.b=c``."""
+    """One run of a comparison: a name unique in it, a config file, overrides ``a.b=c``.
+
+    ``words``: what `ekipl` is given, where that is not ``train --config`` with the two.
+    """
 
     name: str
     config: Path
     overrides: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,10 @@ def plan_cells(
 
 def command(cell: RunSpec, *, fresh: bool = False) -> list[str]:
     """The command line of a cell."""
-    line = [sys.executable, "-m", "ekipl_lab", "train", "--config", str(cell.config)]
-    return [*line, *(["--fresh"] if fresh else []), *cell.overrides]
+    start, again = [sys.executable, "-m", "ekipl_lab"], ["--fresh"] if fresh else []
+    if cell.words:
+        return [*start, *cell.words, *again]
+    return [*start, "train", "--config", str(cell.config), *again, *cell.overrides]
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -132,11 +139,11 @@ class _Running:
         assert self.process.stdout is not None
         with self.log.open("a", encoding="utf-8") as log:
             for line in self.process.stdout:
-                event = parse_event(line)
-                if event is None:
+                with contextlib.suppress(OSError):  # a full disk: the cell's own end says so
                     log.write(line)
                     log.flush()
-                else:
+                event = parse_event(line)
+                if event is not None:
                     self.run_id = event.get("run_id", self.run_id)
                     self.inbox.put((self.cell.name, event))
         self.inbox.put((self.cell.name, None))

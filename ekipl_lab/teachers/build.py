@@ -81,6 +81,9 @@ class EnsembleSpec(TeacherSpecBase):
     def may_give_logprobs(self) -> bool:
         return all(member.may_give_logprobs for member in self.members)
 
+    def check(self, context: TeacherContext) -> None:
+        check_teachers(self.members, context)
+
     def build(self, context: TeacherContext) -> EnsembleTeacher:
         return EnsembleTeacher(self.id, _build(self.members, context))
 
@@ -116,11 +119,22 @@ def build_teachers(
     return _build(specs, TeacherContext(writer, styles, pool))
 
 
+def check_teachers(specs: Sequence[TeacherSpec], context: TeacherContext) -> None:
+    """Raise what `build_teachers` would, but load no weights."""
+    _check_ids(specs)
+    for spec in specs:
+        spec.check(context)
+
+
 def _build(specs: Sequence[TeacherSpec], context: TeacherContext) -> list[ActionSource]:
+    _check_ids(specs)
+    return [spec.build(context) for spec in specs]
+
+
+def _check_ids(specs: Sequence[TeacherSpec]) -> None:
     ids = [spec.id for spec in specs]
     for id in ids:
         if ids.count(id) > 1:
             raise ConfigError(f"Two teachers have the id {id!r}; give each its own.")
         if id in (KEPT, POLICY):
             raise ConfigError(f"A teacher cannot have the id {id!r}; choose another.")
-    return [spec.build(context) for spec in specs]

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.teachers.draws import stable_int
 from ekipl_lab.types import ActionSource, Sample
-from ekipl_lab.validation import complaint
+from ekipl_lab.validation import Section, Seed, complaint
 
 #: The answers that a random teacher draws from for a sample.
 AnswerPool = Callable[[Sample], Sequence[str]]
@@ -40,15 +40,13 @@ class TeacherContext:
     pool: AnswerPool | None = None
 
 
-class TeacherSpecBase(BaseModel):
+class TeacherSpecBase(Section):
     """An id, k actions per prompt, a seed (default: made from the id)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
     type: str = ""
-    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    actions: int = Field(default=1, ge=1)
-    seed: int | None = None
+    id: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    actions: int = Field(default=1, ge=1, le=10**4)
+    seed: Seed | None = None
 
     @property
     def resolved_seed(self) -> int:
@@ -63,6 +61,10 @@ class TeacherSpecBase(BaseModel):
     def build(self, context: TeacherContext) -> ActionSource:
         """The teacher; ConfigError where something that it needs is missing."""
         raise NotImplementedError
+
+    def check(self, context: TeacherContext) -> None:
+        """Raise what `build` would, but load no weights."""
+        self.build(context)
 
     def fingerprint(self) -> str:
         """A hash of the files that decide its actions; empty if it reads none."""

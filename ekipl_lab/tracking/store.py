@@ -112,6 +112,8 @@ def _prepare(uri: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
+            if path.is_file() and _half_made(path):
+                path.replace(path.with_name(f"{path.name}.half-made-{secrets.token_hex(4)}"))
             if not path.is_file() or path.stat().st_size == 0:
                 _create(path)
             _check_file(path)
@@ -132,9 +134,30 @@ def _create(path: Path) -> None:
     for left in path.parent.glob(f".{path.name}.new-*"):
         left.unlink()  # of a process that was killed here
     new = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")  # MLflow keeps those it knew
-    opened = _check_tables(f"{_SQLITE}{new}", shown_as=path)
-    opened._tracking_client.store.engine.dispose()
-    new.replace(path)
+    try:
+        opened = _check_tables(f"{_SQLITE}{new}", shown_as=path)
+        opened._tracking_client.store.engine.dispose()
+        new.replace(path)
+    finally:
+        for left in path.parent.glob(f"{new.name}*"):
+            left.unlink()
+
+
+def _half_made(path: Path) -> bool:
+    """Whether an earlier version was killed while it made this file: it has no run, and never will.
+
+    MLflow's migrations cannot go on from there.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+            named = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {name for (name,) in connection.execute(named)}
+            if not any(name.startswith("_alembic_tmp_") for name in tables):
+                return False
+            kept = tables & {"runs", "_alembic_tmp_runs"}
+            return not any(connection.execute(f"SELECT 1 FROM {name}").fetchone() for name in kept)
+    except sqlite3.DatabaseError:
+        return False  # damaged: `_check_file` says so
 
 
 def _check_file(path: Path) -> None:

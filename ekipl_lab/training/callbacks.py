@@ -14,19 +14,21 @@ from transformers import TrainerCallback
 from ekipl_lab.plots.metrics import live_panels
 from ekipl_lab.plots.sources import history_of, source_page
 from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.tracking.checkpoints import COPY_LIMIT
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.doctor_checks import DoctorChecks
 from ekipl_lab.training.evaluator import Evaluator
+from ekipl_lab.training.ranks import on_main
 from ekipl_lab.training.setup import RunSetup
 
 Event = Mapping[str, Any]
 
 #: TRL's own names of what it measures on *kept* actions; logged as ``trl/...``.
 _TRLS = ("reward", "rewards/", "completions/", "frac_reward", "num_tokens", "eval_")
-#: The last line of transformers' own log, about its one call.
-_DROPPED = ("train_", "total_flos")
+#: Marks the last line of transformers' own log, about its one call: the last step's is out already.
+_CLOSING = "train_runtime"
 #: Figures that every progress event carries.
 HEADLINES = tuple(name for names in live_panels().values() for name in names)
 
@@ -75,15 +77,14 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Every metric of the step to MLflow, the headlines to whoever watches."""
-        metrics = {_named(k): v for k, v in (logs or {}).items() if not k.startswith(_DROPPED)}
-        if not metrics or not state.is_world_process_zero:
+        if not logs or _CLOSING in logs or not state.is_world_process_zero:
             return
+        metrics = {_named(k): v for k, v in logs.items()}
         if self.log is not None:
             self.log.log_metrics(metrics, state.global_step)
         headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
         self._progress("training", state.global_step, headlines)
-        stepped = "loss" in metrics  # and not the run's closing line
-        if stepped and self.doctor is not None and self.doctor.due(state.global_step):
+        if "loss" in metrics and self.doctor is not None and self.doctor.due(state.global_step):
             self.doctor.run(state.global_step, state.log_history)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -120,11 +121,13 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         """Measure the policy as it is after ``step`` if that is due, and register it."""
         if not self.evaluator.due(step):
             return
-        if self.trainer.is_world_process_zero():
-            if not self.evaluator.done(step):
-                found = self.evaluator.run(step, self._evaluating)
-                self._register(step, found)
+        main = self.trainer.is_world_process_zero()
+        if not on_main(lambda: self.evaluator.done(step)):
+            found = self.evaluator.run(step, self._evaluating)
+            self._register(step, found)
+            if main:
                 self.evaluator.finish(step, found)
+        if main:
             metrics = self.evaluator.metrics(step)
             greedy = {k: v for k, v in metrics.items() if k.count("/") == 2 and "accuracy" in k}
             self._progress("training", step, greedy)
@@ -132,11 +135,14 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
     def _register(self, step: int, measured: Mapping[str, float]) -> None:
         """The policy of this step as a checkpoint in MLflow, in the precision it is trained in."""
-        if self.log is None:
-            return
         dtype, trainer = self.config.policy.dtype, self.trainer
         folder = self.folder / "policies" / f"step-{step:06d}"
-        save_policy(trainer.model, trainer.processing_class, folder, dtype=dtype)
+        if sharded_loading():
+            trainer.save_model(str(folder))  # all processes bring their shards
+        if self.log is None:
+            return
+        if not sharded_loading():
+            save_policy(trainer.model, trainer.processing_class, folder, dtype=dtype)
         metrics = {k: v for k, v in measured.items() if k.count("/") == 2}
         self.log.log_checkpoint(folder, step, metrics)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -144,7 +150,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             shutil.rmtree(folder)  # the store has its own copy
 
     def _evaluating(self, done: int, total: int) -> None:
-        self._progress("evaluation", done, {}, total=total)
+        if self.trainer.is_world_process_zero():  # its own share of the items
+            self._progress("evaluation", done, {}, total=total)
         if self.stop() and self.trainer.accelerator.num_processes == 1:
             raise Stopped  # with others waiting, the next step is soon enough
 

@@ -128,7 +128,7 @@ def check_same_config(old: Mapping[str, Any], new: Mapping[str, Any], name: str)
     if changed:
         raise ConfigError(
             f"Run {name!r} was started with another config ({'; '.join(changed[:4])}); give "
-            "--fresh to start anew, or another name."
+            "--fresh to start anew, or name=... to start another run."
         )
 
 

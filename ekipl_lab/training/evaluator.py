@@ -12,7 +12,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,15 @@ from ekipl_lab.evaluation import (
     summarize,
     write_records,
 )
-from ekipl_lab.evaluation.run import refuse_unscored
+from ekipl_lab.evaluation.run import Mode, default_batch, refuse_doubled, refuse_unscored
+from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.random_state import preserved
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.sizes import world_size
+from ekipl_lab.training.lockstep import Lockstep, in_lockstep
+from ekipl_lab.training.ranks import on_main, together
 from ekipl_lab.training.setup import RunSetup
 from ekipl_lab.types import EvalRecord, Sample
 
@@ -70,13 +75,13 @@ class Evaluator:
         metrics: dict[str, float] = {}
         for label, samples in self.setup.sets.items():
             path = self.folder / label / f"step-{step:06d}.parquet"
-            if path.is_file():
+            if on_main(path.is_file):
                 records = read_records(path)
             else:
                 with preserved():
                     records = self._records(label, samples, step, progress)
                 refuse_unscored(records)
-                write_records(path, records)
+                on_main(partial(write_records, path, records))
             found, values = self._rows(label, samples, records)
             rows, metrics = rows + found, metrics | values
             if self.log is not None:
@@ -91,24 +96,45 @@ class Evaluator:
     def _records(
         self, label: str, samples: Sequence[Sample], step: int, progress: Progress
     ) -> list[EvalRecord]:
-        own = self.config.evaluation
-        source = PolicySource(self.setup.policy, max_rows=own.max_rows)
-        records: list[EvalRecord] = []
-        for mode in ("greedy", "sampled") if self.setup.plan.evaluations[step] else ("greedy",):
-            records += evaluate(
+        """The records of all ranks, in the order of ``samples``; on every rank."""
+        refuse_doubled(samples)
+        modes: tuple[Mode, ...] = (
+            ("greedy", "sampled") if self.setup.plan.evaluations[step] else ("greedy",)
+        )
+        return [r for mode in modes for r in self._mode(mode, label, samples, step, progress)]
+
+    def _mode(
+        self, mode: Mode, label: str, samples: Sequence[Sample], step: int, progress: Progress
+    ) -> list[EvalRecord]:
+        """Each rank measures its own batches, which are those of a single process."""
+        own, policy = self.config.evaluation, self.setup.policy
+        size = default_batch(1 if mode == "greedy" else own.num_samples)
+        mine = shares(len(samples), size, world_size())[self.setup.run.args.process_index]
+        lockstep = Lockstep(policy) if sharded_loading() else None
+        source = PolicySource(
+            policy if lockstep is None else replace(policy, model=lockstep), max_rows=own.max_rows
+        )
+
+        def measured() -> list[EvalRecord]:
+            return evaluate(
                 source,
-                samples,
+                [samples[index] for index in mine],
                 self.setup.run.scorer,
                 mode=mode,
                 num_samples=own.num_samples,
                 temperature=own.temperature,
                 max_new_tokens=self.config.grpo_settings["max_completion_length"],
                 seed=own.seed,
-                cache=self._partial(step) / label / mode,
+                batch_size=size,
+                # In lockstep no rank may leave out what others make.
+                cache=None if lockstep else self._partial(step) / label / mode,
                 model_key=f"{self.config.name}, step {step}",
                 progress=progress,
             )
-        return records
+
+        found = together(measured if lockstep is None else partial(in_lockstep, lockstep, measured))
+        by_id = {record.sample_id: record for part in found for record in part}
+        return [by_id[sample.id] for sample in samples]
 
     def _rows(
         self, label: str, samples: Sequence[Sample], records: Sequence[EvalRecord]
@@ -144,6 +170,15 @@ class Evaluator:
 
     def _partial(self, step: int) -> Path:
         return self.folder / "partial" / f"step-{step:06d}"
+
+
+def shares(items: int, size: int, ranks: int) -> list[list[int]]:
+    """Which items each rank measures: whole batches of ``size``, dealt in turn.
+
+    A batch is what one process would make of the same items, so that its bits are the same too.
+    """
+    batches = [range(start, min(start + size, items)) for start in range(0, items, size)]
+    return [[i for batch in batches[rank::ranks] for i in batch] for rank in range(ranks)]
 
 
 def metric_part(family: str) -> str:

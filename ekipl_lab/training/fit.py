@@ -12,13 +12,15 @@ from transformers import PrinterCallback
 
 from ekipl_lab.errors import RewardError
 from ekipl_lab.groups.diagnostics import GroupCosts
-from ekipl_lab.policies.load import save_policy, sharded_loading
+from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.callbacks import RunCallback, Stopped
 from ekipl_lab.training.evaluator import Evaluator
 from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
+from ekipl_lab.training.ranks import on_main
 from ekipl_lab.training.setup import RunSetup, run_adapter
 from ekipl_lab.training.trainer import EKIPLTrainer
 
@@ -45,8 +47,8 @@ def fit(
         place = {"phase": "starting", "step": 0, "total": steps, "metrics": {}}
         emit({"event": "message", "text": text, **place})
 
-    with run.args.distributed_state.main_process_first():
-        start = checkpoint.latest_checkpoint(run.folder / "checkpoints", warn)
+    checkpoints = run.folder / "checkpoints"
+    start = on_main(lambda: checkpoint.latest_checkpoint(checkpoints, warn))
     evaluator = Evaluator(setup, log)
     callback = RunCallback(setup, evaluator, log, emit=emit, stop=stop)
     with _records(log, start) as records:
@@ -98,6 +100,7 @@ def _trainer(setup: RunSetup, records: Any, callback: RunCallback) -> EKIPLTrain
         options=config.ekipl,
         records=records,
         gradient_norms_every=config.diagnostics.gradient_norms_every,
+        share_work=config.training.share_work,
         callbacks=[callback],
         peft_config=run_adapter(config, setup.policy),
     )

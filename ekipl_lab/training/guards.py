@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import gather_object
 from filelock import FileLock, Timeout
 
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, DataError
 
 
 class Signals:
@@ -48,14 +49,11 @@ def interruptible(stop: Callable[[], bool] | None) -> Iterator[Signals]:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, is_main: bool) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """Hold the run's lock; ConfigError if another process does. Rank 0 holds it for all ranks.
 
     A folder in which nothing was kept is deleted at the end.
     """
-    if not is_main:
-        yield
-        return
     lock = FileLock(folder / "lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,3 +87,18 @@ def leave_processes() -> None:
     if distributed.is_available() and distributed.is_initialized():
         gc.collect()
         distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def same_error(processes: int) -> Iterator[None]:
+    """A DataError within the block on one of so many processes is raised on all of them."""
+    error: DataError | None = None
+    try:
+        yield
+    except DataError as caught:
+        error = caught
+    texts = gather_object([str(error) if error else ""]) if processes > 1 else []
+    if error is not None:
+        raise error
+    if found := next(filter(None, texts), None):
+        raise DataError(found)

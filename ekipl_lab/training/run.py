@@ -23,21 +23,30 @@ from typing import Any
 
 import transformers
 
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, DataError, EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_folder
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
+from ekipl_lab.training.config.longer import as_now, extended
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
-from ekipl_lab.training.setup import RunSetup, build_setup, load_training_samples
+from ekipl_lab.training.ranks import check_shared, on_main
+from ekipl_lab.training.setup import (
+    RunSetup,
+    build_setup,
+    left_out_lines,
+    load_training_samples,
+)
 from ekipl_lab.types import Sample
 
 #: Tag of an MLflow run: the start, noted in ``run.json``, that made it.
 START_TAG = "ekipl.start"
+#: Tag: the steps that a run was made longer to; its parameter max_steps keeps the first number.
+EXTENDED_TAG = "ekipl.extended_to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +88,27 @@ def train(
     _silence_transformers()
     run = check_run(config, store_folder() / "work" / config.name)
     is_main = run.args.process_index == 0
-    with only_one(run.folder, is_main), interruptible(stop) as signals:
-        with run.args.distributed_state.main_process_first():
-            note = _earlier_start(run, fresh and is_main)
-        if note is not None and (ended := _read_note(run.folder / "result.json")):
+    with contextlib.ExitStack() as stack:
+        on_main(lambda: stack.enter_context(only_one(run.folder)))
+        signals = stack.enter_context(interruptible(stop))
+        check_shared(run.folder)
+        note, ended = on_main(lambda: _beginning(run, fresh))
+        if ended is not None and not extended(note, config):
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return _result(run, ended)
-        samples = load_training_samples(config)
-        setup = build_setup(run, plan_run(config, len(samples), run.sizes), samples)
+        left_out: list[str] = []
+        samples = load_training_samples(config, left_out.append)
+        plan = plan_run(config, len(samples), run.sizes)
+        try:
+            setup = build_setup(run, plan, samples, left_out)
+        except EKIPLError:
+            if note is None and is_main:  # wrong use leaves nothing behind
+                shutil.rmtree(run.folder / "start", ignore_errors=True)
+            raise
+        if is_main:
+            for text in left_out_lines(left_out):
+                emit({"event": "message", "phase": "starting", "step": 0, "total": plan.steps,
+                      "metrics": {}, "text": text})  # fmt: skip
         with _run_log(setup, note, is_main) as log:
             if log is not None:
                 emit({"event": "start", "phase": "starting", "run_id": log.run_id})
@@ -141,7 +163,15 @@ def _trained(config: RunConfig) -> str:
     own = config.policy
     if own.adapter is not None:
         return f"{'qlora' if own.quantize != 'none' else 'lora'} r={own.adapter.rank}"
-    return "all but vision" if own.freeze_vision else "all"
+    if set(own.frozen) == {"vision", "projector"}:
+        return "all but vision"
+    return f"all but {', '.join(own.frozen)}" if own.frozen else "all"
+
+
+def _beginning(run: CheckedRun, fresh: bool) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The notes of an earlier start and of its end, as far as there are any."""
+    note = _earlier_start(run, fresh)
+    return note, None if note is None else _read_note(run.folder / "result.json")
 
 
 def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
@@ -159,7 +189,8 @@ def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
             return None
         note["run_id"] = made[0]
     if note is not None:
-        checkpoint.check_same_config(note["config"], config.model_dump(mode="json"), config.name)
+        before = as_now(note["config"], config)
+        checkpoint.check_same_config(before, config.model_dump(mode="json"), config.name)
         try:
             find_run(note["run_id"])
         except DataError as error:
@@ -199,6 +230,12 @@ def _run_log(
             log.log_dataset(f"{data}/{config.data.split}", trained_on, "training")
             for label, samples in setup.sets.items():
                 log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
+            if setup.left_out:
+                log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
+                log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")
+        if extended(note, config):
+            log.set_tags({EXTENDED_TAG: str(config.grpo["max_steps"])})
+            (setup.run.folder / "result.json").unlink(missing_ok=True)
         checkpoint.write_note(path, {"run_id": log.run_id, "start": start, "config": settings})
         yield log
 

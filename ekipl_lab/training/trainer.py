@@ -11,7 +11,8 @@ What changes against GRPO, and nothing else:
 3. Advantages come from `groups.build.build_group`. Over the kept group they are TRL's own, and
    that is asserted; other baselines replace them (`_generate_and_score_completions`).
 4. An image is preprocessed once per generation, not twice for each row (`image_cache`).
-5. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
+5. With ``share_work``, what equal rows have in common is computed once (`shared_work`).
+6. Another weight than pi/pi_old on teacher tokens, and an SFT term on teacher rows, enter TRL's
    loss as advantages and a denominator of those rows (`_compute_loss`; `token_weights`).
 
 Departures from the paper (arXiv 2506.06856), all by config: std over the kept group with ddof 1
@@ -34,6 +35,7 @@ import torch
 from accelerate.utils import gather_object, is_peft_model
 from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
+from trl.data_utils import prepare_multimodal_messages
 
 from ekipl_lab.groups.collect import GenerationBatch, GroupCollector, Row, Scorer, joined
 from ekipl_lab.groups.diagnostics import GroupCosts, batch_metrics
@@ -45,11 +47,16 @@ from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.training.config.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
+from ekipl_lab.training.distill import Distiller
+from ekipl_lab.training.guards import same_error
 from ekipl_lab.training.image_cache import preprocessed_once
 from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_nan
 from ekipl_lab.training.loss.source_gradients import SourceGradients
 from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.prefetch import Prefetcher
+from ekipl_lab.training.prefix import PrefixedRows
+from ekipl_lab.training.refill import Draft, refilled
+from ekipl_lab.training.shared_work import SharedWork
 from ekipl_lab.types import POLICY, ActionGroup, Sample
 
 
@@ -71,13 +78,16 @@ class _HookState:
     """What the hooks of TRL hand to each other: within a generation, and within a loss.
 
     ``inputs`` are TRL's rows of the generation, ``rows`` what trains in them (None in an
-    evaluation), ``totals`` their rewards; ``loss_inputs`` and ``logps`` are those of the loss that
+    evaluation), ``totals`` their rewards; ``draft`` what was generated, ``made`` with what was for
+    nothing (`training.refill`); ``loss_inputs`` and ``logps`` are those of the loss that
     is being computed.
     """
 
     inputs: list[dict[str, Any]] = field(default_factory=list)
     rows: RankRows | None = None
     totals: list[float] = field(default_factory=list)
+    draft: Draft | None = None
+    made: GenerationBatch | None = None
     loss_inputs: dict[str, Any] | None = None
     logps: Any = None
 
@@ -87,7 +97,8 @@ class EKIPLTrainer(GRPOTrainer):
 
     ``samples`` are the training prompts in dataset order; ``scorer(sample, action)`` gives a
     RewardBreakdown; ``records.write(step, groups)`` is called once per generation;
-    ``gradient_norms_every`` n steps the gradient norm of each source is measured (0: never).
+    ``gradient_norms_every`` n steps the gradient norm of each source is measured (0: never);
+    ``share_work``: what rows have in common is computed once, which moves last bits.
     """
 
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]
@@ -98,19 +109,70 @@ class EKIPLTrainer(GRPOTrainer):
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         """The policy's completions, then teacher actions in the rows of dropped ones."""
-        state, now = self._hooks, self._context()
-        if self.prefetcher is not None and self.model.training:
-            self.prefetcher.begin(state.inputs[0]["sample_index"], now.draw, now.spent)
-        prompt_ids, ids, tool_mask, completions, logprobs, *rest = super()._generate(prompts)
-        own, rank = self._policy_rows(ids), self.accelerator.process_index
-        if self.model.training:
-            batch = self.collector.run(own, rank=rank, gather=gather_object, context=now)
-            state.rows = RankRows(batch, self._teacher_ids, rank=rank, count=len(own))
-            state.rows.place(ids, completions, logprobs)
-            state.totals = state.rows.totals
-        else:  # an evaluation measures the policy alone
+        state = self._hooks
+        if not self.model.training:  # an evaluation measures the policy alone
+            generated: tuple[Any, ...] = super()._generate(prompts)
+            own = self._policy_rows(generated[1], state.inputs)
             state.totals = [total_or_nan(reward) for reward in self.collector.score(own)]
-        return prompt_ids, ids, tool_mask, completions, logprobs, *rest
+            return generated
+        if state.draft is None:
+            self._prefetch()
+            state.draft = self._draft(state.inputs, prompts)
+        _, ids, _, completions, logprobs, *_ = state.draft.generated
+        rank = self.accelerator.process_index
+        state.rows = RankRows(state.draft.batch, self._teacher_ids, rank=rank, count=len(ids))
+        state.rows.place(ids, completions, logprobs)
+        state.totals = state.rows.totals
+        return state.draft.generated
+
+    def _draft(self, inputs: list[dict[str, Any]], prompts: list[Any]) -> Draft:
+        """The policy's completions for these rows, and the groups that they make with teachers'."""
+        now = self._context()
+        generated = super()._generate(prompts)
+        ids, completions = generated[1], generated[3]
+        own = self._policy_rows(ids, inputs)
+        if self._prefixes is not None:
+            mask = self._prefixes.redo(prompts, ids, completions, own, now)
+            generated = (*generated[:2], mask, *generated[3:])
+            own = self._policy_rows(ids, inputs)
+        batch = self.collector.run(
+            own, rank=self.accelerator.process_index, gather=gather_object, context=now
+        )
+        return Draft(inputs, generated, batch)
+
+    def _refill(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows to train on once groups without spread were exchanged (`training.refill`)."""
+
+        def draft(rows: list[dict[str, Any]]) -> Draft:
+            shown = any(row["images"] for row in rows)
+            prompts = [
+                prepare_multimodal_messages(row["prompt"], images=row["images"])
+                if shown else row["prompt"]
+                for row in rows
+            ]  # fmt: skip
+            return self._draft(rows, prompts)
+
+        def more(indices: list[int]) -> Draft:
+            rows = [self.train_dataset[index] for index in indices]
+            return draft([dict(row) for row in rows for _ in range(self.num_generations)])
+
+        self._prefetch()
+        step = self.state.global_step
+        number = sum(of == step for of, _ in self._batches)
+        done = refilled(
+            draft(list(inputs)), more, self.options.refill, size=self.num_generations,
+            count=len(self.collector.samples), key=(self.args.seed, step, number),
+        )  # fmt: skip
+        self._hooks.draft, self._hooks.made = done.draft, done.made
+        self._log(done.metrics)
+        return done.draft.inputs
+
+    def _prefetch(self) -> None:
+        """Tell paid teachers which generation begins."""
+        if self.prefetcher is not None:
+            now = self._context()
+            index = self._hooks.inputs[0]["sample_index"]
+            self.prefetcher.begin(index, now.draw, now.spent)
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
         """The rewards that selection has seen, as one column: nothing is scored twice."""
@@ -122,6 +184,8 @@ class EKIPLTrainer(GRPOTrainer):
         """TRL's batch with the advantages of the groups, and whose action each row holds."""
         self._hooks = _HookState(inputs)
         with preprocessed_once(self.processing_class):
+            if self.model.training and self.options.refill.rounds:
+                inputs = self._refill(inputs)
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if (rows := self._hooks.rows) is not None:
             self._use_advantages(rows, output)
@@ -129,7 +193,9 @@ class EKIPLTrainer(GRPOTrainer):
             output["action_source"] = torch.tensor(rows.sources, device=device)
             if get_weighting(self.options.weighting).needs_q:
                 output["teacher_logps"] = rows.teacher_logps(output["completion_ids"])
-            self._report(rows.batch)
+            if self._distiller is not None:
+                output["distill_logps"] = self._distiller.logps(self, output)
+            self._report(rows.batch, self._hooks.made or rows.batch)
         return output
 
     # ------------------------------------ and the loss: weights of teacher tokens, imitated rows
@@ -146,14 +212,25 @@ class EKIPLTrainer(GRPOTrainer):
         finally:
             state.loss_inputs = state.logps = None
 
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._shared.rollout(images):
+            return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """Within the loss this is the one place that sees log pi before TRL uses it."""
-        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         inputs = self._hooks.loss_inputs
+        found: Any = self._shared.log_probs(*args, rows=inputs, **kwargs)
+        if found is None:
+            found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        logps, entropies, aux_loss = found
         if inputs is not None and "action_source" in inputs:
             self._log(self._token_weights.apply(inputs, logps, entropies, self.state.global_step))
             self._hooks.logps = logps
         return logps, entropies, aux_loss
+
+    def plain_logps(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's log-probabilities of a batch under any model, outside of the loss."""
+        return super()._get_per_token_logps_and_entropies(*args, **kwargs)
 
     # ---------------------------------------------------------------- what they stand on
 
@@ -169,12 +246,16 @@ class EKIPLTrainer(GRPOTrainer):
         options: EKIPLOptions | None = None,
         records: GroupRecords | None = None,
         gradient_norms_every: int = 0,
+        share_work: bool = False,
         **trainer_arguments: Any,
     ) -> None:
         policy = as_policy(model, processing_class)
-        check_prompts_fit(
-            policy, samples, args.max_completion_length or 0, token_limit(model, args)
-        )
+        rank, processes = args.process_index, args.world_size
+        with same_error(processes):  # each rank looks at its share of the prompts
+            check_prompts_fit(
+                policy, samples[rank::processes], args.max_completion_length or 0,
+                token_limit(model, args),
+            )  # fmt: skip
         args.generation_kwargs = generation_kwargs(args, suppressed_token_ids(policy))
         super().__init__(
             model=model,
@@ -184,16 +265,24 @@ class EKIPLTrainer(GRPOTrainer):
             processing_class=processing_class,
             **trainer_arguments,
         )
+        if args.fp16:  # TRL gives quantized models adapters in bfloat16, which no scaler takes
+            for parameter in self.model.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.float()
         self.options, self.records, self.costs = options or EKIPLOptions(), records, GroupCosts()
         self.scored = False  # whether any action of the run could be
         check_scored(self.options.weighting, teachers, policy.tokenizer_id)
+        own, place = self.options.distill, (self.accelerator.device, args.temperature)
+        self._distiller = Distiller(own, policy.tokenizer_id, *place) if own.on else None
+        self._prefixes = PrefixedRows(self, teachers) if self.options.prefix.on else None
         self.collector = GroupCollector(
-            samples, scorer, teachers, self.options,
+            samples, scorer, () if self._prefixes else teachers, self.options,
             policy_encoder(policy, self.options, self.max_completion_length),
             group_size=self.num_generations, max_new_tokens=self.max_completion_length,
             seed=args.seed,
         )  # fmt: skip
         self._hooks = _HookState()
+        self._shared = SharedWork(self, share_work)
         #: (optimiser steps done, generation) of the step that is being made.
         self._batches: list[tuple[int, GenerationBatch]] = []
         self._policy_ids, self._opens = (policy.id, policy.tokenizer_id), policy.opens
@@ -210,13 +299,13 @@ class EKIPLTrainer(GRPOTrainer):
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
         return StepContext(step, epoch, asdict(self.costs))
 
-    def _policy_rows(self, token_ids: list[list[int]]) -> list[Row]:
+    def _policy_rows(self, token_ids: list[list[int]], inputs: list[dict[str, Any]]) -> list[Row]:
         """The policy's completions of this rank as rows of a group."""
         texts = self._tokenizer.batch_decode(
             token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        indices = [given["sample_index"] for given in self._hooks.inputs]
+        indices = [given["sample_index"] for given in inputs]
         texts = [self._opens + text for text in texts]
         return policy_rows(indices, texts, token_ids, ends, *self._policy_ids)
 
@@ -224,7 +313,8 @@ class EKIPLTrainer(GRPOTrainer):
         """The groups' advantages for this rank's rows; TRL's, where both are the same thing."""
         device = output["advantages"].device
         ours = torch.tensor(rows.advantages, device=device)
-        if self.options.baseline == "kept" and self.options.scale_rewards == self.scale_rewards:
+        theirs = self.options.baseline == "kept" and self.options.signs.neutral
+        if theirs and self.options.scale_rewards == self.scale_rewards:
             if not torch.allclose(ours, output["advantages"], rtol=1e-5, atol=1e-5):
                 raise RuntimeError("The groups' advantages are not those TRL computed.")
         else:
@@ -240,10 +330,13 @@ class EKIPLTrainer(GRPOTrainer):
             return None
         return self.epsilon_low, self.epsilon_high
 
-    def _report(self, batch: GenerationBatch) -> None:
-        """Metrics on every rank (they are global); records on the main process."""
+    def _report(self, batch: GenerationBatch, made: GenerationBatch) -> None:
+        """Metrics on every rank (they are global); records on the main process.
+
+        ``made``: all that was generated for ``batch``, which costs what it costs.
+        """
         now = self.state.global_step
-        self.costs.add(batch)
+        self.costs.add(made)
         self.scored |= any(r.total is not None for group in batch.groups for r in group.rewards)
         self._batches = [(step, b) for step, b in self._batches if step == now] + [(now, batch)]
         metrics = batch_metrics(joined([b for _, b in self._batches]), self._teacher_ids)
@@ -296,10 +389,15 @@ def token_limit(model: Any, args: GRPOConfig) -> int | None:
 
 
 def generation_kwargs(args: GRPOConfig, suppressed: Sequence[int]) -> dict[str, Any]:
-    """The generation settings of ``args`` and, with them, tokens that are never sampled."""
+    """The generation settings of ``args`` and, with them, tokens that are never sampled.
+
+    Keys of ``logit_bias`` are integers: vLLM's SamplingParams compares them with the vocabulary's
+    size, and on the way to a server JSON makes strings of them, which the server turns back.
+    """
     settings = dict(args.generation_kwargs or {})
     if args.use_vllm:
-        settings["logit_bias"] = {str(token): -100.0 for token in suppressed}
+        given = {int(token): float(bias) for token, bias in settings.get("logit_bias", {}).items()}
+        settings["logit_bias"] = given | dict.fromkeys(suppressed, -100.0)
     else:
         settings["suppress_tokens"] = sorted({*settings.get("suppress_tokens", ()), *suppressed})
     return settings

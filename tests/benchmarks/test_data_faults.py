@@ -299,7 +299,7 @@ def test_a_table_that_cannot_be_read_right_is_refused(
 
 def test_a_description_in_another_encoding_is_refused(folder: Path) -> None:
     Path("data.yaml").write_bytes("name: grün".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"data\.yaml cannot be read: not UTF-8 at byte 8"):
+    with pytest.raises(ConfigError, match=r"data\.yaml is not text in UTF-8 \(byte 8 is not\)"):
         load()
 
 

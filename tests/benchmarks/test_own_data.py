@@ -176,7 +176,7 @@ def test_choices_families_and_chains(fruit: Path) -> None:
         ("train.jsonl", "other.jsonl", "does not exist"),
         ("train.jsonl", "data.yaml", "file type"),
         ("tolerance: 1", "prompt: Look.", "{question}"),
-        ("name: fruit", "name: [", "not YAML"),
+        ("name: fruit", "name: [", "not valid YAML"),
     ],
 )
 def test_a_wrong_description_is_one_clear_sentence(

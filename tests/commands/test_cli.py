@@ -105,6 +105,15 @@ def test_arms_of_several_seeds_print_commands_that_give_them(capsys):
     assert [config.seed for config in configs] == [1, 1, 2, 2]
 
 
+def test_overrides_of_a_comparison_are_told_from_its_files(capsys):
+    command = ["compare", "configs/demo_grpo.yaml", "grpo.max_steps=3", "configs/demo_ekipl.yaml"]
+    assert main([*command, "--set", "seed=5", "--print-cells"]) == 0
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line[-2:] for line in lines] == [["grpo.max_steps=3", "seed=5"]] * 2
+    assert main(["compare", "seed=5"]) == 2
+    assert "No config file is given beside 'seed=5'" in capsys.readouterr().err
+
+
 def test_arms_must_be_comparable_within_a_seed(tmp_path, capsys):
     arm = tmp_path / "other.yaml"
     settings = yaml.safe_load(Path("configs/demo_grpo.yaml").read_text(encoding="utf-8"))
@@ -148,7 +157,7 @@ def fake_cells(monkeypatch: pytest.MonkeyPatch, codes: dict[str, str]) -> list[s
     return [studies.RunSpec(name, Path(f"{name}.yaml")) for name in codes]
 
 
-def test_cells_run_and_their_events_and_logs_are_kept_apart(monkeypatch, tmp_path):
+def test_cells_run_and_their_logs_keep_all_they_say(monkeypatch, tmp_path):
     cells = fake_cells(
         monkeypatch,
         {
@@ -165,7 +174,8 @@ def test_cells_run_and_their_events_and_logs_are_kept_apart(monkeypatch, tmp_pat
         ("two", 2, None),
     ]
     assert seen == [("one", {"event": "start", "run_id": "r1"})]
-    assert (tmp_path / "one.log").read_text() == "some warning\n"
+    said = '{"event": "start", "run_id": "r1"}\nsome warning\n'
+    assert (tmp_path / "one.log").read_text() == said
     assert (tmp_path / "two.log").read_text() == "broken thing\n"
 
 

@@ -194,6 +194,16 @@ def test_reading_names_what_is_wrong(tmp_path: Path) -> None:
         read_records(path)
 
 
+def test_forms_of_one_answer_vote_together() -> None:
+    made = record(0, (True, True, True, False, False), "sampled")
+    forms = ("5", "$5$", r"\text{5}", "7", "7")
+    rewards = tuple(
+        replace(reward, extracted_answer=form)
+        for reward, form in zip(made.rewards, forms, strict=True)
+    )
+    assert values([replace(made, rewards=rewards)], ks=(1,))["majority_vote"] == 1.0
+
+
 def test_greedy_metrics_by_hand() -> None:
     records = [record(i, [s], "greedy") for i, s in enumerate([True, False, True, True, None])]
     rows = {row.metric: row for row in summarize(records)}

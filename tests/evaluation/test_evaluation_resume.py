@@ -4,9 +4,11 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from paths import ROOT
 
 from ekipl_lab.benchmarks import load_samples
@@ -42,6 +44,15 @@ samples = load_samples("mini", **{DATA!r})
 evaluate(PolicySource(load_policy({POLICY!r})), samples, get_scorer("ekipl/auto"),
          cache=sys.argv[1], progress=progress, **{OPTIONS!r})
 """
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the process that is killed: other numbers of threads add up in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def whole_run(cache: Path | None = None) -> list[EvalRecord]:

@@ -23,7 +23,7 @@ POINTS = {
     "mark of a save": ("ekipl_lab.training.checkpoint", "write_json"),
     "pruning": ("ekipl_lab.training.checkpoint", "prune"),
     "evaluation": ("ekipl_lab.training.evaluator", "Evaluator._rows"),
-    "actions of an evaluation": ("ekipl_lab.policies.source", "PolicySource.propose"),
+    "actions of an evaluation": ("ekipl_lab.policies.source", "PolicySource.propose_streaming"),
     "logging": ("ekipl_lab.tracking.runlog", "RunLog.log_metrics"),
     "registering": ("ekipl_lab.tracking.runlog", "RunLog.log_checkpoint"),
 }

@@ -88,6 +88,7 @@ def nano():
 def ekipl_trainer(args, *, teachers=(), scorer=even_scorer, samples=None, model=None, **options):
     records = options.pop("records", None)
     norms = options.pop("gradient_norms_every", 0)
+    share_work = options.pop("share_work", False)
     callbacks = options.pop("callbacks", None)
     policy, processor = model or nano()
     samples = toy_samples() if samples is None else samples
@@ -101,6 +102,7 @@ def ekipl_trainer(args, *, teachers=(), scorer=even_scorer, samples=None, model=
         options=EKIPLOptions(**options),
         records=records,
         gradient_norms_every=norms,
+        share_work=share_work,
         callbacks=callbacks,
     )
 

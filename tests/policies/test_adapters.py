@@ -25,6 +25,7 @@ from ekipl_lab.policies.adapters import (
 )
 from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.training.config.check import check_run
+from ekipl_lab.training.config.combinations import check_combinations
 from ekipl_lab.training.config.run_config import load_config, parse_config
 from ekipl_lab.training.run import train
 
@@ -217,10 +218,24 @@ def test_quantising_without_a_gpu_and_unknown_targets_are_refused(tmp_path, monk
         lora_config(toys.nano()[0], targets=("q_prj",))
 
 
-def test_measuring_a_sharded_model_is_refused(monkeypatch):
+@pytest.mark.parametrize(
+    ("version", "adapter", "lack"),
+    [("1", None, "FSDP version 1"), ("2", {"rank": 2}, "an adapter on sharded weights")],
+)
+def test_measuring_some_sharded_models_is_refused(monkeypatch, version, adapter, lack):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(ConfigError, match=r"evaluation.at_start=false .* `ekipl eval` afterwards"):
-        check_run(parse_config(SETTINGS | {"name": "x"}), "unused")
+    monkeypatch.setenv("FSDP_VERSION", version)
+    settings = {"name": "x", "policy": {"build": "nano", "adapter": adapter}}
+    said = rf"With {lack} .*evaluation.at_start=false .* `ekipl eval` afterwards"
+    with pytest.raises(ConfigError, match=said):
+        check_run(parse_config(settings), "unused")
+
+
+def test_measuring_whole_weights_sharded_by_fsdp2_is_not_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    config = parse_config({"name": "x", "policy": {"build": "nano"}})
+    check_combinations(config, config.grpo_settings)
 
 
 def gradients(checkpointing, samples):

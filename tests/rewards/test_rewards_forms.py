@@ -173,6 +173,7 @@ HOSTILE = [
 @pytest.mark.parametrize("kind", sorted(MATCHERS))
 def test_hostile_forms_are_read_at_once(kind: str) -> None:
     truths = {"calls": "change_size(0, small)", "letter": "B", "numbers": "1, 2"}
+    truths |= {"box": "[1, 2, 3, 4]", "boxes": "[1, 2, 3, 4]", "point": "[1, 2]"}
     truth = Truth(truths.get(kind, "4"), choices=CHOICES if kind == "letter" else ())
     MATCHERS[kind]("4", truth)
     began = time.process_time()

@@ -59,14 +59,23 @@ def test_a_store_killed_while_it_was_made_is_made_by_the_next_start(tmp_path):
     assert not list(tmp_path.glob(".mlflow.db.new-*"))
 
 
-def test_a_half_made_store_of_an_earlier_version_is_named(tmp_path):
+@pytest.mark.parametrize("runs", [0, 1])
+def test_a_half_made_store_of_an_earlier_version(tmp_path, runs):
     path = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE _alembic_tmp_runs (a)")
         connection.execute("CREATE TABLE runs (a)")
+        connection.executemany("INSERT INTO runs VALUES (?)", [("x",)] * runs)
+    before = path.read_bytes()
     said = opened(path)
-    assert "mlflow.db cannot be opened" in said.stdout and "move the file away" in said.stdout
     assert "Traceback" not in said.stderr
+    if runs:  # never moved by itself
+        assert "mlflow.db cannot be opened" in said.stdout and "move the file away" in said.stdout
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT a FROM runs").fetchall() == [("x",)]
+    else:
+        (aside,) = tmp_path.glob("mlflow.db.half-made-*")
+        assert said.stdout == "1\n" and aside.read_bytes() == before
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.9])

@@ -3,13 +3,17 @@
 Never a silent difference: either the end is that of the unbroken run, or one sentence says why not.
 """
 
+import errno
+import pkgutil
 import shutil
 
 import pytest
 import yaml
+from safetensors import SafetensorError
 from test_trainer_resume import SETTINGS, assert_same_run
 
 from ekipl_lab import tracking
+from ekipl_lab.commands import cli
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import load_config
@@ -152,6 +156,40 @@ def test_a_damaged_note_is_named_and_fresh_helps(store, harm, name):
         train(config(folder, "whole"))
     path.write_bytes(kept)
     assert train(config(folder, "whole")) == whole
+
+
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("place", "call", "error"),
+    [
+        ("ekipl_lab.files.os.fsync", 9, NO_SPACE),
+        ("ekipl_lab.tracking.artifacts.shutil.copyfile", 6, NO_SPACE),
+        ("transformers.modeling_utils.safe_save_file", 4, SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)")),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_said_and_the_same_command_continues(
+    store, monkeypatch, capsys, place, call, error
+):
+    folder, whole = store
+    name, calls = place.rpartition(".")[2], [0]
+    original = pkgutil.resolve_name(place)
+    with monkeypatch.context() as patch:
+
+        def fails(*arguments, **named):
+            calls[0] += 1
+            if calls[0] >= call:
+                raise error
+            return original(*arguments, **named)
+
+        patch.setattr(place, fails)
+        assert cli.main(["train", "--config", str(folder / "unit.yaml"), f"name={name}"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("ekipl: the disk is full") and "the same command continues" in said
+    assert not list(folder.rglob("*.tmp")) and not list((folder / "work" / name).rglob(".policy*"))
+    assert_same_run(train(config(folder, name)), whole)
 
 
 def test_wrong_use_leaves_no_folder_behind(store):

@@ -174,7 +174,9 @@ READY = sorted(Path("configs").glob("qwen*.yaml"))
 
 
 @pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
-def test_ready_configs_pass_a_dry_run(path, capsys):
+def test_ready_configs_pass_a_dry_run(path, capsys, monkeypatch):
+    monkeypatch.delenv("EKIPL_REASON_RFT", raising=False)
+    monkeypatch.setattr("ekipl_lab.training.setup.published_at_hand", lambda: False)
     assert cli.main(["train", "--dry-run", "--config", str(path)]) == 0
     text = capsys.readouterr().out
     assert "most at once" in text and "available" in text
@@ -184,6 +186,7 @@ def test_ready_configs_are_those_that_were_asked_for():
     sizes = {path.stem: load_config(path) for path in READY}
     assert sorted(sizes) == [
         "qwen2_5_vl_3b_16gb", "qwen2_5_vl_7b_24gb", "qwen2_5_vl_7b_8gpus", "qwen2_vl_2b_16gb",
+        "qwen2_vl_2b_t4_16gb",
     ]  # fmt: skip
     for name, config in sizes.items():
         if "gb" in name:

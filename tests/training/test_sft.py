@@ -390,7 +390,7 @@ def test_wrong_keys_get_the_nearest_name(tmp_path: Path) -> None:
         config(tmp_path, stages=[stage])
     with pytest.raises(ConfigError, match=r"stages\.0\.steps"):
         config(tmp_path, stages=[stage | {"steps": 0}])
-    with pytest.raises(ConfigError, match="Cannot read"):
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read"):
         load_sft_config(tmp_path / "none.yaml")
 
 

@@ -214,7 +214,7 @@ def made(ekipl, grpo=None, teachers=BASE["teachers"]):
             {"teacher_gates": {"a": {"counting": True}}},
             {},
             1,
-            r"gates\.a\.counting is true .* if_unsolved, off",
+            r"gates\.a\.counting is true .* if_unsolved, if_no_spread, off",
         ),
         (
             {"teacher_gates": {"a": {"*": 0}}},

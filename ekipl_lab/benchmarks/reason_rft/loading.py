@@ -43,10 +43,35 @@ def data_folder() -> Path:
     try:
         return Path(snapshot_download(HUB_ID, repo_type="dataset"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"The data set {HUB_ID} cannot be downloaded ({type(error).__name__}); download it by "
-            f"hand and name its folder in the environment variable {FOLDER_VARIABLE}."
-        ) from error
+        raise _no_download() from error
+
+
+def published_at_hand() -> bool:
+    """Whether a run finds the data set on this machine; False: it will download it.
+
+    Raises what the run would: ConfigError for a wrong folder, DataError if it cannot be downloaded.
+    """
+    from huggingface_hub import dataset_info, snapshot_download
+
+    if os.environ.get(FOLDER_VARIABLE):
+        return data_folder().is_dir()
+    try:
+        snapshot_download(HUB_ID, repo_type="dataset", local_files_only=True)
+        return True
+    except (OSError, ValueError):
+        pass
+    try:
+        dataset_info(HUB_ID, timeout=10)
+    except (OSError, ValueError) as error:
+        raise _no_download() from error
+    return False
+
+
+def _no_download() -> DataError:
+    return DataError(
+        f"The data set {HUB_ID} cannot be downloaded; download it by hand and "
+        f"name its folder in the environment variable {FOLDER_VARIABLE}."
+    )
 
 
 def unpack_images(folder: Path) -> None:
@@ -78,10 +103,10 @@ def iterate(request: Request, folder: str | Path | None = None) -> Iterator[Samp
     DataError that names file, record and field for the first broken record.
     """
     split = request.split
-    files = _files(request.task, split, request.families)
+    files = check_names(request.task, split, request.families)
     root = data_folder() if folder is None else Path(folder)
     unpack_images(root)
-    records = [record for file in files for record in read_records(root, file)]
+    records = [record for file in files for record in read_records(root, file, request.on_bad)]
     if split in ("train", "validation"):
         records = [r for r in records if is_validation(r.id) == (split == "validation")]
     if request.difficulties is not None:
@@ -90,7 +115,8 @@ def iterate(request: Request, folder: str | Path | None = None) -> Iterator[Samp
     return (to_sample(record, split, request.image_size) for record in records)
 
 
-def _files(task: str, split: str, families: Sequence[str] | None) -> list[DataFile]:
+def check_names(task: str, split: str, families: Sequence[str] | None) -> list[DataFile]:
+    """The data set's files with these samples; ConfigError for an unknown name."""
     if task not in TASKS:
         raise unknown_name("task of benchmark 'reason_rft'", task, TASKS)
     if split not in SPLITS:

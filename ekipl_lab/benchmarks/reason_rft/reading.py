@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,20 @@ class BrokenRecord(Exception):
     """Raised within this module: (field, reason)."""
 
 
-def read_records(root: Path, file: DataFile) -> list[Record]:
-    """All records of a file; DataError that names the first broken one."""
+def read_records(
+    root: Path, file: DataFile, on_bad: Callable[[str], None] | None = None
+) -> list[Record]:
+    """All records of a file; DataError that names the first broken one, unless ``on_bad`` hears it.
+
+    A file that cannot be read at all is an error in any case.
+    """
     records = []
     for found in scan_records(root, file):
         if isinstance(found, Problem):
-            raise DataError(str(found))
+            if on_bad is None or found.index is None:
+                raise DataError(str(found))
+            on_bad(str(found))
+            continue
         records.append(found)
     return records
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ekipl_lab.benchmarks import BENCHMARKS
 from ekipl_lab.benchmarks.mini import MINI_TASKS
+from ekipl_lab.tables import piped
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the benchmarks, then the question families of the built-in one."""
-    console = Console()
+    console = piped()
     for benchmark in BENCHMARKS.values():
         splits = ", ".join(f"{name} {size:,}" for name, size in benchmark.sizes.items())
         console.print(f"[bold]{benchmark.name}[/]  {benchmark.source}; {benchmark.licence}")

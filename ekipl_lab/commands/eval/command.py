@@ -17,6 +17,7 @@ from ekipl_lab.commands.eval import tables
 from ekipl_lab.commands.eval.options import job_of
 from ekipl_lab.errors import ConfigError, EKIPLError
 from ekipl_lab.files import write_text
+from ekipl_lab.tables import piped
 from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run(args: Namespace) -> int:
     sets = load_sets(job)
     samples = [sample for chosen in sets.values() for sample in chosen]
     model = open_model_source(job.source, samples, job.loading, scenes=job.benchmark == "mini")
-    console = Console()
+    console = piped()
     _check_budget(model, samples, job, args.yes, console)
     folder = args.out or store_folder() / "eval" / f"{_plain(model.name)}-{job_id(job, model)}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,7 @@ def _training_samples(run_id: str) -> list[Sample] | None:
     try:
         data = DataSettings.model_validate(tracking.read_config(run_id).get("data", {}))
         # `instructed` is about the text around a question, which is not compared.
-        options = data.model_dump(exclude={"benchmark", "instructed"})
+        options = data.model_dump(exclude={"benchmark", "instructed", "on_bad_record"})
         return load_samples(data.benchmark, **options)
     except (EKIPLError, ValueError):
         return None

@@ -30,6 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=int, help="samples of each task and split; default 256; 0: all")
     add("--seed", type=int, help="default 0")
     add("--size", type=int, dest="image_size", help="image size in pixels")
+    add("--min-pixels", type=int, help="enlarge smaller images, as policy.min_pixels of a run")
+    add("--max-pixels", type=int, help="shrink larger images, as policy.max_pixels of a run")
     add("--preset", help="published settings: reason_rft (temperature 0.1, top-p 0.9, top-k 50, "
         "768 tokens, one sample, its evaluator); options that are given replace them")  # fmt: skip
     add("--scorer", help="default: ekipl/auto")

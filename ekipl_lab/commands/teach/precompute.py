@@ -23,6 +23,7 @@ from rich.progress import (
 from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.errors import BudgetExceeded, ConfigError
 from ekipl_lab.groups.options import Teacher
+from ekipl_lab.tables import piped
 from ekipl_lab.teachers.ensemble import gateways, members_of
 from ekipl_lab.teachers.gateway.cached_source import CachedSource
 from ekipl_lab.teachers.gateway.estimate import Estimate, estimate
@@ -49,7 +50,7 @@ def run(args: Namespace) -> int:
     config = load_config(args.config, args.overrides)
     samples = load_training_samples(config)[: args.limit]
     params = run_params(config)
-    console = Console()
+    console = piped()
     teachers = build_run_teachers(config, samples)
     wanted = [pair for each in teachers for pair in gateways(each.source, each.actions)]
     local = [

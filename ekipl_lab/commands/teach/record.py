@@ -24,6 +24,7 @@ from ekipl_lab.commands.teach.precompute import BATCH, check_costs, run_params
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.files import write_text
 from ekipl_lab.groups.options import Teacher
+from ekipl_lab.secrets import refuse_secrets
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
@@ -60,11 +61,14 @@ def run(args: Namespace) -> int:
                 lines.append(json.dumps(row, ensure_ascii=False) + "\n")
                 progress.update(bar, completed=len(lines) // teacher.actions)
             path = args.out / f"{teacher.source.id}.jsonl"
+            refuse_secrets(str(path), "".join(lines))
             write_text(path, "".join(lines))
             console.print(f"{path}: {len(lines)} actions")
     replay = replaying(config, args.out)
     path = args.out / f"{replay['name']}.yaml"
-    write_text(path, yaml.safe_dump(replay, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(replay, sort_keys=False, allow_unicode=True)
+    refuse_secrets(str(path), text)
+    write_text(path, text)
     console.print(f"Replay it: ekipl train --config {path}")
     return 0
 

@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from ekipl_lab.commands.options import add_config_options, add_payment_option
@@ -17,7 +16,7 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.chains import check_chains
 from ekipl_lab.evaluation.usefulness import MORE_SAMPLES, Usefulness, measure, usefulness
 from ekipl_lab.files import write_text
-from ekipl_lab.tables import as_rich
+from ekipl_lab.tables import as_rich, piped
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.setup import build_run_teachers, load_run_policy, load_training_samples
 from ekipl_lab.types import POLICY, Action, EvalRecord
@@ -42,7 +41,7 @@ def add_options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Measure policy and teachers on a sample of the training split, print and write a page."""
     config = load_config(args.config, args.overrides)
-    console = Console()
+    console = piped()
     result = report(
         config,
         limit=args.limit,

@@ -66,6 +66,15 @@ class LocalSpec(TeacherSpecBase):
         capabilities = Capabilities(logprobs=True) if source is None else source.capabilities
         return CachedSource(source, identity, self.gateway, id=self.id, capabilities=capabilities)
 
+    def check(self, context: TeacherContext) -> None:
+        from ekipl_lab.policies.load import check_checkpoint, check_placement
+
+        if self.gateway is not None and self.gateway.offline:
+            self.build(context)
+        else:
+            check_placement(self.dtype, self.device)
+            check_checkpoint(self.path)
+
     def fingerprint(self) -> str:
         return weights_fingerprint(self.path)
 

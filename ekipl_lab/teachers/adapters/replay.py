@@ -34,6 +34,8 @@ class ReplaySpec(TeacherSpecBase):
     def _one_of_two(self) -> Self:
         if (self.path is None) != self.cot:
             raise ValueError("give either `path` or `cot: true`")
+        if self.cot and self.actions != 1:
+            raise ValueError("the data hold one chain per sample; set `actions` to 1")
         return self
 
     def build(self, context: TeacherContext) -> TextTeacher:

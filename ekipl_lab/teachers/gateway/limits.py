@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ekipl_lab.validation import Section
 
 WINDOW_SECONDS = 60.0
 NANO = 1_000_000_000  # money is counted in whole billionths of a US dollar
 
 
-class Budget(BaseModel):
+class Budget(Section):
     """Ceilings for one account of a store, over all runs; None: no ceiling."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     calls: int | None = Field(default=None, ge=0)
     tokens: int | None = Field(default=None, ge=0)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.validation import Section
 
 PRICES_FILE = Path(__file__).with_name("prices.yaml")
 #: Upper bound on the tokens of one image where neither price file nor config says better.
@@ -21,10 +22,8 @@ DEFAULT_IMAGE_TOKENS = 4096
 TEMPLATE_TOKENS = 64
 
 
-class Price(BaseModel):
+class Price(Section):
     """US dollars per million tokens; ``image_tokens`` is an upper bound for one image."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: float = Field(ge=0.0)
     output: float = Field(ge=0.0)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ekipl_lab.teachers.gateway.limits import Budget
 from ekipl_lab.teachers.gateway.pricing import Price
+from ekipl_lab.validation import Section
 
 OnError = Literal["abort", "skip", "wait"]
 
 
-class GatewaySpec(BaseModel):
+class GatewaySpec(Section):
     """Cache, budget, rates, retries.
 
     - ``cache``: the store, one file for any number of teachers and processes.
@@ -27,8 +28,6 @@ class GatewaySpec(BaseModel):
     - ``on_budget``: what a used-up budget does: ``abort`` or ``skip``.
     - ``fresh_draws``: a repeated prompt with another seed is asked anew, not taken from the cache.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cache: Path = Path("mlruns/teachers.sqlite3")
     account: str | None = None

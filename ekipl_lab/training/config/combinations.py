@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.benchmarks import Request, iterate_samples
+from ekipl_lab.benchmarks.reason_rft.loading import check_names
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.selection import get_rule
 from ekipl_lab.groups.weighting import get_weighting
@@ -31,6 +32,24 @@ def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
     _check_teachers(config)
     _check_weighting(config, settings)
     _check_mixing(config, settings)
+    _check_refill(config)
+    _check_prefix(config, settings)
+    _check_distill(config, settings)
+
+
+def _check_refill(config: RunConfig) -> None:
+    from ekipl_lab.training.config.sizes import planned_processes
+
+    if config.ekipl.refill.rounds and config.ekipl.prefix.on:
+        raise ConfigError(
+            "ekipl.refill cannot exchange rows that begin with a teacher's tokens; set "
+            "ekipl.refill.rounds=0 or ekipl.prefix.share=0."
+        )
+    if config.ekipl.refill.rounds and planned_processes(config) > 1:
+        raise ConfigError(
+            "ekipl.refill exchanges rows within one process, and this run has "
+            f"{planned_processes(config)}; set ekipl.refill.rounds=0."
+        )
 
 
 def evaluation_data(config: RunConfig, chosen: EvaluationSet) -> DataSettings:
@@ -53,22 +72,29 @@ def evaluation_data(config: RunConfig, chosen: EvaluationSet) -> DataSettings:
 
 
 def _check_sharding(config: RunConfig) -> None:
-    from ekipl_lab.policies.load import sharded_loading
+    """Sharded weights are measured where the whole model is what was sharded: FSDP2, ZeRO-3."""
+    from ekipl_lab.policies.sharding import sharded_loading, uses_fsdp2
 
     own = config.evaluation
-    if sharded_loading() and own.sets and (own.at_start or own.every or own.at_end):
+    if not sharded_loading() or not own.sets or not (own.at_start or own.every or own.at_end):
+        return
+    fsdp1 = sharded_loading(("FSDP",)) and not uses_fsdp2()
+    if fsdp1 or config.policy.adapter is not None:
+        lack = "FSDP version 1" if fsdp1 else "an adapter on sharded weights"
         raise ConfigError(
-            "With FSDP or DeepSpeed no process holds the whole model, so it cannot be measured "
-            "during the run; set evaluation.at_start=false evaluation.every=0 "
-            "evaluation.at_end=false and use `ekipl eval` afterwards."
+            f"With {lack} the policy cannot be measured during the run; set "
+            "evaluation.at_start=false evaluation.every=0 evaluation.at_end=false and use "
+            "`ekipl eval` afterwards" + (", or fsdp_version: 2." if fsdp1 else ".")
         )
 
 
 def _check_data(config: RunConfig) -> None:
-    """Tasks, splits, families and image size of the built-in benchmark; no sample is drawn."""
-    if config.data.benchmark != "mini":
-        return
+    """Tasks, splits, families and image size of a known benchmark; no sample is drawn."""
     for data in (config.data, *(evaluation_data(config, s) for s in config.evaluation.sets)):
+        if data.benchmark == "reason_rft":
+            check_names(data.task, data.split, data.families)
+        if data.benchmark != "mini":
+            continue
         request = Request(data.task, data.split, data.families, image_size=data.image_size)
         iterate_samples("mini", request)
 
@@ -83,12 +109,13 @@ def _check_teachers(config: RunConfig) -> None:
         )
     if ids:
         return
-    about = [name for name in own.schedules if name.startswith(("teacher_", "sft."))]
+    about = [name for name in own.schedules if name.startswith(("teacher_", "sft.", "prefix."))]
     for setting, given in (
         (f"schedules.{about[0]}" if about else "", bool(about)),
         ("teacher_gates", bool(own.teacher_gates)),
         ("run_budget", bool(own.run_budget)),
         ("sft", own.sft.type != "none"),
+        ("prefix", own.prefix.on),
     ):
         if given:
             raise ConfigError(f"ekipl.{setting} is about teachers, and this run has none.")
@@ -162,6 +189,39 @@ def _check_mixing(config: RunConfig, settings: Mapping[str, Any]) -> None:
                 f"ekipl.weighting {own.weighting!r} would never act: ekipl.{name} takes teacher "
                 "rows out of L_GRPO. Set ekipl.sft.reinforce=true, or weighting policy_ratio."
             )
+
+
+def _check_prefix(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    """A teacher's beginning needs TRL's own generation, and takes the teachers for itself."""
+    from ekipl_lab.policies.sharding import sharded_loading
+
+    own = config.ekipl
+    if not own.prefix.on:
+        if "prefix.share" in own.schedules:
+            raise ConfigError("ekipl.schedules.prefix.share needs ekipl.prefix.share above 0.")
+        return
+    if own.selection != "policy_only":
+        raise ConfigError(
+            f"ekipl.prefix puts the teachers into the prompt, and selection {own.selection!r} "
+            "would keep their actions too; set ekipl.selection=policy_only."
+        )
+    if settings.get("use_vllm") or sharded_loading():
+        raise ConfigError(
+            "ekipl.prefix samples some rows again on their own process; it cannot be combined "
+            "with grpo.use_vllm, FSDP or DeepSpeed."
+        )
+    if config.prefetch.generations:
+        raise ConfigError("ekipl.prefix asks teachers one by one; set prefetch.generations=0.")
+
+
+def _check_distill(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    if config.ekipl.distill.on:
+        if config.teachers:
+            raise ConfigError(
+                "ekipl.distill judges the policy's own tokens; it cannot be combined with teachers "
+                "that give actions. Set teachers: []."
+            )
+        _check_fits("distill", "judges single tokens", settings)
 
 
 def _check_fits(what: str, why: str, settings: Mapping[str, Any]) -> None:

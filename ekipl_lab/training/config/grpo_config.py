@@ -38,7 +38,7 @@ OWNED = {
     "scale_rewards": "ekipl.scale_rewards",
     "reward_weights": "reward.weights",
     "multi_objective_aggregation": "reward.weights (rewards are one total per action)",
-    "report_to": "tracking.experiment",
+    "report_to": "tracking.report_to (MLflow is always written)",
     "logging_steps": "nothing: every step is logged",
     "logging_strategy": "nothing: every step is logged",
     "log_completions": "nothing: every group is recorded",
@@ -55,8 +55,7 @@ OWNED = {
     "remove_unused_columns": "nothing",
     "disable_tqdm": "nothing: progress comes as events",
     "push_to_hub": "nothing: nothing is uploaded",
-    "model_init_kwargs": "policy.dtype",
-    "use_liger_kernel": "nothing",
+    "model_init_kwargs": "policy.dtype, policy.attn_implementation, policy.quantize",
     "trust_remote_code": "nothing: remote code is never run",
     "gradient_checkpointing": "grpo.activation_checkpointing",
     "gradient_checkpointing_kwargs": "grpo.activation_checkpointing_kwargs",
@@ -76,6 +75,16 @@ POSITIVE = {
     "repetition_penalty",
     "top_p",
 }
+AT_MOST_ONE = {
+    "top_p",
+    "min_p",
+    "adam_beta1",
+    "adam_beta2",
+    "warmup_ratio",
+    "top_entropy_quantile",
+    "ref_model_mixup_alpha",
+    "vllm_gpu_memory_utilization",
+}
 MAY_BE_NEGATIVE = {"top_k", "local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
 LARGEST = 2**31
 
@@ -86,6 +95,9 @@ def grpo_fields() -> dict[str, Any]:
     import dataclasses
     import typing
 
+    from ekipl_lab.libraries import check_torchvision
+
+    check_torchvision()
     from trl import GRPOConfig
 
     hints = typing.get_type_hints(GRPOConfig)
@@ -105,6 +117,8 @@ def grpo_value(key: str, value: Any) -> Any:
     except ValidationError as error:
         wrong = complaint(error.errors()[0], "it")
         raise ConfigError(f"grpo.{key} is {value!r}: {wrong}.") from error
+    if isinstance(value, bool) and not isinstance(checked, bool):
+        raise ConfigError(f"grpo.{key} is {value!r}: it must be a number, not true or false.")
     if isinstance(checked, int | float) and not isinstance(checked, bool):
         wrong = next((words for outside, words in _bounds(key) if outside(checked)), "")
         if wrong:
@@ -123,4 +137,6 @@ def _bounds(key: str) -> list[tuple[Callable[[float], bool], str]]:
         bounds.append((lambda value: value <= 0, "more than 0"))
     elif key not in MAY_BE_NEGATIVE:
         bounds.append((lambda value: value < 0, "0 or more"))
+    if key in AT_MOST_ONE:
+        bounds.append((lambda value: value > 1, "1 or less"))
     return bounds

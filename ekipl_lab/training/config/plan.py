@@ -18,6 +18,7 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.config.sizes import BatchSizes, batch_sizes, planned_processes
+from ekipl_lab.training.config.waits import longest_wait
 
 #: What arms of one comparison must share.
 SHARED = ("seed", "policy", "data", "reward", "evaluation")
@@ -124,6 +125,9 @@ def describe_plan(config: RunConfig) -> str:
         f"teacher actions         {teachers or 'none'}",
         f"evaluation completions  {plan.evaluation_completions}",
     ]
+    if planned_processes(config) > 1:
+        wait = config.grpo_settings.get("ddp_timeout", longest_wait(config, plan.sizes))
+        lines.append(f"longest wait            {wait} s of one process for another (ddp_timeout)")
     return "\n".join(lines)
 
 

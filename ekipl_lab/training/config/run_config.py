@@ -31,6 +31,7 @@ from ekipl_lab.training.config.sections import (
     PrefetchSettings,
     RewardSettings,
     TrackingSettings,
+    TrainingSettings,
 )
 from ekipl_lab.validation import Section, Seed, complaint, load_yaml
 
@@ -47,6 +48,7 @@ class RunConfig(Section):
     ekipl: EKIPLOptions = EKIPLOptions()
     prefetch: PrefetchSettings = PrefetchSettings()
     grpo: dict[str, Any] = Field(default_factory=dict)
+    training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     tracking: TrackingSettings = TrackingSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()

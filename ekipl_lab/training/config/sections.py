@@ -6,12 +6,13 @@ Teachers have theirs in `ekipl_lab.teachers`, the method in `groups.options`, TR
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ekipl_lab.benchmarks.image_files import MAX_PIXELS
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.training.config.targets import TARGETS
 from ekipl_lab.validation import Count, Section, Seed
 
 
@@ -31,7 +32,9 @@ class PolicySettings(Section):
     """``path``: a checkpoint folder or hub id; or ``build``: a fresh tiny policy of that size.
 
     ``adapter`` trains LoRA adapters instead of the weights; ``quantize: 4bit`` with it is QLoRA.
-    ``freeze_vision`` keeps vision tower and projector as they are (with an adapter always).
+    ``freeze`` keeps parts as they are: ``vision`` (tower), ``projector``, ``language`` (with output
+    layer); ``freeze_vision`` is the first two, and with an adapter all but the adapter is frozen.
+    ``attn_implementation`` is transformers' (unset: its own choice for the architecture).
     Images with more than ``max_pixels`` are shrunk to them (unset: 480,000 pixels for data in
     files, or data.image_size), those with fewer than ``min_pixels`` enlarged (unset: none).
     """
@@ -42,6 +45,10 @@ class PolicySettings(Section):
     adapter: AdapterSettings | None = None
     quantize: Literal["none", "4bit"] = "none"
     freeze_vision: bool = False
+    freeze: tuple[Literal["vision", "projector", "language"], ...] = ()
+    attn_implementation: (
+        Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None
+    ) = None
     min_pixels: int | None = Field(default=None, ge=1)
     max_pixels: int | None = Field(default=None, ge=1)
 
@@ -56,7 +63,20 @@ class PolicySettings(Section):
                 "Weights in 4 bits cannot be trained; give policy.adapter (QLoRA), "
                 "or policy.quantize: none."
             )
+        if self.adapter is not None and "language" in self.freeze:
+            raise ConfigError(
+                "policy.freeze names the language model, in which policy.adapter trains; leave "
+                "one of them out."
+            )
+        if set(self.frozen) == {"vision", "projector", "language"}:
+            raise ConfigError("policy.freeze names every part, so nothing is trained; leave one.")
         return self
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The parts that are kept as they are, ``freeze_vision`` spelled out."""
+        both = ("vision", "projector") if self.freeze_vision else ()
+        return tuple(dict.fromkeys((*both, *self.freeze)))
 
 
 class DataSettings(Section):
@@ -64,6 +84,8 @@ class DataSettings(Section):
 
     ``instructed``: tell a stock policy the conventions of the built-in benchmark and the form of
     its answers, in training and in the run's evaluations; the tiny policies know them.
+    ``on_bad_record: skip`` leaves out records that are broken, cannot be scored or whose picture
+    cannot be read, and says which; ``stop`` refuses the data at the first.
     """
 
     benchmark: str = "mini"
@@ -73,15 +95,36 @@ class DataSettings(Section):
     limit: Count = 1000
     start: int = Field(default=0, ge=0, le=10**9)
     seed: Seed = 0
-    image_size: int | None = None
+    image_size: int | None = Field(default=None, ge=1, le=10**5)
     instructed: bool = False
+    on_bad_record: Literal["stop", "skip"] = "stop"
+
+
+class ExtraReward(Section):
+    """One more component of the reward: what ``scorer`` calls accuracy, times ``weight``."""
+
+    scorer: str
+    weight: float
+
+
+class OverlongPenalty(Section):
+    """DAPO's soft penalty: from 0 down to -``weight`` over the last ``buffer`` tokens allowed."""
+
+    buffer: Count
+    weight: float = Field(default=1.0, ge=0.0)
 
 
 class RewardSettings(Section):
-    """A scorer of `ekipl_lab.rewards` and the weights of its components."""
+    """A scorer of `ekipl_lab.rewards`, the weights of its components, and what is added to them.
+
+    ``extra``: more components, by names of your own; ``overlong``: a penalty for long actions.
+    Success, and with it accuracy and pass@k, stays the scorer's.
+    """
 
     scorer: str = "ekipl/auto"
     weights: dict[str, float] | None = None
+    extra: dict[str, ExtraReward] = Field(default_factory=dict)
+    overlong: OverlongPenalty | None = None
 
 
 class PrefetchSettings(Section):
@@ -143,12 +186,25 @@ class EvaluationSettings(Section):
 
 
 class TrackingSettings(Section):
-    """Where the run is logged and how often it can be continued from."""
+    """Where the run is logged and how often it can be continued from.
+
+    ``report_to``: trackers of transformers beside MLflow (tensorboard, wandb, ...), as installed.
+    """
 
     experiment: str = Field(default="ekipl", pattern=r"\S", max_length=200)
     checkpoint_every: Count = 50
     keep_checkpoints: Count = 2
     tags: dict[str, str] = Field(default_factory=dict)
+    report_to: tuple[str, ...] = ()
+
+
+class TrainingSettings(Section):
+    """``share_work``: what the rows of a group have in common is computed once, and groups without
+    an advantage get no backward pass (docs/training.md); the same up to the order of
+    floating-point sums. False: TRL's own passes, bit for bit.
+    """
+
+    share_work: bool = True
 
 
 class DiagnosticsSettings(Section):
@@ -163,16 +219,39 @@ class DiagnosticsSettings(Section):
 
 
 class HardwareSettings(Section):
-    """What a run is planned for; only ``--dry-run`` reads it.
+    """What a run is planned for; a name alone is its ``target``: ``hardware: t4``.
 
-    ``gpu_memory_gib`` of each of ``gpus`` (None: what this machine has); how weights are shared
-    among them; what a prompt holds where the data are not at hand: ``text_tokens``, ``images`` of
-    ``image_side`` pixels square (None: data.image_size, else 56 for mini and 448 for others).
+    ``target`` is t4, 4090, a100, a100_80gb or h100; ``gpu_memory_gib`` of each of ``gpus`` (None:
+    the target's, or what this machine has), ``host_memory_gib`` of the machine; ``sharding``: how
+    weights are shared among the GPUs; ``tokens_per_second``: completion tokens a second that one
+    GPU generates and learns from, for the planned time. What a prompt holds where the data are not
+    at hand: ``text_tokens``, ``images`` of ``image_side`` pixels square (None: data.image_size,
+    else 56 for mini and 448 for others).
     """
 
+    target: str | None = None
+    host_memory_gib: float | None = Field(default=None, gt=0.0)
+    tokens_per_second: float | None = Field(default=None, gt=0.0)
     gpu_memory_gib: float | None = Field(default=None, gt=0.0)
     gpus: Count = 1
     sharding: Literal["none", "fsdp2", "zero3"] = "none"
     text_tokens: Count = 256
     images: int = Field(default=1, ge=0)
     image_side: int | None = Field(default=None, ge=28)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return {"target": str(given)} if isinstance(given, str | int) else given
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.target is not None and self.target not in TARGETS:
+            raise unknown_name("hardware.target", self.target, TARGETS)
+        return self
+
+    @property
+    def memory_gib(self) -> float | None:
+        """Of each GPU that the run is planned for; None: of this machine's."""
+        named = TARGETS[self.target].memory_gib if self.target is not None else None
+        return self.gpu_memory_gib or named

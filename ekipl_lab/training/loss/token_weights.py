@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ekipl_lab.groups.distill import distilled_advantages
 from ekipl_lab.groups.options import EKIPLOptions, Teacher
 from ekipl_lab.groups.schedules import parameters_at, scheduled
 from ekipl_lab.groups.weighting import as_trl, get_weighting, objective_slope
@@ -58,6 +59,10 @@ class TokenWeights:
         old = detached if old is None else old
         weight = torch.exp(detached - old)
         metrics = {}
+        if "distill_logps" in inputs:
+            inputs["advantages"] = distilled_advantages(
+                inputs["advantages"], detached, inputs["distill_logps"], self._options.distill
+            )
         if bool((inputs["action_source"] > 0).any()):
             weight = self._weigh_teachers(inputs, detached, old, mask, weight, step)
         if "imitate" in inputs:

@@ -51,6 +51,7 @@ class Workload:
     targets: tuple[str, ...] = ()
     quantized: bool = False
     freeze_vision: bool = False
+    freeze: tuple[str, ...] = ()
     checkpointing: bool = False
     reference: bool = False
     optimizer: str = "adamw_torch"
@@ -79,7 +80,7 @@ class Prediction:
 def predict(shape: ModelShape, work: Workload) -> Prediction:
     """The memory of one process of a run."""
     trained = trained_parameters(shape, work)
-    width = 2 if work.rank is not None and work.quantized else 4
+    width = adapter_width(work)
     per_weight = width if work.rank is not None else BYTES[work.dtype]
     image_tokens, patches = shape.image(work.side)
     prompt = work.text_tokens + work.images * image_tokens
@@ -105,11 +106,29 @@ def predict(shape: ModelShape, work: Workload) -> Prediction:
     return Prediction(always, backward, generation, allowance)
 
 
+def adapter_width(work: Workload) -> int:
+    """Bytes of an adapter's weight: TRL has those of quantized models in bfloat16, but a gradient
+
+    scaler (float16) wants float32.
+    """
+    return 2 if work.quantized and work.compute != "float16" else 4
+
+
 def trained_parameters(shape: ModelShape, work: Workload) -> int:
     """How many parameters get gradients."""
     if work.rank is not None:
         return sum(work.rank * (i + o) for i, o in shape.adapted(work.targets))
-    return shape.parameters - (shape.vision_parameters if work.freeze_vision else 0)
+    parts = {
+        "vision": shape.vision_parameters - shape.projector_parameters,
+        "projector": shape.projector_parameters,
+        "language": shape.parameters - shape.vision_parameters,
+    }
+    return sum(count for part, count in parts.items() if part not in frozen_parts(work))
+
+
+def frozen_parts(work: Workload) -> set[str]:
+    """The parts of the model that get no gradients, where its own weights are trained."""
+    return {*work.freeze, *(("vision", "projector") if work.freeze_vision else ())}
 
 
 def weight_bytes(shape: ModelShape, work: Workload) -> int:
@@ -148,12 +167,12 @@ def activation_bytes(shape: ModelShape, work: Workload, tokens: int, patches: in
     """
     compute = BYTES[work.compute]
     language = tower_bytes(shape.language, compute, tokens, work.checkpointing)
-    if work.rank is not None and not work.quantized and compute == 2:
+    if work.rank is not None and adapter_width(work) == 4 and compute == 2:
         # adapters in float32 keep copies of their layers' inputs
         inputs = sum(i for i, _ in shape.adapted(work.targets)) * 4 * tokens
         language += inputs // shape.language.layers if work.checkpointing else inputs
     seen = work.rows * work.images * patches
-    frozen = work.freeze_vision or work.rank is not None
+    frozen = "vision" in frozen_parts(work) or work.rank is not None
     vision = 0 if frozen else tower_bytes(shape.vision, compute, seen, work.checkpointing)
     return language + vision
 

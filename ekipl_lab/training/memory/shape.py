@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from ekipl_lab.errors import ConfigError, missing_path
-from ekipl_lab.policies.adapters import language_linears, vision_parameters
+from ekipl_lab.policies.adapters import language_linears, parameters_of, vision_parameters
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import is_local
 from ekipl_lab.training.memory.known_models import KNOWN
@@ -42,6 +42,7 @@ class Tower:
 class ModelShape:
     """Counts of parameters and the widths that activations follow from.
 
+    ``vision_parameters`` with those of the projector.
     ``language_linears``: (last name, inputs, outputs) of the language model's linear layers.
     ``patch_values``: float values of one image patch; ``tokens_per_image`` where it is fixed
     (None: it follows from the pixels), ``merge``: patches per side that make one token.
@@ -60,6 +61,7 @@ class ModelShape:
     merge: int
     tokens_per_image: int | None
     patches_per_image: int | None
+    projector_parameters: int = 0
 
     def image(self, side: int) -> tuple[int, int]:
         """Tokens and patches of a square image with ``side`` pixels."""
@@ -135,6 +137,7 @@ def measure(model: Any) -> ModelShape:
         merge=getattr(vision, "spatial_merge_size", 1),
         tokens_per_image=per_image,
         patches_per_image=patches,
+        projector_parameters=sum(p.numel() for p in parameters_of(model, "projector")),
     )
 
 

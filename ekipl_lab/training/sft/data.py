@@ -33,10 +33,11 @@ from ekipl_lab.types import Sample
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A sample and the completion to learn."""
+    """A sample and the completion to learn; ``weight`` of its loss."""
 
     sample: Sample
     completion: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,31 @@ class ExampleStream:
                 sample = with_backdrop(sample, self._size, rng)
             examples.append(Example(sample, write_chain(sample, style=drill.style, rng=rng)))
         return examples
+
+
+class ShuffledExamples:
+    """Given examples by index: every pass over them in an order of its own, from the seed."""
+
+    def __init__(self, examples: Sequence[Example], seed: int) -> None:
+        counts = {len(example.sample.images) for example in examples}
+        if len(counts) > 1:
+            raise ConfigError(
+                f"The examples have {min(counts)} to {max(counts)} images, and a batch holds one "
+                "number of them; teach their families apart (data.families)."
+            )
+        self._examples, self._seed = list(examples), seed
+
+    def batch(self, step: int, size: int) -> list[Example]:
+        """The examples of a step; a pass may end within it."""
+        count = len(self._examples)
+        first, last = step * size, (step + 1) * size - 1
+        orders = {t: self._order(t) for t in range(first // count, last // count + 1)}
+        return [self._examples[orders[i // count][i % count]] for i in range(first, last + 1)]
+
+    def _order(self, turn: int) -> list[int]:
+        order = list(range(len(self._examples)))
+        random.Random(f"{self._seed}/{turn}").shuffle(order)
+        return order
 
 
 def parts_by_length(examples: Sequence[Example], parts: int) -> list[list[Example]]:
@@ -168,8 +194,9 @@ class BatchEncoder:
         target_weights = torch.zeros(len(rows), length)
         for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
             input_ids[number, : len(row)] = torch.tensor(row)
+            own = examples[number].weight
             target_weights[number, start : len(row)] = torch.tensor(
-                [weights.get(token, 1.0) for token in row[start:]]
+                [own * weights.get(token, 1.0) for token in row[start:]]
             )
         patches = None
         if images:

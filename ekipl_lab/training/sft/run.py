@@ -13,7 +13,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +26,9 @@ from ekipl_lab.policies.load import load_policy, save_policy
 from ekipl_lab.training.sft.config import SFTConfig, Stage
 from ekipl_lab.training.sft.data import (
     BatchEncoder,
+    Example,
     ExampleStream,
+    ShuffledExamples,
     parse_mixture,
     parts_by_length,
 )
@@ -64,8 +66,9 @@ def rate_factor(step: int, stage: Stage) -> float:
 class WarmStart:
     """A warm start in progress: model, patch head, and the optimisers of the current stage."""
 
-    def __init__(self, config: SFTConfig) -> None:
-        self.config = config
+    def __init__(self, config: SFTConfig, examples: Sequence[Example] = ()) -> None:
+        """``examples`` are learned instead of the stages' mixtures."""
+        self.config, self.examples = config, examples
         if config.init is not None:
             policy = load_policy(config.init)
             self.model, self.processor = policy.model, policy.processor
@@ -96,9 +99,8 @@ class WarmStart:
 
     def _open_stage(self) -> None:
         config, stage = self.config, self.stage
-        drills = parse_mixture(stage.mixture, config.task, CHAIN_STYLES)
         seed = config.seed * 1000 + self.stage_number
-        self.stream = ExampleStream(config.task, drills, seed, config.image_size, config.backdrops)
+        self.stream = self._stream(seed)
         part = self.model.model.visual if stage.kind == "vision" else self.model
         embeddings = self.model.get_input_embeddings().weight
         self.model.model.visual.requires_grad_(not stage.freeze_vision)
@@ -126,6 +128,13 @@ class WarmStart:
             for form in (word, " " + word)
             for token in tokens(form).input_ids
         }
+
+    def _stream(self, seed: int) -> ExampleStream | ShuffledExamples:
+        config = self.config
+        if self.examples:
+            return ShuffledExamples(self.examples, seed)
+        drills = parse_mixture(self.stage.mixture, config.task, CHAIN_STYLES)
+        return ExampleStream(config.task, drills, seed, config.image_size, config.backdrops)
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step; the losses and, where the patches are labelled, what is seen."""
@@ -214,13 +223,14 @@ class WarmStart:
 _TIED = "lm_head.weight"
 
 
-def run_sft(config: SFTConfig, *, log: Log | None = None) -> Path:
+def run_sft(config: SFTConfig, *, log: Log | None = None, examples: Sequence[Example] = ()) -> Path:
     """Run or resume all stages and save the policy (half precision); returns its folder.
 
-    ``log`` gets the means of the losses every 50 steps, and the seconds so far.
+    ``examples`` are learned in place of what the stages' mixtures say. ``log`` gets the means of
+    the losses every 50 steps, and the seconds so far.
     """
     torch.set_num_threads(config.threads)
-    run = WarmStart(config)
+    run = WarmStart(config, examples)
     while True:
         _run_stage(run, log)
         if not run.next_stage():

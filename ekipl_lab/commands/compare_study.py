@@ -1,0 +1,102 @@
+"""`ekipl compare STUDY.yaml`: the cells of a study, its records and its page."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ekipl_lab.commands.console import CellProgress
+from ekipl_lab.studies import cells as local
+from ekipl_lab.studies.config import load_study
+
+#: Runs cells and says how each ended: `studies.cells.run_cells`, or a launcher of another engine.
+Launch = Callable[..., list[local.CellResult]]
+
+
+def run_study(
+    args: argparse.Namespace,
+    file: Path,
+    overrides: Sequence[str],
+    launch: Launch = local.run_cells,
+) -> int:
+    """Run what has no record yet, then write the page; or one cell, the commands, the page."""
+    from ekipl_lab.studies.estimate import describe
+    from ekipl_lab.studies.page import write_page
+    from ekipl_lab.studies.plan import as_spec, find_cell, plan_study, study_folder
+    from ekipl_lab.studies.record import read_records_of
+
+    study = load_study(file)
+    planned = plan_study(study, args.seeds, overrides)
+    specs = {cell.name: as_spec(cell, file, overrides, args.seeds) for cell in planned}
+    if args.cell:
+        return _one(find_cell(planned, args.cell), specs[args.cell], args)
+    if args.print_cells:
+        for spec in specs.values():
+            print(shlex.join(local.command(spec, fresh=args.fresh)))
+        return 0
+    folder = study_folder(study)
+    left = [cell for cell in planned if args.fresh or cell.finished() is None]
+    print(describe(planned, left, args.jobs, folder.parent), flush=True)
+    failed: list[local.CellResult] = []
+    if left and not args.draw and not args.estimate:
+        failed = _launch([specs[cell.name] for cell in left], study.name, args, launch)
+    if args.estimate:
+        return 0
+    names = {cell.name for cell in planned}
+    records = [one for one in read_records_of(folder) if one.raw["cell"] in names]
+    if records:
+        print(f"Page: {write_page(study, records, len(planned), folder)}")
+    return _failed(failed)
+
+
+def _launch(
+    specs: Sequence[local.RunSpec], study: str, args: argparse.Namespace, launch: Launch
+) -> list[local.CellResult]:
+    """Run the cells; those that failed."""
+    from ekipl_lab.studies.run import study_run
+    from ekipl_lab.tracking import ensure_store, store_folder
+
+    ensure_store()
+    study_run(study)
+    with CellProgress([spec.name for spec in specs]) as progress:
+        results = launch(
+            specs,
+            jobs=args.jobs,
+            threads=args.threads,
+            logs=store_folder() / "logs",
+            on_event=progress,
+            fresh=args.fresh,
+        )
+    return [result for result in results if result.returncode != 0]
+
+
+def _one(cell: object, spec: local.RunSpec, args: argparse.Namespace) -> int:
+    """Run one cell in this process."""
+    from ekipl_lab.commands.train import stop_with_parent
+    from ekipl_lab.studies.plan import Cell
+    from ekipl_lab.studies.run import print_event, run_cell
+    from ekipl_lab.tracking import ensure_store
+
+    assert isinstance(cell, Cell)
+    ensure_store()
+    line = ["ekipl", *spec.words]
+    if args.events:
+        stop_with_parent()
+        run_cell(cell, line, print_event, fresh=args.fresh)
+        return 0
+    with CellProgress([cell.name]) as progress:
+        path = run_cell(cell, line, lambda event: progress(cell.name, event), fresh=args.fresh)
+    print(f"Record: {path}")
+    return 0
+
+
+def _failed(results: Sequence[local.CellResult]) -> int:
+    """Say of each cell that failed how it ended; the highest exit code."""
+    for result in results:
+        log: Path = result.log
+        tail = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        print(f"{result.cell.name} failed: {''.join(tail)} (log: {log})", file=sys.stderr)
+    return max((result.returncode for result in results), default=0)

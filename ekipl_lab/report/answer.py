@@ -1,0 +1,235 @@
+"""The report's answer in words: what moved, where, what was lost, what the group doctor says.
+
+Every number comes from the same functions as the tables below it. A movement is named only where
+its 95 % interval (paired by item) leaves out zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ekipl_lab.report.arms import Arm, arms_of, several_seeds
+from ekipl_lab.report.gather import RunData, set_title, sets_of
+from ekipl_lab.report.metrics import GREEDY, Metric, first_start, metrics_of, paired, value_cell
+from ekipl_lab.report.seeds import SeedRow, compare_arms
+from ekipl_lab.report.training import examined
+from ekipl_lab.statistics import Interval
+from ekipl_lab.tables import MINUS, Table, TableCell, limits, percent, points, row
+from ekipl_lab.types import EvalRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A run's end minus its start in one family of a set (``family`` "" is the whole set)."""
+
+    run: str
+    set: str
+    family: str
+    metric: Metric
+    start: float
+    end: float
+    interval: Interval
+
+    @property
+    def moved(self) -> int:
+        """1 above zero, -1 below, 0 where the interval holds zero."""
+        return int(self.interval.low > 0) - int(self.interval.high < 0)
+
+    def words(self) -> str:
+        """Family, both ends and the difference with its interval."""
+        metric = "sampled accuracy" if self.metric.k == 1 else self.metric.title
+        place = f"{self.family} of {self.set}" if self.family else f"all of {self.set}"
+        return (
+            f"{place} ({metric} {percent(self.start)} to {percent(self.end)} %, "
+            f"{points(self.interval.value)} {limits(self.interval.low, self.interval.high)})"
+        )
+
+
+def headline_metrics(runs: Sequence[RunData]) -> list[Metric]:
+    """Greedy accuracy, sampled accuracy (pass@1) and pass@k of the largest k that all asked for."""
+    largest = max((metric.k or 0 for metric in metrics_of(runs)), default=0)
+    return [GREEDY, *(Metric(k) for k in dict.fromkeys((1, largest)) if k)]
+
+
+def changes(run: RunData, metrics: Sequence[Metric], by_family: bool) -> Iterator[Change]:
+    """What a run's end is over its start, by family or of each whole set."""
+    for name in sets_of([run]):
+        for metric in metrics:
+            start, end = (run.at(name, when, metric.mode) for when in ("start", "end"))
+            for family in dict.fromkeys(r.family for r in end) if by_family else ("",):
+                found = _change(run.label, name, family, metric, start, end)
+                if found is not None:
+                    yield found
+
+
+def _change(
+    label: str,
+    name: str,
+    family: str,
+    metric: Metric,
+    start: Sequence[EvalRecord],
+    end: Sequence[EvalRecord],
+) -> Change | None:
+    before, after = ([r for r in part if family in ("", r.family)] for part in (start, end))
+    interval = paired(after, before, metric)
+    values = [metric.rows(part).get("") for part in (before, after)]
+    if interval is None or values[0] is None or values[1] is None:
+        return None
+    return Change(label, name, family, metric, values[0].value, values[1].value, interval)
+
+
+def answer(runs: Sequence[RunData]) -> list[str]:
+    """The page's first sentences; empty where nothing was trained.
+
+    Of arms with several seeds: what differs over seeds, and what does not. Else what each run's
+    end is over its start.
+    """
+    trained = [run for run in runs if not run.is_evaluation and sets_of([run])]
+    if not trained:
+        return []
+    arms = arms_of(trained)
+    if several_seeds(arms):
+        return [*_over_seeds(arms), _doctor(trained)]
+    metrics = headline_metrics(trained)
+    found = [list(changes(run, metrics, by_family=True)) for run in trained]
+    whole = [list(changes(run, metrics, by_family=False)) for run in trained]
+    names = [run.label for run in trained]
+    return [
+        _moved(names, found),
+        _where(names, whole),
+        _lost(names, found),
+        _doctor(trained),
+    ]
+
+
+def _moved(names: Sequence[str], found: Sequence[Sequence[Change]]) -> str:
+    """What each run gained in sampled accuracy, or that it gained nothing."""
+    parts = [
+        _listed(name, "gained in", [c for c in its if c.metric.k == 1 and c.moved > 0])
+        or f"{name} gained in no family more than chance allows"
+        for name, its in zip(names, found, strict=True)
+    ]
+    return "What moved, start to end, in sampled accuracy: " + "; ".join(parts) + "."
+
+
+def _where(names: Sequence[str], whole: Sequence[Sequence[Change]]) -> str:
+    """The whole sets: in domain and out of domain."""
+    parts = []
+    for name, its in zip(names, whole, strict=True):
+        sampled = [c for c in its if c.metric.k == 1] or list(its)
+        sets = [
+            f"{c.set} {points(c.interval.value)} {limits(c.interval.low, c.interval.high)}"
+            for c in sampled
+        ]
+        parts.append(f"{name}: " + ", ".join(sets or ["measured once only"]))
+    return "Over all items of a set, in points: " + "; ".join(parts) + "."
+
+
+def _lost(names: Sequence[str], found: Sequence[Sequence[Change]]) -> str:
+    """Every family and metric that fell."""
+    parts = [
+        _listed(name, "lost in", [c for c in its if c.moved < 0])
+        for name, its in zip(names, found, strict=True)
+    ]
+    kept = [name for name, part in zip(names, parts, strict=True) if not part]
+    said = [part for part in parts if part]
+    if kept:
+        said.append(f"{' and '.join(kept)} lost in no family more than chance allows")
+    return "What was lost: " + "; ".join(said) + "."
+
+
+def _listed(name: str, verb: str, found: Sequence[Change]) -> str:
+    ordered = sorted(found, key=lambda change: -abs(change.interval.value))
+    return f"{name} {verb} " + ", ".join(c.words() for c in ordered) if ordered else ""
+
+
+def _doctor(runs: Sequence[RunData]) -> str:
+    """How many groups taught nothing in each run, and why most of them did not."""
+    parts = []
+    for run in runs:
+        found = examined(run)
+        if found is None:
+            parts.append(f"{run.label} recorded no groups")
+            continue
+        part = f"{percent(found.zero_advantage / found.groups)} % of the groups of {run.label}"
+        if found.zero_advantage and found.findings:
+            part += f" (most often: {found.findings[0].words.rstrip('.')})"
+        parts.append(part)
+    return (
+        "Groups that taught nothing, because all kept rewards were equal: " + "; ".join(parts) + "."
+    )
+
+
+def _over_seeds(arms: Sequence[Arm]) -> list[str]:
+    """One sentence for each arm against the first, over paired seeds."""
+    rows = [one for one in compare_arms(arms) if one.result is not None]
+    wanted = headline_metrics([run for arm in arms for run in arm.runs.values()])
+    said = []
+    for arm in arms[1:]:
+        own = [one for one in rows if one.arm == arm.label and one.metric in wanted]
+        clear = [words for one in own if (words := _difference(one, clear=True))]
+        open_ = [words for one in own if (words := _difference(one, clear=False))]
+        text = f"{arm.label} {MINUS} {arms[0].label}, paired over seeds: "
+        text += ", ".join(clear) or "no difference whose interval leaves out zero"
+        said.append(text + (f"; not decided: {', '.join(open_)}." if open_ else "."))
+    return said
+
+
+def _difference(one: SeedRow, clear: bool) -> str:
+    """A difference in words if its interval leaves out zero (``clear``), or if it does not."""
+    result = one.result
+    if result is None or (result.low > 0 or result.high < 0) is not clear:
+        return ""
+    metric = "sampled accuracy" if one.metric.k == 1 else one.metric.title
+    return f"{metric} of {one.set} {points(result.difference)} {limits(result.low, result.high)}"
+
+
+def families(runs: Sequence[RunData]) -> Table:
+    """Greedy accuracy and pass@k by family: the start, and each arm's end with its change."""
+    metrics = headline_metrics(runs)
+    rows: list[list[TableCell]] = []
+    for name in sets_of(runs):
+        rows.append(row(set_title(runs, name)))
+        for family in _families(runs, name):
+            for metric in metrics:
+                line = _family_row(runs, name, family, metric)
+                rows += [line] if line else []
+    return Table(
+        "Accuracy and pass@k by family",
+        ["family", "metric", "items", "start", *(f"{run.label}, end" for run in runs)],
+        rows,
+        "Percent with 95 % intervals over items. Below the end of an arm: its difference from the "
+        "start in points, paired by item, each interval by itself (not adjusted for their number).",
+    )
+
+
+def _family_row(
+    runs: Sequence[RunData], name: str, family: str, metric: Metric
+) -> list[TableCell] | None:
+    def of(records: Sequence[EvalRecord]) -> list[EvalRecord]:
+        return [record for record in records if record.family == family]
+
+    start = of(first_start(runs, name, metric.mode))
+    ends = [of(run.at(name, "end", metric.mode)) for run in runs]
+    found = [metric.rows(part).get("") for part in (start, *ends)]
+    count = max((value.n for value in found if value is not None), default=0)
+    if not count:
+        return None
+    cells = [
+        _with_change(value_cell(value), paired(end, start, metric))
+        for value, end in zip(found[1:], ends, strict=True)
+    ]
+    return row(family, metric.title, TableCell(str(count)), value_cell(found[0]), *cells)
+
+
+def _with_change(cell: TableCell, change: Interval | None) -> TableCell:
+    if change is None:
+        return cell
+    small = f"{points(change.value)} {limits(change.low, change.high)}"
+    return replace(cell, small="; ".join(filter(None, (cell.small, small))))
+
+
+def _families(runs: Sequence[RunData], name: str) -> list[str]:
+    ends = [run.at(name, "end", mode) for run in runs for mode in ("greedy", "sampled")]
+    return list(dict.fromkeys(record.family for records in ends for record in records))

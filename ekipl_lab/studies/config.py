@@ -1,0 +1,135 @@
+"""A study: arms x tasks x seeds over one base config, in one YAML file.
+
+    name: counting_screen
+    question: Does a teacher in the group help?
+    base: configs/studies/counting.yaml       # a config of `ekipl train`: the paper's rule
+    seeds: [0, 1, 2]
+    tasks: {counting: {}}                     # name -> what differs from the base
+    arms:
+      grpo: {}                                # the preset of that name (`presets.PRESETS`)
+      paper_kl: {preset: paper, set: {grpo.beta: 0.04}}
+    baseline: grpo
+
+``set`` holds dotted keys of the base config, as ``--set`` of `ekipl train` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.studies.presets import PRESETS
+from ekipl_lab.training.sft.actions import ActionSFT
+from ekipl_lab.validation import Count, Section, Seed, complaint, load_yaml
+
+#: A word of a cell's name, which is also that of folders and files.
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", max_length=60)]
+Settings = dict[str, Any]
+
+
+class Arm(Section):
+    """A preset (the arm's own name by default) and what differs: of its runs, of its SFT."""
+
+    preset: str | None = None
+    set: Settings = Field(default_factory=dict)
+    sft: Settings = Field(default_factory=dict)
+
+
+class FinalMeasure(Section):
+    """How the last policy of a cell is measured: samples an item, and the k of pass@k."""
+
+    num_samples: Count = 64
+    ks: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64)
+    check_chains: bool = True
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if max(self.ks) > self.num_samples:
+            raise ConfigError(
+                f"final.ks has {max(self.ks)}, and final.num_samples is {self.num_samples}; "
+                "draw as many samples."
+            )
+        return self
+
+
+class Study(Section):
+    """See the module. ``strata``: name -> families, for tables; ``primary``: metrics in words.
+
+    ``records``: a folder, seen from the project's; its ``<name>`` holds records and page.
+    """
+
+    name: Word
+    question: str = ""
+    base: Path
+    seeds: tuple[Seed, ...] = Field(min_length=1)
+    tasks: dict[Word, Settings] = Field(min_length=1)
+    arms: dict[Word, Arm] = Field(min_length=1)
+    baseline: str
+    set: Settings = Field(default_factory=dict)
+    sft: ActionSFT = ActionSFT()
+    final: FinalMeasure = FinalMeasure()
+    strata: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    records: Path = Path("results/studies")
+    primary: tuple[str, ...] = ("accuracy_greedy", "pass_at_1", "pass_at_8", "pass_at_64")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.baseline not in self.arms:
+            raise unknown_name("baseline", self.baseline, self.arms)
+        if len(set_of(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"seeds names a seed twice: {list(self.seeds)}.")
+        for name, arm in self.arms.items():
+            if (arm.preset or name) not in PRESETS:
+                raise unknown_name(f"preset of arm {name!r}", arm.preset or name, PRESETS)
+        families = [family for members in self.strata.values() for family in members]
+        double = {family for family in families if families.count(family) > 1}
+        if double:
+            raise ConfigError(f"strata has {min(double)!r} twice; a family lies in one stratum.")
+        return self
+
+    @property
+    def shown(self) -> list[str]:
+        """The primary metrics that the final measurement gives."""
+        return [m for m in self.primary if not m.startswith("pass_at_")
+                or int(m.removeprefix("pass_at_")) <= self.final.num_samples]  # fmt: skip
+
+
+def set_of(values: tuple[int, ...]) -> frozenset[int]:
+    """The different ones (``set`` is a field's name here)."""
+    return frozenset(values)
+
+
+def is_study(path: Path) -> bool:
+    """Whether a YAML file is a study: it has arms, which no config of a run has."""
+    raw = load_yaml(path) if path.is_file() else None
+    return isinstance(raw, dict) and "arms" in raw
+
+
+def load_study(path: Path) -> Study:
+    """Read a study; ConfigError names the file, the first wrong field and the nearest."""
+    raw = load_yaml(path)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold settings (key: value), as configs/studies/ do.")
+    arms = raw.get("arms")
+    if isinstance(arms, dict):  # `grpo:` with nothing behind it is the plain preset
+        raw = {**raw, "arms": {name: {} if arm is None else arm for name, arm in arms.items()}}
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            kind = f"key in {path}" + (f" at {place}" if "." in place else "")
+            known = Arm.model_fields if first["loc"][0] == "arms" else Study.model_fields
+            raise unknown_name(kind, str(first["loc"][-1]), known) from error
+        raise ConfigError(f"{path}: {complaint(first, place)}.") from error
+
+
+def as_overrides(settings: Mapping[str, Any]) -> list[str]:
+    """``a.b=value`` of each: JSON is YAML."""
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]

@@ -1,0 +1,142 @@
+"""The cells of a study: what each runs, in which order, and whether its record is there.
+
+A cell's name is ``<study>-<task>-<arm>-s<seed>``. Its settings are plain values; their hash is in
+its record, so that a record of other settings is not taken for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.studies.cells import RunSpec
+from ekipl_lab.studies.config import Study, as_overrides
+from ekipl_lab.studies.presets import PRESETS, Supervise, Train
+from ekipl_lab.studies.record import CellRecord, read_record, settings_hash
+from ekipl_lab.tracking.store import project_root
+from ekipl_lab.training.config.run_config import RunConfig, load_config
+from ekipl_lab.training.sft.actions import ActionSFT
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of a cell: a run of the trainer, or with ``sft`` supervised steps.
+
+    ``config`` is the whole config; of a later stage, but for policy.path, which is what the
+    stage before leaves.
+    """
+
+    config: RunConfig
+    sft: ActionSFT | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell. ``base``: the config whose evaluation sets it is measured on, and its policy."""
+
+    study: Study
+    task: str
+    arm: str
+    seed: int
+    base: RunConfig
+    steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        """Unique among all studies; of folders and files."""
+        return f"{self.study.name}-{self.task}-{self.arm}-s{self.seed}"
+
+    @property
+    def settings(self) -> str:
+        """Hash of what the files and presets say of its result; new defaults do not change it."""
+        left_out = {"name", "tracking", "prefetch", "diagnostics", "hardware"}
+        steps = [
+            {
+                "run": step.config.model_dump(mode="json", exclude=left_out, exclude_unset=True),
+                "grpo": step.config.grpo_settings,
+                "sft": step.sft and step.sft.model_dump(mode="json", exclude_defaults=True),
+            }
+            for step in self.steps
+        ]
+        shared = {"policy", "data", "evaluation", "reward"}
+        base = self.base.model_dump(mode="json", include=shared, exclude_unset=True)
+        final = self.study.final.model_dump(mode="json")
+        return settings_hash({"steps": steps, "base": base, "final": final})
+
+    @property
+    def record(self) -> Path:
+        """Where its record lies, or will."""
+        return study_folder(self.study) / "cells" / f"{self.name}.json"
+
+    def finished(self) -> CellRecord | None:
+        """Its record, if there is one; ConfigError if that was made with other settings."""
+        found = read_record(self.record)
+        if found is not None and found.raw["settings"] != self.settings:
+            raise ConfigError(
+                f"{self.record} was made with other settings; delete it (or give --fresh) to run "
+                "the cell again, or give the study another name."
+            )
+        return found
+
+
+def study_folder(study: Study) -> Path:
+    """The folder of its records, its page and its figures."""
+    return project_root() / study.records / study.name
+
+
+def plan_study(
+    study: Study, seeds: Sequence[int] = (), overrides: Sequence[str] = ()
+) -> list[Cell]:
+    """All cells, seed by seed, so that the first ones already compare every arm."""
+    return [
+        plan_cell(study, task, arm, seed, overrides)
+        for seed in seeds or study.seeds
+        for task in study.tasks
+        for arm in study.arms
+    ]
+
+
+def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[str] = ()) -> Cell:
+    """One cell, its configs checked. ``overrides`` are of the base, for all cells."""
+    own = study.arms[arm]
+    common = [
+        *as_overrides({"tracking.experiment": f"study-{study.name}"} | study.set),
+        *as_overrides(study.tasks[task]),
+        *overrides,
+        f"seed={seed}",
+    ]
+    cell_name = f"{study.name}-{task}-{arm}-s{seed}"
+    base_file = study.base if study.base.is_file() else project_root() / study.base
+    base = load_config(base_file, [*common, f"name={cell_name}"])
+    if base.policy.path is None:
+        raise ConfigError(f"{base_file}: a study starts from a saved policy; give policy.path.")
+    steps = []
+    for number, stage in enumerate(PRESETS[own.preset or arm](base), 1):
+        name = [f"name={cell_name}.{number}"]
+        if isinstance(stage, Train):
+            set_here = as_overrides({**stage.set, **own.set})
+            steps.append(Step(load_config(base_file, [*common, *set_here, *name])))
+        elif isinstance(stage, Supervise):
+            sft = study.sft.model_dump() | dict(stage.set) | own.sft
+            config = load_config(base_file, [*common, *as_overrides(own.set), *name])
+            steps.append(Step(config, ActionSFT.model_validate(sft)))
+    return Cell(study, task, arm, seed, base, tuple(steps))
+
+
+def find_cell(cells: Sequence[Cell], name: str) -> Cell:
+    """The cell of that name; ConfigError with the nearest."""
+    by_name = {cell.name: cell for cell in cells}
+    if name not in by_name:
+        raise unknown_name("cell", name, by_name)
+    return by_name[name]
+
+
+def as_spec(cell: Cell, file: Path, overrides: Sequence[str], seeds: Sequence[int]) -> RunSpec:
+    """The cell as a plain command, for `cells.run_cells` or any scheduler."""
+    given: list[Any] = ["--seeds", *seeds] if seeds else []
+    words = ["compare", file, "--cell", cell.name, *given]
+    words += [word for override in overrides for word in ("--set", override)]
+    return RunSpec(cell.name, file, tuple(overrides), tuple(map(str, words)))

@@ -1,0 +1,95 @@
+"""Arms of a study by name: the stages of each, as differences from the base config.
+
+The base is the paper's rule with its teachers. A stage is a run of the trainer (`Train`) or
+supervised steps on the teachers' actions (`Supervise`); each goes on from the policy that the one
+before it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.training.config.plan import plan_run
+from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.config.sizes import batch_sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """A run of the trainer: dotted keys that differ from the base."""
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervise:
+    """Supervised steps on teacher actions: `ActionSFT` settings that differ from the study's."""
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+
+Stage = Train | Supervise
+Stages = Callable[[RunConfig], tuple[Stage, ...]]
+
+_GRPO = Train({"teachers": [], "ekipl": {"selection": "policy_only"}})
+
+
+def _always(*stages: Stage) -> Stages:
+    return lambda base: stages
+
+
+def _grpo_more(base: RunConfig) -> tuple[Stage, ...]:
+    """GRPO with a sample of its own for every teacher action: G + k in a group, all trained on."""
+    sizes, rows = batch_sizes(base), int(base.grpo_settings["per_device_train_batch_size"])
+    group = sizes.group + sum(spec.actions for spec in base.teachers)
+    if rows * group % sizes.group:
+        raise ConfigError(
+            f"grpo_more needs {rows} rows x {group} / {sizes.group}, which is not whole; make "
+            "grpo.per_device_train_batch_size a multiple of grpo.num_generations."
+        )
+    more = {
+        "grpo.num_generations": group,
+        "grpo.per_device_train_batch_size": rows * group // sizes.group,
+    }
+    return (Train({**_GRPO.set, **more}),)
+
+
+def _signs(**weights: Any) -> Train:
+    return Train({"teachers": [], "ekipl": {"selection": "policy_only", "signs": weights}})
+
+
+def _teacher_prefix(base: RunConfig) -> tuple[Stage, ...]:
+    """Most of a teacher's chain at first, nothing of it at the end."""
+    steps = plan_run(base).steps
+    falling = {"prefix.share": [[0, _PREFIX], [steps, 0.0]]}
+    own = {"selection": "policy_only", "prefix": {"share": _PREFIX}, "schedules": falling}
+    return (Train({"ekipl": own}),)
+
+
+def _distill(base: RunConfig) -> tuple[Stage, ...]:
+    """From the teacher that the base or the arm names: ``set: {ekipl.distill.path: ...}``."""
+    return (Train({"teachers": [], "ekipl": {"selection": "policy_only"}}),)
+
+
+#: Share of a teacher's chain that is given at the first step.
+_PREFIX = 0.9
+
+PRESETS: dict[str, Stages] = {
+    "zero_shot": _always(),
+    "grpo": _always(_GRPO),
+    "grpo_more": _grpo_more,
+    "sft_actions": _always(Supervise()),
+    "sft_then_grpo": _always(Supervise(), _GRPO),
+    "on_failure": _always(Train({"ekipl": {"selection": "on_failure"}})),
+    "paper": _always(Train({"ekipl": {"selection": "top_g"}})),
+    "sft_then_paper": _always(Supervise(), Train({"ekipl": {"selection": "top_g"}})),
+    "teacher_prefix": _teacher_prefix,
+    "w_reinforce": _always(_signs(positive=0.1)),
+    "few_negatives": _always(_signs(negative=0.1)),
+    "paper_veto": _always(Train({"ekipl": {"selection": "top_g", "signs": {"veto": True}}})),
+    "distill": _distill,
+    "rasft": _always(Supervise({"weighting": "solve_rate"})),
+}

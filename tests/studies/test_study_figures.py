@@ -1,0 +1,143 @@
+"""Records, contrasts and the words of a page, from figures made by hand."""
+
+import pytest
+
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.studies.config import Study, is_study, load_study
+from ekipl_lab.studies.contrasts import contrasts
+from ekipl_lab.studies.page import all_contrasts, answer, write_page
+from ekipl_lab.studies.record import CellRecord, pack, read_record, unpack, write_record
+from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown
+
+ACTION = Action("<b>x</b>", POLICY, "m")
+
+
+def records(greedy, right, family=lambda i: "one", of=4):
+    """A greedy (1, 0, None) and a sampled record of each item, so many of ``of`` right."""
+    found = []
+    for mode in ("greedy", "sampled"):
+        for i, (first, count) in enumerate(zip(greedy, right, strict=True)):
+            some = [first] if mode == "greedy" else [1] * count + [0] * (of - count)
+            rewards = [RewardBreakdown({}, {}, None if s is None else bool(s)) for s in some]
+            found.append(
+                EvalRecord(f"mini/t/{i:03d}", "t", "validation", family(i), 1, "m", mode,
+                           (ACTION,) * len(some), tuple(rewards))
+            )  # fmt: skip
+    return found
+
+
+def cell(arm, seed, found, **cost):
+    costs = dict.fromkeys(
+        ("policy_completions", "policy_tokens", "trained_tokens", "teacher_actions",
+         "teacher_tokens", "wall_seconds", "cpu_seconds", "evaluation_seconds"), 1.0)  # fmt: skip
+    raw = {
+        "study": "s", "cell": f"s-t-{arm}-s{seed}", "arm": arm, "task": "t", "seed": seed,
+        "settings": "x", "cost": costs | cost, "code": {"revision": "abc", "changed": False},
+        "final": {"validation": {"all": _means(found)}}, "items": {"validation": pack(found)},
+        "curve": [], "parts": {},
+    }  # fmt: skip
+    return CellRecord(raw, {"validation": found})
+
+
+def _means(found):
+    greedy = [r.rewards[0].success for r in found if r.mode == "greedy"]
+    return {
+        "accuracy_greedy": sum(map(bool, greedy)) / len(greedy),
+        "pass_at_1": 0.5,
+        "length_greedy": 9.0,
+    }
+
+
+def study(tmp_path, **changes):
+    given = {
+        "name": "s", "base": "b.yaml", "seeds": [0, 1, 2], "tasks": {"t": {}},
+        "arms": {"grpo": {}, "paper": {}}, "baseline": "grpo", "records": tmp_path,
+        "final": {"num_samples": 4, "ks": [1, 4]}, "primary": ["accuracy_greedy"],
+    }  # fmt: skip
+    return Study.model_validate(given | changes)
+
+
+def test_items_come_back_from_a_record_as_they_were(tmp_path):
+    found = records([1, 0, None], [4, 0, 2])
+    write_record(tmp_path / "c.json", cell("grpo", 0, found).raw)
+    back = read_record(tmp_path / "c.json").records["validation"]
+    assert [(r.sample_id, r.mode, [x.success for x in r.rewards]) for r in back] == [
+        (r.sample_id, r.mode, [x.success for x in r.rewards]) for r in found
+    ]
+    assert unpack(pack(found[:1] + found[3:4]), "m")[0].sample_id == "mini/t/000"  # one item
+    (tmp_path / "c.json").write_text('{"cell": "x"}')
+    with pytest.raises(DataError, match="no record of a cell"):
+        read_record(tmp_path / "c.json")
+
+
+def paired(*gains):
+    """Baseline right on 10 of 20 items; the arm on so many more, at each seed."""
+    base = [1] * 10 + [0] * 10
+    cells = []
+    for seed, gain in enumerate(gains):
+        mine = [1] * (10 + gain) + [0] * (10 - gain)
+        cells += [
+            cell("grpo", seed, records(base, [0] * 20)),
+            cell("paper", seed, records(mine, [0] * 20)),
+        ]
+    return cells
+
+
+def test_a_contrast_is_paired_by_seed_and_by_item():
+    """Gains of 4, 5, 6 of 20 items: +0.25, sd 0.05; t(0.975, 2) = 4.303, so +-0.1242."""
+    (one, *_) = contrasts(
+        paired(4, 5, 6), "t", "validation", ["grpo", "paper"], "grpo", ["accuracy_greedy"], {}
+    )
+    assert (one.base, one.value, one.group, one.items) == (0.5, 0.75, "all", 20)
+    assert one.over_seeds.low == pytest.approx(0.25 - 4.30265 * 0.05 / 3**0.5, abs=1e-5)
+    # Items: four of +1, one of 2/3, one of 1/3, fourteen of 0.
+    assert one.over_items.value == pytest.approx(0.25)
+    assert one.over_items.low > 0
+    assert one.found
+
+
+def test_words_claim_no_more_than_the_intervals(tmp_path):
+    good = study(tmp_path)
+    assert "paper is above by 25.0 points" in answer(good, all_contrasts(good, paired(4, 5, 6)))[2]
+    unsure = answer(good, all_contrasts(good, paired(9, -4, 1)))[2]
+    assert "not told apart" in unsure and "above" not in unsure
+    single = answer(good, all_contrasts(good, paired(9)))[2]
+    assert "with one seed nothing can be said" in single and "above" not in single
+    same = answer(good, all_contrasts(good, paired(2, 2, 2)))[2]  # no spread: no test
+    assert "not told apart" in same
+
+
+def test_a_page_is_written_from_records_alone_and_shows_no_markup(tmp_path):
+    good = study(tmp_path, question="<b>is it?</b>", strata={"open": ["one"]})
+    page = write_page(good, paired(4, 5, 6), 6, tmp_path).read_text()
+    assert page.index("## Answer") < page.index("## Final measurement")
+    assert "<b>" not in page and "6 of 6 cells" in page
+    assert "| open | paper | 20 |" in page and "| one | paper | 20 |" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"baseline": "grpoo"}, "did you mean 'grpo'"),
+        ({"arms": {"grpo": {}, "x": {}}}, "preset of arm 'x'"),
+        ({"seeds": [0, 0]}, "names a seed twice"),
+        ({"final": {"num_samples": 4, "ks": [8]}}, "draw as many samples"),
+        ({"strata": {"a": ["f"], "b": ["f"]}}, "lies in one stratum"),
+    ],
+)
+def test_a_wrong_study_is_refused(tmp_path, changes, says):
+    with pytest.raises(ConfigError, match=says):
+        study(tmp_path, **changes)
+
+
+def test_an_arm_without_settings_is_its_preset_and_a_run_config_is_no_study(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: s\nbase: b.yaml\nseeds: [0]\ntasks: {t: {}}\narms:\n  grpo:\nbaseline: grpo\n"
+    )
+    assert is_study(path) and load_study(path).arms["grpo"].set == {}
+    path.write_text("name: s\nbase: b\nseeds: [0]\ntasks: {t: {}}\narms: {grpo: {sett: {}}}\n")
+    with pytest.raises(ConfigError, match="did you mean 'set'"):
+        load_study(path)
+    path.write_text("seed: 0\n")
+    assert not is_study(path)

@@ -1,0 +1,172 @@
+"""Work shared by the rows of a group: TRL's tokens, values and gradients, with less of it."""
+
+import families
+import pytest
+import torch
+import trainer_toys as toys
+from test_families import varied_samples
+
+from ekipl_lab.policies.shared_prompts import FAMILIES, PromptRows, can_share
+from ekipl_lab.training.loss.shared_forward import like_lengths
+
+torch.set_num_threads(1)
+#: TRL's own passes and the shared ones differ by the order of sums alone.
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def trainer_of(tmp_path, name="qwen2_vl", **changes):
+    """Both groups of a step in one batch, of four rows each, over images of unlike sizes."""
+    args = toys.config(
+        tmp_path, per_device_train_batch_size=8, gradient_accumulation_steps=1, **changes
+    )
+    trainer = toys.ekipl_trainer(
+        args, model=families.build(name), samples=varied_samples(), share_work=True
+    )
+    assert trainer._shared.on
+    trainer.model.train()
+    return trainer
+
+
+def batch_of(trainer):
+    """What the loss is given for the first step."""
+    return trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+
+
+def learned(trainer, inputs, *, shared):
+    """Loss, metrics and gradients, with the work shared or TRL's own passes."""
+    trainer._shared.on = shared
+    trainer.current_gradient_accumulation_steps = 1
+    trainer._metrics["train"].clear()
+    trainer.model.zero_grad(set_to_none=True)
+    loss = trainer._compute_loss(trainer.model, dict(inputs))
+    loss.backward()
+    gradients = {
+        name: None if p.grad is None else p.grad.clone()
+        for name, p in trainer.model.named_parameters()
+    }
+    return loss.detach(), dict(trainer._metrics["train"]), gradients
+
+
+def assert_equal_learning(trainer, inputs):
+    loss, metrics, gradients = learned(trainer, inputs, shared=False)
+    our_loss, our_metrics, ours = learned(trainer, inputs, shared=True)
+    assert torch.allclose(our_loss, loss, **CLOSE)
+    assert our_metrics.keys() == metrics.keys()
+    for name, values in metrics.items():
+        assert our_metrics[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
+    for name, gradient in gradients.items():
+        if gradient is None:
+            assert ours[name] is None, name
+        else:
+            assert torch.allclose(ours[name], gradient, **CLOSE), name
+    return gradients
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_gradients_are_trls(tmp_path, name):
+    """One group learns, the other has no advantage; then both do."""
+    trainer = trainer_of(tmp_path, name)
+    inputs = batch_of(trainer)
+    prompts = inputs["prompt_ids"].tolist()
+    silent = torch.tensor([row == prompts[0] for row in prompts])
+    assert 0 < silent.sum() < 8
+    some = torch.linspace(-1.0, 1.5, 8)
+    gradients = assert_equal_learning(
+        trainer, inputs | {"advantages": some.masked_fill(silent, 0.0)}
+    )
+    assert sum(float(g.abs().sum()) for g in gradients.values() if g is not None) > 0
+    assert_equal_learning(trainer, inputs | {"advantages": some})
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_completions_are_those_of_generate(tmp_path, name):
+    trainer = trainer_of(tmp_path, name, max_completion_length=16)
+    rows = next(iter(trainer.get_train_dataloader()))
+    found = []
+    for shared in (False, True):
+        trainer._shared.on = shared
+        torch.manual_seed(4)
+        found.append(trainer._generate_and_score_completions(rows)["completion_ids"])
+    assert torch.equal(*found)
+    assert len({tuple(row) for row in found[0].tolist()}) > 4
+
+
+def test_a_batch_without_any_advantage_has_gradients_of_zero(tmp_path):
+    """An optimiser with momentum moves on such a step, too; None would stop it."""
+    trainer = trainer_of(tmp_path)
+    inputs = batch_of(trainer)
+    gradients = assert_equal_learning(trainer, inputs | {"advantages": torch.zeros(8)})
+    assert all(g is not None and not g.any() for g in gradients.values())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"beta": 0.1}, {"loss_type": "dapo"}, {"num_iterations": 2}], ids=str
+)
+def test_other_losses(tmp_path, changes):
+    """With a reference's KL term every row has a gradient."""
+    if "beta" in changes:
+        from ekipl_lab.policies.load import load_policy, save_policy
+
+        folder = save_policy(*toys.nano(), tmp_path / "start", dtype="float32")
+        policy = load_policy(folder)
+        args = toys.config(
+            tmp_path, per_device_train_batch_size=8, gradient_accumulation_steps=1, **changes
+        )
+        trainer = toys.ekipl_trainer(args, model=(policy.model, policy.processor), share_work=True)
+    else:
+        trainer = trainer_of(tmp_path, **changes)
+    inputs = batch_of(trainer)
+    with torch.no_grad():  # away from the point where ratio and KL are trivial
+        for parameter in trainer.model.parameters():
+            parameter += 1e-3 * torch.randn_like(parameter)
+    silent = torch.arange(8) % 2 == 0
+    advantages = torch.linspace(-1.0, 1.5, 8).masked_fill(silent, 0.0)
+    assert_equal_learning(trainer, inputs | {"advantages": advantages})
+
+
+def test_a_silent_group_runs_without_a_graph(tmp_path):
+    """The work that is left out: prompts read once, no graph where nothing is learned."""
+    trainer = trainer_of(tmp_path)
+    inputs = batch_of(trainer)
+    prompts = inputs["prompt_ids"].tolist()
+    silent = torch.tensor([row == prompts[0] for row in prompts])
+    read = []
+    trainer.model.model.visual.register_forward_hook(
+        lambda module, given, output: read.append((len(given[0]), torch.is_grad_enabled()))
+    )
+    inputs |= {"advantages": torch.ones(8).masked_fill(silent, 0.0)}
+    learned(trainer, inputs, shared=True)
+    learned(trainer, inputs, shared=False)
+    patches, images = inputs["image_grid_thw"].prod(-1).sum().item(), len(read)
+    assert images == 3 and read[2][0] == patches
+    assert sorted(read[:2]) == sorted([(read[0][0], True), (read[1][0], False)])
+    assert 4 * (read[0][0] + read[1][0]) == patches
+
+
+def test_prompts_with_equal_words_and_other_pixels_are_not_equal():
+    ids, mask = torch.tensor([[1, 2]] * 4), torch.ones(4, 2, dtype=torch.long)
+    pixels = torch.zeros(4, 3, 2, 2)
+    pixels[2, 0, 0, 0] = 1e-7
+    rows = PromptRows(ids, mask, [1, 1, 1, 1], {"pixel_values": pixels})
+    assert rows.first == [0, 0, 2, 0]
+    assert rows.places([3, 2, 1]) == ([0, 2], [0, 1, 0])
+
+
+def test_where_it_does_not_hold_trls_passes_are_taken(tmp_path):
+    model, _ = toys.nano()
+    assert can_share(model)
+    model.model.language_model.layers[0].mlp = torch.nn.Sequential(
+        model.model.language_model.layers[0].mlp, torch.nn.Dropout(0.1)
+    )
+    assert not can_share(model)
+    model, _ = toys.nano()
+    model.gradient_checkpointing_enable()
+    assert not can_share(model)
+    assert {families.build(name)[0].config.model_type for name in families.FAMILIES} == FAMILIES
+
+
+def test_rows_of_like_lengths_go_together():
+    lengths = [9, 1, 8, 1, 9, 1]
+    assert like_lengths(range(6), lengths, 6) == [[0, 4, 2], [1, 3, 5]]
+    assert like_lengths(range(6), [5] * 6, 6) == [[0, 1, 2, 3, 4, 5]]
+    assert like_lengths(range(6), [5] * 6, 4) == [[0, 1, 2], [3, 4, 5]]
