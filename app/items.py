@@ -43,7 +43,7 @@ def item_at(task: str, split: str, family: str, number: int) -> Sample:
 
 def first_item(data: Mapping[str, Any]) -> Sample:
     """The item that the page opens with: the first for validation of what a run trains on."""
-    if data.get("benchmark", BENCHMARK) != BENCHMARK:
+    if "task" not in data or data.get("benchmark", BENCHMARK) != BENCHMARK:
         return item_at(*FIRST)
     families = data.get("families") or [ALL_FAMILIES]
     return item_at(data["task"], "validation", families[0], 0)
