@@ -210,7 +210,7 @@ def data_of(run: str) -> Mapping[str, Any]:
 
 def _folder(config: RunConfig, run: str, checkpoint: str) -> str:
     """Where the policy lies: a checkpoint of the run, or what its training started from."""
-    from ekipl_lab.training.setup import policy_path
+    from ekipl_lab.training.paths import policy_path
 
     if checkpoint != START:
         return str(runs.checkpoint_folder(run, checkpoint))
