@@ -1,33 +1,72 @@
-"""``python -m app --port 7860``."""
+"""``python -m app --port 7860``, ``python -m app bundle ADDRESS --out page.html``."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from app import ports
+from ekipl_lab.commands.app import add_options
 from ekipl_lab.errors import EKIPLError
+from ekipl_lab.files import replacing, write_text
 
 
 def main() -> int:
-    """Serve the page; a user's mistake is one sentence and exit code 2."""
-    parser = argparse.ArgumentParser(prog="app", description="EKIPL Lab's page on 127.0.0.1.")
-    parser.add_argument("--port", type=int, default=7860, help="0 takes any free port")
+    """Serve the page or write a file; a user's mistake is one sentence and exit code 2."""
+    parser = argparse.ArgumentParser(prog="app", description="EKIPL Lab's page.")
+    add_options(parser)
     args = parser.parse_args()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        held = ports.bind(args.port)
-        from app import server
-
-        server.serve(held)
+        {"bundle": _bundle, "export": _export}.get(args.job, _serve)(args)
     except EKIPLError as error:
         print(f"ekipl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _serve(args: argparse.Namespace) -> None:
+    from app.login import login_for
+
+    login = login_for(args.host, os.environ)
+    held = ports.bind(args.port, args.host)
+    from app import server
+
+    server.serve(held, login)
+
+
+def _bundle(args: argparse.Namespace) -> None:
+    from app import exports
+
+    write_text(args.out, exports.bundle(args.addresses))
+    print(f"{len(args.addresses)} pages in {args.out}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    """Write every data set that there is something for; nothing at all is an error."""
+    from app import exports, votes
+
+    jobs: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
+        f"chains-{run[:8]}": partial(exports.chain_rows, run) for run in args.runs
+    }
+    if not args.runs or votes.read():
+        jobs["preferences"] = exports.preference_rows
+        if any(vote.corrected for vote in votes.read()):
+            jobs["corrections"] = exports.correction_rows
+    for name, rows in jobs.items():
+        path: Path = args.out / name / "train.parquet"
+        content = exports.as_parquet(rows())
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+        print(f"{name}: {path}")
 
 
 if __name__ == "__main__":

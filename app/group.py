@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.chains import check_steps, split_sentences
+from app.chains import Step, check_steps, read_steps
 from app.why import explain_candidate, explain_spread, pool_order
 from ekipl_lab.benchmarks.mini.steps import ChainReport
 from ekipl_lab.parsing import parse_completion
@@ -36,6 +36,7 @@ class Candidate:
     is_policy: bool
     color: str
     sentences: tuple[str, ...]
+    steps: tuple[Step, ...]
     check: ChainReport | None
     answer: str | None
     problem: str
@@ -53,6 +54,19 @@ class Candidate:
     is_cached: bool
     raw: str
     raw_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Candidates of one source that wrote the same, shown as one: the best placed of them."""
+
+    shown: Candidate
+    same: tuple[Candidate, ...]
+
+    @property
+    def kept(self) -> int:
+        """How many of them were kept."""
+        return sum(candidate.kept for candidate in self.same)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,15 @@ class GroupView:
     def order(self) -> tuple[int, ...]:
         """Numbers of the candidates, best first."""
         return tuple(c.number for c in sorted(self.candidates, key=lambda c: c.place))
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """The candidates with identical ones folded, in pool order."""
+        found: dict[tuple[object, ...], list[Candidate]] = {}
+        for c in self.candidates:
+            key = (c.source, c.raw, c.raw_length, c.total, c.success, c.finish_reason)
+            found.setdefault(key, []).append(c)
+        return tuple(Card(min(same, key=lambda c: c.place), tuple(same)) for same in found.values())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for API clients."""
@@ -114,6 +137,8 @@ def describe_group(group: ActionGroup) -> GroupView:
 def _describe(group: ActionGroup, index: int, colours: Mapping[str, str]) -> Candidate:
     action, reward = group.candidates[index], group.rewards[index]
     parsed = parse_completion(action.completion)
+    check = check_steps(group.sample, action.completion)
+    steps = read_steps(parsed.think or "", check)
     advantages = dict(zip(group.kept, group.advantages, strict=True))
     return Candidate(
         number=index + 1,
@@ -121,8 +146,9 @@ def _describe(group: ActionGroup, index: int, colours: Mapping[str, str]) -> Can
         model_id=action.model_id,
         is_policy=action.source == POLICY,
         color=colours[action.source],
-        sentences=split_sentences(parsed.think or ""),
-        check=check_steps(group.sample, action.completion),
+        sentences=tuple(step.text for step in steps),
+        steps=steps,
+        check=check,
         answer=parsed.answer,
         problem=parsed.problem,
         success=reward.success,

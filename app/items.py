@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 from PIL.Image import Image
 
@@ -15,7 +17,7 @@ from ekipl_lab.types import Sample
 BENCHMARK = "mini"
 #: Side of the picture that a person looks at, drawn from the same scene.
 LARGE = 448
-#: Task, split, family and number of the item that the page opens with.
+#: Task, split, family and number that the controls show where the item is none.
 FIRST = ("counting", "validation", ALL_FAMILIES, 0)
 
 
@@ -37,6 +39,14 @@ def item_at(task: str, split: str, family: str, number: int) -> Sample:
     return benchmarks.load_samples(
         BENCHMARK, task=task, split=split, families=families, start=max(0, number), limit=1
     )[0]
+
+
+def first_item(data: Mapping[str, Any]) -> Sample:
+    """The item that the page opens with: the first for validation of what a run trains on."""
+    if "task" not in data or data.get("benchmark", BENCHMARK) != BENCHMARK:
+        return item_at(*FIRST)
+    families = data.get("families") or [ALL_FAMILIES]
+    return item_at(data["task"], "validation", families[0], 0)
 
 
 def position_of(sample_id: str, family: str) -> tuple[str, str, str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app import runs
 from app.state import START
@@ -107,6 +107,29 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
     return LiveGroup(batch.groups[0], note)
 
 
+def sample_once(setup: Setup, sample: Sample, draw: int, *, greedy: bool) -> Action:
+    """One action of the checkpoint: its most likely one, or one drawn; the same every time."""
+    from dataclasses import replace
+
+    if greedy:
+        setup = replace(setup, generation=replace(setup.generation, temperature=0.0))
+    one = replace(setup, group_size=1)
+    with _LOCK:
+        return _sample(_load(setup.policy), one, instructed(sample, setup.instructed), draw)[0]
+
+
+def ask_teacher(setup: Setup, teacher: Teacher, sample: Sample, draw: int) -> Sequence[Action]:
+    """What one teacher of a setup says now; ConfigError where that costs money without a ceiling,
+    TeacherError if it fails."""
+    from dataclasses import replace
+
+    sample = instructed(sample, setup.instructed)
+    _require_ceiling(replace(setup, teachers=(teacher,)), sample, draw)
+    params = GenerationParams(max_new_tokens=setup.generation.max_new_tokens, seed=draw)
+    with _LOCK:
+        return teacher.source.propose([sample], teacher.actions, params)[0]
+
+
 def _require_ceiling(setup: Setup, sample: Sample, draw: int) -> None:
     """A click does not spend what the config has set no limit to; what is cached is free."""
     from ekipl_lab.teachers.ensemble import gateways
@@ -172,7 +195,17 @@ def config_of(run: str) -> RunConfig:
     if not run:
         return load_config(DEMO_CONFIG)
     runs.require_run(run)
-    return parse_config(tracking.read_config(run))
+    return parse_config(runs.config_of(run))
+
+
+def data_of(run: str) -> Mapping[str, Any]:
+    """The data settings of a run; the demo's where there is no such run."""
+    import yaml
+
+    if any(choice.id == run for choice in runs.list_runs()):
+        return dict(runs.config_of(run).get("data", {}))
+    data: Mapping[str, Any] = yaml.safe_load(DEMO_CONFIG.read_text(encoding="utf-8"))["data"]
+    return data
 
 
 def _folder(config: RunConfig, run: str, checkpoint: str) -> str:

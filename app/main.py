@@ -1,14 +1,17 @@
 """The page: only wiring lives here.
 
 What is shown comes from ``app.views``; everything a model made reaches the browser as escaped HTML
-in the *value* of ``gr.HTML``.
+in the *value* of ``gr.HTML``. What the reader does waits in the browser (``static/page.js``), which
+sends it in order; the state is the address, and the browser has it.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -16,18 +19,17 @@ from app import api, html, views
 from app.state import from_query, to_query
 from app.ui import Ui
 from app.views import VIEWS
+from ekipl_lab.errors import ConfigError
 
 _STATIC = Path(__file__).parent / "static"
-_HEAD = (
-    "<h1>EKIPL Lab</h1>"
-    "<p>What the policy thought, what its teachers thought, and what was kept.</p>"
-)
-#: Puts the state into the address without loading the page again.
-_TO_ADDRESS = "(query) => { window.history.replaceState(null, '', query ? '?' + query : '.'); }"
+_HEAD = (_STATIC / "head.html").read_text(encoding="utf-8")
+_SWITCH = "(view) => { window.ekipl.add({view}); }"
+_SEND = "(_, query) => [window.ekipl.take(), query]"
+_DONE = "(answer) => { window.ekipl.done(answer); }"
 
 
 def look() -> dict[str, Any]:
-    """Theme and style for ``launch`` or ``mount_gradio_app``; fonts of the reader's system only."""
+    """Theme, style and script for ``mount_gradio_app``; fonts of the reader's system only."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Base(
         primary_hue="slate",
@@ -38,13 +40,21 @@ def look() -> dict[str, Any]:
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
     ).set(
         button_primary_background_fill="#1b1f27",
+        button_primary_background_fill_dark="#e8eaee",
         button_primary_background_fill_hover="#333a47",
+        button_primary_background_fill_hover_dark="#ffffff",
         button_primary_text_color="#ffffff",
+        button_primary_text_color_dark="#171a20",
         button_secondary_background_fill="*background_fill_primary",
         button_secondary_border_color="*border_color_primary",
         input_border_width="1px",
     )
-    return {"theme": theme, "css_paths": [_STATIC / "style.css"]}
+    script = (_STATIC / "page.js").read_text(encoding="utf-8")
+    return {
+        "theme": theme,
+        "css_paths": [_STATIC / name for name in ("style.css", "compare.css")],
+        "head": f"<script>{script}</script>",
+    }
 
 
 class Page:
@@ -53,75 +63,112 @@ class Page:
     def __init__(self) -> None:
         gr.HTML(_HEAD, elem_id="head")
         self.uis = {name: Ui(name) for name in VIEWS}
-        self.parts = {}
+        self.columns = {}
         with gr.Row(elem_id="body"):
             with gr.Column(elem_id="rail"):
                 titles = [(view.title, name) for name, view in VIEWS.items()]
-                self.view = gr.Radio(titles, show_label=False, elem_id="mode")
+                self.view = gr.Radio(titles, label="View", elem_id="mode")
                 for name, view in VIEWS.items():
-                    with gr.Column(visible=False, elem_classes="part") as self.parts[name]:
+                    with gr.Column(visible=False, elem_classes="part") as self.columns[name]:
                         view.build(self.uis[name])
             self.stage = gr.HTML(html.render_message("Opening …", ""), elem_id="stage")
         #: The state: the address after ``?``.
         self.query = gr.Textbox(visible=False)
-        self._wire()
+        self.waiting = gr.Textbox(visible=False)
+        self.answer = gr.Textbox(visible=False)
+        self.send = gr.Button("", elem_id="send")
+        #: What is being shown, so that it can be stopped.
+        self.shows: list[Any] = []
+        self.view.input(None, inputs=[self.view], js=_SWITCH)
+        self._on(self.send.click, self._act, [self.waiting, self.query], _SEND)
 
-    def _wire(self) -> None:
-        """Every event makes a state, then the controls that show it, then the stage."""
-        self._on(self.view.input, self._switch, {self.view, self.query})
-        for name, ui in self.uis.items():
-            for trigger, action in ui.triggers:
-                inputs = {*ui.controls.values(), self.query}
-                self._on(trigger, partial(self._act, name, action), inputs)
-
-    def _on(self, trigger: Any, function: Any, inputs: Any) -> None:
-        controls = [control for ui in self.uis.values() for control in ui.controls.values()]
+    def _on(self, trigger: Any, function: Any, inputs: Any, js: str | None = None) -> None:
+        """An event makes a state, then the controls that show it, then the stage."""
+        parts = [part for ui in self.uis.values() for part in ui.parts.values()]
         event = trigger(
             function,
             inputs=inputs,
-            outputs=[self.view, *self.parts.values(), *controls, self.query],
+            outputs=[self.view, *self.columns.values(), *parts, self.query, self.answer],
+            js=js,
             show_progress="hidden",
+            trigger_mode="multiple",
+            concurrency_limit=4,
             api_visibility="private",
         )
-        event.then(
+        event.then(None, inputs=[self.answer], js=_DONE)
+        shown = event.then(
             views.show,
             inputs=[self.query],
             outputs=[self.stage],
             show_progress="hidden",
             trigger_mode="always_last",
-            concurrency_limit=1,
+            concurrency_limit=4,
             api_visibility="private",
         )
-        event.then(None, inputs=[self.query], js=_TO_ADDRESS)
+        self.shows.append(shown)
 
     def open_when(self, loaded: Any) -> None:
         """Open the page as its address asks for it."""
         self._on(loaded, self._open, None)
+        # What is still being made for an address that was left need not be finished.
+        for trigger in [self.send.click, *(stop for ui in self.uis.values() for stop in ui.stops)]:
+            trigger(None, cancels=self.shows, api_visibility="private")
 
     def _open(self, request: gr.Request) -> dict[Any, Any]:
-        return self._arranged(*views.find(dict(request.query_params)))
+        query = urlencode(dict(request.query_params))
+        return self._arranged([_after({"query": query}, "")])
 
-    def _switch(self, given: dict[Any, Any]) -> dict[Any, Any]:
-        """Another view; what both have in their addresses, such as the run, stays."""
-        query = views.parse(given[self.query]) | {"view": given[self.view]}
-        return self._arranged(*views.find(query))
+    def _act(self, waiting: str, query: str) -> dict[Any, Any]:
+        addresses = []
+        for step in json.loads(waiting):
+            query = _after(step, query)
+            addresses.append(query)
+        return self._arranged(addresses or [query])
 
-    def _act(self, name: str, action: str, given: dict[Any, Any]) -> dict[Any, Any]:
-        view, controls = VIEWS[name], self.uis[name].controls
-        values = {n: given[c] for n, c in controls.items() if given[c] is not None}
-        state = from_query(view.state, views.parse(given[self.query]))
-        return self._arranged(name, view.act(action, state, values))
-
-    def _arranged(self, name: str, state: Any) -> dict[Any, Any]:
-        """The updates that make the page show a state."""
-        controls = self.uis[name].controls
+    def _arranged(self, addresses: list[str]) -> dict[Any, Any]:
+        """The updates that make the page show the last address."""
+        name, state = views.find(views.parse(addresses[-1]))
+        parts = self.uis[name].parts
         shown = VIEWS[name].load(state).items()
         return {
             self.view: gr.update(value=name),
-            self.query: to_query(name, state, default=views.NAMES[0]),
-            **{part: gr.update(visible=n == name) for n, part in self.parts.items()},
-            **{controls[control]: gr.update(**properties) for control, properties in shown},
+            self.query: addresses[-1],
+            self.answer: json.dumps({"view": name, "addresses": addresses}),
+            **{part: gr.update(visible=n == name) for n, part in self.columns.items()},
+            **{parts[part]: gr.update(**properties) for part, properties in shown},
         }
+
+
+def _after(step: Mapping[str, Any], query: str) -> str:
+    """The address after one step of the reader: an address, another view, or an action in one.
+
+    An address that names no view is kept, so that `views.show` says so. Another view keeps what
+    both have in their addresses, such as the run.
+    """
+    if "query" in step:
+        query = str(step["query"])
+        found = views.parse(query)
+        if found.get("view", "") not in ("", *VIEWS):
+            return query
+    elif "action" not in step:
+        found = views.parse(query) | {"view": str(step["view"])}
+    else:
+        return _acted(step, query)
+    name, state = views.find(found)
+    return to_query(name, state)
+
+
+def _acted(step: Mapping[str, Any], query: str) -> str:
+    """The address after a control was set or a button pressed."""
+    name, action, value = str(step["view"]), str(step["action"]), step.get("value")
+    if name not in VIEWS:
+        raise ConfigError(f"There is no view {name!r}.")
+    view = VIEWS[name]
+    state = view.complete(from_query(view.state, views.parse(query)))
+    loaded = {part: properties.get("value") for part, properties in view.load(state).items()}
+    values = {**step.get("values", {}), **loaded, **({} if value is None else {action: value})}
+    known = {part: given for part, given in values.items() if given is not None}
+    return to_query(name, view.complete(view.act(action, state, known)))
 
 
 def build_page() -> gr.Blocks:

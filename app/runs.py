@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
+from app import samples
+from app.filters import matching_groups
+from app.marks import GroupMark, marks_of, read_facts, search_groups
 from app.state import START
 from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.notebook.face import rebuild_sample
 from ekipl_lab.tracking import store
 from ekipl_lab.types import ActionGroup
 
@@ -24,9 +28,13 @@ NO_RECORDS = "This run has recorded no groups so far; they appear while it train
 RECORDS = "groups"
 #: Seconds for which what the store said is taken as still true.
 FRESH = 2.0
+#: How many of the last runs are looked through for one that shows something.
+LOOKED_AT = 8
 
 T = TypeVar("T")
 _SEEN: dict[tuple[Any, ...], tuple[float, Any]] = {}
+#: (store, run) -> number of recorded steps, and the facts and marks of their groups.
+_MARKS: dict[tuple[str, str], tuple[int, pa.Table, tuple[GroupMark, ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class RunChoice:
     name: str
     status: str
     started: float
+    experiment: str = ""
 
     @property
     def label(self) -> str:
@@ -50,8 +59,19 @@ def list_runs() -> list[RunChoice]:
     """Runs with group records or checkpoints to look at, latest first."""
     if not has_store():
         return []
-    found = _remembered(("runs",), lambda: tracking.list_runs(limit=200))
-    return [RunChoice(run.run_id, run.name, run.status, run.start) for run in found]
+    return [
+        RunChoice(run.run_id, run.name, run.status, run.start, run.experiment) for run in _infos()
+    ]
+
+
+def info(run: str) -> tracking.RunInfo:
+    """What the store has of a run; ConfigError for no such run."""
+    require_run(run)
+    return next(one for one in _infos() if one.run_id == run)
+
+
+def _infos() -> list[tracking.RunInfo]:
+    return remembered(("runs",), lambda: tracking.list_runs(limit=200))
 
 
 def choices() -> list[tuple[str, str]]:
@@ -62,6 +82,17 @@ def choices() -> list[tuple[str, str]]:
 def latest() -> str:
     """The id of the latest run; empty if there is none."""
     return choices()[0][1]
+
+
+def opening_run() -> str:
+    """The latest of the last runs that has a group with a teacher kept where the policy failed.
+
+    The latest run where none has; empty where there is no run.
+    """
+    for _, run in choices()[:LOOKED_AT]:
+        if any(mark.taught for mark in list_marks(run)):
+            return run
+    return latest()
 
 
 def has_store() -> bool:
@@ -86,13 +117,15 @@ def label_checkpoint(run: str, checkpoint: str) -> str:
     """A checkpoint's name for people, with its greedy accuracy where that was measured."""
     found = _checkpoints(run).get(checkpoint)
     if found is None:
-        return "start, before training" if checkpoint == START else checkpoint
+        return "start (step 0), before training" if checkpoint == START else checkpoint
     # eval/<set>/accuracy_greedy, not that of one family
     measured = sorted(
         name for name in found.metrics if name.count("/") == 2 and name.endswith("/accuracy_greedy")
     )
-    accuracy = f" · accuracy {found.metrics[measured[0]]:.2f}" if measured else ""
-    return f"step {found.step}{accuracy}"
+    if not measured:
+        return f"step {found.step}"
+    accuracy = found.metrics[measured[0]]
+    return f"step {found.step} · accuracy {accuracy:.2f} on {measured[0].split('/')[1]}"
 
 
 def checkpoint_folder(run: str, checkpoint: str) -> Path:
@@ -104,12 +137,25 @@ def checkpoint_folder(run: str, checkpoint: str) -> Path:
     return _checkpoints(run)[checkpoint].folder()
 
 
+def config_of(run: str) -> dict[str, Any]:
+    """The whole config of a run; ConfigError for no such run, empty where it logged none."""
+    require_run(run)
+
+    def ask() -> dict[str, Any]:
+        try:
+            return tracking.read_config(run)
+        except DataError:
+            return {}
+
+    return remembered(("config", run), ask, forever=True)
+
+
 def list_steps(run: str) -> list[int]:
     """Training steps that have group records, rising."""
     folder = _records_folder(run)
     if folder is None:
         return []
-    return _remembered(("steps", run), lambda: records.list_steps(folder))
+    return remembered(("steps", run), lambda: records.list_steps(folder))
 
 
 def count_groups(run: str, step: int) -> int:
@@ -124,7 +170,7 @@ def count_groups(run: str, step: int) -> int:
 def paid_by(run: str, step: int) -> float:
     """USD that the run had truly paid its teachers when that step was done; cached is free."""
     metric = "cost/teacher_paid_usd"
-    history = _remembered(("paid", run), lambda: tracking.metric_history(run, [metric]))
+    history = remembered(("paid", run), lambda: tracking.metric_history(run, [metric]))
     return max((value for at, value in history.get(metric, ()) if at <= step), default=0.0)
 
 
@@ -139,16 +185,70 @@ def load_recorded(run: str, step: int, group: int) -> ActionGroup:
         raise DataError(f"Step {step} has no recorded groups; recorded steps: {known}.")
     found = records.load_groups(folder, step, offset=group, limit=1)
     if not found:
-        raise DataError(f"Step {step} has {count_groups(run, step)} groups, counted from 0.")
-    data = _remembered(("data", run), lambda: tracking.read_config(run)["data"])
-    return found[0].with_sample(rebuild_sample(found[0], data.get("image_size")))
+        held = count_groups(run, step)
+        raise DataError(f"Step {step} has {held} groups; there is no group {group + 1}.")
+    return found[0].with_sample(samples.find_sample(config_of(run), found[0]))
+
+
+def list_marks(run: str) -> tuple[GroupMark, ...]:
+    """Every recorded group of a run in order; kept until the run has recorded another step."""
+    return _known(run)[2]
+
+
+def list_families(run: str) -> list[str]:
+    """The families of a run's recorded groups."""
+    _, facts, marks = _known(run)
+    return sorted({name for name in facts["family"].to_pylist() if name}) if marks else []
+
+
+def list_groups(
+    run: str, search: str = "", keep: str = "all", family: str = ""
+) -> tuple[tuple[int, int], ...]:
+    """Step and group (from 0) of every recorded group, in order, that holds a text, is of a family
+    and that a filter (`filters.GROUP_FILTERS`) keeps."""
+    search, family = (text.encode("utf-8", "replace").decode() for text in (search, family))
+    folder, (_, facts, marks) = _records_folder(run), _known(run)
+    if folder is None or not marks:
+        return ()
+    found = tuple((mark.step, mark.group) for mark in marks)
+    if search:
+        found = remembered(("search", run, search), lambda: search_groups(folder, search))
+    if (keep, family) == ("all", ""):
+        return found
+    kept = set(matching_groups(facts, keep, family))
+    return tuple(place for place in found if place in kept)
+
+
+def _known(run: str) -> tuple[int, pa.Table, tuple[GroupMark, ...]]:
+    """What is known of a run's groups at a glance; no marks where nothing is recorded."""
+    folder, key = _records_folder(run), (store.tracking_uri(), run)
+    if folder is None:
+        return 0, None, ()
+    steps = len(list_steps(run))
+    if key not in _MARKS or _MARKS[key][0] != steps:
+        facts = read_facts(folder)
+        _MARKS[key] = (steps, facts, marks_of(facts))
+    return _MARKS[key]
+
+
+def opening_group(run: str) -> tuple[int, int]:
+    """Step and group (from 0) that show something: the latest of the most telling kind; or (0, 0).
+
+    Best is a right teacher action that was kept where the policy failed, then any kept teacher
+    action in a group with spread, then any group with spread.
+    """
+    marks = list_marks(run)
+    if not marks:
+        return 0, 0
+    best = max(marks, key=lambda m: (m.taught, m.teacher and not m.zero, not m.zero, m.step))
+    return best.step, best.group
 
 
 def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:
     """``step-<n>`` -> checkpoint, by step; none for an unknown run."""
     if not any(choice.id == run for choice in list_runs()):
         return {}
-    found = _remembered(("checkpoints", run), lambda: tracking.list_checkpoints(run))
+    found = remembered(("checkpoints", run), lambda: tracking.list_checkpoints(run))
     return {f"step-{checkpoint.step}": checkpoint for checkpoint in found}
 
 
@@ -157,16 +257,19 @@ def _records_folder(run: str) -> Path | None:
     if not any(choice.id == run for choice in list_runs()):
         return None
     try:
-        return _remembered(("records", run), lambda: tracking.run_artifact(run, RECORDS))
+        return remembered(("records", run), lambda: tracking.run_artifact(run, RECORDS))
     except DataError:
         return None
 
 
-def _remembered(key: tuple[Any, ...], ask: Callable[[], T]) -> T:
-    """``ask()``, or its answer of less than ``FRESH`` seconds ago; one click asks many times."""
+def remembered(key: tuple[Any, ...], ask: Callable[[], T], *, forever: bool = False) -> T:
+    """``ask()``, or its answer of less than ``FRESH`` seconds ago; one click asks many times.
+
+    ``forever`` is for what cannot change any more.
+    """
     key = (store.tracking_uri(), *key)
     now = time.monotonic()
-    if key not in _SEEN or now - _SEEN[key][0] > FRESH:
+    if key not in _SEEN or (not forever and now - _SEEN[key][0] > FRESH):
         _SEEN[key] = (now, ask())
     value: T = _SEEN[key][1]
     return value

@@ -21,7 +21,7 @@ def to_query(view: str, state: Any, *, default: str = "live") -> str:
     pairs = [(name, value) for name, usual, value in named if value != usual]
     if view != default:
         pairs.insert(1, ("view", view))
-    return urlencode(pairs, safe="/")
+    return urlencode(pairs, safe="/", errors="replace")
 
 
 def from_query(kind: type[S], query: Mapping[str, str]) -> S:

@@ -7,7 +7,8 @@ Which interval for what:
 - two methods over the same seeds: ``paired_t`` of the per-seed differences. The primary interval:
   with few seeds a bootstrap is too narrow;
 - two models on the same items, one seed: ``mcnemar_exact``;
-- several tests at once: ``holm``; before the study: ``seeds_needed``.
+- several tests at once: ``holm``; before the study: ``seeds_needed``;
+- two raters of the same things: ``cohen_kappa``.
 
 Every function raises ConfigError where its value is undefined, and never returns a guess.
 """
@@ -149,6 +150,20 @@ def holm(pvalues: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(pvalues) - rank) * pvalues[index]))
         adjusted[index] = running
     return adjusted
+
+
+def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float | None:
+    """Agreement of two raters beyond chance: 1 all alike, 0 as chance would have it.
+
+    None where chance alone would always agree: both raters gave one and the same label throughout.
+    """
+    if not first or len(first) != len(second):
+        raise ConfigError(f"Kappa needs labels in pairs; got {len(first)} and {len(second)}.")
+    count = len(first)
+    equal = sum(a == b for a, b in zip(first, second, strict=True)) / count
+    labels = set(first) | set(second)
+    chance = sum(list(first).count(one) * list(second).count(one) for one in labels) / count**2
+    return None if chance == 1.0 else (equal - chance) / (1.0 - chance)
 
 
 def power_paired_t(seeds: int, difference: float, spread: float, alpha: float = 0.05) -> float:

@@ -35,11 +35,12 @@ def unchanged(state: S) -> S:
 class View(Generic[S]):
     """A view; ``state`` is a frozen dataclass of str and int, its fields are the address's keys.
 
-    ``build(ui)`` makes the controls. ``load(state)`` gives their properties (``value``,
-    ``choices``); it asks for names and numbers alone and raises nothing. ``show(state)`` gives
-    HTML, once or several times, each time in place of the last; an EKIPLError becomes a message.
+    ``build(ui)`` makes the controls. ``load(state)`` gives properties of controls and buttons
+    (``value``, ``choices``); it asks for names and numbers alone and raises nothing.
+    ``show(state)`` gives HTML, once or several times, each time in place of the last; an
+    EKIPLError becomes a message.
     ``act(action, state, values)`` is the state after the control or button named ``action``;
-    ``values`` are those of all controls that have one.
+    ``values`` are those of all controls that have one, as ``load`` gives them, and the one set.
     """
 
     title: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import html, items, live, runs
 from app.group import describe_group
-from app.state import ALL_FAMILIES
+from app.state import ALL_FAMILIES, START
 from app.views.base import Properties, View, options
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
@@ -39,7 +39,7 @@ def build(ui: Ui) -> None:
     ui.choice("task", "Task", items.list_tasks())
     ui.choice("split", "Split", benchmarks.SPLITS)
     ui.choice("family", "Family")
-    ui.number("number", "Item, counted from 0")
+    ui.number("number", "Item, counted from 1", least=1)
     with ui.row():
         ui.button("previous", "← Previous")
         ui.button("next", "Next →")
@@ -49,10 +49,12 @@ def build(ui: Ui) -> None:
 
 
 def complete(state: State) -> State:
-    """The latest run, its last checkpoint, the first item."""
+    """The latest run, its last checkpoint, the first item of what it trains on."""
     run = state.run or runs.latest()
     checkpoint = state.checkpoint or runs.list_checkpoints(run)[-1]
-    item = state.item or items.item_at(*items.FIRST).id
+    if checkpoint == "step-0":
+        checkpoint = START
+    item = state.item or items.first_item(live.data_of(run)).id
     return State(run, checkpoint, item, state.family, state.draw)
 
 
@@ -70,7 +72,7 @@ def load(state: State) -> Properties:
         "task": {"value": task},
         "split": {"value": split},
         "family": options([ALL_FAMILIES, *items.list_families(task)], family),
-        "number": {"value": number},
+        "number": {"value": number + 1},
     }
 
 
@@ -80,7 +82,7 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     Another task, split or family begins at its first item, another run at its last checkpoint.
     """
     run, checkpoint = values.get("run", state.run), values.get("checkpoint", state.checkpoint)
-    task, split, number = values["task"], values["split"], values.get("number", 0)
+    task, split, number = values["task"], values["split"], int(values.get("number", 1)) - 1
     family = values.get("family")
     if family not in items.list_families(task):
         family = ALL_FAMILIES

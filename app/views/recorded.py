@@ -1,95 +1,209 @@
-"""Groups that training recorded, step by step."""
+"""Groups that training recorded, step by step, and what other rules would have kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from app import html, items, runs
+from app import html, items, runs, samples, strips, whatif
+from app.filters import GROUP_FILTERS
 from app.group import describe_group
+from app.measured import ANY
+from app.notation import explain_notation
 from app.state import to_query
 from app.views import live
 from app.views.base import Properties, View, options
+from ekipl_lab.errors import unknown_name
+from ekipl_lab.types import ActionGroup
 
 if TYPE_CHECKING:
     from app.ui import Ui
 
+#: The choice of a baseline or spread that leaves it as the run had it.
+AS_TRAINED = ("as in this run", "")
+_SHIFTS = ("previous", "next")
+#: Fields of the state that a control of the same name sets.
+_CHOSEN = ("baseline", "scale", "search", "keep", "family")
+
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The ``group``-th group (from 0) of a training step; step 0 is the last one."""
+    """The ``group``-th group (from 0) of a training step; step 0 picks one that shows something.
+
+    ``baseline`` and ``scale`` are those of the table of other rules; empty: as in the run.
+    Previous and next go through the groups that hold ``search``, that the filter ``keep`` keeps
+    and that are of ``family``.
+    """
 
     run: str = ""
     step: int = 0
     group: int = 0
+    baseline: str = ""
+    scale: str = ""
+    search: str = ""
+    keep: str = "all"
+    family: str = ANY
 
 
 def build(ui: Ui) -> None:
-    """Run, step, group."""
+    """Run, step, group, and with what other rules are computed."""
     ui.choice("run", "Run")
-    ui.choice("step", "Training step")
-    ui.number("group", "Group in this step, counted from 0")
+    ui.number("step", "Training step", least=1)
+    ui.number("group", "Group in this step, counted from 1", least=1)
     with ui.row():
         ui.button("previous", "← Previous")
         ui.button("next", "Next →")
+    ui.heading("Groups")
+    ui.choice("keep", "Show")
+    ui.choice("family", "Family")
+    ui.text("search", "Find in completions", "such as blue cone")
+    ui.heading("Other rules")
+    ui.choice("baseline", "Advantage measured from the mean of")
+    ui.choice("scale", "and divided by the spread of")
 
 
 def complete(state: State) -> State:
-    """The latest run, its last step."""
-    run = state.run or runs.latest()
-    return replace(state, run=run, step=state.step or max(runs.list_steps(run), default=0))
+    """A run, and a group of it, that show something."""
+    state = replace(state, run=state.run or runs.opening_run())
+    run = state.run
+    if state.step:
+        return state
+    step, group = runs.opening_group(run)
+    if _is_filtered(state):
+        step, group = (_found(state) or ((step, group),))[-1]
+    return replace(state, run=run, step=step, group=state.group or group)
 
 
 def load(state: State) -> Properties:
-    """The run's steps."""
+    """The run, the place in it, and whether there is a next group."""
+    step, group = state.step, state.group
+    ends = {action: _neighbour(state, action) == (step, group) for action in _SHIFTS}
     return {
         "run": options(runs.choices(), state.run),
-        "step": options(runs.list_steps(state.run), state.step),
-        "group": {"value": state.group},
+        "step": {"value": step or None},
+        "group": {"value": group + 1},
+        "previous": {"value": "First group" if ends["previous"] else "← Previous"},
+        "next": {"value": "Last group" if ends["next"] else "Next →"},
+        "search": {"value": state.search},
+        "keep": options([(title, name) for name, (title, _) in GROUP_FILTERS.items()], state.keep),
+        "family": options([ANY, *runs.list_families(state.run)], state.family),
+        "baseline": options([AS_TRAINED, *whatif.baselines()], state.baseline),
+        "scale": options([AS_TRAINED, *whatif.spreads()], state.scale),
     }
 
 
 def act(action: str, state: State, values: Mapping[str, Any]) -> State:
-    """The group that was set, or its neighbour; always one that the run has, if it has any."""
-    run, step = values.get("run", state.run), values.get("step", state.step)
-    group = values.get("group", state.group)
-    if action == "run" and step not in runs.list_steps(run):
-        step = complete(State(run)).step
-    step, group = _neighbour(run, step, group, {"previous": -1, "next": 1}.get(action, 0))
-    return State(run, step, min(group, max(0, runs.count_groups(run, step) - 1)))
+    """The group that was set, or its neighbour; always one that the run has, if it has any.
 
-
-def _neighbour(run: str, step: int, group: int, shift: int) -> tuple[int, int]:
-    """The group before or after, over the borders of steps; the same at either end."""
+    ``place`` is the number, from 0, of a step among those recorded.
+    """
+    run, step, group = values.get("run", state.run), state.step, state.group
     steps = runs.list_steps(run)
-    if shift == 0 or step not in steps:
-        return step, group
-    if 0 <= group + shift < runs.count_groups(run, step):
-        return step, group + shift
-    place = steps.index(step) + shift
-    if not 0 <= place < len(steps):
-        return step, group
-    return steps[place], 0 if shift > 0 else runs.count_groups(run, steps[place]) - 1
+    state = replace(
+        state, **{name: values.get(name, getattr(state, name)) for name in _CHOSEN}, run=run
+    )
+    if action == "run" and step not in steps:
+        return complete(replace(state, step=0, group=0))
+    if action == "step":
+        step = values.get("step", step)
+    elif action == "place" and steps:
+        step = steps[min(int(values["place"]), len(steps) - 1)]
+    elif action == "group":
+        group = max(0, int(values.get("group", 1)) - 1)
+    elif action in _SHIFTS:
+        step, group = _neighbour(state, action)
+    elif action in ("search", "keep", "family") and _is_filtered(state):
+        step, group = next(iter(_found_from(state) or _found(state)), (step, group))
+    return replace(state, step=step, group=min(group, max(0, runs.count_groups(run, step) - 1)))
+
+
+def _neighbour(state: State, action: str) -> tuple[int, int]:
+    """The group before or after, over the borders of steps; the same at either end."""
+    here = (state.step, state.group)
+    if action == "next":
+        return next((place for place in _found_from(state) if place > here), here)
+    earlier = [place for place in _found(state) if place < here]
+    return earlier[-1] if earlier else here
+
+
+def _found_from(state: State) -> list[tuple[int, int]]:
+    """The groups from this one on that are wanted."""
+    here = (state.step, state.group)
+    return [place for place in _found(state) if place >= here]
+
+
+def _found(state: State) -> Sequence[tuple[int, int]]:
+    """The groups that are wanted, in order; none for an unknown filter."""
+    if state.keep not in GROUP_FILTERS:
+        return ()
+    family = "" if state.family == ANY else state.family
+    return runs.list_groups(state.run, state.search, state.keep, family)
+
+
+def _is_filtered(state: State) -> bool:
+    return bool(state.search) or (state.keep, state.family) != ("all", ANY)
+
+
+def _wanted(state: State) -> str:
+    """What is wanted of a group, in words; empty for every group."""
+    if not _is_filtered(state):
+        return ""
+    words = [GROUP_FILTERS[state.keep][0]] if state.keep != "all" else []
+    words += [state.family] if state.family != ANY else []
+    words += [f"with “{state.search}”"] if state.search else []
+    return ", ".join(words)
 
 
 def show(state: State) -> Iterator[str]:
-    """The group as it was trained on, and what had been paid by then."""
+    """The group as it was trained on, where it stands in the run, and what else might have been."""
     if not state.run:
         yield html.render_message("No run yet", runs.NO_RUN, "make demo")
         return
     group = runs.load_recorded(state.run, state.step, state.group)
-    large = items.draw_large(group.sample) if group.sample.images else ()
-    now = live.State(state.run, runs.list_checkpoints(state.run)[-1], group.sample.id)
-    note = f"Recorded in step {state.step}, group {state.group}."
+    config = runs.config_of(state.run)
+    sample = group.sample
+    now = live.State(state.run, runs.list_checkpoints(state.run)[-1], sample.id)
+    if state.keep not in GROUP_FILTERS:
+        raise unknown_name("filter", state.keep, GROUP_FILTERS)
+    place = strips.place_of(
+        runs.list_marks(state.run), _found(state), state, _address, _wanted(state)
+    )
+    yield html.render_page(
+        sample,
+        items.draw_large(sample) if sample.images else (),
+        describe_group(group),
+        note=_note(state),
+        live_query=to_query("live", now) if sample.id.startswith("mini/") else "",
+        place=place,
+        no_picture="" if sample.images else samples.why_no_picture(config, sample),
+        notation=explain_notation(group),
+        other=_other(state, config.get("ekipl", {}), group),
+    )
+
+
+def _address(state: State, step: int, group: int) -> str:
+    return to_query("recorded", replace(state, step=step, group=group))
+
+
+def _note(state: State) -> str:
+    note = f"Recorded in step {state.step}, group {state.group + 1}."
     if paid := runs.paid_by(state.run, state.step):
         note += f" So far the run had paid its teachers {html.dollars(paid)}."
-    yield html.render_page(
-        group.sample,
-        large,
-        describe_group(group),
-        note=note,
-        live_query=to_query("live", now) if large else "",
+    return note
+
+
+def _other(state: State, ekipl: Mapping[str, Any], group: ActionGroup) -> html.Other:
+    """What other rules and weightings would have made of the group."""
+    baseline = state.baseline or ekipl.get("baseline", "kept")
+    scale = state.scale or ekipl.get("scale_rewards", "group")
+    weighting = ekipl.get("weighting", "policy_ratio")
+    return html.Other(
+        baseline,
+        scale,
+        whatif.outcomes(group, baseline, scale),
+        weighting,
+        whatif.pulls(group, {weighting: ekipl.get("weighting_params", {})}),
     )
 
 

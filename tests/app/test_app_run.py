@@ -74,7 +74,7 @@ def test_the_run_and_its_checkpoints_are_listed(trained: Trained) -> None:
     assert (choice.id, choice.name, choice.status) == (trained.run, "seen", "FINISHED")
     assert runs.list_checkpoints(trained.run)[0] == "start"
     assert runs.list_checkpoints(trained.run)[-1] == "step-2"
-    assert runs.label_checkpoint(trained.run, "step-2") == "step 2 · accuracy 0.00"
+    assert runs.label_checkpoint(trained.run, "step-2") == "step 2 · accuracy 0.00 on validation"
     assert runs.list_steps(trained.run) == [1, 2]
     assert runs.count_groups(trained.run, 1) == 2
 
@@ -160,7 +160,7 @@ def test_the_stage_shows_the_sample_first_and_then_the_group(trained: Trained) -
     assert last.count('<article class="card') == 6
     (recorded,) = views.show(f"run={trained.run}&view=recorded&step=1&group=0")
     assert recorded.count('<article class="card') == 6
-    assert "Recorded in step 1, group 0." in recorded
+    assert "Recorded in step 1, group 1." in recorded
 
 
 @pytest.mark.parametrize(
@@ -200,16 +200,21 @@ def test_a_reader_goes_from_the_latest_run_to_its_recorded_groups(
     trained: Trained, address: str
 ) -> None:
     page = Browser(address)
+    step, group = runs.opening_group(trained.run)
+    shown = to_query("recorded", recorded.State(trained.run, step, group))
+    assert page.query == shown
+    page.act("mode", "input", "live")
     assert page.query == f"run={trained.run}&checkpoint=step-2&item={ITEM}"
     assert page.stage.count('<article class="card') == 6
     assert page["live-checkpoint"]["value"] == "step-2"
     page.act("mode", "input", "recorded")
-    assert page.query == f"run={trained.run}&view=recorded&step=2"
-    assert "Recorded in step 2, group 0." in page.stage
-    page.act("recorded-step", "input", 1)
+    assert page.query == shown
+    assert f"Recorded in step {step}, group {group + 1}." in page.stage
+    page.act("recorded-step", "submit", 1)
+    page.act("recorded-group", "submit", 1)
     page.act("recorded-next", "click")
     assert page.query == f"run={trained.run}&view=recorded&step=1&group=1"
-    assert "Recorded in step 1, group 1." in page.stage
+    assert "Recorded in step 1, group 2." in page.stage
     page.act("mode", "input", "live")
     assert page.query.startswith(f"run={trained.run}&checkpoint=step-2&")
 
@@ -218,12 +223,12 @@ def test_a_link_opens_what_it_names_or_says_what_is_not_there(
     trained: Trained, address: str
 ) -> None:
     page = Browser(address, f"run={trained.run}&view=recorded&step=1&group=1")
-    assert page["recorded-group"]["value"] == 1 and page["recorded-step"]["value"] == 1
+    assert page["recorded-group"]["value"] == 2 and page["recorded-step"]["value"] == 1
     gone = Browser(address, f"run={trained.run}&view=recorded&step=9")
     assert "Step 9 has no recorded groups" in gone.stage
-    assert gone["recorded-step"]["value"] is None
-    gone.act("recorded-step", "input", 2)
-    assert "Recorded in step 2, group 0." in gone.stage
+    assert gone["recorded-step"]["value"] == 9
+    gone.act("recorded-step", "submit", 2)
+    assert "Recorded in step 2, group 1." in gone.stage
 
 
 def test_programs_get_the_same_groups_as_json(trained: Trained, address: str) -> None:
@@ -239,7 +244,7 @@ def test_programs_get_the_same_groups_as_json(trained: Trained, address: str) ->
     recorded = client.predict(trained.run, 1, 0, api_name="/recorded_group")
     assert recorded["sample_id"] == runs.load_recorded(trained.run, 1, 0).sample.id
     shown = client.predict(f"run={trained.run}&view=recorded&step=1", api_name="/view")
-    assert "Recorded in step 1, group 0." in shown
+    assert "Recorded in step 1, group 1." in shown
     with pytest.raises(AppError, match="has no checkpoint 'step-9'"):
         client.predict(trained.run, "step-9", ITEM, 0, api_name="/live_group")
 

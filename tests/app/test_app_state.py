@@ -73,9 +73,10 @@ def test_the_page_opens_without_any_run() -> None:
     shown = live.load(opened)
     assert (name, opened.run, shown["run"]["value"]) == ("live", "", "")
     assert shown["run"]["choices"] == [("no run yet", "")]
-    assert shown["checkpoint"]["choices"] == [("start, before training", "start")]
-    assert shown["number"]["value"] == 0
-    assert recorded.load(recorded.complete(recorded.State()))["step"]["choices"] == []
+    assert shown["checkpoint"]["choices"] == [("start (step 0), before training", "start")]
+    assert shown["number"]["value"] == 6  # compare is the sixth family of the stream
+    assert opened.item == "mini/counting/validation/s0/compare/000000"  # what the demo trains on
+    assert recorded.load(recorded.complete(recorded.State()))["step"]["value"] is None
     families = shown["family"]["choices"]
     assert families[0] == "all" and "count_pair" in families
 
@@ -94,7 +95,7 @@ def act(action: str, **changes: object) -> live.State:
         "task": "counting",
         "split": "test",
         "family": "count_pair",
-        "number": 4,
+        "number": 5,  # counted from 1, as the page shows it
     }
     return live.act(action, state, shown | changes)
 
@@ -107,11 +108,11 @@ def test_actions_move_the_item(action: str, number: int, draw: int) -> None:
     chosen = act(action)
     assert chosen.item == f"mini/counting/test/s0/count_pair/{number:06d}"
     assert chosen.draw == draw
-    assert live.load(chosen)["number"]["value"] == number
+    assert live.load(chosen)["number"]["value"] == number + 1
 
 
 def test_previous_stops_at_the_first() -> None:
-    assert act("previous", number=0).item.endswith("/000000")
+    assert act("previous", number=1).item.endswith("/000000")
 
 
 def test_a_family_of_another_task_gives_way() -> None:
@@ -119,7 +120,16 @@ def test_a_family_of_another_task_gives_way() -> None:
 
 
 def test_an_unknown_item_falls_back_to_the_first() -> None:
-    assert live.load(live.State(item="nonsense"))["number"]["value"] == 0
+    assert live.load(live.State(item="nonsense"))["number"]["value"] == 1
+
+
+def test_start_and_step_0_are_one_thing() -> None:
+    assert live.complete(live.State(checkpoint="step-0")).checkpoint == "start"
+
+
+def test_a_view_that_does_not_exist_is_said() -> None:
+    (page,) = views.show("view=nonsense&run=x")
+    assert "There is no view &#39;nonsense&#39;; choose one of: live, recorded" in page
 
 
 def test_what_does_not_exist_is_not_shown_as_something_else() -> None:

@@ -54,7 +54,7 @@ def test_a_view_is_one_file_and_one_line(clone: Path, monkeypatch: pytest.Monkey
             browser = Browser(address, "view=checkpoints")
         finally:
             process.terminate()
-    assert "<td>start, before training</td>" in named["page"]
+    assert "<td>start (step 0), before training</td>" in named["page"]
     assert browser.query == f"run={run}&view=checkpoints"
     assert browser["checkpoints-run"]["value"] == run
     assert browser.stage == named["page"]

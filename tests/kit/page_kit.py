@@ -1,4 +1,4 @@
-"""The app as a browser uses it: it reads the page's config and sends its events by component."""
+"""The app as a browser uses it: it reads the page's config and sends what a reader does."""
 
 from __future__ import annotations
 
@@ -37,14 +37,30 @@ class Browser:
         config = httpx.get(f"{address}/config").json()
         self._parts = {part["id"]: part["props"] for part in config["components"]}
         self._events = config["dependencies"]
+        self._typed: dict[str, dict[str, Any]] = {}
         self._follow(next(e for e in self._events if e["targets"][0][1] == "load"))
 
     def act(self, name: str, event: str, value: Any = None) -> None:
-        """Set a control and fire its event, then everything that follows from it."""
-        number = next(i for i, p in self._parts.items() if p.get("elem_id") == name)
-        if value is not None:
-            self._parts[number]["value"] = value
-        self._follow(next(e for e in self._events if [number, event] in e["targets"]))
+        """Set a control or press a button whose event the page listens to."""
+        number = self._number(name)
+        assert any([number, event] in e["targets"] for e in self._events), (name, event)
+        if name == "mode":
+            return self.send({"view": value})
+        view, action = name.split("-", 1)
+        typed = self._typed.setdefault(view, {})
+        if value is not None and not str(value).startswith("data:"):
+            self._parts[number]["value"] = typed[action] = value
+        return self.send({"view": view, "action": action, "value": value, "values": dict(typed)})
+
+    def send(self, *steps: dict[str, Any]) -> None:
+        """What ``static/page.js`` sends for some steps of the reader, and all that follows."""
+        number = self._number("send")
+        sent = next(e for e in self._events if [number, "click"] in e["targets"])
+        self._parts[sent["inputs"][0]]["value"] = json.dumps(steps)
+        self._follow(sent)
+
+    def _number(self, name: str) -> int:
+        return int(next(i for i, p in self._parts.items() if p.get("elem_id") == name))
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         """The properties of a control."""
@@ -53,8 +69,9 @@ class Browser:
     @property
     def query(self) -> str:
         """The address after ``?``."""
-        hidden = next(e for e in self._events if "window.history" in (e["js"] or ""))
-        return str(self._parts[hidden["inputs"][0]]["value"])
+        number = self._number("send")
+        sent = next(e for e in self._events if [number, "click"] in e["targets"])
+        return str(self._parts[sent["inputs"][1]]["value"])
 
     @property
     def stage(self) -> str:

@@ -20,6 +20,8 @@ class ChainReport:
     ``true_steps`` and ``false_steps`` hold the text of every step that could be read;
     ``unread`` the sentences that could not. ``answer_supported``: the stated steps lead to the
     stated answer, whether or not they are true. ``answer_correct``: the answer is the sample's.
+    ``false_in`` and ``unread_in`` number the sentences (``sentence_texts``, from 0) in which those
+    stand; None, or nothing, where the chain is not read sentence by sentence.
     """
 
     true_steps: tuple[str, ...]
@@ -28,6 +30,8 @@ class ChainReport:
     answer: str | None
     answer_supported: bool
     answer_correct: bool
+    false_in: tuple[int | None, ...] = ()
+    unread_in: tuple[int, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -54,10 +58,14 @@ class Steps:
 
     noted: list[tuple[str, bool]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    places: list[int | None] = field(default_factory=list)
+    unread_in: list[int] = field(default_factory=list)
+    sentence: int | None = None
 
     def note(self, holds: bool, text: str) -> None:
         """One step more."""
         self.noted.append((text, holds))
+        self.places.append(self.sentence)
 
     def read(
         self, reasoning: str, read_sentence: Callable[[str], None], signs: str = ".,:="
@@ -67,18 +75,31 @@ class Steps:
         ``read_sentence`` notes the steps of one, and raises Unread where it is not in the grammar.
         """
         spaced = re.sub(f"([{signs}])", r" \1 ", reasoning.lower())
-        for sentence in re.split(r"\s\.(?:\s|$)", spaced):
+        for number, sentence in enumerate(re.split(r"\s\.(?:\s|$)", spaced)):
+            self.sentence = number
             try:
                 read_sentence(sentence)
             except Unread:
                 self.unread.append(" ".join(sentence.split()))
+                self.unread_in.append(number)
+        self.sentence = None
 
     def report(self, answer: str, *, supported: bool, correct: bool) -> ChainReport:
         """What is known at the end of the chain."""
         true, false = (
             tuple(text for text, holds in self.noted if holds is kind) for kind in (True, False)
         )
-        return ChainReport(true, false, tuple(self.unread), answer, supported, correct)
+        places = self.places or [None] * len(self.noted)
+        false_in = [p for p, (_, holds) in zip(places, self.noted, strict=True) if not holds]
+        return ChainReport(
+            true, false, tuple(self.unread), answer, supported, correct,
+            tuple(false_in), tuple(self.unread_in),
+        )  # fmt: skip
+
+
+def sentence_texts(reasoning: str) -> list[str]:
+    """The sentences of a chain as written, empty ones too, in the numbering of a report."""
+    return reasoning.split(".")
 
 
 def sentences(parts: Sequence[str]) -> str:

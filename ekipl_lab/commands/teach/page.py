@@ -77,9 +77,9 @@ def page(result: Usefulness, title: str) -> str:
             "is.",
         ),
         *figures(result),
-        _sources(result.sources),
+        sources(result.sources),
         gains("Teachers beside the policy, by slice", result.gains),
-        _overlaps(result),
+        overlaps(result),
     ]
     return html_page(title, [as_html(one) if isinstance(one, Table) else one for one in parts])
 
@@ -119,7 +119,8 @@ def gates(result: Usefulness) -> Table:
     return Table("", headings, rows)
 
 
-def _sources(rows: Sequence[SourceRow]) -> Table:
+def sources(rows: Sequence[SourceRow]) -> Table:
+    """Each source on each slice: accuracy, pass@k, format, length, wrong chains, price."""
     ks = sorted({k for one in rows for k in one.pass_at} - {1})
     headings = ["slice", "source", "samples", "no answer", "accuracy"]
     headings += [f"pass@{k}" for k in ks]
@@ -149,7 +150,8 @@ def _sources(rows: Sequence[SourceRow]) -> Table:
     )
 
 
-def _overlaps(result: Usefulness) -> Table:
+def overlaps(result: Usefulness) -> Table:
+    """Samples that two teachers both solve, one alone, or neither."""
     headings = ["first", "second", "both", "only first", "only second", "neither", "both / either"]
     rows = [
         row(

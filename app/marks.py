@@ -1,0 +1,45 @@
+"""What can be said of every recorded group at a glance, from a few columns of its records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.filters import GROUP_COLUMNS, GROUP_FILTERS, group_facts
+from ekipl_lab import records
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMark:
+    """``zero``: the kept rewards are all equal. ``teacher``: a teacher's action was kept;
+    ``taught``: a right one, where no action of the policy was right."""
+
+    step: int
+    group: int
+    zero: bool
+    teacher: bool
+    taught: bool
+
+
+def read_facts(folder: Path) -> pa.Table:
+    """`filters.group_facts` of all groups in a record folder."""
+    return group_facts(records.read_groups(folder, columns=list(GROUP_COLUMNS)))
+
+
+def marks_of(facts: pa.Table) -> tuple[GroupMark, ...]:
+    """The marks of groups, by step and group."""
+    marks = (facts[name].to_pylist() for name in ("step", "group"))
+    flags = (GROUP_FILTERS[name][1](facts).to_pylist() for name in ("zero_spread", "teacher_kept"))
+    taught = pc.and_(pc.greater(facts["both"], 0), pc.equal(facts["policy_right"], 0))
+    return tuple(map(GroupMark, *marks, *flags, taught.to_pylist()))
+
+
+def search_groups(folder: Path, text: str) -> tuple[tuple[int, int], ...]:
+    """Step and group of every group in which a completion holds a text, whatever its case."""
+    table = records.read_groups(folder, columns=["step", "group", "completion"])
+    found = table.filter(pc.match_substring(table["completion"], text, ignore_case=True))
+    pairs = zip(found["step"].to_pylist(), found["group"].to_pylist(), strict=True)
+    return tuple(dict.fromkeys(pairs))

@@ -1,0 +1,57 @@
+"""The sample of a recorded group, with its pictures where they are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from ekipl_lab.errors import EKIPLError
+from ekipl_lab.notebook.face import rebuild_sample
+from ekipl_lab.records import RecordedGroup
+from ekipl_lab.types import Sample
+
+
+def find_sample(config: Mapping[str, Any], record: RecordedGroup) -> Sample:
+    """The recorded sample; without pictures where only its text was kept (`why_no_picture`).
+
+    A sample of the built-in benchmark is drawn again; others are read from the run's data.
+    """
+    if not record.sample_id.startswith("mini/"):
+        try:
+            sample = _read(config).get(record.sample_id)
+        except EKIPLError:
+            sample = None
+        if sample and (sample.question, sample.answer) == (record.question, record.answer):
+            return sample
+    return rebuild_sample(record, config.get("data", {}).get("image_size"))
+
+
+def why_no_picture(config: Mapping[str, Any], sample: Sample) -> str:
+    """Why a recorded sample is shown without pictures, in one sentence."""
+    if sample.id.startswith("mini/"):
+        return "No picture: the benchmark has changed since this was recorded."
+    try:
+        found = _read(config).get(sample.id)
+    except EKIPLError as error:
+        return f"No picture: the run's data are not at hand. {error}"
+    name = config.get("data", {}).get("benchmark", "the benchmark")
+    what = "has another text for this sample now" if found else "no longer holds this sample"
+    return f"No picture: {name} {what}, so the picture may be another one."
+
+
+def _read(config: Mapping[str, Any]) -> dict[str, Sample]:
+    """Id -> training sample of a run."""
+    from ekipl_lab.training.config.run_config import parse_config
+
+    return _samples(parse_config(config).model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _samples(settings: str) -> dict[str, Sample]:
+    """As `_read`, kept: the data of a run are read once. Pictures are opened when looked at."""
+    from ekipl_lab.training.config.run_config import RunConfig
+    from ekipl_lab.training.setup import load_training_samples
+
+    samples = load_training_samples(RunConfig.model_validate_json(settings))
+    return {sample.id: sample for sample in samples}

@@ -1,0 +1,275 @@
+"""Policies side by side on one item, beside teachers: sampled now, or as evaluations stored it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from app import evaluations, html, items, live, own, runs
+from app.columns import Column, column
+from app.state import ALL_FAMILIES, START
+from app.views.base import Properties, View, options
+from ekipl_lab import benchmarks
+from ekipl_lab.errors import EKIPLError
+from ekipl_lab.plots.figures import source_colours
+from ekipl_lab.types import POLICY, Action, RewardBreakdown, Sample
+
+if TYPE_CHECKING:
+    from app.ui import Ui
+
+NO_POLICY, NO_TEACHERS, OF_DEMO = "none", "none", "demo"
+HOWS = {
+    "greedy": "now, the most likely chain",
+    "sampled": "now, one chain drawn",
+    "stored": "stored, greedy evaluation",
+    "stored_sampled": "stored, sampled evaluation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Up to three policies, each a checkpoint of a run, on a benchmark item or ``own`` (the key of
+    a reader's picture, with ``question`` and ``answer``); teachers of a run's config (empty: of the
+    first policy's run), ``how`` the chains are got, ``draw`` the seed of sampled ones."""
+
+    run: str = ""
+    checkpoint: str = ""
+    run2: str = ""
+    checkpoint2: str = ""
+    run3: str = NO_POLICY
+    checkpoint3: str = ""
+    teachers: str = ""
+    how: str = "greedy"
+    item: str = ""
+    family: str = ALL_FAMILIES
+    draw: int = 0
+    own: str = ""
+    question: str = ""
+    answer: str = ""
+
+
+_PAIRS = (("run", "checkpoint"), ("run2", "checkpoint2"), ("run3", "checkpoint3"))
+
+
+def build(ui: Ui) -> None:
+    """Who is compared, how, and on what."""
+    ui.heading("Policies")
+    for (run, checkpoint), name in zip(_PAIRS, ("First", "Second", "Third"), strict=True):
+        ui.choice(run, f"{name} run")
+        ui.choice(checkpoint, f"{name} checkpoint")
+    ui.choice("teachers", "Teachers of")
+    ui.choice("how", "Chains")
+    with ui.row():
+        ui.button("again", "Draw again")
+        ui.stop("Stop")
+    ui.heading("Benchmark item")
+    ui.choice("task", "Task", items.list_tasks())
+    ui.choice("split", "Split", benchmarks.SPLITS)
+    ui.choice("family", "Family")
+    ui.number("number", "Item, counted from 1", least=1)
+    with ui.row():
+        ui.button("previous", "← Previous")
+        ui.button("next", "Next →")
+    ui.heading("Your own picture")
+    ui.picture("picture", "Choose a picture …")
+    ui.text("question", "Your question")
+    ui.text("answer", "True answer, if you know it")
+    ui.button("benchmark", "Back to the benchmark")
+
+
+def complete(state: State) -> State:
+    """The last checkpoint of the latest run against its start, on the first item."""
+    run = state.run or runs.latest()
+    run2 = state.run2 or run
+    return replace(
+        state,
+        run=run,
+        checkpoint=state.checkpoint or _checkpoints(state, run)[-1],
+        run2=run2,
+        checkpoint2=state.checkpoint2 or START,
+        checkpoint3=state.checkpoint3 or START,
+        item=state.item or _first_item(state, run),
+        how=state.how if state.how in HOWS else "greedy",
+    )
+
+
+def _checkpoints(state: State, run: str) -> list[str]:
+    """What can be compared of a run, by step: saved checkpoints to sample, or measured ones."""
+    if not state.how.startswith("stored"):
+        return runs.list_checkpoints(run)
+    sets = evaluations.list_sets(run)
+    found = {name for of in sets for name in evaluations.list_checkpoints(run, of)} | {START}
+    return sorted(found, key=lambda name: int(name.removeprefix("step-").replace(START, "0")))
+
+
+def _first_item(state: State, run: str) -> str:
+    """An item that is there: one that was measured, where chains are stored ones."""
+    if state.how.startswith("stored"):
+        for name in evaluations.list_sets(run):
+            for checkpoint in evaluations.list_checkpoints(run, name):
+                return evaluations.load(run, name, checkpoint)[0].sample_id
+    return items.item_at(*items.FIRST).id
+
+
+def load(state: State) -> Properties:
+    """Runs, their checkpoints, and the place of the item in its benchmark."""
+    try:
+        task, split, family, number = items.position_of(state.item, state.family)
+    except EKIPLError:
+        task, split, family, number = items.FIRST
+    known = runs.choices()
+    of = [("the first policy's run", ""), ("nobody", NO_TEACHERS), ("the demo", OF_DEMO), *known]
+    found: dict[str, Mapping[str, Any]] = {
+        "teachers": options([choice for choice in of if choice[1] or choice[0] != NO_RUN_LABEL],
+                            state.teachers),
+        "how": options([(title, name) for name, title in HOWS.items()], state.how),
+        "task": {"value": task},
+        "split": {"value": split},
+        "family": options([ALL_FAMILIES, *items.list_families(task)], family),
+        "number": {"value": number + 1},
+        "question": {"value": state.question},
+        "answer": {"value": state.answer},
+    }  # fmt: skip
+    for place, (run, checkpoint) in enumerate(_PAIRS):
+        chosen = getattr(state, run)
+        names = [] if chosen == NO_POLICY else _checkpoints(state, chosen)
+        labels = [(runs.label_checkpoint(chosen, name), name) for name in names]
+        nobody = [("nobody", NO_POLICY)] if place else []
+        found[run] = options([*nobody, *known], chosen)
+        found[checkpoint] = options(labels, getattr(state, checkpoint))
+    return found
+
+
+NO_RUN_LABEL = "no run yet"
+
+
+def act(action: str, state: State, values: Mapping[str, Any]) -> State:
+    """The state that the controls say; another run stands at its last checkpoint."""
+    names = ("teachers", "how", "question", "answer", *(name for pair in _PAIRS for name in pair))
+    state = replace(state, **{name: values[name] for name in names if name in values})
+    for run, checkpoint in _PAIRS:
+        chosen = getattr(state, run)
+        if action == run and chosen != NO_POLICY:
+            last: dict[str, Any] = {checkpoint: _checkpoints(state, chosen)[-1]}
+            state = replace(state, **last)
+    if action == "picture" and values.get("picture"):
+        return replace(state, own=own.keep(values["picture"]), draw=0)
+    if action == "benchmark":
+        return replace(state, own="", question="", answer="")
+    return _at_item(action, replace(state, draw=state.draw + (action == "again")), values)
+
+
+def _at_item(action: str, state: State, values: Mapping[str, Any]) -> State:
+    """The item that the controls say, its neighbour, or the first of another task."""
+    if action not in ("task", "split", "family", "number", "previous", "next"):
+        return state
+    task, split, number = values["task"], values["split"], int(values.get("number", 1)) - 1
+    family = values.get("family")
+    if family not in items.list_families(task):
+        family = ALL_FAMILIES
+    number = 0 if action in ("task", "split", "family") else number
+    number = max(0, number + {"previous": -1, "next": 1}.get(action, 0))
+    item = items.item_at(task, split, family, number).id
+    return replace(state, item=item, family=family, own="", draw=0)
+
+
+def show(state: State) -> Iterator[str]:
+    """The item at once; then every column as soon as it is there."""
+    sample = _sample(state)
+    large = items.draw_large(sample)
+    head = html.render_page(sample, large)
+    makers = [*_policies(state, sample), *_teachers(state, sample)]
+    columns = [waiting for waiting, _ in makers]
+    yield head + html.render_columns(columns)
+    for place, (_, make) in enumerate(makers):
+        try:
+            columns[place] = make()
+        except EKIPLError as error:
+            columns[place] = replace(columns[place], message=str(error))
+        yield head + html.render_columns(columns)
+
+
+#: What stands in the place of a column, and what makes it.
+Maker = tuple[Column, Callable[[], Column]]
+
+
+def _sample(state: State) -> Sample:
+    if state.own:
+        setup = live.config_of("" if state.run == NO_POLICY else state.run)
+        bare = setup.data.benchmark == "mini" and not setup.data.instructed
+        return own.own_sample(state.own, state.question, state.answer, bare=bare)
+    if state.item.startswith("mini/"):
+        return benchmarks.load_sample(state.item)
+    return evaluations.sample_of(state.run, state.item)
+
+
+def _policies(state: State, sample: Sample) -> list[Maker]:
+    color = source_colours([POLICY])[POLICY]
+    chosen = [(getattr(state, run), getattr(state, checkpoint)) for run, checkpoint in _PAIRS]
+    return [
+        (
+            Column(_title(run), _note(run, checkpoint), color, message="not there yet …"),
+            partial(_policy_column, state, run, checkpoint, sample, color),
+        )
+        for run, checkpoint in dict.fromkeys(chosen)
+        if run != NO_POLICY
+    ]
+
+
+def _policy_column(state: State, run: str, checkpoint: str, sample: Sample, color: str) -> Column:
+    pairs: list[tuple[Action, RewardBreakdown | None]]
+    if state.how.startswith("stored"):
+        mode = "sampled" if state.how == "stored_sampled" else "greedy"
+        record = evaluations.find(run, checkpoint, sample.id, mode)
+        pairs = list(zip(record.actions, record.rewards, strict=True))
+    else:
+        setup = live.setup_of(run, checkpoint)
+        greedy = state.how == "greedy"
+        pairs = [_judged(setup, sample, live.sample_once(setup, sample, state.draw, greedy=greedy))]
+    return column(_title(run), _note(run, checkpoint), color, sample, pairs)
+
+
+def _teachers(state: State, sample: Sample) -> list[Maker]:
+    """A column for every teacher of the chosen config; one that says why where there is none."""
+    if state.teachers == NO_TEACHERS:
+        return []
+    run = {OF_DEMO: "", "": state.run}.get(state.teachers, state.teachers)
+    try:
+        setup = live.setup_of(run, START)
+    except EKIPLError as error:
+        color = source_colours(["teachers"])["teachers"]
+        broken = Column("teachers", "", color, message=str(error))
+        return [(broken, lambda: broken)]
+    colours = source_colours(teacher.source.id for teacher in setup.teachers)
+
+    def ask(teacher: Any, color: str) -> Column:
+        actions = live.ask_teacher(setup, teacher, sample, state.draw)
+        pairs = [_judged(setup, sample, action) for action in actions]
+        return column(teacher.source.id, "teacher", color, sample, pairs)
+
+    return [
+        (Column(name, "teacher", colours[name], message="not asked yet …"),
+         partial(ask, teacher, colours[name]))
+        for teacher in setup.teachers
+        for name in [teacher.source.id]
+    ]  # fmt: skip
+
+
+def _judged(
+    setup: live.Setup, sample: Sample, action: Action
+) -> tuple[Action, RewardBreakdown | None]:
+    """The action with what it earned; nothing where no true answer is known."""
+    return action, setup.scorer(sample, action) if sample.answer else None
+
+
+def _title(run: str) -> str:
+    return next((choice.name for choice in runs.list_runs() if choice.id == run), run or "demo")
+
+
+def _note(run: str, checkpoint: str) -> str:
+    return runs.label_checkpoint(run, checkpoint)
+
+
+VIEW = View("Compare", State, build, load, show, act, complete)

@@ -1,0 +1,44 @@
+"""Static curves: places by hand, names as text, links, and long curves thinned."""
+
+import re
+from xml.etree import ElementTree
+
+from ekipl_lab.plots import svg
+from ekipl_lab.plots.figures import Point
+
+NAN = float("nan")
+
+
+def test_points_stand_where_they_belong():
+    curve = [Point(0, 0.0), Point(10, 1.0), Point(5, NAN)]
+    drawn = svg.draw({"a": curve}, title="accuracy")
+    assert re.findall(r'<polyline [^>]*points="([^"]*)"', drawn) == ["46.0,194.0 410.0,10.0"]
+    assert "<b>1</b>" in drawn and ElementTree.fromstring(drawn).tag == "figure"
+
+
+def test_a_band_is_drawn_and_a_single_point_has_a_bar():
+    curve = [Point(0, 0.5, 0.4, 0.6), Point(1, 0.5, 0.3, 0.7)]
+    assert svg.draw({"a": curve}, title="").count("<polygon") == 1
+    alone = svg.draw({"a": curve[:1]}, title="", x="USD")
+    assert alone.count("<polygon") == 0 and alone.count("<polyline") == 2 and "USD 0" in alone
+
+
+def test_names_titles_and_addresses_are_text():
+    hostile = '"><script>alert(1)</script>'
+    drawn = svg.draw({hostile: [Point(1, 1.0)]}, title=hostile, links={1: f"?run={hostile}"})
+    assert "<script" not in drawn and "&lt;script" in drawn
+    link = ElementTree.fromstring(drawn).find(".//a")
+    assert link is not None and link.attrib["href"] == f"?run={hostile}"
+
+
+def test_long_curves_are_thinned_to_means_and_keep_their_end():
+    curve = [Point(x, x % 2) for x in range(10_000)]
+    found = svg.thinned(curve)
+    assert len(found) <= svg.MAX_POINTS + 1 and found[-1] == curve[-1]
+    assert found[0] == Point(12.0, 12 / 25)
+    assert svg.thinned(curve[:5]) == curve[:5]
+
+
+def test_nothing_logged_is_an_empty_frame():
+    drawn = svg.draw({"a": []}, title="empty")
+    assert "<polyline" not in drawn and "<li" not in drawn
