@@ -39,22 +39,21 @@ def log_traces(run: RunLog, prompts: Sequence[TracedPrompt]) -> None:
     refuse_secrets("a trace", repr(prompts))
     import mlflow
 
-    before = mlflow.get_tracking_uri()
-    told = os.environ.get(_ASYNC)
+    before = {name: os.environ.get(name) for name in (_ASYNC, _URI)}
     os.environ[_ASYNC] = "false"  # in this thread, so that the run does not end before them
-    mlflow.set_tracking_uri(store.tracking_uri())
+    mlflow.set_tracking_uri(store.tracking_uri())  # it sets the variable too
     try:
         for prompt in prompts:
             _log(run, prompt)
     finally:
-        mlflow.set_tracking_uri(before)
-        if told is None:
-            del os.environ[_ASYNC]
-        else:
-            os.environ[_ASYNC] = told
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
-_ASYNC = "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"
+_ASYNC, _URI = "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "MLFLOW_TRACKING_URI"
 
 
 def _log(run: RunLog, prompt: TracedPrompt) -> None:
