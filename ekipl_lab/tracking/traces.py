@@ -46,7 +46,7 @@ def log_traces(run: RunLog, prompts: Sequence[TracedPrompt]) -> None:
         for prompt in prompts:
             _log(run, prompt)
     finally:
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        mlflow.set_tracking_uri(None)
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:

@@ -77,9 +77,6 @@ def overview(path: Path, most: int = 20) -> Overview | None:
         store.close()
     return Overview(
         cached,
-        tuple(
-            Traffic(*head, usd=usd / NANO, open_usd=open_usd / NANO, latency=latency)
-            for *head, usd, open_usd, latency in traffic
-        ),
+        tuple(Traffic(*row[:-3], row[-3] / NANO, row[-2] / NANO, row[-1]) for row in traffic),
         tuple(Failure(*row) for row in failures),
     )
