@@ -77,6 +77,11 @@ def overview(path: Path, most: int = 20) -> Overview | None:
         store.close()
     return Overview(
         cached,
-        tuple(Traffic(*row[:-3], row[-3] / NANO, row[-2] / NANO, row[-1]) for row in traffic),
+        tuple(
+            Traffic(
+                who, account, model, asked, answered, refused, unknown, usd / NANO, due / NANO, s
+            )
+            for who, account, model, asked, answered, refused, unknown, usd, due, s in traffic
+        ),
         tuple(Failure(*row) for row in failures),
     )
