@@ -181,7 +181,10 @@ def _history(info: RunInfo, name: str) -> Sequence[tuple[int, float]]:
     if name not in info.metrics:
         return ()
     key = ("history", info.run_id, name)
-    ask = lambda: tracking.metric_history(info.run_id, [name]).get(name, [])  # noqa: E731
+
+    def ask() -> Sequence[tuple[int, float]]:
+        return tracking.metric_history(info.run_id, [name]).get(name, [])
+
     return runs.remembered(key, ask, forever=info.status != "RUNNING")
 
 

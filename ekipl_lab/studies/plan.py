@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,11 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
         name = [f"name={cell_name}.{number}"]
         if isinstance(stage, Train):
             set_here = as_overrides({**stage.set, **own.set})
-            steps.append(Step(load_config(base_file, [*common, *set_here, *name])))
+            config = load_config(base_file, [*common, *set_here, *name])
+            for key in stage.needs:
+                if reduce(getattr, key.split("."), config) is None:
+                    raise ConfigError(f"Arm {arm!r} of {study.name} needs `set: {{{key}: ...}}`.")
+            steps.append(Step(config))
         elif isinstance(stage, Supervise):
             sft = study.sft.model_dump() | dict(stage.set) | own.sft
             config = load_config(base_file, [*common, *as_overrides(own.set), *name])

@@ -19,9 +19,10 @@ from ekipl_lab.training.config.sizes import batch_sizes
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """A run of the trainer: dotted keys that differ from the base."""
+    """A run of the trainer: dotted keys that differ from the base; ``needs``: keys an arm gives."""
 
     set: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _teacher_prefix(base: RunConfig) -> tuple[Stage, ...]:
 
 def _distill(base: RunConfig) -> tuple[Stage, ...]:
     """From the teacher that the base or the arm names: ``set: {ekipl.distill.path: ...}``."""
-    return (Train({"teachers": [], "ekipl": {"selection": "policy_only"}}),)
+    return (Train(_GRPO.set, needs=("ekipl.distill.path",)),)
 
 
 #: Share of a teacher's chain that is given at the first step.

@@ -15,7 +15,7 @@ from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import save_policy
-from ekipl_lab.studies.config import load_study
+from ekipl_lab.studies.config import Arm, load_study
 from ekipl_lab.studies.estimate import describe, seconds_each
 from ekipl_lab.studies.plan import plan_study
 from ekipl_lab.studies.run import CELL_TAG, PARENT_TAG, run_cell, study_run
@@ -113,6 +113,13 @@ def test_a_cell_interrupted_in_every_part_gives_the_record_of_one_that_was_not(s
     changed = plan_study(load_study(study))[0]
     with pytest.raises(ConfigError, match="made with other settings"):
         changed.finished()
+
+
+def test_an_arm_without_what_its_preset_needs_is_refused(study):
+    own = load_study(study)
+    without = own.model_copy(update={"arms": {"distill": Arm()}})
+    with pytest.raises(ConfigError, match=r"Arm .distill. of tiny needs .*ekipl\.distill\.path"):
+        plan_study(without)
 
 
 def test_each_cell_is_a_plain_command(study, capsys):
