@@ -74,17 +74,26 @@ def records_of(source: str) -> dict[str, EvalRecord]:
 def pairs(source_a: str, source_b: str, rater: str) -> list[Pair]:
     """The samples on which two evaluations wrote different chains, in a mixed order.
 
-    The order and which source stands left differ from rater to rater, and say nothing of either.
+    The order and which source stands left differ from rater to rater, and say nothing of either;
+    each source stands left in half of the pairs, to within one.
     """
     ours, theirs = records_of(source_a), records_of(source_b)
-    found = []
-    for sample_id in ours.keys() & theirs.keys():
-        a, b = (side[sample_id].actions[0].completion for side in (ours, theirs))
-        if a != b:
-            mark = _mark(rater, sample_id, source_a, source_b)
-            pair = Pair(sample_id, source_a, source_b, a, b, flipped=bool(mark & 1))
-            found.append((mark, pair))
-    return [pair for _, pair in sorted(found, key=lambda entry: entry[0])]
+    marks = [
+        (_mark(rater, sample_id, source_a, source_b), sample_id)
+        for sample_id in ours.keys() & theirs.keys()
+        if _chain(ours[sample_id]) != _chain(theirs[sample_id])
+    ]
+    flipped = sorted(marks, key=lambda one: _mark("side", str(one[0])))[: len(marks) // 2]
+    return [
+        Pair(
+            id_, source_a, source_b, _chain(ours[id_]), _chain(theirs[id_]), (mark, id_) in flipped
+        )
+        for mark, id_ in sorted(marks)
+    ]
+
+
+def _chain(record: EvalRecord) -> str:
+    return record.actions[0].completion
 
 
 def vote(

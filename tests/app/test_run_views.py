@@ -160,7 +160,9 @@ def test_a_rater_goes_blind_through_all_pairs_and_the_votes_are_kept(
     monkeypatch.setattr(votes, "votes_file", lambda: tmp_path / "votes.jsonl")
     state = start(run_store)
     pairs = judging.pairs(f"{state.run}/test/4", f"{state.against}/test/4", "")
-    assert pairs and any(p.flipped for p in pairs) != all(p.flipped for p in pairs)
+    assert len(pairs) >= 2 and sum(p.flipped for p in pairs) == len(pairs) // 2
+    orders = [judging.pairs(pairs[0].source_a, pairs[0].source_b, str(n)) for n in range(20)]
+    assert len({tuple((p.sample_id, p.flipped) for p in order) for order in orders}) > 1
     unnamed = judge.act("left", state, values(state))
     assert unnamed.problem == "rater" and votes.read() == []
     assert judge.PROBLEMS["rater"] in "".join(judge.show(unnamed))
