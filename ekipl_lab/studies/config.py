@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -57,8 +57,22 @@ class FinalMeasure(Section):
         return self
 
 
+class Registered(Section):
+    """A contrast named before the runs: what is expected of an arm against another."""
+
+    task: Word
+    arm: Word
+    against: Word
+    expected: Literal["above", "below"] = "above"
+    metric: str = "accuracy_greedy"
+    set: str = "test"
+    group: str = "all"
+
+
 class Study(Section):
     """See the module. ``strata``: name -> families, for tables; ``primary``: metrics in words.
+
+    ``registered``: contrasts named before the runs; ``group`` is all, a stratum or a family.
 
     ``records``: a folder, seen from the project's; its ``<name>`` holds records and page.
     """
@@ -74,6 +88,7 @@ class Study(Section):
     sft: ActionSFT = ActionSFT()
     final: FinalMeasure = FinalMeasure()
     strata: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    registered: tuple[Registered, ...] = ()
     records: Path = Path("results/studies")
     primary: tuple[str, ...] = ("accuracy_greedy", "pass_at_1", "pass_at_8", "pass_at_64")
 
@@ -86,6 +101,15 @@ class Study(Section):
         for name, arm in self.arms.items():
             if (arm.preset or name) not in PRESETS:
                 raise unknown_name(f"preset of arm {name!r}", arm.preset or name, PRESETS)
+        for one in self.registered:
+            for key, name, known in (
+                ("arm", one.arm, self.arms),
+                ("against", one.against, self.arms),
+                ("task", one.task, self.tasks),
+                ("metric", one.metric, self.shown),
+            ):
+                if name not in known:
+                    raise unknown_name(f"{key} of a registered contrast", name, known)
         families = [family for members in self.strata.values() for family in members]
         double = {family for family in families if families.count(family) > 1}
         if double:

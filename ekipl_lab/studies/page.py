@@ -17,7 +17,14 @@ from ekipl_lab.plots.figures import Point, learning_curves, write_image
 from ekipl_lab.statistics import Interval, clustered_mean, paired_t
 from ekipl_lab.studies.config import Study
 from ekipl_lab.studies.contrasts import Contrast, contrasts, runs_of
+from ekipl_lab.studies.equal_cost import at_equal_cost, equal_cost_table
 from ekipl_lab.studies.record import CellRecord
+from ekipl_lab.studies.registered import (
+    Tested,
+    registered_answer,
+    registered_contrasts,
+    registered_table,
+)
 from ekipl_lab.tables import (
     DASH,
     Table,
@@ -48,7 +55,9 @@ def write_page(study: Study, records: Sequence[CellRecord], planned: int, folder
     rows = all_contrasts(study, records)
     parts = [f"# Study {markdown_text(study.name)}"]
     parts += [markdown_text(study.question)] if study.question else []
-    parts += ["\n".join(answer(study, rows)), state(study, records, planned)]
+    tested = registered_contrasts(study, records)
+    parts += ["\n".join(answer(study, rows, tested)), state(study, records, planned)]
+    parts += [as_markdown(registered_table(tested))] if tested else []
     for task, name in places(records):
         title = f"{task}, {name}"
         here = [one for one in rows if (one.task, one.set) == (task, name)]
@@ -56,6 +65,7 @@ def write_page(study: Study, records: Sequence[CellRecord], planned: int, folder
         parts.append(as_markdown(difference_table(f"Against {study.baseline}: {title}", here)))
         groups = [one for one in here if one.group != "all"]
         parts.append(as_markdown(group_table(f"By stratum and family: {title}", groups)))
+        parts += _equal_cost(study, records, task, name)
     parts.append(as_markdown(cost_table(study, records)))
     parts.append(figures(study, records, folder))
     return write_text(folder / "README.md", "\n\n".join(filter(None, parts)) + "\n")
@@ -77,9 +87,22 @@ def all_contrasts(study: Study, records: Sequence[CellRecord]) -> list[Contrast]
     ]
 
 
-def answer(study: Study, rows: Sequence[Contrast]) -> list[str]:
-    """The answer: for each set and metric the arms that differ from the baseline, and the rest."""
+def _equal_cost(study: Study, records: Sequence[CellRecord], task: str, name: str) -> list[str]:
+    metric = f"eval/{name}/accuracy_greedy"
+    start = _start(study, records, task, name)
+    starts = dict.fromkeys(study.seeds, start[0]) if start else {}
+    rows = at_equal_cost(study, records, task, metric, starts)
+    title = f"At equal cost: {task}, {name}"
+    return [as_markdown(equal_cost_table(title, "accuracy_greedy", rows))] if rows else []
+
+
+def answer(study: Study, rows: Sequence[Contrast], tested: Sequence[Tested] = ()) -> list[str]:
+    """The answer: what was registered; then for each set and metric the arms that differ from the
+    baseline, and the rest.
+    """
     lines = ["## Answer", ""]
+    if tested:
+        lines += [*registered_answer(tested), "", "What was looked at beside them:", ""]
     whole = [one for one in rows if one.group == "all"]
     if not whole:
         return [*lines, f"None yet: no arm has been measured beside {study.baseline}."]

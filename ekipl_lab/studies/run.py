@@ -203,7 +203,11 @@ class _Run:
             metrics = checkpoint.read_note(path) or {}
             kept = {k: round(v, 6) for k, v in metrics.items() if k.rpartition("/")[2] in CURVE}
             done = {axis: self.costs[axis] + costs[axis] * at / end for axis in
-                    ("policy_completions", "policy_tokens", "trained_tokens")}  # fmt: skip
+                    ("policy_completions", "policy_tokens", "trained_tokens",
+                     "teacher_tokens")}  # fmt: skip
+            own = self._seconds(f"train {number}", "cpu")
+            before = self.clock.total("cpu", without="evaluation") - own
+            done["cpu_seconds"] = round(before + own * at / end, 1)
             self.curve.append({"stage": number, "step": at, **done, "metrics": kept})
 
     def _measure(self, folder: Path) -> dict[str, list[EvalRecord]]:

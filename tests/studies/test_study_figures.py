@@ -5,8 +5,10 @@ import pytest
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.studies.config import Study, is_study, load_study
 from ekipl_lab.studies.contrasts import contrasts
+from ekipl_lab.studies.equal_cost import at_equal_cost, reaches
 from ekipl_lab.studies.page import all_contrasts, answer, write_page
 from ekipl_lab.studies.record import CellRecord, pack, read_record, unpack, write_record
+from ekipl_lab.studies.registered import registered_contrasts
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown
 
 ACTION = Action("<b>x</b>", POLICY, "m")
@@ -141,3 +143,63 @@ def test_an_arm_without_settings_is_its_preset_and_a_run_config_is_no_study(tmp_
         load_study(path)
     path.write_text("seed: 0\n")
     assert not is_study(path)
+
+
+REGISTERED = {"task": "t", "arm": "paper", "against": "grpo", "set": "validation"}
+
+
+def test_registered_contrasts_are_tested_among_themselves_and_come_first(tmp_path):
+    """Gains of 4, 5, 6 of 20: t = 0.25 / (0.05 / sqrt 3) = 8.66, p(2 df) = 0.01307; Holm of two."""
+    wanted = [REGISTERED, REGISTERED | {"expected": "below", "metric": "pass_at_1"}]
+    good = study(tmp_path, registered=wanted, primary=["accuracy_greedy", "pass_at_1"])
+    first, second = registered_contrasts(good, paired(4, 5, 6))
+    assert first.found.p_value == pytest.approx(0.01307, abs=1e-5)
+    assert first.found.p_holm == pytest.approx(0.01307, abs=1e-5)  # the other has no p: no spread
+    assert (first.verdict, second.verdict) == ("held", "not told apart")
+    (opposite,) = registered_contrasts(
+        study(tmp_path, registered=[REGISTERED | {"expected": "below"}]), paired(4, 5, 6)
+    )
+    assert opposite.verdict == "opposite"
+    (single,) = registered_contrasts(study(tmp_path, registered=[REGISTERED]), paired(4))
+    assert single.verdict == "not measured yet"
+    page = write_page(good, paired(4, 5, 6), 6, tmp_path).read_text()
+    assert page.index("paper above grpo") < page.index("What was looked at beside them")
+    assert page.index("## Registered contrasts") < page.index("## Final measurement")
+
+
+def test_a_registered_contrast_of_an_unknown_arm_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="arm of a registered contrast"):
+        study(tmp_path, registered=[REGISTERED | {"arm": "papr"}])
+
+
+def with_curve(arm, seed, *points):
+    """Points (completions, greedy accuracy); tokens ten times, teacher tokens one time as many."""
+    one = cell(arm, seed, records([1, 0], [0, 0]))
+    for x, y in points:
+        costs = {"policy_completions": x, "policy_tokens": 10 * x, "teacher_tokens": x}
+        one.raw["curve"].append(costs | {"metrics": {"eval/validation/accuracy_greedy": y}})
+    return one
+
+
+def test_arms_are_compared_at_the_lower_of_their_last_costs(tmp_path):
+    """At 100 completions the arm, with points at 50 and 150, stands halfway: 0.4."""
+    cells = [
+        with_curve("grpo", 0, (50, 0.2), (100, 0.3)),
+        with_curve("paper", 0, (50, 0.3), (150, 0.5)),
+        with_curve("grpo", 1, (100, 0.3)),
+        with_curve("paper", 1, (100, 0.2)),
+    ]
+    rows = at_equal_cost(study(tmp_path), cells, "t", "eval/validation/accuracy_greedy",
+                         {0: 0.1, 1: 0.1})  # fmt: skip
+    assert [one.axis for one in rows] == ["policy_completions", "tokens"]  # the others: no points
+    one, tokens = rows
+    assert (one.cost, one.seeds) == (100, (0, 1)) and tokens.cost == 1100
+    assert (one.value, one.base) == (pytest.approx(0.3), pytest.approx(0.3))
+    assert one.interval.high == pytest.approx(12.7062 * 0.1, abs=1e-4)  # t(0.975, 1), sd 0.1414
+    assert one.reached == (50.0,)  # seed 1 never gets to 0.3
+
+
+def test_where_a_curve_reaches_a_level():
+    curve = [(0.0, 0.1), (10.0, 0.3), (20.0, 0.2)]
+    assert reaches(curve, 0.2) == pytest.approx(5.0)
+    assert reaches(curve, 0.05) == 0.0 and reaches(curve, 0.4) is None

@@ -1,0 +1,164 @@
+"""Arms beside the baseline at the same cost, on every axis of cost that the curves have.
+
+A curve is greedy accuracy over cost so far, linear between its points. The common cost of two
+arms at a seed is the lower of their last ones; there both are read off, and the differences are
+paired over seeds (Student's t).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ekipl_lab.evaluation import find_metric
+from ekipl_lab.statistics import Interval, paired_t
+from ekipl_lab.studies.config import Study
+from ekipl_lab.studies.record import CellRecord
+from ekipl_lab.tables import DASH, Table, TableCell, limits, percent, points, row
+
+#: Axis of cost -> (heading, keys of a curve's point that add up to it).
+AXES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "policy_completions": ("policy completions", ("policy_completions",)),
+    "tokens": ("tokens generated, teachers' too", ("policy_tokens", "teacher_tokens")),
+    "trained_tokens": ("tokens trained on", ("trained_tokens",)),
+    "cpu_seconds": ("CPU seconds", ("cpu_seconds",)),
+}
+#: (cost, value) in the order of cost.
+Curve = list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class AtCost:
+    """Arm minus baseline at the common cost; means over the seeds that both have.
+
+    ``reached``: at each seed that gets there, the cost at which the arm first is at the baseline's
+    last value.
+    """
+
+    arm: str
+    axis: str
+    seeds: tuple[int, ...]
+    cost: float
+    value: float
+    base: float
+    interval: Interval | None
+    reached: tuple[float, ...] = ()
+
+
+def value_at(curve: Curve, cost: float) -> float:
+    """The value at a cost within the curve, linear between points."""
+    return float(np.interp(cost, [x for x, _ in curve], [y for _, y in curve]))
+
+
+def reaches(curve: Curve, level: float) -> float | None:
+    """The lowest cost at which the curve is at ``level``; None if it never is."""
+    before: tuple[float, float] | None = None
+    for x, y in curve:
+        if y >= level:
+            if before is None or y == before[1]:
+                return x
+            share = (level - before[1]) / (y - before[1])
+            return before[0] + share * (x - before[0])
+        before = (x, y)
+    return None
+
+
+def curve_of(record: CellRecord, axis: str, metric: str, start: float | None) -> Curve:
+    """A cell's curve over an axis, from (0, start); empty where its points lack a key.
+
+    Stages follow one another, so that of points at one cost the later counts.
+    """
+    _, keys = AXES[axis]
+    points_ = [p for p in record.raw["curve"] if metric in p["metrics"]]
+    if not points_ or any(key not in point for point in points_ for key in keys):
+        return []
+    at: dict[float, float] = {} if start is None else {0.0: start}
+    for point in points_:
+        at[float(sum(point[key] for key in keys))] = float(point["metrics"][metric])
+    return sorted(at.items())
+
+
+def at_equal_cost(
+    study: Study,
+    records: Sequence[CellRecord],
+    task: str,
+    metric: str,
+    starts: Mapping[int, float],
+) -> list[AtCost]:
+    """Every arm with a curve beside the baseline, axis by axis; ``starts``: seed -> at no cost."""
+    found = []
+    for axis in AXES:
+        curves = {
+            (one.arm, one.seed): curve_of(one, axis, metric, starts.get(one.seed))
+            for one in records
+            if one.task == task
+        }
+        for arm in study.arms:
+            if arm == study.baseline:
+                continue
+            pairs = {
+                seed: (curves[arm, seed], curves[study.baseline, seed])
+                for seed in study.seeds
+                if curves.get((arm, seed)) and curves.get((study.baseline, seed))
+            }
+            if pairs:
+                found.append(_compare(arm, axis, pairs))
+    return found
+
+
+def _compare(arm: str, axis: str, pairs: Mapping[int, tuple[Curve, Curve]]) -> AtCost:
+    costs: list[float] = []
+    values: list[tuple[float, float]] = []
+    for pair in pairs.values():
+        cost = min(curve[-1][0] for curve in pair)
+        costs.append(cost)
+        values.append((value_at(pair[0], cost), value_at(pair[1], cost)))
+    differences = [mine - other for mine, other in values]
+    reached = [reaches(mine, other[-1][1]) for mine, other in pairs.values()]
+    return AtCost(
+        arm,
+        axis,
+        tuple(pairs),
+        cost=statistics.mean(costs),
+        value=statistics.mean(mine for mine, _ in values),
+        base=statistics.mean(other for _, other in values),
+        interval=paired_t(differences) if len(differences) > 1 else None,
+        reached=tuple(cost for cost in reached if cost is not None),
+    )
+
+
+def equal_cost_table(title: str, metric: str, rows: Sequence[AtCost]) -> Table:
+    """Every axis and arm."""
+    shown = [
+        row(
+            AXES[one.axis][0],
+            one.arm,
+            TableCell(str(len(one.seeds))),
+            TableCell(f"{one.cost:,.0f}"),
+            TableCell(percent(one.base)),
+            TableCell(percent(one.value)),
+            TableCell(points(one.value - one.base)),
+            TableCell(
+                DASH if one.interval is None else limits(one.interval.low, one.interval.high)
+            ),
+            TableCell(_reached(one)),
+        )
+        for one in rows
+    ]
+    return Table(
+        title,
+        ["at equal", "arm", "seeds", "cost", "baseline", "arm's", "difference", "over seeds",
+         "gets to the baseline's last value"],
+        shown,
+        f"{find_metric(metric).title.capitalize()} of both at the lower of their last costs, read "
+        "off their curves, linear between points. Last column: at how many seeds the arm gets to "
+        "where the baseline ends, and the median cost of these.",
+    )  # fmt: skip
+
+
+def _reached(one: AtCost) -> str:
+    count = f"{len(one.reached)} of {len(one.seeds)}"
+    return f"{count}, at {statistics.median(one.reached):,.0f}" if one.reached else count

@@ -1,0 +1,106 @@
+"""The contrasts that a study named before its runs: tested together, shown first.
+
+Each is one arm against another in one metric of one group of one set. Holm's p is over all of
+them and nothing else, so that what is only looked at costs them no power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ekipl_lab.evaluation import find_metric
+from ekipl_lab.statistics import holm
+from ekipl_lab.studies.config import Registered, Study
+from ekipl_lab.studies.contrasts import Contrast, contrasts
+from ekipl_lab.studies.record import CellRecord
+from ekipl_lab.tables import DASH, Table, TableCell, limits, markdown_text, percent, points, row
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A registered contrast and what was measured; ``found`` None while no cell has both arms."""
+
+    wanted: Registered
+    found: Contrast | None
+
+    @property
+    def verdict(self) -> str:
+        """Held, the opposite, not told apart, or not measured yet."""
+        one = self.found
+        if one is None or one.over_seeds is None:
+            return "not measured yet"
+        if not one.found:
+            return "not told apart"
+        return "held" if (one.difference > 0) == (self.wanted.expected == "above") else "opposite"
+
+
+def registered_contrasts(study: Study, records: Sequence[CellRecord]) -> list[Tested]:
+    """Every registered contrast in order, p adjusted over all of them (Holm)."""
+    rows = [Tested(wanted, _measured(study, records, wanted)) for wanted in study.registered]
+    tested = [one.found for one in rows if one.found and one.found.p_value is not None]
+    adjusted = iter(holm([one.p_value or 0.0 for one in tested]))
+    return [
+        replace(one, found=replace(one.found, p_holm=next(adjusted)))
+        if one.found and one.found.p_value is not None
+        else one
+        for one in rows
+    ]
+
+
+def _measured(study: Study, records: Sequence[CellRecord], wanted: Registered) -> Contrast | None:
+    rows = contrasts(
+        records, wanted.task, wanted.set, [wanted.arm], wanted.against, [wanted.metric],
+        study.strata,
+    )  # fmt: skip
+    return next((one for one in rows if one.group == wanted.group), None)
+
+
+def registered_answer(rows: Sequence[Tested]) -> list[str]:
+    """One sentence for each contrast."""
+    return [f"- **{markdown_text(_name(one.wanted))}**: {_said(one)}" for one in rows]
+
+
+def _said(one: Tested) -> str:
+    found = one.found
+    if found is None:
+        return "not measured yet."
+    span = found.over_seeds
+    interval = f" ({points(span.low)} to {points(span.high)} over seeds)" if span else ""
+    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
+    return f"{one.verdict}; {points(found.difference)} points{interval}, {seeds}."
+
+
+def _name(wanted: Registered) -> str:
+    group = "" if wanted.group == "all" else f", {wanted.group}"
+    return (
+        f"{wanted.arm} {wanted.expected} {wanted.against}: "
+        f"{find_metric(wanted.metric).title} on {wanted.set}{group}"
+    )
+
+
+def registered_table(rows: Sequence[Tested]) -> Table:
+    """All registered contrasts with both intervals and Holm's p over them."""
+    shown = []
+    for one in rows:
+        found = one.found
+        values = [TableCell(DASH)] * 7
+        if found is not None:
+            spans = (found.over_seeds, found.over_items)
+            values = [
+                TableCell(str(len(found.seeds))),
+                TableCell(percent(found.base)),
+                TableCell(percent(found.value)),
+                TableCell(points(found.difference)),
+                *(TableCell(DASH if s is None else limits(s.low, s.high)) for s in spans),
+                TableCell(DASH if found.p_holm is None else f"{found.p_holm:.2g}"),
+            ]
+        shown.append(row(_name(one.wanted), *values, one.verdict))
+    return Table(
+        "Registered contrasts",
+        ["contrast", "seeds", "against", "arm's", "difference", "over seeds", "over items",
+         "Holm p", "verdict"],
+        shown,
+        "Named before the runs and tested together: held or opposite where both intervals leave "
+        "out 0 and Holm's p over these contrasts alone is below 0.05.",
+    )  # fmt: skip
