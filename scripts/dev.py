@@ -5,6 +5,7 @@
     python3 scripts/dev.py test      set up with the developers' extras, then lint, types and tests
     python3 scripts/dev.py verify    the long proofs; writes results/verify/
     python3 scripts/dev.py setup     set up only (all extras)
+    python3 scripts/dev.py docs      build docs/ as HTML; warnings are errors
     python3 scripts/dev.py app|notebook|mlflow
 
 The environment is .venv beside this folder (EKIPL_VENV names another place). It is made once: a
@@ -209,6 +210,12 @@ def mlflow(arguments: list[str]) -> int:
     return ekipl("mlflow", *arguments)
 
 
+def docs(arguments: list[str]) -> int:
+    """The pages of docs/, with the reference from docstrings, in build/docs."""
+    ensure("app,docs,notebook,teachers")
+    return run([PYTHON, ROOT / "scripts" / "docs.py", *arguments])
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "demo": demo,
     "test": test,
@@ -217,6 +224,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "app": app,
     "notebook": notebook,
     "mlflow": mlflow,
+    "docs": docs,
 }
 
 
