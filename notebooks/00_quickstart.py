@@ -47,7 +47,8 @@ QUICK = [
     "evaluation.sampled=never",
     "tracking.checkpoint_every=2",
 ]
-overrides = [f"name={NAME}", *(QUICK if MODE == "quick" else [])]
+overrides = [f"name={NAME}", "tracking.experiment=notebooks"]
+overrides += QUICK if MODE == "quick" else []
 config = load_config(project_root() / CONFIG, overrides)
 print(f"{config.name}: {config.grpo_settings['max_steps']} steps of {config.data.task},")
 print(f"groups of {config.grpo_settings['num_generations']}, kept by {config.ekipl.selection},")

@@ -162,6 +162,7 @@ overrides = [
     "evaluation.at_start=false",
     "evaluation.sampled=never",
     "diagnostics.gradient_norms_every=0",
+    "tracking.experiment=notebooks",
     *(
         ["grpo.max_steps=6", "grpo.per_device_train_batch_size=16", "data.limit=64"]
         if MODE == "quick"

@@ -5,6 +5,9 @@
     python scripts/notebooks.py 04 06              those whose names begin so
     python scripts/notebooks.py 06 --mode full     at its full length; nothing is saved
     python scripts/notebooks.py --check            no execution: check the committed ones
+    python scripts/notebooks.py --time             execute, save nothing but how long each took
+
+--time writes results/notebooks.json and the table in docs/notebooks.md.
 
 The source is notebooks/NN_name.py (jupytext, percent format); what is saved is the .ipynb beside
 it. Each is executed with a store of its own, which is thrown away.
@@ -16,6 +19,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import socket
 import sys
 import tempfile
@@ -30,9 +34,14 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from ekipl_lab.errors import ConfigError  # noqa: E402
+from ekipl_lab.files import write_text  # noqa: E402
 from ekipl_lab.secrets import refuse_secrets  # noqa: E402
 
 FOLDER = ROOT / "notebooks"
+TIMES, PAGE = ROOT / "results" / "notebooks.json", ROOT / "docs" / "notebooks.md"
+_TABLE = re.compile(
+    r"(<!-- times: generated, do not edit -->\n).*?(<!-- times: end -->)", re.DOTALL
+)
 #: Bytes of a committed notebook; seconds that one may take in quick mode.
 MAX_BYTES, MAX_SECONDS = 320_000, 180
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -155,21 +164,49 @@ def save(source: Path, notebook: nbformat.NotebookNode) -> None:
     temporary.replace(target)
 
 
+def processor_seconds() -> float:
+    """Of child processes that have ended: the kernels."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def record_time(name: str, seconds: float, processor: float) -> None:
+    """Note how long a notebook took in quick mode, and draw the table of the page anew."""
+    times = json.loads(TIMES.read_text(encoding="utf-8")) if TIMES.exists() else {}
+    times[name] = {"seconds": round(seconds), "processor_seconds": round(processor)}
+    write_text(TIMES, json.dumps(times, indent=2, sort_keys=True) + "\n")
+    page = PAGE.read_text(encoding="utf-8")
+    write_text(PAGE, _TABLE.sub(lambda found: found[1] + time_table(times) + found[2], page))
+
+
+def time_table(times: dict[str, dict[str, int]]) -> str:
+    """Every notebook with its seconds; those not measured say so."""
+    rows = ["| notebook | processor, s | wall, s |", "|---|---|---|"]
+    for source in sources():
+        took = times.get(source.stem)
+        shown = f"{took['processor_seconds']} | {took['seconds']}" if took else "not measured | "
+        rows.append(f"| {source.stem} | {shown} |")
+    return "\n".join(rows) + "\n"
+
+
 def main() -> int:
     """Execute and check what the command line names; 1 if something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="beginnings of names, such as 04; default: all")
     parser.add_argument("--mode", choices=["quick", "full"], default="quick")
     parser.add_argument("--check", action="store_true", help="execute nothing")
+    parser.add_argument("--time", action="store_true", help="save nothing but how long it took")
     args = parser.parse_args()
     found = 0
     for source in sources(args.names):
         seconds = 0.0
         if not args.check:
-            begin = time.monotonic()
+            begin, used = time.monotonic(), processor_seconds()
             notebook = execute(source, args.mode)
             seconds = time.monotonic() - begin
-            if args.mode == "quick":
+            if args.mode == "quick" and args.time:
+                record_time(source.stem, seconds, processor_seconds() - used)
+            elif args.mode == "quick":
                 save(source, notebook)
         wrong = list(problems(source.with_suffix(".ipynb")))
         found += len(wrong)

@@ -30,7 +30,7 @@ COLUMNS = (
 )
 _PURPOSES = {
     "demo": "The demo: GRPO and EKIPL from one warm start (`make demo`).",
-    "quickstart": "Runs of the notebooks.",
+    "notebooks": "Runs of the notebooks, each under its own name.",
     "compare": "Comparisons (`ekipl compare`): the arms of each lie under one run.",
 }
 _HOW = (

@@ -68,7 +68,7 @@ def test_the_quickstart_trains_stops_and_resumes_one_run(
     )
     text = outputs(done)
     (run,) = tracking.list_runs()
-    assert (run.name, run.status) == ("tested", "FINISHED")
+    assert (run.name, run.status, run.experiment) == ("tested", "FINISHED", "notebooks")
     assert f"run {run.run_id}" in text.split("stopped at step ")[1].splitlines()[0]
     assert f"finished at step 12, run {run.run_id}" in text
     assert int(text.split("stopped at step ")[1].split(",")[0]) < 12

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import json
+import re
 import time
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 
@@ -52,6 +55,22 @@ def test_the_notebook_whose_turn_it_is_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 def test_every_notebook_runs(source: Path, tmp_path: Path) -> None:
     run(source, tmp_path)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_cells_compile_and_know_two_modes(source: Path) -> None:
+    """What only `MODE=full` executes is at least Python, and no third mode is asked for."""
+    cells = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+    for number, cell in enumerate(cells):
+        compile(cell, f"{source.name}, code cell {number}", "exec")
+    asked = re.findall(r'MODE [!=]= "(\w+)"', "\n".join(cells))
+    assert set(asked) <= {"quick", "full"} and 'os.environ.get("MODE", "quick")' in "".join(cells)
+
+
+def test_the_table_of_times_is_that_of_the_record() -> None:
+    times = json.loads(notebooks.TIMES.read_text(encoding="utf-8"))
+    assert set(times) <= set(NAMES)
+    assert notebooks.time_table(times) in notebooks.PAGE.read_text(encoding="utf-8")
 
 
 def output(**fields: object) -> nbformat.NotebookNode:
