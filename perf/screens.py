@@ -121,7 +121,8 @@ def mlflow(out: Path) -> None:
     )
     with served(command, port, "health") as address:
         listed = start_address(tracking.client(), address)
-        base = f"{address}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        experiment = tracking.client().get_run(run.run_id).info.experiment_id
+        base = f"{address}/#/experiments/{experiment}/runs/{run.run_id}"
         text = "document.body.innerText.includes"
         pages: list[Page] = [
             ("mlflow-runs", listed, f"{text}('{run.name}')", ""),
