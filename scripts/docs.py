@@ -15,8 +15,8 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from unittest import mock
 
-os.environ["COLUMNS"] = "96"  # the width of printed help
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from ekipl_lab import _FACE  # noqa: E402
@@ -95,7 +95,8 @@ def cli_page() -> str:
 def help_of(command: str) -> str:
     """What `ekipl COMMAND --help` prints."""
     said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+    width = mock.patch.dict(os.environ, COLUMNS="96")
+    with width, contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         build_parser().parse_args([*command.split(), "--help"])
     return said.getvalue()
 
