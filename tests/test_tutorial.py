@@ -28,7 +28,10 @@ SHORTER = {
 
 
 def shorter(line: str) -> str:
-    return f"{line} {next((more for start, more in SHORTER.items() if line.startswith(start)), '')}"
+    """Overrides go before the options, as in the line itself."""
+    more = next((more for start, more in SHORTER.items() if line.startswith(start)), "")
+    command, report, page = line.partition(" --report")
+    return f"{command} {more}{report}{page}"
 
 
 def test_the_tutorial_from_its_first_command_to_its_figure(
