@@ -212,7 +212,7 @@ def mlflow(arguments: list[str]) -> int:
 
 def docs(arguments: list[str]) -> int:
     """The pages of docs/, with the reference from docstrings, in build/docs."""
-    ensure("app,docs,notebook,teachers")
+    ensure("dev")
     return run([PYTHON, ROOT / "scripts" / "docs.py", *arguments])
 
 
