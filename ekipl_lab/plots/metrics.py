@@ -187,8 +187,8 @@ def overview(metrics: Mapping[str, float | None]) -> dict[str, float]:
 
 #: Titles as short as a chart of three in a row shows them.
 _OVERVIEW = (
-    (r"eval/([^/]+)/accuracy_greedy", r"1 greedy, \1"),
-    (r"eval/([^/]+)/pass_at_1", r"2 sampled, \1"),
+    (r"eval/([^/]+)/accuracy_greedy", r"1 greedy \1"),
+    (r"eval/([^/]+)/pass_at_1", r"2 sampled \1"),
     (r"policy/accuracy", "3 right in training"),
     (r"kept/reward", "4 reward of kept"),
     (r"groups/zero_spread_after", "5 taught nothing"),
