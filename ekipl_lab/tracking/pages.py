@@ -65,17 +65,6 @@ def _view() -> str:
     )
 
 
-def expand(client: MlflowClient, run_id: str) -> None:
-    """Have the list show what lies under this run, where the list is ours."""
-    info = client.get_run(run_id).info
-    view = client.get_experiment(info.experiment_id).tags.get(VIEW_TAG)
-    if view is None:
-        return
-    state = json.loads(view)
-    state["runsExpanded"] = {**state.get("runsExpanded", {}), run_id: True}
-    client.set_experiment_tag(info.experiment_id, VIEW_TAG, json.dumps(state))
-
-
 def start_address(client: MlflowClient, root: str) -> str:
     """Where runs are: the list of the experiment with the latest run; else all experiments."""
     kind = "workflowType=machine_learning"
