@@ -19,6 +19,9 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 #: Completions longer than this many characters are shown, not checked.
 MAX_CHECKED = 20_000
 
+#: How a checker's step that a list holds everything ends.
+_COMPLETE = " complete"
+
 #: Places in a text: first character, and the one after the last.
 Span = tuple[int, int]
 
@@ -35,6 +38,15 @@ class Step:
     verdict: str = ""
     false: tuple[Span, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """What is wrong with a false step, in words; a list that lacks something says so."""
+        gaps = [note for note in self.notes if note.endswith(_COMPLETE)]
+        untrue = [note for note in self.notes if note not in gaps]
+        said = [": ".join(filter(None, ("not true", "; ".join(untrue))))]
+        said = said if untrue or self.false else []
+        return "; ".join([*said, *(f"{gap.removesuffix(_COMPLETE)} not complete" for gap in gaps)])
 
 
 @dataclass(frozen=True, slots=True)

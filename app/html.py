@@ -102,13 +102,18 @@ def render_page(
     parts = [
         _render("place.html", place=place) if place else "",
         head,
-        _render("notation.html", notation=notation) if notation else "",
+        _render("notation.html", notation=notation, folded=False) if notation else "",
         _render("group.html", group=group) if group else "",
         _render("other.html", other=other, group=group, probabilities=PROBABILITIES)
         if other
         else "",
     ]
     return "".join(parts)
+
+
+def render_notation(notation: Notation | None) -> str:
+    """HTML of how to read chains, folded; empty for None."""
+    return _render("notation.html", notation=notation, folded=True) if notation else ""
 
 
 def render_columns(columns: Sequence[Column]) -> str:

@@ -1,13 +1,14 @@
-"""How to read the chains of a group: the benchmark's own chain of its scene, twice.
+"""How to read chains: the benchmark's own chain of the scene, twice.
 
-Once in the notation of the group's chains and once in full sentences, both by the benchmark's
-chain writer; for chains that flag every thing, the words of the question stand over the flags.
+Once in the notation of the chains that are shown and once in full sentences, both by the
+benchmark's chain writer; for chains that flag every thing, the words of the question stand over the
+flags.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -17,7 +18,7 @@ from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
 from ekipl_lab.benchmarks.mini.counting.query import noun, query_from_json
 from ekipl_lab.benchmarks.mini.grid import GRID
 from ekipl_lab.parsing import parse_completion
-from ekipl_lab.types import ActionGroup, Sample
+from ekipl_lab.types import Sample
 
 #: The style that says everything in words, and the one that flags every thing.
 _WORDS, _FLAGS = "wordy", "walk"
@@ -43,13 +44,12 @@ def has_grid(sample: Sample) -> bool:
     return _is_built_in(sample) and f"p{GRID * GRID}" in MINI_TASKS[sample.task].rules
 
 
-def explain_notation(group: ActionGroup) -> Notation | None:
-    """How to read the group's chains; None where the benchmark writes no chains."""
-    sample = group.sample
+def explain_notation(sample: Sample, completions: Iterable[str]) -> Notation | None:
+    """How to read chains of a sample; None where the benchmark writes no chains."""
     if not _is_built_in(sample):
         return None
     written = {style: _sentences(sample, style) for style in CHAIN_STYLES}
-    texts = [parse_completion(a.completion[:2000]).think or "" for a in group.candidates]
+    texts = [parse_completion(text[:2000]).think or "" for text in dict.fromkeys(completions)]
     style = _closest(written, [text.split() for text in dict.fromkeys(texts)][:4])
     short, words = written[style], written[_WORDS]
     if style != _FLAGS or "count" not in sample.metadata["query"]:

@@ -17,6 +17,7 @@ from app.state import START
 from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.tracking import store
+from ekipl_lab.tracking.pages import PARENT_TAG
 from ekipl_lab.types import ActionGroup
 
 NO_RUN = (
@@ -71,7 +72,14 @@ def info(run: str) -> tracking.RunInfo:
 
 
 def _infos() -> list[tracking.RunInfo]:
-    return remembered(("runs",), lambda: tracking.list_runs(limit=200))
+    return remembered(("runs",), _ask)
+
+
+def _ask() -> list[tracking.RunInfo]:
+    """The latest runs without those that only join others, such as a comparison's."""
+    found = tracking.list_runs(limit=200)
+    parents = {run.tags.get(PARENT_TAG) for run in found}
+    return [run for run in found if run.run_id not in parents]
 
 
 def choices() -> list[tuple[str, str]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from app import evaluations, html, items, live, own, runs
+from app import evaluations, html, items, live, measured, own, runs
 from app.columns import Column, column
+from app.filters import ITEM_FILTERS
+from app.measured import Where
+from app.notation import explain_notation
 from app.state import ALL_FAMILIES, START
 from app.views.base import Properties, View, options
 from ekipl_lab import benchmarks
@@ -80,19 +84,21 @@ def build(ui: Ui) -> None:
 
 
 def complete(state: State) -> State:
-    """The last checkpoint of the latest run against its start, on the first item."""
+    """The last checkpoint of the latest run against its start, another run at its last one, on an
+    item that shows something."""
     run = state.run or runs.latest()
     run2 = state.run2 or run
-    return replace(
+    usual = START if run2 in (run, NO_POLICY) else _checkpoints(state, run2)[-1]
+    state = replace(
         state,
         run=run,
         checkpoint=state.checkpoint or _checkpoints(state, run)[-1],
         run2=run2,
-        checkpoint2=state.checkpoint2 or START,
+        checkpoint2=state.checkpoint2 or usual,
         checkpoint3=state.checkpoint3 or START,
-        item=state.item or _first_item(state, run),
         how=state.how if state.how in HOWS else "greedy",
     )
+    return replace(state, item=state.item or _first_item(state))
 
 
 def _checkpoints(state: State, run: str) -> list[str]:
@@ -104,13 +110,16 @@ def _checkpoints(state: State, run: str) -> list[str]:
     return sorted(found, key=lambda name: int(name.removeprefix("step-").replace(START, "0")))
 
 
-def _first_item(state: State, run: str) -> str:
-    """An item that is there: one that was measured, where chains are stored ones."""
-    if state.how.startswith("stored"):
-        for name in evaluations.list_sets(run):
-            for checkpoint in evaluations.list_checkpoints(run, name):
-                return evaluations.load(run, name, checkpoint)[0].sample_id
-    return items.item_at(*items.FIRST).id
+def _first_item(state: State) -> str:
+    """An item that the first policy got right and the second wrong; the first that was measured
+    where there is none, or of what the run trains on where nothing was."""
+    for name in evaluations.list_sets(state.run):
+        with suppress(EKIPLError):
+            mine = Where(state.run, name, state.checkpoint, "greedy")
+            found = measured.items_of(mine, Where(state.run2, name, state.checkpoint2, "greedy"))
+            gained = (item for item in found if ITEM_FILTERS["gained"].keeps(item))
+            return next(gained, found[0]).record.sample_id
+    return items.first_item(live.data_of(state.run)).id
 
 
 def load(state: State) -> Properties:
@@ -179,16 +188,22 @@ def show(state: State) -> Iterator[str]:
     """The item at once; then every column as soon as it is there."""
     sample = _sample(state)
     large = items.draw_large(sample)
-    head = html.render_page(sample, large)
+    picture = html.render_page(sample, large)
     makers = [*_policies(state, sample), *_teachers(state, sample)]
     columns = [waiting for waiting, _ in makers]
-    yield head + html.render_columns(columns)
+    yield _page(picture, sample, columns)
     for place, (_, make) in enumerate(makers):
         try:
             columns[place] = make()
         except EKIPLError as error:
             columns[place] = replace(columns[place], message=str(error))
-        yield head + html.render_columns(columns)
+        yield _page(picture, sample, columns)
+
+
+def _page(picture: str, sample: Sample, columns: Sequence[Column]) -> str:
+    chains = (column.first.raw for column in columns if column.first)
+    notation = html.render_notation(explain_notation(sample, chains))
+    return picture + notation + html.render_columns(columns)
 
 
 #: What stands in the place of a column, and what makes it.

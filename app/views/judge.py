@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app import chains, curves, html, items, judging, runs, votes
+from app.notation import explain_notation
 from app.views.base import Properties, View, options
 from ekipl_lab.errors import EKIPLError
 from ekipl_lab.parsing import parse_completion
@@ -210,6 +211,7 @@ def show(state: State) -> Iterator[str]:
             items.draw_large(sample),
             message=html.render_message(problem or "Which chain is better?", word),
         )
+        + html.render_notation(explain_notation(sample, pair.sides))
         + html.render_sides(sides, BUTTONS)
         + _results(state)
     )

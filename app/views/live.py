@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import html, items, live, runs
 from app.group import describe_group
+from app.notation import explain_notation
 from app.state import ALL_FAMILIES, START
 from app.views.base import Properties, View, options
 from ekipl_lab import benchmarks
@@ -113,7 +114,14 @@ def show(state: State) -> Iterator[str]:
     except EKIPLError as error:
         yield page("No group could be made", str(error))
         return
-    yield html.render_page(sample, large, describe_group(made.group), note=made.note)
+    chains = (action.completion for action in made.group.candidates)
+    yield html.render_page(
+        sample,
+        large,
+        describe_group(made.group),
+        note=made.note,
+        notation=explain_notation(sample, chains),
+    )
 
 
 VIEW = View("Live", State, build, load, show, act, complete)

@@ -11,6 +11,7 @@ from app import evaluations, html, items, measured, runs
 from app.columns import Column, column
 from app.filters import ITEM_FILTERS, Item
 from app.measured import ANY, Wanted, Where
+from app.notation import explain_notation
 from app.state import START, to_query
 from app.views import compare, recorded
 from app.views.base import Properties, View, options
@@ -300,7 +301,9 @@ def _detail(state: State, item: Item) -> str:
     columns = [_column(state.run, state.checkpoint, record, sample, color)]
     if item.other is not None:
         columns.append(_column(state.against, state.against_checkpoint, item.other, sample, color))
-    return head + history + html.render_columns(columns)
+    chains = (column.first.raw for column in columns if column.first)
+    notation = html.render_notation(explain_notation(sample, chains))
+    return head + history + notation + html.render_columns(columns)
 
 
 def _column(source: str, checkpoint: str, record: EvalRecord, sample: Any, color: str) -> Column:

@@ -177,7 +177,7 @@ def show(state: State) -> Iterator[str]:
         live_query=to_query("live", now) if sample.id.startswith("mini/") else "",
         place=place,
         no_picture="" if sample.images else samples.why_no_picture(config, sample),
-        notation=explain_notation(group),
+        notation=explain_notation(sample, (a.completion for a in group.candidates)),
         other=_other(state, config.get("ekipl", {}), group),
     )
 

@@ -83,7 +83,8 @@ class _Frame:
         xs = [point.x for point in points] or [0.0, 1.0]
         ys = [v for p in points for v in (p.y, p.low, p.high) if v is not None] or [0.0, 1.0]
         self.x0, self.x1 = min(xs), max(max(xs), min(xs) + 1)
-        self.y0, self.y1 = _rounded(min(ys), max(ys))
+        self.ticks = _ticks(min(ys), max(ys))
+        self.y0, self.y1 = self.ticks[0], self.ticks[-1]
 
     def at(self, x: float, y: float) -> str:
         """``x,y`` in the picture's own units."""
@@ -96,12 +97,11 @@ class _Frame:
         return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (y - self.y0) / (self.y1 - self.y0)
 
     def axes(self, unit: str) -> str:
-        """Four lines across with their values, and the steps at both ends."""
-        rows = [self.y0 + (self.y1 - self.y0) * i / 4 for i in range(5)]
+        """Lines across with their values, and the steps at both ends."""
         lines = "".join(
             f'<path class="grid" d="M{_LEFT} {self._y(y):.1f}H{WIDTH - _RIGHT}"/>'
             f'<text x="{_LEFT - 6}" y="{self._y(y) + 3.5:.1f}" text-anchor="end">{y:.3g}</text>'
-            for y in rows
+            for y in self.ticks
         )
         foot = HEIGHT - 8
         return (
@@ -148,10 +148,14 @@ class _Frame:
         )
 
 
-def _rounded(low: float, high: float) -> tuple[float, float]:
-    """Limits of an axis: 0 to 1 for shares, from 0 for a constant, else a little wider."""
+def _ticks(low: float, high: float) -> list[float]:
+    """Values of an axis, at equal round distances: 0 to 1 for shares, from 0 for a constant."""
     if low >= 0 and high <= 1 and high > 0.2:
-        return 0.0, 1.0
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        return (0.0, 2 * high or 1.0) if low >= 0 else (2 * low, 0.0)
-    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+        low, high = 0.0, 1.0
+    elif high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = (0.0, 2 * high or 1.0) if low >= 0 else (2 * low, 0.0)
+    least = (high - low) / 4 * (1 - 1e-9)
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(times * power for times in (1, 2, 2.5, 5, 10) if times * power >= least)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, last + 1)]

@@ -127,7 +127,7 @@ def test_the_notation_is_explained_by_a_true_chain_in_the_style_of_the_group(
 
     item = benchmarks.load_samples("mini", task=task, split="test", limit=1)[0]
     chain = write_chain(item, style=style, rng=random.Random(0), fault="wrong_answer")
-    found = notation.explain_notation(group_of(item, (POLICY, chain)))
+    found = notation.explain_notation(item, [chain])
     assert found is not None and found.style == style and found.words != found.short
     text = completion(" . ".join(found.short) + " .", item.answer)
     assert check_chain(item, text).false_steps == ()
@@ -140,7 +140,7 @@ def test_the_words_of_the_question_stand_over_the_flags() -> None:
 
     item = benchmarks.load_sample(PAIR)
     chain = write_chain(item, style="walk", rng=random.Random(0))
-    found = notation.explain_notation(group_of(item, (POLICY, chain)))
+    found = notation.explain_notation(item, [chain])
     assert found is not None
     for word in found.headings[2:]:
         assert word in item.question

@@ -32,9 +32,10 @@ class Browser:
     """One open page: ``values`` by element id, ``query`` the address, ``stage`` the HTML shown."""
 
     def __init__(self, address: str, query: str = "") -> None:
-        self._api, self._session = f"{address}/gradio_api", uuid.uuid4().hex
+        self._http = httpx.Client(base_url=address, timeout=120)
+        self._session = uuid.uuid4().hex
         self._params = dict(httpx.QueryParams(query))
-        config = httpx.get(f"{address}/config").json()
+        config = self._http.get("/config").json()
         self._parts = {part["id"]: part["props"] for part in config["components"]}
         self._events = config["dependencies"]
         self._typed: dict[str, dict[str, Any]] = {}
@@ -91,14 +92,10 @@ class Browser:
             "session_hash": self._session,
             "data": [self._parts[number].get("value") for number in event["inputs"]],
         }
-        sent = httpx.post(f"{self._api}/queue/join", json=body, params=self._params)
+        sent = self._http.post("/gradio_api/queue/join", json=body, params=self._params)
         sent.raise_for_status()
-        with httpx.stream(
-            "GET",
-            f"{self._api}/queue/data",
-            params={"session_hash": self._session},
-            timeout=120,
-        ) as answers:
+        session = {"session_hash": self._session}
+        with self._http.stream("GET", "/gradio_api/queue/data", params=session) as answers:
             for line in answers.iter_lines():
                 if line.startswith("data:"):
                     self._take(event, json.loads(line.removeprefix("data:")))
