@@ -110,7 +110,7 @@ def text_sample(record: EvalRecord) -> Sample:
 def _index(source: str) -> Index:
     if source.startswith(FOLDER):
         return runs.remembered(("measured", source), lambda: _of_folder(source))
-    if not any(source == known for _, known in runs.choices() if known):
+    if not runs.is_known(source):
         return {}
     return runs.remembered(("measured", source), lambda: _of_run(source))
 

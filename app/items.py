@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from PIL.Image import Image
@@ -69,6 +70,9 @@ def random_number(split: str) -> int:
 
 def draw_large(sample: Sample) -> tuple[Image, ...]:
     """The same scene drawn for a person; the sample's own images where it cannot be redrawn."""
-    if not sample.id.startswith(f"{BENCHMARK}/"):
-        return sample.images
-    return benchmarks.load_sample(sample.id, image_size=LARGE).images
+    return _drawn(sample.id) if sample.id.startswith(f"{BENCHMARK}/") else sample.images
+
+
+@lru_cache(maxsize=64)
+def _drawn(sample_id: str) -> tuple[Image, ...]:
+    return benchmarks.load_sample(sample_id, image_size=LARGE).images

@@ -202,7 +202,7 @@ def data_of(run: str) -> Mapping[str, Any]:
     """The data settings of a run; the demo's where there is no such run."""
     import yaml
 
-    if any(choice.id == run for choice in runs.list_runs()):
+    if runs.is_known(run):
         return dict(runs.config_of(run).get("data", {}))
     data: Mapping[str, Any] = yaml.safe_load(DEMO_CONFIG.read_text(encoding="utf-8"))["data"]
     return data

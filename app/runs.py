@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 
@@ -29,11 +30,14 @@ NO_RECORDS = "This run has recorded no groups so far; they appear while it train
 RECORDS = "groups"
 #: Seconds for which what the store said is taken as still true.
 FRESH = 2.0
+#: Seconds for which an answer does while another one asks the store.
+LATE = 10.0
 #: How many of the last runs are looked through for one that shows something.
 LOOKED_AT = 8
 
 T = TypeVar("T")
 _SEEN: dict[tuple[Any, ...], tuple[float, Any]] = {}
+_ASKING, _LOCKS = threading.Lock(), dict[tuple[Any, ...], threading.Lock]()
 #: (store, run) -> number of recorded steps, and the facts and marks of their groups.
 _MARKS: dict[tuple[str, str], tuple[int, pa.Table, tuple[GroupMark, ...]]] = {}
 
@@ -58,28 +62,28 @@ class RunChoice:
 
 def list_runs() -> list[RunChoice]:
     """Runs with group records or checkpoints to look at, latest first."""
-    if not has_store():
-        return []
     return [
-        RunChoice(run.run_id, run.name, run.status, run.start, run.experiment) for run in _infos()
+        RunChoice(run.run_id, run.name, run.status, run.start, run.experiment)
+        for run in _infos().values()
     ]
 
 
 def info(run: str) -> tracking.RunInfo:
     """What the store has of a run; ConfigError for no such run."""
     require_run(run)
-    return next(one for one in _infos() if one.run_id == run)
+    return _infos()[run]
 
 
-def _infos() -> list[tracking.RunInfo]:
-    return remembered(("runs",), _ask)
+def _infos() -> dict[str, tracking.RunInfo]:
+    """Run id -> the latest runs, latest first."""
+    return remembered(("runs",), _ask) if has_store() else {}
 
 
-def _ask() -> list[tracking.RunInfo]:
-    """The latest runs without those that only join others, such as a comparison's."""
+def _ask() -> dict[str, tracking.RunInfo]:
+    """Without the runs that only join others, such as a comparison's."""
     found = tracking.list_runs(limit=200)
     parents = {run.tags.get(PARENT_TAG) for run in found}
-    return [run for run in found if run.run_id not in parents]
+    return {run.run_id: run for run in found if run.run_id not in parents}
 
 
 def choices() -> list[tuple[str, str]]:
@@ -109,9 +113,14 @@ def has_store() -> bool:
     return database is None or database.is_file()
 
 
+def is_known(run: str) -> bool:
+    """Whether the store has such a run."""
+    return run in _infos()
+
+
 def require_run(run: str) -> None:
     """Raise ConfigError unless there is such a run."""
-    if not any(choice.id == run for choice in list_runs()):
+    if run not in _infos():
         what = f"There is no run {run!r}" if run else "No run is chosen, so only 'start' is there"
         raise ConfigError(f"{what}; choose a run from the list.")
 
@@ -254,7 +263,7 @@ def opening_group(run: str) -> tuple[int, int]:
 
 def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:
     """``step-<n>`` -> checkpoint, by step; none for an unknown run."""
-    if not any(choice.id == run for choice in list_runs()):
+    if run not in _infos():
         return {}
     found = remembered(("checkpoints", run), lambda: tracking.list_checkpoints(run))
     return {f"step-{checkpoint.step}": checkpoint for checkpoint in found}
@@ -262,10 +271,10 @@ def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:
 
 def _records_folder(run: str) -> Path | None:
     """The run's record folder, None if it has none (yet)."""
-    if not any(choice.id == run for choice in list_runs()):
+    if (known := _infos().get(run)) is None:
         return None
     try:
-        return remembered(("records", run), lambda: tracking.run_artifact(run, RECORDS))
+        return remembered(("records", run), lambda: tracking.run_artifact(known, RECORDS))
     except DataError:
         return None
 
@@ -273,11 +282,21 @@ def _records_folder(run: str) -> Path | None:
 def remembered(key: tuple[Any, ...], ask: Callable[[], T], *, forever: bool = False) -> T:
     """``ask()``, or its answer of less than ``FRESH`` seconds ago; one click asks many times.
 
-    ``forever`` is for what cannot change any more.
+    Of several that ask at once one goes to the store; who has an answer of less than ``LATE``
+    seconds ago does not wait for it. ``forever`` is for what cannot change any more.
     """
     key = (store.tracking_uri(), *key)
-    now = time.monotonic()
-    if key not in _SEEN or (not forever and now - _SEEN[key][0] > FRESH):
-        _SEEN[key] = (now, ask())
-    value: T = _SEEN[key][1]
-    return value
+    known = _SEEN.get(key)
+    if known is not None and (forever or time.monotonic() - known[0] <= FRESH):
+        return cast(T, known[1])
+    with _ASKING:
+        asking = _LOCKS.setdefault(key, threading.Lock())
+    late = known is None or time.monotonic() - known[0] > LATE
+    if not asking.acquire(blocking=late):
+        return cast(T, known[1])  # type: ignore[index]
+    try:
+        if _SEEN.get(key) is known:
+            _SEEN[key] = (time.monotonic(), ask())
+        return cast(T, _SEEN[key][1])
+    finally:
+        asking.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 NOTE_TAG = "mlflow.note.content"
 #: MLflow nests a run under the one that this tag names.
 PARENT_TAG = "mlflow.parentRunId"
+#: Address of the app (`ekipl app`) where the environment does not name another.
+APP, APP_VARIABLE = "http://127.0.0.1:7860", "EKIPL_APP_URL"
 #: Name of the view that `start_address` opens; MLflow reads it from a tag of the experiment.
 VIEW = "ekipl"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
@@ -63,6 +66,12 @@ def _view() -> str:
             "selectedColumns": list(COLUMNS),
         }
     )
+
+
+def app_link(run_id: str) -> str:
+    """Where the app shows a run, as Markdown: the end of its description."""
+    address = os.environ.get(APP_VARIABLE, APP).rstrip("/")
+    return f"[Its groups and chains]({address}/?run={run_id}), while `ekipl app` runs."
 
 
 def start_address(client: MlflowClient, root: str) -> str:

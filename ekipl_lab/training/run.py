@@ -26,7 +26,7 @@ import transformers
 from ekipl_lab.errors import ConfigError, DataError, EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_folder
-from ekipl_lab.tracking.pages import NOTE_TAG
+from ekipl_lab.tracking.pages import NOTE_TAG, app_link
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.longer import as_now, extended
@@ -234,11 +234,11 @@ def _run_log(
         {
             "ekipl.prompts": prompt_fingerprint(),
             START_TAG: start,
-            NOTE_TAG: describe_run(config),
             **config.tracking.tags,
         },
         run_id=note["run_id"] if note else None,
     ) as log:
+        log.set_tags({NOTE_TAG: f"{describe_run(config)} {app_link(log.run_id)}"})
         if unlogged:
             data = f"{config.data.benchmark}/{config.data.task}"
             trained_on = fingerprint(setup.samples)

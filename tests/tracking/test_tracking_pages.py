@@ -13,7 +13,14 @@ from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import DataError
 from ekipl_lab.tracking.checkpoints import BEST_TAG, best_of
 from ekipl_lab.tracking.comparison import comparison_run, describe, join
-from ekipl_lab.tracking.pages import COLUMNS, NOTE_TAG, PARENT_TAG, VIEW_TAG, start_address
+from ekipl_lab.tracking.pages import (
+    COLUMNS,
+    NOTE_TAG,
+    PARENT_TAG,
+    VIEW_TAG,
+    app_link,
+    start_address,
+)
 from ekipl_lab.tracking.traces import TracedAnswer, TracedPrompt, log_traces
 from ekipl_lab.tracking.transfer import export_run, import_run
 
@@ -134,3 +141,10 @@ def test_a_prompt_is_a_trace_of_its_run(home: Path) -> None:
     root, answer, reward = trace.data.spans
     assert (root.name, answer.outputs) == ("group, step 2", "<b>4</b>")
     assert (reward.parent_id, reward.outputs) == (answer.span_id, {"accuracy": None})
+
+
+def test_a_run_leads_back_to_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EKIPL_APP_URL", raising=False)
+    assert "(http://127.0.0.1:7860/?run=f00d)" in app_link("f00d")
+    monkeypatch.setenv("EKIPL_APP_URL", "https://lab.example/app/")
+    assert "(https://lab.example/app/?run=f00d)" in app_link("f00d")
