@@ -107,15 +107,26 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
     return LiveGroup(batch.groups[0], note)
 
 
-def sample_once(setup: Setup, sample: Sample, draw: int, *, greedy: bool) -> Action:
-    """One action of the checkpoint: its most likely one, or one drawn; the same every time."""
+def sample_once(
+    setup: Setup,
+    sample: Sample,
+    draw: int,
+    *,
+    greedy: bool,
+    on_text: Callable[[str], None] | None = None,
+) -> Action:
+    """One action of the checkpoint: its most likely one, or one drawn; the same every time.
+
+    ``on_text`` is given the completion so far after each token; what it raises ends the sampling.
+    """
     from dataclasses import replace
 
     if greedy:
         setup = replace(setup, generation=replace(setup.generation, temperature=0.0))
     one = replace(setup, group_size=1)
     with _LOCK:
-        return _sample(_load(setup.policy), one, instructed(sample, setup.instructed), draw)[0]
+        asked = instructed(sample, setup.instructed)
+        return _sample(_load(setup.policy), one, asked, draw, on_text)[0]
 
 
 def ask_teacher(setup: Setup, teacher: Teacher, sample: Sample, draw: int) -> Sequence[Action]:
@@ -238,7 +249,13 @@ def _load(folder: str) -> Policy:
     return load_policy(folder)
 
 
-def _sample(policy: Policy, setup: Setup, sample: Sample, draw: int) -> Sequence[Action]:
+def _sample(
+    policy: Policy,
+    setup: Setup,
+    sample: Sample,
+    draw: int,
+    on_text: Callable[[str], None] | None = None,
+) -> Sequence[Action]:
     from dataclasses import replace
 
     from ekipl_lab.policies import PolicySource
@@ -246,4 +263,4 @@ def _sample(policy: Policy, setup: Setup, sample: Sample, draw: int) -> Sequence
     named = replace(policy, id=setup.name)
     source = PolicySource(named, logprobs=False)
     params = replace(setup.generation, seed=draw)
-    return source.propose([sample], setup.group_size, params)[0]
+    return source.propose_streaming([sample], setup.group_size, params, on_text=on_text)[0]

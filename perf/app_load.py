@@ -147,7 +147,9 @@ def app(folder: Path) -> Iterator[str]:
     """The app as `ekipl app` starts it; its address."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store_of(folder), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "app", "--port", "0"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         yield process.stdout.readline().split()[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from app import evaluations, html, items, live, measured, own, runs
 from app.columns import Column, column
 from app.filters import ITEM_FILTERS
+from app.group import MAX_SHOWN
 from app.measured import Where
 from app.notation import explain_notation
 from app.state import ALL_FAMILIES, START
+from app.streaming import Done, follow
 from app.views.base import Properties, View, options
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
@@ -194,10 +196,12 @@ def show(state: State) -> Iterator[str]:
     yield _page(picture, sample, columns)
     for place, (_, make) in enumerate(makers):
         try:
-            columns[place] = make()
+            for so_far in make():
+                columns[place] = so_far
+                yield _page(picture, sample, columns)
         except EKIPLError as error:
             columns[place] = replace(columns[place], message=str(error))
-        yield _page(picture, sample, columns)
+            yield _page(picture, sample, columns)
 
 
 def _page(picture: str, sample: Sample, columns: Sequence[Column]) -> str:
@@ -206,8 +210,8 @@ def _page(picture: str, sample: Sample, columns: Sequence[Column]) -> str:
     return picture + notation + html.render_columns(columns)
 
 
-#: What stands in the place of a column, and what makes it.
-Maker = tuple[Column, Callable[[], Column]]
+#: What stands in the place of a column, and what makes it, perhaps bit by bit.
+Maker = tuple[Column, Callable[[], Iterable[Column]]]
 
 
 def _sample(state: State) -> Sample:
@@ -233,17 +237,25 @@ def _policies(state: State, sample: Sample) -> list[Maker]:
     ]
 
 
-def _policy_column(state: State, run: str, checkpoint: str, sample: Sample, color: str) -> Column:
+def _policy_column(
+    state: State, run: str, checkpoint: str, sample: Sample, color: str
+) -> Iterator[Column]:
+    """The column of a policy; while it is sampled, the text so far."""
+    title, note = _title(run), _note(run, checkpoint)
     pairs: list[tuple[Action, RewardBreakdown | None]]
     if state.how.startswith("stored"):
         mode = "sampled" if state.how == "stored_sampled" else "greedy"
         record = evaluations.find(run, checkpoint, sample.id, mode)
         pairs = list(zip(record.actions, record.rewards, strict=True))
     else:
-        setup = live.setup_of(run, checkpoint)
-        greedy = state.how == "greedy"
-        pairs = [_judged(setup, sample, live.sample_once(setup, sample, state.draw, greedy=greedy))]
-    return column(_title(run), _note(run, checkpoint), color, sample, pairs)
+        setup, pairs = live.setup_of(run, checkpoint), []
+        job = partial(live.sample_once, setup, sample, state.draw, greedy=state.how == "greedy")
+        for heard in follow(lambda on_text: job(on_text=on_text)):
+            if isinstance(heard, Done):
+                pairs = [_judged(setup, sample, heard.value)]
+            else:
+                yield Column(title, note, color, message=f"{heard[-MAX_SHOWN:]} …")
+    yield column(title, note, color, sample, pairs)
 
 
 def _teachers(state: State, sample: Sample) -> list[Maker]:
@@ -256,13 +268,13 @@ def _teachers(state: State, sample: Sample) -> list[Maker]:
     except EKIPLError as error:
         color = source_colours(["teachers"])["teachers"]
         broken = Column("teachers", "", color, message=str(error))
-        return [(broken, lambda: broken)]
+        return [(broken, lambda: [broken])]
     colours = source_colours(teacher.source.id for teacher in setup.teachers)
 
-    def ask(teacher: Any, color: str) -> Column:
+    def ask(teacher: Any, color: str) -> Iterator[Column]:
         actions = live.ask_teacher(setup, teacher, sample, state.draw)
         pairs = [_judged(setup, sample, action) for action in actions]
-        return column(teacher.source.id, "teacher", color, sample, pairs)
+        yield column(teacher.source.id, "teacher", color, sample, pairs)
 
     return [
         (Column(name, "teacher", colours[name], message="not asked yet …"),

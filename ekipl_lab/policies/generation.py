@@ -33,6 +33,8 @@ class Draws:
 
 #: Called with (index of a prompt, its draws) as soon as the last of its draws has ended.
 OnPrompt = Callable[[int, Draws], None]
+#: Called after every token with the tokens (T,) of the first row so far; what it raises ends all.
+OnToken = Callable[[Sequence[int]], None]
 
 
 def uniform_table(seed: int | None, key: str, draws: int, steps: int) -> Tensor:
@@ -84,6 +86,7 @@ def generate(
     pad: int,
     suppressed: Sequence[int],
     on_prompt: OnPrompt | None = None,
+    on_token: OnToken | None = None,
 ) -> Draws:
     """``draws`` completions for each of P left-padded prompts.
 
@@ -124,6 +127,8 @@ def generate(
         chosen = log_probs.gather(-1, token[:, None])[:, 0]
         tokens.append(token.masked_fill(done, pad))
         logprobs.append(chosen.masked_fill(done, 0.0))
+        if on_token is not None:
+            on_token([int(given[0]) for given in tokens])
         done = done | torch.isin(token, ends)
         last = step + 1 == params.max_new_tokens
         if on_prompt is not None:

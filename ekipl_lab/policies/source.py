@@ -6,7 +6,7 @@ actions = PolicySource(policy).propose(samples, 32, GenerationParams(seed=0))
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
@@ -29,6 +29,9 @@ from ekipl_lab.types import (
     Sample,
     Usage,
 )
+
+#: How tokens become text.
+_DECODING = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
 
 
 def eos_token_ids(policy: Policy) -> list[int]:
@@ -121,8 +124,14 @@ class PolicySource:
         num_actions: int,
         params: GenerationParams,
         on_complete: OnComplete | None = None,
+        *,
+        on_text: Callable[[str], None] | None = None,
     ) -> list[list[Action]]:
-        """As ``propose``; ``on_complete(index, actions)`` once a sample's last completion ended."""
+        """As ``propose``; ``on_complete(index, actions)`` once a sample's last completion ended.
+
+        ``on_text`` is given the first completion of a batch so far, after each of its tokens; what
+        it raises ends the sampling.
+        """
         if num_actions < 1:
             raise ConfigError(f"num_actions must be at least 1, not {num_actions}.")
         draws_in_memory = 1 if params.temperature <= 0 else num_actions
@@ -131,7 +140,7 @@ class PolicySource:
         for start in range(0, len(samples), chunk):
             part = samples[start : start + chunk]
             shifted = None if on_complete is None else _shifted(on_complete, start)
-            actions += self._propose_chunk(part, num_actions, params, shifted)
+            actions += self._propose_chunk(part, num_actions, params, shifted, on_text)
         return actions
 
     def _propose_chunk(
@@ -140,6 +149,7 @@ class PolicySource:
         num_actions: int,
         params: GenerationParams,
         on_complete: OnComplete | None,
+        on_text: Callable[[str], None] | None,
     ) -> list[list[Action]]:
         policy = self._policy
         try:
@@ -164,6 +174,10 @@ class PolicySource:
             if on_complete is not None:
                 on_complete(index, self._actions(draws, [prompt_lengths[index]] * num_actions))
 
+        def on_token(row: Sequence[int]) -> None:
+            if on_text is not None:
+                on_text(policy.opens + policy.processor.tokenizer.decode(row, **_DECODING))
+
         was_training = policy.model.training
         policy.model.eval()
         try:
@@ -177,6 +191,7 @@ class PolicySource:
                 pad=policy.processor.tokenizer.pad_token_id,
                 suppressed=suppressed_token_ids(policy),
                 on_prompt=on_prompt if on_complete is not None else None,
+                on_token=on_token if on_text is not None else None,
             )
         finally:
             policy.model.train(was_training)
@@ -188,9 +203,7 @@ class PolicySource:
         rows = [row[:n] for row, n in zip(draws.tokens.tolist(), lengths, strict=True)]
         ends = set(eos_token_ids(policy))
         texts = policy.processor.tokenizer.batch_decode(
-            [row[:-1] if row[-1] in ends else row for row in rows],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
+            [row[:-1] if row[-1] in ends else row for row in rows], **_DECODING
         )
         logprobs = draws.logprobs.tolist()
         return [

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+import math
+import re
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from page_kit import Browser, served
 from PIL import Image
 from synthetic_runs import make_run
 
-from app import live, views
+from app import live, streaming, views
 from app.state import START, from_query, to_query
 from app.views import compare
 from app.views.compare import State
@@ -57,7 +61,8 @@ def pages(state: State) -> list[str]:
     return list(views.show(to_query("compare", state)))
 
 
-def test_columns_come_one_by_one(run: str) -> None:
+def test_columns_come_one_by_one(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "EVERY", math.inf)  # whole columns alone
     state = replace(ALONE, run="none", run2="", teachers="demo")
     shown = list(compare.show(replace(state, run2="", checkpoint2=START)))
     assert [page.count("not there yet") + page.count("not asked yet") for page in shown] == [
@@ -66,6 +71,47 @@ def test_columns_come_one_by_one(run: str) -> None:
     last = shown[-1]
     assert "careful" in last and "sloppy" in last and "not true" in last
     assert shown == list(compare.show(replace(state, run2="", checkpoint2=START)))  # again
+
+
+def test_a_chain_grows_in_its_column(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "EVERY", 0.0)
+    state = replace(ALONE, run="none", run2="", checkpoint2=START, teachers="none", how="sampled")
+    *growing, last = (re.findall(r'<tr class="waiting">.*?</tr>', p, re.S) for p in pages(state))
+    texts = [re.findall(r"<td[^>]*>(.*) …</td>", row[0])[0] for row in growing]
+    assert len(texts) > 2 and last == []
+    assert all(after.startswith(text) for text, after in pairwise(texts[1:]))
+
+
+def test_who_leaves_ends_the_sampling(run: str) -> None:
+    from ekipl_lab import benchmarks
+
+    setup, sample = live.setup_of("", START), benchmarks.load_sample(ITEM)
+    whole = live.sample_once(setup, sample, 0, greedy=False)
+    ended, heard = threading.Event(), list[str]()
+
+    def job(on_text: Callable[[str], None]) -> Action:
+        try:
+            return live.sample_once(setup, sample, 0, greedy=False, on_text=on_text)
+        finally:
+            ended.set()
+
+    def slowly(on_text: Callable[[str], None]) -> Action:
+        def one(text: str) -> None:
+            on_text(text)
+            heard.append(text)
+            if len(heard) == 2:
+                assert left.wait(30)
+
+        return job(one)
+
+    left = threading.Event()
+    shown = streaming.follow(slowly)
+    next(shown)
+    shown.close()
+    left.set()
+    assert ended.wait(30) and len(heard) == 2 < (
+        whole.usage.completion_tokens if whole.usage else 0
+    )
 
 
 def test_one_greedy_action_is_that_of_the_policy_and_a_drawn_one_its_own(run: str) -> None:
