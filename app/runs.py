@@ -37,6 +37,8 @@ LOOKED_AT = 8
 
 T = TypeVar("T")
 _SEEN: dict[tuple[Any, ...], tuple[float, Any]] = {}
+#: Store -> when its files were written, and the runs that it had then.
+_LISTED: dict[str, tuple[tuple[tuple[int, int], ...], dict[str, tracking.RunInfo]]] = {}
 _ASKING, _LOCKS = threading.Lock(), dict[tuple[Any, ...], threading.Lock]()
 #: (store, run) -> number of recorded steps, and the facts and marks of their groups.
 _MARKS: dict[tuple[str, str], tuple[int, pa.Table, tuple[GroupMark, ...]]] = {}
@@ -80,10 +82,24 @@ def _infos() -> dict[str, tracking.RunInfo]:
 
 
 def _ask() -> dict[str, tracking.RunInfo]:
-    """Without the runs that only join others, such as a comparison's."""
+    """Without the runs that only join others, such as a comparison's; a store in a file is asked
+    again only after it has changed."""
+    written = _written()
+    if written and _LISTED.get(store.tracking_uri(), ((), {}))[0] == written:
+        return _LISTED[store.tracking_uri()][1]
     found = tracking.list_runs(limit=200)
     parents = {run.tags.get(PARENT_TAG) for run in found}
-    return {run.run_id: run for run in found if run.run_id not in parents}
+    known = {run.run_id: run for run in found if run.run_id not in parents}
+    _LISTED[store.tracking_uri()] = (written, known)
+    return known
+
+
+def _written() -> tuple[tuple[int, int], ...]:
+    """When the files of the store were last written, and their sizes; empty for a server's."""
+    database = store.database()
+    files = [] if database is None else [database, database.with_name(f"{database.name}-wal")]
+    found = [file.stat() for file in files if file.is_file()]
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in found)
 
 
 def choices() -> list[tuple[str, str]]:

@@ -7,13 +7,13 @@ it as a process of its own, and reads through the page's own events, each reader
 pace of its own (0.5 to 1.5 s of looking between two answers):
 
 - 3 readers: time to open a page, and of a click by its kind, the change of the run among them;
-- 20 readers, then the same with 4 more that sample groups live, twice each in turn: errors, how many
-  times longer a click takes beside generation, and whether anyone saw what another asked for: every
-  answer must name the step and group of its own address, and every 20th is asked for again, alone.
+- 20 readers, then the same with 4 more that sample groups live, twice each in turn: errors, how
+  many times longer a click takes beside generation, and whether anyone saw what another asked for:
+  every answer must name the step and group of its own address, and every 20th is asked for again.
 
-Writes results/app_load.json, with the load average of the machine at each part (and, as a measure
-of how busy it was, the time of a fixed computation against that of an idle core), and the table of
-docs/app.md.
+Writes results/app_load.json and the table of docs/app.md. Beside each part stand the load average,
+the share of a core that a busy process got, and the processor time that the app spent for a click:
+what is left of its time where nobody else wants the machine.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/kit")]
@@ -143,8 +144,8 @@ class Sampler(Reader):
 
 
 @contextmanager
-def app(folder: Path) -> Iterator[str]:
-    """The app as `ekipl app` starts it; its address."""
+def app(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The app as `ekipl app` starts it; its address and process."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store_of(folder), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "app", "--port", "0"]
     process = subprocess.Popen(
@@ -152,13 +153,14 @@ def app(folder: Path) -> Iterator[str]:
     )
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().split()[2]
+        yield process.stdout.readline().split()[2], psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(20)
 
 
 def store_of(folder: Path) -> str:
+    """The tracking address of a store in a folder."""
     return f"sqlite:///{folder}/mlflow.db"
 
 
@@ -208,13 +210,19 @@ def busyness() -> dict[str, float]:
     return {"load": round(os.getloadavg()[0], 1), "share_of_a_core": round(share, 2)}
 
 
-def part(address: str, runs: Sequence[str], readers: int, samplers: int, seconds: float) -> Any:
+def part(
+    served: tuple[str, psutil.Process], runs: Sequence[str], readers: int, samplers: int,
+    seconds: float,
+) -> Any:  # fmt: skip
     """One part of the record."""
-    before = busyness()
+    address, process = served
+    before, used = busyness(), sum(process.cpu_times()[:2])
     seen, live = read(address, runs, readers, samplers, seconds)
+    spent = sum(process.cpu_times()[:2]) - used
     result = {
         "readers": readers, "samplers": samplers, "before": before, "after": busyness(),
         "page": times(seen.seconds["page"]), "clicks": times(seen.clicks),
+        "server_cpu_ms_a_click": round(1000 * spent / max(1, len(seen.clicks))),
         "kinds": {kind: times(v) for kind, v in sorted(seen.seconds.items()) if kind != "page"},
         "errors": seen.errors + live.errors,
         "strangers": seen.confused + checked(address, seen.pages), "asked_again": len(seen.pages),
@@ -258,7 +266,8 @@ def table(record: Any) -> str:
         + f"\n\n{record['runs']} runs, {record['candidates']:,} candidates. Beside 4 generations a "
         f"click takes {record['slower']['p50_ms']} times as long at the median and "
         f"{record['slower']['p95_ms']} times at the 95th percentile (goal: under {SLOWER_GOAL:g}). "
-        f"Errors: {errors}; pages that showed another's state: {strangers}. The machine "
+        f"Errors: {errors}; pages that showed another's state: {strangers}. With 3 readers the app "
+        f"spent {three['server_cpu_ms_a_click']} ms of processor time a click. The machine "
         f"({record['cores']} cores) had other work: load {min(loads):g} to {max(loads):g}, and a "
         f"process got {min(shares):.2f} to {max(shares):.2f} of a core. Made by "
         f"`perf/app_load.py` on {record['date']}."
@@ -281,10 +290,10 @@ def main() -> int:
         if not (folder / "mlflow.db").is_file():
             app_store.build(folder, args.runs, args.candidates)
         ids = app_store.run_ids()
-        with app(folder) as address:
-            read(address, ids, 3, 1, 5)  # first looks are not measured
-            three = part(address, ids, 3, 0, 2 * args.seconds)
-            many = [part(address, ids, 20, n, args.seconds) for n in (0, 4, 0, 4)]
+        with app(folder) as served:
+            read(served[0], ids, 3, 1, 5)  # first looks are not measured
+            three = part(served, ids, 3, 0, 2 * args.seconds)
+            many = [part(served, ids, 20, n, args.seconds) for n in (0, 4, 0, 4)]
     record = {
         "date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(),
         "runs": len(ids), "candidates": app_store.count(),
