@@ -116,27 +116,29 @@ class Page:
 
     def _open(self, request: gr.Request) -> dict[Any, Any]:
         query = urlencode(dict(request.query_params))
-        return self._arranged([_after({"query": query}, "")])
+        return self._arranged([_after({"query": query}, "")], before="")
 
     def _act(self, waiting: str, query: str) -> dict[Any, Any]:
-        addresses = []
+        before, addresses = query, []
         for step in json.loads(waiting):
             query = _after(step, query)
             addresses.append(query)
-        return self._arranged(addresses or [query])
+        return self._arranged(addresses or [query], before)
 
-    def _arranged(self, addresses: list[str]) -> dict[Any, Any]:
-        """The updates that make the page show the last address."""
+    def _arranged(self, addresses: list[str], before: str) -> dict[Any, Any]:
+        """The updates that make a page that shows the address ``before`` show the last one."""
         name, state = views.find(views.parse(addresses[-1]))
         parts = self.uis[name].parts
         shown = VIEWS[name].load(state).items()
-        return {
-            self.view: gr.update(value=name),
+        updates = {
             self.query: addresses[-1],
             self.answer: json.dumps({"view": name, "addresses": addresses}),
-            **{part: gr.update(visible=n == name) for n, part in self.columns.items()},
             **{parts[part]: gr.update(**properties) for part, properties in shown},
         }
+        if not before or views.parse(before).get("view", views.NAMES[0]) != name:
+            updates[self.view] = gr.update(value=name)
+            updates |= {c: gr.update(visible=n == name) for n, c in self.columns.items()}
+        return updates
 
 
 def _after(step: Mapping[str, Any], query: str) -> str:
