@@ -23,13 +23,14 @@ from page_kit import served  # noqa: E402
 from app import runs  # noqa: E402
 
 OUT = ROOT / "docs" / "images" / "app.png"
-WIDTH, HEIGHT = 1280, 1180
+WIDTH, HEIGHT = 1280, 1420
 
 
 async def shoot(address: str) -> bytes:
     """The upper part of the page as PNG."""
     async with chrome(WIDTH) as tab:
         await tab.size(WIDTH, HEIGHT)
+        await tab.send("Emulation.setScrollbarsHidden", hidden=True)
         await tab.open(f"{address}/?view=recorded", "document.getElementById('copy')")
         shot = await tab.send("Page.captureScreenshot", format="png")
         return base64.b64decode(shot["data"])
