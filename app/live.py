@@ -263,4 +263,6 @@ def _sample(
     named = replace(policy, id=setup.name)
     source = PolicySource(named, logprobs=False)
     params = replace(setup.generation, seed=draw)
+    if on_text is None:
+        return source.propose([sample], setup.group_size, params)[0]
     return source.propose_streaming([sample], setup.group_size, params, on_text=on_text)[0]
