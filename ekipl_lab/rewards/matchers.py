@@ -7,8 +7,9 @@ found when the data are loaded and never becomes a reward of 0.
 
 Examples: ``number`` takes ``12``, ``-3.5``, ``1/2``, ``1 1/2``, ``1,000``, ``x = 5``, ``60 deg``
 where the truth is in degrees; ``letter`` takes ``B``, ``(b)``, ``B. 5 cm`` where that is what B
-stands for; ``numbers`` takes ``3, 0, 2`` and ``[3 0 2]``; ``text`` ignores case, repeated spaces and a final
-full stop. All read the plain form (``plain.py``): ``**B**`` and ``\\boxed{B}`` are ``B``.
+stands for; ``numbers`` takes ``3, 0, 2`` and ``[3 0 2]``; ``text`` ignores case, repeated spaces
+and a final full stop. All read the plain form (``plain.py``): ``**B**`` and ``\\boxed{B}`` are
+``B``.
 """
 
 from __future__ import annotations
