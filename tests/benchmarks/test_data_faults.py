@@ -175,6 +175,15 @@ def test_pictures_stand_where_the_question_names_them(
     assert sample_digest(moved) != sample_digest(replace(named, question="Is  more?"))
 
 
+@pytest.mark.parametrize("mark", ["<image 1>", "<image_1>", "<IMAGE>", "<img>", "[image]"])
+def test_other_marks_stay_words_and_that_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], mark: str
+) -> None:
+    write({"q": f"How many in {mark}?"}, {"q": "How many of <image>?"})
+    code, out = check(capsys)
+    assert code == 0 and f"images before the text: {mark} is not <image> and stays words: 1" in out
+
+
 @pytest.mark.parametrize("question", ["See <image>.", "<image><image><image>"])
 def test_another_number_of_marks_is_an_error_of_the_record(folder: Path, question: str) -> None:
     write({}, {"image": ["1.png", "1.png"], "q": question})
