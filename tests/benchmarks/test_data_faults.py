@@ -306,6 +306,35 @@ def test_a_table_that_cannot_be_read_right_is_refused(
         load()
 
 
+@pytest.mark.parametrize(
+    "choices", [{"A": "1", "B": "2"}, ["1"], ["", "2"], [None, "2"], [["1"], "2"], "['1', '2']", 7]
+)
+def test_choices_are_a_list_of_texts(folder: Path, choices: object) -> None:
+    write({"a": "A", "c": ["1", 2]}, kind="letter", more=", choices: c")
+    assert load()[0].choices == ("1", "2")
+    write({}, {"a": "A", "c": choices}, {}, kind="letter", more=", choices: c")
+    Path("train.jsonl").write_text(Path("train.jsonl").read_text().splitlines()[1])
+    with pytest.raises(DataError, match=r"record 0, column 'c': (no list|a choice)"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("train.csv", "id,image,q,q,a\n1,1.png,x,y,3\n", "two columns are named 'q'"),
+        ("train.jsonl", '{"id": 1}\n\n{"id": 2, "a": 3, "a": 4}\n', "line 3: the key 'a'"),
+        ("train.jsonl", '{"id": 1}\n{"id": 2,\n', "line 2: "),
+        ("train.json", '[{"id": 2, "a": 3, "a": 4}]', "the key 'a' occurs twice"),
+        ("train.csv", "id,image,q,a\n1,1.png,x\0y,3\n", "record 0, column 'q': a NUL"),
+    ],
+)
+def test_nothing_is_taken_from_two(folder: Path, file: str, text: str, says: str) -> None:
+    Path(file).write_text(text)
+    describe(file)
+    with pytest.raises(DataError, match=says):
+        load()
+
+
 def test_a_description_in_another_encoding_is_refused(folder: Path) -> None:
     Path("data.yaml").write_bytes("name: grün".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"data\.yaml is not text in UTF-8 \(byte 8 is not\)"):
