@@ -215,7 +215,7 @@ def wrong_commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
         base = {"data": {"benchmark": sound}, "output": str(folder / "policy"), "steps": 1}
         settings = copy.deepcopy(base) | change
         if isinstance(change.get("data"), dict):
-            settings["data"] = base["data"] | change["data"]  # type: ignore[operator]
+            settings["data"] = base["data"] | change["data"]
         settings = {key: value for key, value in settings.items() if value is not None}
         yield f"own start: {name}", ["sft", "--config", write(f"own-{number}", settings)]
     for options in EVALUATIONS:
