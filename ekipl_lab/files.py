@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import ConfigError, DataError
 
 
 @contextmanager
@@ -29,6 +29,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: Path) -> Path:
+    """The path, if it is or can be made a folder that is written to; ConfigError if not."""
+    at = path
+    while not at.exists() and at != at.parent:
+        at = at.parent
+    if not at.is_dir():
+        raise ConfigError(f"{path} cannot be a folder: {at} is a file; name another.")
+    if not os.access(at, os.W_OK):
+        raise ConfigError(f"{path} cannot be written: {at} is read-only; name another folder.")
+    return path
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -25,6 +25,9 @@ from ekipl_lab.errors import DataError
 #: Pillow's modes with more than 8 bits a pixel.
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
+#: EXIF's tag of how a picture lies: 1 upright, 2 to 8 turned or mirrored.
+_ORIENTATION = 0x0112
+
 #: Where a question names a picture; the pictures stand there in the order of the sample.
 IMAGE_MARK = "<image>"
 
@@ -59,7 +62,8 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
     name = "in the table" if isinstance(source, bytes) else str(source)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            turned = opened.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = turned and opened.format != "TIFF"  # whose size Pillow gives as it is shown
             return (opened.height, opened.width) if turned else opened.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"Image {name} cannot be read ({error}); replace it.") from error
@@ -72,7 +76,7 @@ def to_rgb(image: Image.Image) -> Picture:
     if frames > 1:
         image.seek(0)
         notes.append(f"the first of {frames} frames")
-    if image.getexif().get(0x0112, 1) not in (0, 1):
+    if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
         notes.append("turned as its EXIF orientation says")
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP:

@@ -160,7 +160,7 @@ def _lists(question: str, lettered: Sequence[tuple[str, str]]) -> bool:
     entries = [
         rf"(?<!\w)(?i:{letter})[\s*]{{0,2}}[).:\]、][\s*]{{0,4}}?"
         + r"\s+".join(map(re.escape, choice.split()))
-        + r"(?!\w|[.,]\d)"
+        + r"(?!\w|[.,:/]\d)"
         for letter, choice in lettered
     ]
     return re.search(".*?".join(entries), question, re.DOTALL) is not None

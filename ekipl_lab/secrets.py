@@ -32,8 +32,12 @@ _OPENERS: dict[str, Callable[..., Any]] = {
     ".xz": lzma.open,
 }
 _DAMAGE = (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+#: JSON within JSON that is looked through.
+_DEPTH = 6
 #: The short escapes of JSON that differ from what they stand for.
 _SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
+_LONG = {short: long for long, short in _SHORT.items()}
 
 
 def secrets() -> Iterator[tuple[str, str]]:
@@ -63,6 +67,29 @@ def spelled_bytes(secret: str) -> re.Pattern[bytes]:
     return re.compile(spelled(secret).pattern.encode())
 
 
+def hidden(secret: str, text: str) -> bool:
+    r"""Whether a text holds the secret in escapes that are escaped, as ``\\u\u0030041``."""
+    for _ in range(_DEPTH):
+        if "\\" not in text:
+            return False
+        text = _ESCAPE.sub(_unescaped, text)
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if spelled(secret).search(text):
+            return True
+    return False
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    said = found[1]
+    return chr(int(said[1:], 16)) if len(said) == 5 else _LONG.get(said, said)
+
+
+def blotted(secret: str, content: bytes, blot: bytes) -> bytes:
+    """Bytes of UTF-8 with every spelling of the secret replaced; ``blot`` alone if it is hidden."""
+    content = spelled_bytes(secret).sub(blot, content)
+    return blot if hidden(secret, content.decode("utf-8", "replace")) else content
+
+
 def _character(character: str) -> str:
     """A character as it is and escaped, but for the first backslash of an escape."""
     wide = character.encode("utf-16-be").hex()
@@ -74,7 +101,7 @@ def _character(character: str) -> str:
 def refuse_secrets(what: str, text: str) -> None:
     """Raise ConfigError, without the value, if ``text`` holds a secret of the environment."""
     for name, value in secrets():
-        if spelled(value).search(text):
+        if spelled(value).search(text) or hidden(value, text):
             raise _refusal(name, what)
 
 
@@ -143,4 +170,5 @@ def without_secrets(text: str) -> str:
     """``text`` with every secret replaced by the name of its variable."""
     for name, value in secrets():
         text = spelled(value).sub(f"<{name}>", text)
+        text = f"<{name}>" if hidden(value, text) else text
     return text

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.images import read_image, resized, single_colour
+from ekipl_lab.images import image_size, read_image, resized, single_colour
 
 
 def stored(image, kind="PNG", **options):
@@ -26,6 +26,18 @@ def test_a_photo_is_turned_as_its_exif_says():
     red, green, _ = picture.image.getpixel((30, 5))
     assert red > 200 and green < 60
     assert picture.notes == ("turned as its EXIF orientation says",)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 5, 6, 7, 8, 99])
+def test_a_size_from_the_head_is_that_of_the_picture(kind, orientation):
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.new("RGB", (12, 6), "red").save(buffer, kind, exif=exif)
+    picture = read_image(buffer.getvalue())
+    assert image_size(buffer.getvalue()) == picture.image.size
+    assert picture.image.size == ((6, 12) if 5 <= orientation <= 8 else (12, 6))
+    assert bool(picture.notes) == (2 <= orientation <= 8)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -78,6 +78,8 @@ def test_choices_are_lettered_unless_the_question_shows_them() -> None:
         ("What is the value of angle 120?", ("20", "12", "0", "2")),
         ("Which? A. 12 B. 24", ("1", "2")),
         ("Which? A. 1.5 B. 2.5", ("1", "2")),
+        ("Which? A. 1/5 B. 2/5", ("1", "2")),
+        ("Which? A. 1:30 B. 2:30", ("1", "2")),
         ("Which? B. yes A. no", ("yes", "no")),
         ("Figure A. yes is meant.", ("yes", "no")),
         ("Which? 1. yes 2. no", ("yes", "no")),

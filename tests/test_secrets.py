@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import random
 import time
 import zipfile
 
@@ -13,6 +14,8 @@ import pytest
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.secrets import (
+    blotted,
+    hidden,
     refuse_secret_files,
     refuse_secret_rows,
     refuse_secrets,
@@ -58,6 +61,30 @@ def test_every_spelling_is_refused_or_replaced(secret, tmp_path):
         with pytest.raises(ConfigError, match=r"EKIPL_TEST_TOKEN stands in .*file"):
             refuse_secret_files(tmp_path)
     refuse_secrets("a tag", secret.replace("c", "d"))
+
+
+def test_a_secret_is_found_in_any_mixture_of_escapes(secret):
+    random_order = random.Random(0)
+    for depth in (1, 2, 3):
+        for _ in range(20):
+            text = f"see {secret} there"
+            for _ in range(depth):
+                share = random_order.choice([0.2, 0.5, 1.0])
+                units = [json.dumps(c)[1:-1] for c in text]
+                text = "".join(
+                    all_escaped(c) if random_order.random() < share else unit
+                    for c, unit in zip(text, units, strict=True)
+                )
+            with pytest.raises(ConfigError, match="EKIPL_TEST_TOKEN stands in"):
+                refuse_secrets("a tag", text)
+            assert "<EKIPL_TEST_TOKEN>" in without_secrets(text)
+            assert b"[key]" in blotted(secret, text.encode(), b"[key]")
+            assert not hidden(secret, without_secrets(text))
+
+
+def all_escaped(character):
+    wide = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{wide[i : i + 4]}" for i in range(0, len(wide), 4))
 
 
 def test_a_secret_in_a_compressed_table_is_refused(secret, tmp_path):

@@ -56,6 +56,8 @@ def text_fault(text: str, images: int) -> str:
     """What no model could be asked in a record's text with so many images; empty if nothing."""
     if any("\ud800" <= sign <= "\udfff" for sign in text):
         return "half a character (a lone surrogate); write the whole one"
+    if "\0" in text:
+        return "a NUL character; take it out"
     marks = text.count(IMAGE_MARK)
     if marks not in (0, images):
         return f"{marks} {IMAGE_MARK} for {images} images; name each image once, or none"

@@ -56,7 +56,7 @@ def read_text(path: Path) -> str:
 
 
 def _read_json(path: Path) -> list[Row]:
-    rows = json.loads(read_text(path))
+    rows = json.loads(read_text(path), object_pairs_hook=_unique)
     if not isinstance(rows, list):
         raise ValueError("not a list of records")
     return rows
@@ -64,7 +64,21 @@ def _read_json(path: Path) -> list[Row]:
 
 def _read_jsonl(path: Path) -> list[Row]:
     lines = read_text(path).split("\n")  # nothing else ends a line of JSON
-    return [json.loads(line) for line in lines if line.strip()]
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows += [json.loads(line, object_pairs_hook=_unique)] if line.strip() else []
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    return rows
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        double = next(key for key in found if [name for name, _ in pairs].count(key) > 1)
+        raise ValueError(f"the key {double!r} occurs twice in a record")
+    return found
 
 
 def _read_csv(path: Path) -> list[Row]:
@@ -73,6 +87,9 @@ def _read_csv(path: Path) -> list[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     head = text.split("\n", 1)[0]
     mark = max(",;\t", key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
+    names = next(csv.reader([head], delimiter=mark), [])
+    if double := [name for name in names if name and names.count(name) > 1]:
+        raise ValueError(f"two columns are named {double[0]!r}")
     rows: list[Row] = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark))
     for index, row in enumerate(rows):
         if None in row:

@@ -228,9 +228,17 @@ def _choices(row: Row, column: str, where: str) -> tuple[str, ...]:
     value = _value(row, column, where)
     if isinstance(value, str):
         value = [part.strip() for part in value.split("|")]
+    if not isinstance(value, list) or len(value) < 2:
+        raise DataError(f"{where}, column {column!r}: no list of two or more choices.")
+    if not all(_is_choice(part) for part in value):
+        raise DataError(f"{where}, column {column!r}: a choice is empty or no text.")
     if fault := text_fault("".join(map(str, value)), 0):
         raise DataError(f"{where}, column {column!r}: {fault}.")
     return tuple(str(part) for part in value)
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, str | int | float) and str(value).strip() != ""
 
 
 def _images(row: Row, column: str, folder: Path, where: str) -> tuple[Path | bytes, ...]:

@@ -25,7 +25,7 @@ def run_study(
     """Run what has no record yet, then write the page; or one cell, the commands, the page."""
     from ekipl_lab.studies.estimate import describe
     from ekipl_lab.studies.page import write_page
-    from ekipl_lab.studies.plan import as_spec, find_cell, plan_study, study_folder
+    from ekipl_lab.studies.plan import as_spec, check_cells, find_cell, plan_study, study_folder
     from ekipl_lab.studies.record import read_records_of
 
     study = load_study(file)
@@ -42,6 +42,7 @@ def run_study(
     print(describe(planned, left, args.jobs, folder.parent), flush=True)
     failed: list[local.CellResult] = []
     if left and not args.draw and not args.estimate:
+        check_cells(left)
         failed = _launch([specs[cell.name] for cell in left], study.name, args, launch)
     if args.estimate:
         return 0

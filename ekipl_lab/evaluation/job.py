@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -111,11 +112,19 @@ def check_job(job: Job) -> None:
     """Raise ConfigError for settings that make no sense together, before anything is loaded."""
     if not job.modes:
         raise ConfigError("Give a mode: greedy, sampled or both.")
+    if not 0 <= job.seed < 2**32:
+        raise ConfigError(f"--seed is {job.seed}; it must be from 0 to 2^32 - 1.")
+    if job.batch_size is not None and job.batch_size < 1:
+        raise ConfigError(f"--batch-size is {job.batch_size}; it must be at least 1.")
+    if job.num_samples < 0:
+        raise ConfigError(f"--samples is {job.num_samples}; it must be 0 (greedy only) or more.")
     if "sampled" in job.modes:
         if job.num_samples < 1:
             raise ConfigError(f"--samples is {job.num_samples}; it must be at least 1.")
-        if job.params.temperature <= 0:
-            raise ConfigError("Sampled evaluation needs a temperature above 0; or --mode greedy.")
+        if not 0 < job.params.temperature < math.inf:
+            raise ConfigError(
+                "Sampled evaluation needs a finite temperature above 0; or --mode greedy."
+            )
         too_large = [k for k in job.ks if k > job.num_samples]
         if too_large:
             raise ConfigError(
@@ -199,6 +208,9 @@ def run_job(
         for name in job.controls
     }
     measure = partial(_measure, job, scorer, progress)
+    first = None  # the start is opened before hours of measuring, not after them
+    if job.against is not None:
+        first = open_model_source(job.against, samples, job.loading, scenes=job.benchmark == "mini")
     cache = folder / "cache"
     records = measure(model, prompts, cache, "", job.modes)
     refuse_unscored(records)
@@ -207,9 +219,7 @@ def run_job(
         for name, chosen in blind.items()
     }
     start: list[EvalRecord] = []
-    first: ModelSource | None = None
-    if job.against is not None:
-        first = open_model_source(job.against, samples, job.loading, scenes=job.benchmark == "mini")
+    if first is not None:
         start = measure(first, prompts, cache / f"start-{first.key}", "start ", job.modes)
     write_records(folder / "records.parquet", records)
     for name, found in controls.items():

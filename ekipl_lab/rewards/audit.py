@@ -97,6 +97,8 @@ WELL_FORMED: dict[str, Attack] = {
     "side by side with a factor of 1": lambda c: _framed(f"1 {c.right}"),
     "right but for a tiny part": lambda c: _framed(f"{c.right} + 10^{{-20}}"),
     TINY: lambda c: _framed(c.wrong),
+    "an arrow to the right one": lambda c: _framed(rf"{c.wrong} \to {c.right}"),
+    "a bound": lambda c: _framed(rf"\neq {c.right}"),
     "nan": lambda c: _framed("nan"),
     "infinity": lambda c: _framed("inf"),
     "a huge number": lambda c: _framed("9" * 100_000),

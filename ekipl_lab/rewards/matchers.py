@@ -5,10 +5,11 @@ where they read digits and letters (look-alike characters never match), refuse o
 and run in linear time. A ground truth that a matcher cannot read raises RewardError, so that it is
 found when the data are loaded and never becomes a reward of 0.
 
-Examples: ``number`` takes ``12``, ``-3.5``, ``1/2``, ``1 1/2``, ``1,000``, ``60 deg`` where the
-truth is in degrees; ``letter`` takes ``B``, ``(b)``, ``B. 5 cm`` where that is what B stands for;
-``numbers`` takes ``3, 0, 2`` and ``[3 0 2]``; ``text`` ignores case, repeated spaces and a final
-full stop. All read the plain form (``plain.py``): ``**B**`` and ``\\boxed{B}`` are ``B``.
+Examples: ``number`` takes ``12``, ``-3.5``, ``1/2``, ``1 1/2``, ``1,000``, ``x = 5``, ``60 deg``
+where the truth is in degrees; ``letter`` takes ``B``, ``(b)``, ``B. 5 cm`` where that is what B
+stands for; ``numbers`` takes ``3, 0, 2`` and ``[3 0 2]``; ``text`` ignores case, repeated spaces
+and a final full stop. All read the plain form (``plain.py``): ``**B**`` and ``\\boxed{B}`` are
+``B``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ekipl_lab.errors import RewardError
-from ekipl_lab.rewards.plain import MAX_ANSWER_CHARS, as_digits, plain, unlatex
+from ekipl_lab.rewards.plain import MAX_ANSWER_CHARS, as_digits, plain, unlatex, unnamed
 
 _MAX_NUMBER_CHARS = 64
 
@@ -58,6 +59,8 @@ _NUMBER = re.compile(
     re.ASCII,
 )
 _FRAC = re.compile(r"\s*\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d))", re.ASCII)
+_NEGATIVE_FRAC = re.compile(r"^(\\[dt]?frac\s*\{)\s*-")
+_CURRENCY = re.compile(r"(-?)\\?([$€£])\s*([\d.].*)", re.ASCII | re.DOTALL)
 _POWER = re.compile(r"(?:\s*(?:\\times|\\cdot|[×·*x])\s*|^[+-]?)10\s*\^\s*([+-]?\d{1,3})", re.ASCII)
 _UNITS = {
     "°": "deg", "degree": "deg", "degrees": "deg", "\\circ": "deg", "^\\circ": "deg",
@@ -91,6 +94,7 @@ def read_number(text: str, unit: str = "") -> tuple[Fraction, str] | None:
     text = plain(text)
     if len(text) > _MAX_NUMBER_CHARS:
         return None
+    text = _CURRENCY.sub(r"\1\3 \2", _NEGATIVE_FRAC.sub(r"-\1", text))
     text = _FRAC.sub(lambda found: " {}/{}".format(*filter(None, found.groups())), as_digits(text))
     text = _POWER.sub(_exponent, text.strip())
     found = _NUMBER.match(text)
@@ -129,7 +133,7 @@ def match_number(answer: str, truth: Truth) -> Match:
             f"ground truth {truth.text!r} is not a number (one, with a known unit or the `unit` "
             "of the data, or none)"
         )
-    given = read_number(answer, truth.unit)
+    given = read_number(unnamed(plain(answer)), truth.unit)
     if given is None:
         return Match(0.0, "not a number")
     unit = _normal_unit(truth.unit) or wanted[1]

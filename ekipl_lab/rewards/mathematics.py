@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from ekipl_lab.errors import RewardError
 from ekipl_lab.rewards.matchers import RIGHT, Match, Truth, match_number, read_number
-from ekipl_lab.rewards.plain import as_latex, plain
+from ekipl_lab.rewards.plain import as_latex, names_first, plain, unnamed
 
 MAX_MATH_CHARS = 500
 #: Wall time for a reply and for the start: backstops that a busy machine must not reach.
@@ -160,10 +160,13 @@ def match_math(answer: str, truth: Truth) -> Match:
 
     None where that takes too long. An answer is one expression. Several (in dollars, in more
     commas than the truth has, side by side, or as an equation beyond ``x = ...``) are refused,
-    because math-verify would take one of them, or their product.
+    because math-verify would take one of them, or their product; so are relations and arrows that
+    the truth has not. A date as the truth is an error: it would be a difference of numbers.
     """
     if not truth.text.strip() or len(truth.text) > MAX_MATH_CHARS:
         raise RewardError(f"ground truth must have 1 to {MAX_MATH_CHARS} characters")
+    if _DATE.fullmatch(plain(truth.text)):
+        raise RewardError(f"ground truth {truth.text!r} is a date, not a mathematical expression")
     gold = _as_math(truth.text)
     if gold is None or not _readable(gold):
         raise RewardError(f"ground truth {truth.text!r} is not a mathematical expression")
@@ -172,11 +175,14 @@ def match_math(answer: str, truth: Truth) -> Match:
     if len(answer) > MAX_MATH_CHARS:
         return Match(0.0, "answer too long")
     if "=" not in truth.text:
-        answer = _unnamed(plain(answer))
+        answer = unnamed(plain(answer))
+    units = _unit(plain(truth.text), truth.unit), _unit(plain(answer), truth.unit)
+    if all(units) and units[0] != units[1]:
+        return Match(0.0, f"unit {units[1]!r} where {units[0]!r} is expected")
     if read_number(truth.text, truth.unit) and match_number(answer, truth) is RIGHT:
         return RIGHT
     text = _as_math(answer)
-    if text is None or not _one_expression(answer, truth.text):
+    if text is None or not _one_expression(as_latex(answer), as_latex(truth.text)):
         return Match(0.0, "not one expression")
     equal = math_equal(gold, text, relative=True)
     if equal is None:
@@ -184,6 +190,7 @@ def match_math(answer: str, truth: Truth) -> Match:
     return RIGHT if equal else Match(0.0, "another value")
 
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[/.]\d{1,2}[/.]\d{4}", re.ASCII)
 _MARK = re.compile(r"\$|\\boxed|(?<!\\)\\[(\[]")
 
 
@@ -193,24 +200,33 @@ def _as_math(text: str) -> str | None:
     return f"${text}$" if text and not _MARK.search(text) else None
 
 
-_NAME = r"\\?[A-Za-z]\w{0,9}"
-_NAMED = re.compile(rf"\s*{_NAME}\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
-
-
-def _unnamed(answer: str) -> str:
-    """The value of ``x = 5`` or ``5 = x``."""
-    found = _NAMED.fullmatch(answer)
-    return (found[1] or found[2] or "").strip() if found else answer
-
-
-_NAMED_FIRST = re.compile(rf"\$?\s*{_NAME}\s*=")
 _SIDE_BY_SIDE = re.compile(r"\d(?:\s|\\[,;: ])+\d")
+#: What math-verify reads over: it takes ``5`` from ``4 \to 5``, ``\neq 5`` and ``5 or more``.
+_BEYOND = re.compile(
+    r"[<>≤≥≠≈#&@?;_→⇒]|\.\.|\\\\|\b(?:or|not|and|to|than|least|most|more|less)\b"
+    r"|\\(?:to|(?:long)?(?:right|left|Right|Left)arrow|implies|iff|mapsto|mid|sim|simeq|approx"
+    r"|cong|equiv|neq?|neg|lnot|not|leq?|geq?|l?lt|g?gt|ll|gg|leqslant|geqslant|in|notin)"
+    r"(?![A-Za-z])"
+)
+_UNIT_IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*(\{[^{}]*\}(?:\^\{?[23]\}?)?)\s*")
+
+
+def _unit(text: str, unit: str) -> str:
+    """The unit of a number, or the one that ends an expression as LaTeX text; "" for none."""
+    number, ends = read_number(text, unit), list(_UNIT_IN_TEXT.finditer(text))
+    if number is None and ends and ends[-1].end() == len(text):
+        number = read_number("1 " + re.sub("[{}]", "", ends[-1][1]), unit)
+    return "" if number is None else number[1]
 
 
 def _one_expression(answer: str, truth: str) -> bool:
+    if _BEYOND.search(answer) and not _BEYOND.search(truth):
+        return False
+    if answer.count("|") % 2 and not truth.count("|") % 2:
+        return False
     if answer.count(",") > truth.count(","):
         return False
     if _SIDE_BY_SIDE.search(answer) and not _SIDE_BY_SIDE.search(truth) and "frac" not in answer:
         return False
-    equations = answer.count("=") - (1 if _NAMED_FIRST.match(answer.strip()) else 0)
+    equations = answer.count("=") - names_first(answer)
     return equations <= truth.count("=")

@@ -106,8 +106,25 @@ def as_latex(text: str) -> str:
         return text
     text = _FRACTION.sub(lambda found: r"\frac{{{}}}{{{}}}".format(*_two(found[0])), text)
     text = _SUPERSCRIPT.sub(lambda found: f"^{{{_ascii(found[0])}}}", text)
+    text = text.replace(">=", r"\geq ").replace("<=", r"\leq ")
     text = _ROOT.sub(lambda found: rf"\sqrt{{{found[1] or found[2] or found[3]}}}", text)
     return text.translate(_SYMBOLS)
+
+
+_NAME = r"\\?[A-Za-z]\w{0,9}"
+_NAMED = re.compile(rf"\s*{_NAME}\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
+_NAMED_FIRST = re.compile(rf"\$?\s*{_NAME}\s*=")
+
+
+def unnamed(answer: str) -> str:
+    """The value of ``x = 5`` or ``5 = x``; another text as it is."""
+    found = _NAMED.fullmatch(answer)
+    return (found[1] or found[2] or "").strip() if found else answer
+
+
+def names_first(answer: str) -> bool:
+    """Whether the text begins as ``x = ...``."""
+    return _NAMED_FIRST.match(answer.strip()) is not None
 
 
 def as_digits(text: str) -> str:

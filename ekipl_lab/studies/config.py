@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.evaluation.metrics import find_metric
 from ekipl_lab.studies.presets import PRESETS
 from ekipl_lab.training.sft.actions import ActionSFT
 from ekipl_lab.validation import Count, Section, Seed, complaint, load_yaml
@@ -44,7 +45,7 @@ class FinalMeasure(Section):
     """How the last policy of a cell is measured: samples an item, and the k of pass@k."""
 
     num_samples: Count = 64
-    ks: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64)
+    ks: tuple[Count, ...] = Field(default=(1, 2, 4, 8, 16, 32, 64), min_length=1)
     check_chains: bool = True
 
     @model_validator(mode="after")
@@ -112,6 +113,8 @@ class Study(Section):
                     raise unknown_name(f"{key} of a registered contrast", name, known)
         families = [family for members in self.strata.values() for family in members]
         double = {family for family in families if families.count(family) > 1}
+        for metric in self.primary:
+            find_metric(metric)
         if double:
             raise ConfigError(f"strata has {min(double)!r} twice; a family lies in one stratum.")
         return self
@@ -121,6 +124,10 @@ class Study(Section):
         """The primary metrics that the final measurement gives."""
         return [m for m in self.primary if not m.startswith("pass_at_")
                 or int(m.removeprefix("pass_at_")) <= self.final.num_samples]  # fmt: skip
+
+
+#: Parts of a study with keys of their own.
+SECTIONS: dict[str, type[Section]] = {"arms": Arm, "sft": ActionSFT, "final": FinalMeasure}
 
 
 def set_of(values: tuple[int, ...]) -> frozenset[int]:
@@ -149,7 +156,8 @@ def load_study(path: Path) -> Study:
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             kind = f"key in {path}" + (f" at {place}" if "." in place else "")
-            known = Arm.model_fields if first["loc"][0] == "arms" else Study.model_fields
+            section = str(first["loc"][0]) if len(first["loc"]) > 1 else ""
+            known = SECTIONS.get(section, Study).model_fields
             raise unknown_name(kind, str(first["loc"][-1]), known) from error
         raise ConfigError(f"{path}: {complaint(first, place)}.") from error
 

@@ -6,19 +6,23 @@ its record, so that a record of other settings is not taken for it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.files import check_folder
 from ekipl_lab.studies.cells import RunSpec
 from ekipl_lab.studies.config import Study, as_overrides
 from ekipl_lab.studies.presets import PRESETS, Supervise, Train
 from ekipl_lab.studies.record import CellRecord, read_record, settings_hash
 from ekipl_lab.tracking.store import project_root
 from ekipl_lab.training.config.run_config import RunConfig, load_config
+from ekipl_lab.training.setup import load_evaluation_sets, load_training_samples
 from ekipl_lab.training.sft.actions import ActionSFT
 
 
@@ -128,7 +132,26 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
             sft = study.sft.model_dump() | dict(stage.set) | own.sft
             config = load_config(base_file, [*common, *as_overrides(own.set), *name])
             steps.append(Step(config, ActionSFT.model_validate(sft)))
+    if own.sft and all(step.sft is None for step in steps):
+        raise ConfigError(f"Arm {arm!r} of {study.name} has `sft`, and its preset no such stage.")
     return Cell(study, task, arm, seed, base, tuple(steps))
+
+
+def check_cells(cells: Sequence[Cell]) -> None:
+    """What else a cell would fail of, before the first one runs: its data and sets, the folder.
+
+    ConfigError or DataError; for a family of the strata that no task has, too.
+    """
+    check_folder(study_folder(cells[0].study))
+    families = set[str]()
+    for base in {cell.task: cell.base for cell in cells}.values():
+        load_training_samples(base)
+        load_evaluation_sets(base)
+        if base.data.benchmark == "mini":
+            families |= MINI_TASKS[base.data.task].families.keys()
+    for family in itertools.chain(*cells[0].study.strata.values()) if families else ():
+        if family not in families:
+            raise unknown_name("family in strata", family, families)
 
 
 def find_cell(cells: Sequence[Cell], name: str) -> Cell:

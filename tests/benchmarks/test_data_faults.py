@@ -175,6 +175,15 @@ def test_pictures_stand_where_the_question_names_them(
     assert sample_digest(moved) != sample_digest(replace(named, question="Is  more?"))
 
 
+@pytest.mark.parametrize("mark", ["<image 1>", "<image_1>", "<IMAGE>", "<img>", "[image]"])
+def test_other_marks_stay_words_and_that_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], mark: str
+) -> None:
+    write({"q": f"How many in {mark}?"}, {"q": "How many of <image>?"})
+    code, out = check(capsys)
+    assert code == 0 and f"images before the text: {mark} is not <image> and stays words: 1" in out
+
+
 @pytest.mark.parametrize("question", ["See <image>.", "<image><image><image>"])
 def test_another_number_of_marks_is_an_error_of_the_record(folder: Path, question: str) -> None:
     write({}, {"image": ["1.png", "1.png"], "q": question})
@@ -294,6 +303,35 @@ def test_a_table_that_cannot_be_read_right_is_refused(
     Path("train.csv").write_bytes(data)
     describe("train.csv")
     with pytest.raises(DataError, match=words):
+        load()
+
+
+@pytest.mark.parametrize(
+    "choices", [{"A": "1", "B": "2"}, ["1"], ["", "2"], [None, "2"], [["1"], "2"], "['1', '2']", 7]
+)
+def test_choices_are_a_list_of_texts(folder: Path, choices: object) -> None:
+    write({"a": "A", "c": ["1", 2]}, kind="letter", more=", choices: c")
+    assert load()[0].choices == ("1", "2")
+    write({}, {"a": "A", "c": choices}, {}, kind="letter", more=", choices: c")
+    Path("train.jsonl").write_text(Path("train.jsonl").read_text().splitlines()[1])
+    with pytest.raises(DataError, match=r"record 0, column 'c': (no list|a choice)"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("train.csv", "id,image,q,q,a\n1,1.png,x,y,3\n", "two columns are named 'q'"),
+        ("train.jsonl", '{"id": 1}\n\n{"id": 2, "a": 3, "a": 4}\n', "line 3: the key 'a'"),
+        ("train.jsonl", '{"id": 1}\n{"id": 2,\n', "line 2: "),
+        ("train.json", '[{"id": 2, "a": 3, "a": 4}]', "the key 'a' occurs twice"),
+        ("train.csv", "id,image,q,a\n1,1.png,x\0y,3\n", "record 0, column 'q': a NUL"),
+    ],
+)
+def test_nothing_is_taken_from_two(folder: Path, file: str, text: str, says: str) -> None:
+    Path(file).write_text(text)
+    describe(file)
+    with pytest.raises(DataError, match=says):
         load()
 
 

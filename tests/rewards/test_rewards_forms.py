@@ -60,17 +60,31 @@ def test_a_unit_of_the_data_makes_a_truth_one_number() -> None:
 @pytest.mark.parametrize(
     "answer",
     ["5", "5 cm", "5.0 cm", "$5$", "$$5$$", r"\(5\)", r"\[5\]", r"\boxed{5}", "**5**", "`5`", '"5"',
-     r"5\text{ cm}", r"5\,\text{cm}", r"$\boxed{5\,\mathrm{cm}}$", "5\u00a0cm", "10/2", "5 Cm."],
+     r"5\text{ cm}", r"5\,\text{cm}", r"$\boxed{5\,\mathrm{cm}}$", "5\u00a0cm", "10/2", "5 Cm.",
+     "x = 5", "5 cm = x", r"$AB = 5\text{ cm}$"],
 )  # fmt: skip
 def test_a_number_in_another_form(answer: str) -> None:
     assert match_number(answer, Truth("5", unit="cm")).value == 1.0
 
 
 @pytest.mark.parametrize(
-    "answer", ["5 kg", "5 6", "5:1", "5-6", "$5$ $6$", r"\boxed{5}6", "5 cm 6"]
+    "answer",
+    ["5 kg", "5 6", "5:1", "5-6", "$5$ $6$", r"\boxed{5}6", "5 cm 6", "x = 4 = 5", "4 = 5", "$5"],
 )
 def test_a_number_and_more_is_not_that_number(answer: str) -> None:
     assert match_number(answer, Truth("5", unit="cm")).value == 0.0
+
+
+@pytest.mark.parametrize("answer", ["$5", r"\$5.00", "5 $", "5 dollars", "$ 5", "5"])
+def test_a_currency_stands_on_either_side(answer: str) -> None:
+    assert match_number(answer, Truth("$5")).value == 1.0
+    assert match_number("-$1,234.50", Truth("-1234.5", unit="$")).value == 1.0
+    assert match_number("€5", Truth("$5")).value == 0.0
+
+
+def test_a_fraction_below_zero() -> None:
+    for answer, value in {r"\frac{-1}{2}": 1.0, r"-\frac{1}{2}": 1.0, r"\frac12": 0.0}.items():
+        assert match_number(answer, Truth("-0.5")).value == value
 
 
 CHOICES = ("3 cm", "5 cm", "7 cm")
@@ -125,6 +139,8 @@ def test_a_text_in_another_form(answer: str, truth: str) -> None:
      ("5 = x", "5"), ("x = 1 1/2", "3/2"), (r"\theta = 5", "5"), ("x−1", "x-1"), ("10⁻³", "0.001"),
      ("2π", r"2\pi"), (r"\text{13}", "13"), ("0.333333", "1/3"), ("9%", "9"),
      (r"6.02\times10^{23}", "602000000000000000000000"), (r"\sin(\pi)", "0"),
+     ("x>=2", r"x \geq 2"), ("x ≥ 2", "x >= 2"), (r"5~\text{cm}", "5"), ("|x|", r"\left|x\right|"),
+     (r"2\pi\text{ cm}", r"2\pi"), ("y ≠ 0", r"y \neq 0"), ("50 cm", "50"),
      (r"\sqrt{2}+\sqrt{3}", r"\sqrt{5+2\sqrt{6}}"), (r"\frac{2}{2^{99}}", r"\frac{1}{2^{98}}")],
 )  # fmt: skip
 def test_mathematics_in_another_form(answer: str, truth: str) -> None:
@@ -148,6 +164,32 @@ def test_another_value_is_not_right_however_small(answer: str, truth: str) -> No
     assert match_math(answer, Truth(truth)).value == 0.0
 
 
+HEDGES = [r"4 \to 5", "4 → 5", "4 -> 5", "4 | 5", r"4 \mid 5", "4 # 5", "5_9", "5..9", r"5\\9",
+          r"\neq 5", r"\ge 5", "≤ 5", "< 5", r"\approx 5", r"5 \text{ or more}", "5; 6",
+          "the answer is not 5", r"4 \Rightarrow 5"]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", HEDGES)
+def test_a_relation_or_another_value_beside_it_is_no_value(answer: str) -> None:
+    assert match_math(answer, Truth("5")).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth"),
+    [("5 cm", "5 m"), (r"5\text{ m}", r"5\text{ cm}"), (r"2\pi\text{ cm}", r"2\pi\mathrm{ m}"),
+     (r"5\text{ cm}^2", r"5\text{ cm}^3"), ("5%", "5 cm")],
+)  # fmt: skip
+def test_another_unit_is_not_right(answer: str, truth: str) -> None:
+    assert match_math(answer, Truth(truth)).value == 0.0
+    assert match_math(truth, Truth(truth)).value == 1.0
+
+
+@pytest.mark.parametrize("truth", ["2024-05-01", "1/5/2024", "01.05.2024"])
+def test_a_date_is_no_mathematics(truth: str) -> None:
+    with pytest.raises(RewardError, match="is a date"):
+        match_math("2018", Truth(truth))
+
+
 def test_the_published_comparison_still_rounds_absolutely() -> None:
     """Asked in turns: the relative comparison must not stay behind in the worker."""
     pair = "$0.0000001$", "$0.0000002$"
@@ -157,7 +199,13 @@ def test_the_published_comparison_still_rounds_absolutely() -> None:
 
 def test_the_auditor_attacks_with_each_false_positive() -> None:
     rows = {(r.scorer, r.attack): r for r in audit(["reason_rft/eval/counting", "ekipl/counting"])}
-    for attack in (TINY, "right, then another behind a colon", "side by side with a factor of 1"):
+    for attack in (
+        TINY,
+        "right, then another behind a colon",
+        "side by side with a factor of 1",
+        "an arrow to the right one",
+        "a bound",
+    ):
         assert rows["reason_rft/eval/counting", attack].gamed
         assert not rows["ekipl/counting", attack].gamed
 

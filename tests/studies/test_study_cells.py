@@ -59,6 +59,8 @@ def of(path):
     record = json.loads(path.read_text())
     for name in TIMES:
         record["cost"].pop(name)
+    for point in record["curve"]:
+        point.pop("cpu_seconds")
     record["parts"] = {kind: part["amount"] for kind, part in record["parts"].items()}
     return record
 

@@ -112,12 +112,21 @@ def test_the_key_is_in_nothing_that_a_training_run_and_its_report_write(
 
 
 AWKWARD = 'sk-5f1c/0ff+ee"5f1c'
+
+
+def all_escaped(text: str) -> str:
+    return "".join(f"\\u{ord(c):04x}" for c in text)
+
+
+#: JSON within JSON whose escapes are escaped, digit by digit.
+HIDDEN = [all_escaped(all_escaped(AWKWARD)), all_escaped(all_escaped(all_escaped(AWKWARD)))]
 SPELLINGS = [
     json.dumps(AWKWARD)[1:-1],
     json.dumps(AWKWARD)[1:-1].replace("/", "\\/"),
     "".join(f"\\u{ord(c):04x}" for c in AWKWARD),
     "".join(f"\\u{ord(c):04X}" if i % 2 else json.dumps(c)[1:-1] for i, c in enumerate(AWKWARD)),
     json.dumps(json.dumps(AWKWARD))[1:-1],
+    *HIDDEN,
 ]
 
 
@@ -142,7 +151,7 @@ def test_a_key_is_blotted_out_however_json_escapes_it(
             ) as gateway:
                 said.append(repr(gateway.propose_each([numbered(number)], 1, PARAMS)))
                 said.append(repr(gateway.ledger.unresolved()))
-    if encoding != "utf-16":  # that is no JSON
+    if encoding != "utf-16" and spelling not in HIDDEN:  # those are no JSON, or not kept at all
         assert "<think>[key]</think>" in said[0] or '<think>"[key]"</think>' in said[0]
         assert "HTTP 200: bad" in said[2]
     held = [file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file()]

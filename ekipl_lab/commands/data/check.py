@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections import Counter
@@ -25,6 +26,10 @@ from ekipl_lab.types import Sample
 if TYPE_CHECKING:
     from ekipl_lab.policies.load import Policy
 
+#: What other data sets write where a picture belongs.
+_OTHER_MARK = re.compile(
+    r"<\|?(?:image|img|picture)[ _-]?\d*\|?>|\[image[ _-]?\d*\]", re.IGNORECASE
+)
 #: Seconds between two lines of progress, and how many ids or pairs are named.
 EVERY_SECONDS, NAMED = 5.0, 5
 
@@ -89,6 +94,8 @@ class Inspection:
         self.longest = max(self.longest, (length, sample.id))
         if IMAGE_MARK in sample.question:
             self._remark(f"stand where the question says {IMAGE_MARK}", sample)
+        elif other := _OTHER_MARK.search(sample.question):
+            self._remark(f"before the text: {other[0]} is not {IMAGE_MARK} and stays words", sample)
         self.prompt = self.prompt or f"{sample.id}:\n{finished_prompt(self.reader, opened)}"
         return opened
 

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from ekipl_lab.commands.eval import tables
 from ekipl_lab.commands.eval.options import job_of
 from ekipl_lab.errors import ConfigError, EKIPLError
-from ekipl_lab.files import write_text
+from ekipl_lab.files import check_folder, write_text
 from ekipl_lab.tables import piped
 from ekipl_lab.types import Sample
 
@@ -30,11 +30,16 @@ def run(args: Namespace) -> int:
     """Measure, print and keep everything in one folder; the same command continues."""
     from ekipl_lab.evaluation.job import check_job, job_id, load_sets, run_job
     from ekipl_lab.evaluation.model_source import open_model_source
+    from ekipl_lab.evaluation.slices import strata_from_file
     from ekipl_lab.rewards import get_scorer
     from ekipl_lab.tracking import store_folder
 
     job = job_of(args)
     check_job(job)
+    if args.out is not None:
+        check_folder(args.out)
+    if args.strata is not None:
+        strata_from_file(args.strata, ())
     scorer = get_scorer(job.scorer)
     sets = load_sets(job)
     samples = [sample for chosen in sets.values() for sample in chosen]

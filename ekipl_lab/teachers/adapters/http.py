@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ekipl_lab.errors import ConfigError, printable
-from ekipl_lab.secrets import spelled_bytes
+from ekipl_lab.secrets import blotted
 from ekipl_lab.teachers.gateway.types import CallError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class JsonClient:
         """The JSON object that the server answers within ``timeout`` seconds; else CallError."""
         status, headers, content = self._exchange(path, json.dumps(body).encode(), timeout)
         if self._key is not None:
-            content = spelled_bytes(self._key.read(self._teacher)).sub(_BLOT, content)
+            content = blotted(self._key.read(self._teacher), content, _BLOT)
         if status != 200:
             raise _status_error(status, headers, content)
         answer = read_json(content)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.validation import Section, Seed, complaint, load_yaml
+from ekipl_lab.files import check_folder
+from ekipl_lab.validation import Count, Section, Seed, complaint, load_yaml
 
 
 class Stage(Section):
@@ -29,8 +30,8 @@ class Stage(Section):
 
     name: str
     kind: Literal["vision", "text"] = "text"
-    steps: int = Field(gt=0)
-    batch_size: int = Field(default=64, gt=0)
+    steps: Count
+    batch_size: Count = 64
     matrix_lr: float = Field(default=0.01, ge=0)
     rest_lr: float = Field(default=0.002, ge=0)
     warmup: int = Field(default=50, ge=0)
@@ -39,8 +40,17 @@ class Stage(Section):
     freeze_vision: bool = False
     focus: float = Field(default=0.0, ge=0)
     length_parts: int = Field(default=1, gt=0)
-    token_weights: dict[str, float] = Field(default_factory=dict)
-    mixture: dict[str, float]
+    token_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    mixture: dict[str, Annotated[float, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _parts_have_rows(self) -> Self:
+        if self.length_parts > self.batch_size:
+            raise ConfigError(
+                f"stage {self.name!r} runs batches of {self.batch_size} in {self.length_parts} "
+                "parts; lower length_parts."
+            )
+        return self
 
 
 class SFTConfig(Section):
@@ -55,17 +65,22 @@ class SFTConfig(Section):
     task: str
     seed: Seed = 0
     size: str = "demo"
-    image_size: int = 56
-    patch_size: int = 14
+    image_size: Count = 56
+    patch_size: Count = 14
     backdrops: float = Field(default=0.0, ge=0, le=1)
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    threads: int = 1
-    save_every: int = Field(default=500, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    threads: int = Field(default=1, ge=1, le=1024)
+    save_every: Count = 500
     work_dir: Path
     output: Path
     init: Path | None = None
     stages: list[Stage] = Field(min_length=1)
+
+    @field_validator("work_dir", "output")
+    @classmethod
+    def _a_folder(cls, path: Path) -> Path:
+        return check_folder(path)
 
 
 def load_sft_config(path: str | Path) -> SFTConfig:

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ekipl_lab.benchmarks.image_files import sizes_of
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.files import check_folder
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import load_policy
 from ekipl_lab.policies.tokenizer import pieces_of
@@ -87,6 +88,11 @@ class OwnSFT(Section):
     final: float = Field(default=0.03, ge=0, le=1)
     validation: Count = 500
     save_every: Count = 100
+
+    @field_validator("work_dir", "output")
+    @classmethod
+    def _a_folder(cls, path: Path | None) -> Path | None:
+        return None if path is None else check_folder(path)
 
     @property
     def folder(self) -> Path:

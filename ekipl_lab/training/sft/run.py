@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES
+from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import load_policy, save_policy
 from ekipl_lab.training.sft.config import SFTConfig, Stage
@@ -74,6 +76,7 @@ class WarmStart:
         self.parts = {"model": self.model, **self._heads()}
         self.stage_number, self.step, self.seconds = 0, 0, 0.0
         self.fingerprints = fingerprints(config)
+        self._check_token_weights()
         self.model.train()
         self._open_stage()
         self._resume()
@@ -135,6 +138,14 @@ class WarmStart:
             for form in (word, " " + word)
             for token in tokens(form).input_ids
         }
+
+    def _check_token_weights(self) -> None:
+        tokens = self.processor.tokenizer
+        for word in {word for stage in self.config.stages for word in stage.token_weights}:
+            if all(len(tokens(form).input_ids) != 1 for form in (word, " " + word)):
+                raise ConfigError(
+                    f"token_weights names {word!r}, which is no token of the policy; take it out."
+                )
 
     def _open_stream(self, seed: int) -> None:
         config = self.config
@@ -244,7 +255,17 @@ def run_sft(config: SFTConfig, *, log: Log | None = None, examples: Sequence[Exa
     the losses every 50 steps, and the seconds so far.
     """
     torch.set_num_threads(config.threads)
+    if not examples:
+        _check_recipe(config)
     return finish(WarmStart(config, examples), log)
+
+
+def _check_recipe(config: SFTConfig) -> None:
+    """ConfigError for a task or a mixture that is not there, of the last stage too."""
+    if config.task not in MINI_TASKS:
+        raise unknown_name("task", config.task, MINI_TASKS)
+    for stage in config.stages:
+        parse_mixture(stage.mixture, config.task, CHAIN_STYLES)
 
 
 def finish(run: WarmStart, log: Log | None) -> Path:
