@@ -6,6 +6,7 @@ Each task is a process of its own. A task whose process or machine died is submi
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.libraries import reason
 from ekipl_lab.studies.launchers.job import Answer, Job
 from ekipl_lab.studies.launchers.watch import Lost
 from ekipl_lab.validation import Count, Section
@@ -53,15 +55,17 @@ class RayEngine:
 
     def __init__(self, options: RayOptions) -> None:
         self.options, self.requeues = options, options.requeues
-        self.environment = {k: v for k, v in os.environ.items() if k.startswith(_SENT)}
+        sent = {k: v for k, v in os.environ.items() if k.startswith(_SENT)}
+        self.environment: Mapping[str, str] = sent
         address = options.address or os.environ.get("RAY_ADDRESS")
-        here = {} if address else {"object_store_memory": _STORE, "include_dashboard": False}
+        here: dict[str, Any] = {} if address else {"object_store_memory": _STORE}
         try:
-            ray.init(address, log_to_driver=False, logging_level="error",
-                     ignore_reinit_error=True, **here)  # fmt: skip
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR,
+                     include_dashboard=False, ignore_reinit_error=True, **here)  # fmt: skip
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(
-                f"No Ray answers at {address or 'this machine'} ({error})."
+                f"No Ray answers at {address or 'this machine'} ({reason(error)}); start one there "
+                "with `ray start`, or leave the address out."
             ) from error
         self._task = ray.remote(max_calls=1, max_retries=0)(_run)
 

@@ -30,22 +30,12 @@ except ImportError as error:
     ) from error
 
 #: States of `squeue` in which a job has ended; in every other one it runs, or will.
-_ENDED = frozenset(
-    [
-        "BOOT_FAIL",
-        "CANCELLED",
-        "COMPLETED",
-        "DEADLINE",
-        "FAILED",
-        "NODE_FAIL",
-        "OUT_OF_MEMORY",
-        "TIMEOUT",
-    ]
-)
+_ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE",
+          "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}  # fmt: skip
 
 
 class SlurmOptions(Section):
-    """``time`` in minutes; ``mem`` as Slurm writes it (16G); ``poll``: seconds between two looks."""
+    """``time`` in minutes; ``mem`` as Slurm has it (16G); ``poll``: seconds between two looks."""
 
     cluster: Literal["slurm", "local"] = "slurm"
     partition: str | None = None
@@ -100,9 +90,9 @@ class SlurmEngine:
     def _executor(self, folder: Path, name: str) -> Any:
         own = self.options
         if self.local:
-            executor = submitit.LocalExecutor(folder, max_num_timeout=own.requeues)
-            executor.update_parameters(timeout_min=own.time, gpus_per_node=own.gpus)
-            return executor
+            here = submitit.LocalExecutor(folder, max_num_timeout=own.requeues)
+            here.update_parameters(timeout_min=own.time, gpus_per_node=own.gpus)
+            return here
         try:
             executor = submitit.SlurmExecutor(folder, max_num_timeout=own.requeues)
         except RuntimeError as error:
