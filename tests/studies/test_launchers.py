@@ -22,9 +22,9 @@ class Scripted:
     """An engine whose jobs end one after the other as was written down."""
 
     jobs = None
-    environment = {"MLFLOW_X": "1"}
 
     def __init__(self, ends, requeues=2):
+        self.environment = {"MLFLOW_X": "1"}
         self.ends, self.requeues = {name: list(given) for name, given in ends.items()}, requeues
         self.sent, self.most, self.cancelled = [], 0, []
 

@@ -135,6 +135,7 @@ def _final(end: Answer | Lost, before: int) -> Answer:
 def _result(job: Job, end: Answer) -> CellResult:
     """The result; what was said last stands at the end of a log here, also of a far machine."""
     if end.returncode and last_line(job.log) != end.said:
-        with job.log.open("a", encoding="utf-8") as log:
-            log.write(end.said + "\n")
+        text = job.log.read_text(encoding="utf-8") if job.log.exists() else ""
+        with job.log.open("a", encoding="utf-8") as log:  # a killed cell leaves half a line
+            log.write("\n" * (text[-1:] not in ("", "\n")) + end.said + "\n")
     return CellResult(job.cell, end.returncode, end.run_id, job.log)
