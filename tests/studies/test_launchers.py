@@ -116,7 +116,7 @@ def test_wrong_options_are_named(tmp_path, capsys):
 
 
 def test_slurm_is_asked_for_what_was_given(tmp_path, monkeypatch):
-    monkeypatch.setattr("submitit.SlurmExecutor.affinity", lambda: 2)
+    monkeypatch.setattr("submitit.SlurmExecutor.affinity", staticmethod(lambda: 2))
     given = ["partition=gpu", "gpus=2", "mem=16G", "time=90", "cpus=4", "qos=low"]
     engine = SlurmEngine(read_options(SlurmOptions, "slurm", given))
     script = engine._executor(tmp_path, "s-t-grpo-s0")._make_submission_file_text("run", "1")

@@ -41,11 +41,10 @@ def study(reference, tmp_path, monkeypatch):
     return reference
 
 
-def check(study, logs, capsys, *options, number=None):
+def check(study, logs, capsys, *options):
     """Run the study with the job of its first cell killed; compare the records."""
     file, cells, expected = study
-    more = {} if number is None else {"number": number}
-    killer = KillJob(cells[0].name, file, logs / f"{cells[0].name}.log", **more)
+    killer = KillJob(cells[0].name, file, logs / f"{cells[0].name}.log")
     code = main(["compare", str(file), *options])
     said = capsys.readouterr()
     assert code == 0, said.err
@@ -76,17 +75,13 @@ def test_through_ray_and_records_from_mlflow(study, tmp_path, capsys):
 
 
 def test_through_a_real_slurm(study, tmp_path, capsys, monkeypatch):
+    """A second one is asked to leave, as before its time is up: submitit puts it back."""
     options = ("--launcher", "slurm", "--launcher-option", "poll=1")
+    file, cells, _ = study
+    log = tmp_path / "logs" / f"{cells[2].name}.log"
+    leaver = KillJob(cells[2].name, file, log, number=signal.SIGUSR2)
     with slurm(tmp_path / "slurm", monkeypatch):
         said = check(study, tmp_path / "logs", capsys, *options)
-    assert "requeued (job " in said
-
-
-def test_a_job_that_slurm_asks_to_leave_continues(study, tmp_path, capsys, monkeypatch):
-    """As before its time is up: submitit puts it back, and the cell goes on from where it was."""
-    options = ("--launcher", "slurm", "--launcher-option", "poll=1")
-    with slurm(tmp_path / "slurm", monkeypatch):
-        said = check(study, tmp_path / "logs", capsys, *options, number=signal.SIGUSR2)
-    assert "requeued (" not in said  # by Slurm itself, under the same id
-    log = (tmp_path / "logs" / f"{study[1][0].name}.log").read_text()
-    assert log.count('"phase": "starting"') >= 2
+    assert leaver.killed is not None
+    assert said.count("requeued (job ") == 1  # the other one by Slurm itself, under its old id
+    assert log.read_text().count('"phase": "starting"') == 2
