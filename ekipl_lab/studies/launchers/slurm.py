@@ -33,6 +33,9 @@ except ImportError as error:
 _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE",
           "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}  # fmt: skip
 
+#: Looks at the queue that may fail one after the other.
+_PATIENCE = 20
+
 
 class SlurmOptions(Section):
     """``time`` in minutes; ``mem`` as Slurm has it (16G); ``poll``: seconds between two looks."""
@@ -114,14 +117,15 @@ class SlurmEngine:
     def _states(self) -> dict[str, str]:
         """Job -> state, of this user's jobs, also those that ended a short while ago."""
         command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i %T"]
-        try:
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise ConfigError(
-                "Slurm does not answer (squeue failed); its jobs go on, and the same command "
-                "watches them again."
-            ) from error
-        return dict(line.split() for line in said.splitlines())
+        for _ in range(_PATIENCE):
+            said = subprocess.run(command, capture_output=True, text=True)
+            if said.returncode == 0:
+                return dict(line.split() for line in said.stdout.splitlines())
+            time.sleep(self.options.poll)
+        raise ConfigError(
+            f"Slurm does not answer ({said.stderr.strip()}); its jobs go on, and the same command "
+            "watches them again."
+        )
 
     def ended(self, running: Mapping[str, Any]) -> dict[str, Answer | Lost]:
         """A job without a result is lost at the second look: shared folders show files late."""

@@ -107,7 +107,7 @@ def launch(
                     on_event(name, {"event": "progress", "phase": f"requeued ({_why(end)})"})
                 else:
                     ends[name] = _final(end, lost[name])
-    except BaseException:
+    except KeyboardInterrupt:
         for handle in running.values():
             engine.cancel(handle)
         raise
