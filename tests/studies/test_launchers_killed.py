@@ -1,6 +1,8 @@
 """Four cells through each launcher, one killed on the way: the records of cells run here."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 import ray
@@ -41,10 +43,10 @@ def study(reference, tmp_path, monkeypatch):
     return reference
 
 
-def check(study, logs, capsys, *options):
-    """Run the study with the job of its first cell killed; compare the records."""
+def check(study, logs, capsys, *options, victim=0):
+    """Run the study with the job of one cell killed; compare the records."""
     file, cells, expected = study
-    killer = KillJob(cells[0].name, file, logs / f"{cells[0].name}.log")
+    killer = KillJob(cells[victim].name, file, logs / f"{cells[victim].name}.log")
     code = main(["compare", str(file), *options])
     said = capsys.readouterr()
     assert code == 0, said.err
@@ -75,13 +77,22 @@ def test_through_ray_and_records_from_mlflow(study, tmp_path, capsys):
 
 
 def test_through_a_real_slurm(study, tmp_path, capsys, monkeypatch):
-    """A second one is asked to leave, as before its time is up: submitit puts it back."""
+    """Beside the kill a job is asked to leave, as before its time is up, and the watcher dies."""
     options = ("--launcher", "slurm", "--launcher-option", "poll=1")
     file, cells, _ = study
-    log = tmp_path / "logs" / f"{cells[2].name}.log"
-    leaver = KillJob(cells[2].name, file, log, number=signal.SIGUSR2)
+    logs = tmp_path / "logs"
+    log = logs / f"{cells[0].name}.log"
+    notes = [logs / "submitit" / f"{cell.name}.job" for cell in cells]
     with slurm(tmp_path / "slurm", monkeypatch):
-        said = check(study, tmp_path / "logs", capsys, *options)
-    assert leaver.killed is not None
-    assert said.count("requeued (job ") == 1  # the other one by Slurm itself, under its old id
+        line = [sys.executable, "-m", "ekipl_lab", "compare", str(file), *options]
+        watcher = subprocess.Popen(line, start_new_session=True)
+        leaver = KillJob(cells[0].name, file, log, number=signal.SIGUSR2)
+        leaver.join()
+        watcher.kill()
+        watcher.wait()
+        before = [note.read_text() for note in notes]
+        said = check(study, logs, capsys, *options, victim=2)
+    assert said.count("requeued (job ") == 1
+    after = [note.read_text() for note in notes]  # all but the killed one kept their job
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, True, False, True]
     assert log.read_text().count('"phase": "starting"') == 2

@@ -79,7 +79,7 @@ def launch(
 
     Ctrl-C cancels the jobs. Jobs whose watcher died go on; a second start watches them again.
     """
-    limit = jobs or engine.jobs or max(len(cells), 1)
+    limit = engine.jobs or max(len(cells), 1) if jobs is None else jobs
     if limit < 1:
         raise ConfigError(f"--jobs is {jobs}; it must be at least 1.")
     logs.mkdir(parents=True, exist_ok=True)
