@@ -62,16 +62,18 @@ def wait_for(said, what, seconds=900.0):
     return found
 
 
-def wait_for_event(log, phase, start=0):
+def wait_for_event(log, phase, start=0, step=0):
     """Wait until a cell says in its log, beyond byte ``start``, that it is in ``phase``."""
+
+    def reached(event):
+        return str(event.get("phase", "")).startswith(phase) and event.get("step", 0) >= step
 
     def said():
         text = log.read_bytes()[start:] if log.exists() else b""
         whole = text[: text.rfind(b"\n") + 1].decode().splitlines()
-        events = [event for event in map(parse_event, whole) if event]
-        return any(str(event.get("phase", "")).startswith(phase) for event in events)
+        return any(reached(event) for event in map(parse_event, whole) if event)
 
-    wait_for(said, f"phase {phase!r} in {log.name}")
+    wait_for(said, f"step {step} of phase {phase!r} in {log.name}")
 
 
 def process_of(cell, study):
@@ -84,16 +86,16 @@ def process_of(cell, study):
 
 
 class KillJob(threading.Thread):
-    """Sends a signal to the job of a cell, the parent of its process, once it is in a phase."""
+    """Sends a signal to the job of a cell, the parent of its process, after two steps."""
 
-    def __init__(self, cell, study, log, phase="training", number=signal.SIGKILL):
+    def __init__(self, cell, study, log, number=signal.SIGKILL):
         super().__init__(daemon=True)
-        self.cell, self.study, self.log, self.phase = cell, study, log, phase
+        self.cell, self.study, self.log = cell, study, log
         self.number, self.killed = number, None
         self.start()
 
     def run(self):
-        wait_for_event(self.log, self.phase)
+        wait_for_event(self.log, "training", step=2)
         process = process_of(self.cell, self.study)
         self.killed = process.parent().pid
         os.kill(self.killed, self.number)

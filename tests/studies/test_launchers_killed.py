@@ -16,7 +16,7 @@ from ekipl_lab.studies.run import run_cell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 CHANGES = {"arms": {"grpo": None, "zero_shot": None}, "seeds": [0, 1],
-           "set": {"grpo.max_steps": 5}}  # fmt: skip
+           "set": {"grpo.max_steps": 8}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,8 @@ def check(study, logs, capsys, *options, victim=0):
     said = capsys.readouterr()
     assert code == 0, said.err
     assert killer.killed is not None
+    log = (logs / f"{cells[victim].name}.log").read_text()
+    assert log.count('"phase": "training", "step": 0') == 1  # the second start went on
     assert [without_times(cell.record) for cell in cells] == expected
     return said.out
 
