@@ -62,7 +62,7 @@ class RayEngine:
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR,
                      include_dashboard=False, ignore_reinit_error=True, **here)  # fmt: skip
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises plain ones, too
             raise ConfigError(
                 f"No Ray answers at {address or 'this machine'} ({reason(error)}); start one there "
                 "with `ray start`, or leave the address out."
