@@ -58,10 +58,11 @@ class RayEngine:
         sent = {k: v for k, v in os.environ.items() if k.startswith(_SENT)}
         self.environment: Mapping[str, str] = sent
         address = options.address or os.environ.get("RAY_ADDRESS")
-        here: dict[str, Any] = {} if address else {"object_store_memory": _STORE}
+        own = {"object_store_memory": _STORE, "include_dashboard": False}
+        here: dict[str, Any] = {} if address else own
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR,
-                     include_dashboard=False, ignore_reinit_error=True, **here)  # fmt: skip
+                     ignore_reinit_error=True, **here)  # fmt: skip
         except Exception as error:  # Ray raises plain ones, too
             raise ConfigError(
                 f"No Ray answers at {address or 'this machine'} ({reason(error)}); start one there "

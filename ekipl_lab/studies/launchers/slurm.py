@@ -32,7 +32,7 @@ except ImportError as error:
 #: States of `squeue` in which a job has ended; in every other one it runs, or will.
 _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE",
           "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}  # fmt: skip
-
+_UNKNOWN = "not in the queue"
 #: Looks at the queue that may fail one after the other.
 _PATIENCE = 20
 
@@ -136,8 +136,8 @@ class SlurmEngine:
             if job.paths.result_pickle.exists():
                 found[name] = _answer(job)
                 continue
-            state = job.state if self.local else states.get(job.job_id, "not in the queue")
-            if (self.local and not job.done()) or (not self.local and _lives(state)):
+            state = job.state if self.local else states.get(job.job_id, _UNKNOWN)
+            if not job.done() if self.local else state not in {*_ENDED, _UNKNOWN}:
                 self._gone.discard(job.job_id)
             elif job.job_id in self._gone:
                 found[name] = Lost(f"job {job.job_id}: {state}", again=state != "CANCELLED")
@@ -148,10 +148,6 @@ class SlurmEngine:
     def cancel(self, handle: Any) -> None:
         """Slurm's `scancel`, or an interrupt of the process here."""
         handle.cancel(check=False)
-
-
-def _lives(state: str) -> bool:
-    return state not in _ENDED and state != "not in the queue"
 
 
 def _answer(job: Any) -> Answer:
