@@ -37,7 +37,13 @@ TIERS = [
     {"__main__"},
 ]
 #: Only these may import the framework, lazily or not.
-OWNERS = {"mlflow": {"tracking", "commands"}, "trl": {"training"}, "gradio": set()}
+OWNERS = {
+    "mlflow": {"tracking", "commands"},
+    "trl": {"training"},
+    "gradio": set(),
+    "submitit": {"studies"},
+    "ray": {"studies"},
+}
 
 
 def module_of(path):

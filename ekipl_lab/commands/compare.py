@@ -18,6 +18,8 @@ from ekipl_lab.commands.options import add_set_option
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as studies
 from ekipl_lab.studies.config import is_study
+from ekipl_lab.studies.launchers.local import run_cells
+from ekipl_lab.studies.launchers.registry import LAUNCHERS
 
 if TYPE_CHECKING:
     from ekipl_lab.tracking import RunInfo
@@ -35,7 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seeds", nargs="+", type=int, default=[], help="every arm from each of these seeds"
     )
     add_set_option(parser)
-    parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
+    parser.add_argument(
+        "--jobs", type=int, help="cells at a time (default: 2 on this machine, else all)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
     parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
     parser.add_argument("--print-cells", action="store_true", help="print the commands and stop")
@@ -44,6 +48,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     study.add_argument("--events", action="store_true", help="print progress as JSON lines")
     study.add_argument("--estimate", action="store_true", help="say how long it takes and stop")
     study.add_argument("--draw", action="store_true", help="write the page from records alone")
+    study.add_argument("--launcher", choices=LAUNCHERS, default="local", help="where the cells run")
+    study.add_argument(
+        "--launcher-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of slurm and ray, such as partition=gpu (docs/studies.md)",
+    )
     parser.add_argument("--report", type=Path, default=Path("mlruns/report.html"))
 
 
@@ -53,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
     overrides += args.overrides
     if len(configs) == 1 and is_study(configs[0]):
         return run_study(args, configs[0], overrides)
+    if args.launcher != "local":
+        raise ConfigError(
+            f"--launcher {args.launcher} is for a study; {configs[0]} is a config of `ekipl train`."
+        )
     cells = studies.plan_cells(configs, overrides, args.seeds)
     if args.print_cells:
         for cell in cells:
@@ -73,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 join(event["run_id"], parent)
             progress(name, event)
 
-        results = studies.run_cells(
+        results = run_cells(
             cells,
             jobs=args.jobs,
             threads=args.threads,

@@ -5,23 +5,21 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ekipl_lab.commands.console import CellProgress
-from ekipl_lab.studies import cells as local
+from ekipl_lab.studies import cells as plain
 from ekipl_lab.studies.config import load_study
+from ekipl_lab.studies.launchers.local import JOBS
+from ekipl_lab.studies.launchers.registry import get_launcher
 
-#: Runs cells and says how each ended: `studies.cells.run_cells`, or a launcher of another engine.
-Launch = Callable[..., list[local.CellResult]]
+if TYPE_CHECKING:
+    from ekipl_lab.studies.plan import Cell
 
 
-def run_study(
-    args: argparse.Namespace,
-    file: Path,
-    overrides: Sequence[str],
-    launch: Launch = local.run_cells,
-) -> int:
+def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) -> int:
     """Run what has no record yet, then write the page; or one cell, the commands, the page."""
     from ekipl_lab.studies.estimate import describe
     from ekipl_lab.studies.page import write_page
@@ -35,15 +33,20 @@ def run_study(
         return _one(find_cell(planned, args.cell), specs[args.cell], args)
     if args.print_cells:
         for spec in specs.values():
-            print(shlex.join(local.command(spec, fresh=args.fresh)))
+            print(shlex.join(plain.command(spec, fresh=args.fresh)))
         return 0
     folder = study_folder(study)
+    runs = not args.draw and not args.estimate
+    if runs and not args.fresh:
+        _gather(planned, args)
     left = [cell for cell in planned if args.fresh or cell.finished() is None]
-    print(describe(planned, left, args.jobs, folder.parent), flush=True)
-    failed: list[local.CellResult] = []
-    if left and not args.draw and not args.estimate:
+    print(describe(planned, left, args.jobs or JOBS, folder.parent), flush=True)
+    failed: list[plain.CellResult] = []
+    if left and runs:
         check_cells(left)
-        failed = _launch([specs[cell.name] for cell in left], study.name, args, launch)
+        failed = _launch([specs[cell.name] for cell in left], study.name, args)
+        _gather(planned, args)
+        _check_records(left, {result.cell.name for result in failed})
     if args.estimate:
         return 0
     names = {cell.name for cell in planned}
@@ -53,13 +56,40 @@ def run_study(
     return _failed(failed)
 
 
+def _gather(cells: Sequence[Cell], args: argparse.Namespace) -> None:
+    """Fetch records from MLflow that were written elsewhere; what runs here writes them here."""
+    from ekipl_lab.studies.launchers.gather import gather
+    from ekipl_lab.tracking import ensure_store
+
+    if args.launcher != "local":
+        ensure_store()
+        if found := gather(cells):
+            print(f"Records from MLflow: {', '.join(found)}")
+
+
+def _check_records(cells: Sequence[Cell], failed: set[str]) -> None:
+    """ConfigError for a cell that ended well and whose record is nowhere."""
+    from ekipl_lab.errors import ConfigError
+    from ekipl_lab.tracking import tracking_uri
+    from ekipl_lab.tracking.store import shown
+
+    for cell in cells:
+        if cell.name not in failed and not cell.record.exists():
+            raise ConfigError(
+                f"Cell {cell.name} has finished, but its record is neither at {cell.record} nor in "
+                f"MLflow at {shown(tracking_uri())}; let all machines share a folder, or an MLflow "
+                "server through MLFLOW_TRACKING_URI."
+            )
+
+
 def _launch(
-    specs: Sequence[local.RunSpec], study: str, args: argparse.Namespace, launch: Launch
-) -> list[local.CellResult]:
+    specs: Sequence[plain.RunSpec], study: str, args: argparse.Namespace
+) -> list[plain.CellResult]:
     """Run the cells; those that failed."""
     from ekipl_lab.studies.run import study_run
     from ekipl_lab.tracking import ensure_store, store_folder
 
+    launch = get_launcher(args.launcher, args.launcher_option)
     ensure_store()
     study_run(study)
     with CellProgress([spec.name for spec in specs]) as progress:
@@ -74,7 +104,7 @@ def _launch(
     return [result for result in results if result.returncode != 0]
 
 
-def _one(cell: object, spec: local.RunSpec, args: argparse.Namespace) -> int:
+def _one(cell: object, spec: plain.RunSpec, args: argparse.Namespace) -> int:
     """Run one cell in this process."""
     from ekipl_lab.commands.train import stop_with_parent
     from ekipl_lab.studies.plan import Cell
@@ -94,7 +124,7 @@ def _one(cell: object, spec: local.RunSpec, args: argparse.Namespace) -> int:
     return 0
 
 
-def _failed(results: Sequence[local.CellResult]) -> int:
+def _failed(results: Sequence[plain.CellResult]) -> int:
     """Say of each cell that failed how it ended; the highest exit code."""
     for result in results:
         log: Path = result.log

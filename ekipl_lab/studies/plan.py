@@ -163,7 +163,7 @@ def find_cell(cells: Sequence[Cell], name: str) -> Cell:
 
 
 def as_spec(cell: Cell, file: Path, overrides: Sequence[str], seeds: Sequence[int]) -> RunSpec:
-    """The cell as a plain command, for `cells.run_cells` or any scheduler."""
+    """The cell as a plain command, for a launcher or any scheduler."""
     given: list[Any] = ["--seeds", *seeds] if seeds else []
     words = ["compare", file, "--cell", cell.name, *given]
     words += [word for override in overrides for word in ("--set", override)]

@@ -130,10 +130,15 @@ def final_metrics(
     return found
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
+def record_text(record: Mapping[str, Any]) -> str:
     """One line a key, so that a difference of two versions can be read."""
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
-    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write the file whole or not at all."""
+    write_text(path, record_text(record))
 
 
 def read_record(path: Path) -> CellRecord | None:

@@ -27,7 +27,7 @@ from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.studies.clock import Clock
 from ekipl_lab.studies.plan import Cell, Step
-from ekipl_lab.studies.record import final_metrics, pack, write_record
+from ekipl_lab.studies.record import final_metrics, pack, record_text, write_record
 from ekipl_lab.tracking import client, list_runs, open_run, store_folder
 from ekipl_lab.tracking.provenance import git_tags
 from ekipl_lab.training import checkpoint
@@ -45,6 +45,8 @@ _PARTS = {"train": "train", "sft": "sft", "evaluation": "evaluation, final"}
 Emit = Callable[[Mapping[str, Any]], None]
 #: Tags of MLflow runs: the study of a parent, the cell of its child.
 STUDY_TAG, CELL_TAG, PARENT_TAG = "ekipl.study", "ekipl.cell", "mlflow.parentRunId"
+#: The artifact of a cell's run that holds its record.
+RECORD = "record.json"
 #: Metrics of a run's own evaluations that a curve keeps.
 CURVE = ("accuracy_greedy", "pass_at_1", "pass_at_4", "pass_at_8", "pass_at_16")
 
@@ -62,15 +64,17 @@ def study_run(name: str) -> str:
 def run_cell(cell: Cell, line: list[str], emit: Emit, *, fresh: bool = False) -> Path:
     """Run a cell, or go on with it; the path of its record. ``line`` is the command to note.
 
-    A cell that has its record is done; ``fresh`` forgets record, stages and measurement.
+    A cell that has its record is done; ``fresh`` forgets record, stages and measurement. One that
+    another process runs is waited for: it ends, or was killed and is continued here.
     """
     if fresh:
         cell.record.unlink(missing_ok=True)
-    if cell.finished() is not None:
-        emit({"event": "finish", "phase": "finished"})
+    if _is_done(cell, emit):
         return cell.record
     folder = store_folder() / "work" / cell.name
-    with only_one(folder):
+    with only_one(folder, lambda: emit({"event": "progress", "phase": "run by another process"})):
+        if _is_done(cell, emit):
+            return cell.record
         for path in folder.iterdir() if fresh else ():
             if path.name != "lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -82,16 +86,24 @@ def run_cell(cell: Cell, line: list[str], emit: Emit, *, fresh: bool = False) ->
             checkpoint.write_note(folder / "cell.json", {"run_id": log.run_id})
             emit({"event": "start", "phase": "starting", "run_id": log.run_id})
             record = _Run(cell, folder, log.run_id, emit, fresh).record(shlex.join(line))
-            write_record(cell.record, record)
-            log.log_text(cell.record.read_text(encoding="utf-8"), "record.json")
+            log.log_text(record_text(record), RECORD)
             for name, groups in record["final"].items():
                 metrics = {f"final/{name}/{m}": value for m, value in groups["all"].items()}
                 log.log_metrics(metrics, 0)
             log.log_metrics({f"cost/{axis}": value for axis, value in record["cost"].items()}, 0)
+        write_record(cell.record, record)  # once MLflow has it, where other machines find it
     for step in cell.steps:  # weights of hundreds of cells would fill a disk
         shutil.rmtree(store_folder() / "work" / step.config.name / "checkpoints", True)
     emit({"event": "finish", "phase": "finished", "run_id": log.run_id})
     return cell.record
+
+
+def _is_done(cell: Cell, emit: Emit) -> bool:
+    """Whether it has its record; says so."""
+    done = cell.finished() is not None
+    if done:
+        emit({"event": "finish", "phase": "finished"})
+    return done
 
 
 class _Run:

@@ -49,15 +49,22 @@ def interruptible(stop: Callable[[], bool] | None) -> Iterator[Signals]:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path, waits: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the run's lock; ConfigError if another process does. Rank 0 holds it for all ranks.
 
-    A folder in which nothing was kept is deleted at the end.
+    With ``waits``, which is called once, that process is waited for. A folder in which nothing was
+    kept is deleted at the end.
     """
     lock = FileLock(folder / "lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire()
+        except Timeout:
+            if waits is None:
+                raise
+            waits()
+            lock.acquire(timeout=-1)
     except Timeout as error:
         raise ConfigError(
             f"Run {folder.name!r} is being trained by another process; wait, or give another name."

@@ -15,6 +15,7 @@ from ekipl_lab.commands.doctor import Finding, examine, print_findings
 from ekipl_lab.commands.train import finished_line
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.studies import cells as studies
+from ekipl_lab.studies.launchers.local import run_cells
 from ekipl_lab.training.config.run_config import load_config, parse_config
 from ekipl_lab.training.run import TrainResult
 
@@ -166,7 +167,7 @@ def test_cells_run_and_their_logs_keep_all_they_say(monkeypatch, tmp_path):
         },
     )
     seen = []
-    results = studies.run_cells(
+    results = run_cells(
         cells, jobs=1, logs=tmp_path, on_event=lambda name, event: seen.append((name, event))
     )
     assert [(r.cell.name, r.returncode, r.run_id) for r in results] == [

@@ -1,68 +1,20 @@
 """Cells of a tiny study: the same record however often a cell is interrupted, here or elsewhere."""
 
-import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
-import yaml
+from study_kit import wait_for_event, without_times
 
 from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.policies.build import build_tiny_policy
-from ekipl_lab.policies.load import save_policy
 from ekipl_lab.studies.config import Arm, load_study
 from ekipl_lab.studies.estimate import describe, seconds_each
+from ekipl_lab.studies.launchers.gather import gather
 from ekipl_lab.studies.plan import plan_study
 from ekipl_lab.studies.run import CELL_TAG, PARENT_TAG, run_cell, study_run
 from ekipl_lab.tracking import list_runs
-
-#: What takes another time at every start.
-TIMES = ("wall_seconds", "cpu_seconds", "evaluation_seconds")
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    """Two arms from a nano policy; records and store in the test's own folder."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    model, processor = build_tiny_policy("nano", 0)
-    save_policy(model, processor, tmp_path / "policy", dtype="float32")
-    base = {
-        "policy": {"path": str(tmp_path / "policy")},
-        "data": {"task": "counting", "families": ["compare"], "limit": 8},
-        "teachers": [{"type": "oracle", "id": "o", "style": "short"}],
-        "grpo": {"max_steps": 2, "num_generations": 2, "per_device_train_batch_size": 4,
-                 "max_completion_length": 40, "learning_rate": 1e-3},
-        "evaluation": {"sets": [{"split": "validation", "limit": 2}], "every": 1,
-                       "at_start": False, "sampled": "never"},
-        "tracking": {"checkpoint_every": 1},
-        "diagnostics": {"gradient_norms_every": 0, "doctor_every": 0},
-    }  # fmt: skip
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
-    given = {
-        "name": "tiny", "base": str(tmp_path / "base.yaml"), "seeds": [0], "tasks": {"t": {}},
-        "arms": {"sft_then_paper": None, "zero_shot": None}, "baseline": "zero_shot",
-        "sft": {"batch_size": 2, "success_only": False, "warmup": 0},
-        "final": {"num_samples": 2, "ks": [1, 2]}, "primary": ["accuracy_greedy", "pass_at_1"],
-        "records": str(tmp_path / "results"),
-    }  # fmt: skip
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(given))
-    return tmp_path / "study.yaml"
-
-
-def of(path):
-    """A record without its times."""
-    record = json.loads(path.read_text())
-    for name in TIMES:
-        record["cost"].pop(name)
-    for point in record["curve"]:
-        point.pop("cpu_seconds")
-    record["parts"] = {kind: part["amount"] for kind, part in record["parts"].items()}
-    return record
 
 
 class Interrupt:
@@ -79,7 +31,7 @@ class Interrupt:
 
 def test_a_cell_interrupted_in_every_part_gives_the_record_of_one_that_was_not(study, tmp_path):
     cell, untrained = plan_study(load_study(study))
-    first = of(run_cell(cell, ["x"], lambda event: None))
+    first = without_times(run_cell(cell, ["x"], lambda event: None))
     assert first["cost"]["teacher_actions"] == 4 + 4 and first["cost"]["policy_completions"] == 8
     assert first["parts"] == {"sft": 4, "train": 8, "evaluation": 6}
     assert [point["step"] for point in first["curve"]] == [1, 2]
@@ -99,8 +51,13 @@ def test_a_cell_interrupted_in_every_part_gives_the_record_of_one_that_was_not(s
         with pytest.raises(KeyboardInterrupt):
             run_cell(cell, ["x"], emit)
         assert emit.done and not cell.record.exists()
-    again = of(run_cell(cell, ["x"], lambda event: None))
+    again = without_times(run_cell(cell, ["x"], lambda event: None))
     assert again == first
+
+    text = cell.record.read_bytes()
+    cell.record.unlink()  # a machine that shares no folder finds it in MLflow
+    assert gather([cell, untrained]) == [cell.name] and cell.record.read_bytes() == text
+    assert gather([cell]) == []
 
     shutil.rmtree(tmp_path / "work")  # another machine: the record alone
     assert main(["compare", str(study), "--estimate"]) == 0
@@ -133,26 +90,33 @@ def test_each_cell_is_a_plain_command(study, capsys):
 
 
 @pytest.mark.slow
-def test_cells_and_parent_killed_at_random_continue_to_the_same_records(study, tmp_path):
+@pytest.mark.timeout(1800)
+def test_cells_and_parent_killed_on_the_way_continue_to_the_same_records(study, tmp_path):
     line = [sys.executable, "-m", "ekipl_lab", "compare", str(study), "--jobs", "2"]
     assert subprocess.run(line, check=False).returncode == 0
     cells = plan_study(load_study(study))
-    before = [of(cell.record) for cell in cells]
+    before = [without_times(cell.record) for cell in cells]
     shutil.rmtree(tmp_path / "work")
     for cell in cells:
         cell.record.unlink()
-    for seconds in (9, 14, 19):  # the parent: its cells stop with it
-        process = subprocess.Popen(line, start_new_session=True)
-        time.sleep(seconds)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    one = [sys.executable, "-m", "ekipl_lab", "compare", str(study), "--cell", cells[0].name]
-    process = subprocess.Popen(one, start_new_session=True)
-    time.sleep(12)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    for _ in range(60):  # a cell whose parent died may still hold its lock
-        if subprocess.run(line, check=False).returncode == 0:
-            break
-        time.sleep(1)
-    assert [of(cell.record) for cell in cells] == before
+    log = tmp_path / "logs" / f"{cells[0].name}.log"
+    one = [*line[:5], "--cell", cells[0].name, "--events"]
+
+    def killed_in(phase, command):
+        """SIGKILL of a command once the cell is in a phase; the parent's cells stop with it."""
+        start = log.stat().st_size
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
+            )
+            wait_for_event(log, phase, start)
+            process.kill()
+            process.communicate()
+        assert not cells[0].record.exists()
+
+    killed_in("supervised", line)
+    killed_in("training", one)
+    killed_in("training", line)
+    killed_in("measuring", one)
+    assert subprocess.run(line, check=False).returncode == 0  # waits for what is still ending
+    assert [without_times(cell.record) for cell in cells] == before
