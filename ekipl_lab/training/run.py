@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +22,9 @@ from typing import Any
 
 import transformers
 
-from ekipl_lab.errors import ConfigError, DataError, EKIPLError
+from ekipl_lab.errors import EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
-from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run, store_folder
+from ekipl_lab.tracking import RunLog, store_folder
 from ekipl_lab.tracking.pages import NOTE_TAG, app_link
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
@@ -42,10 +41,9 @@ from ekipl_lab.training.setup import (
     left_out_lines,
     load_training_samples,
 )
+from ekipl_lab.training.starts import beginning, noted_run, read_note
 from ekipl_lab.types import Sample
 
-#: Tag of an MLflow run: the start, noted in ``run.json``, that made it.
-START_TAG = "ekipl.start"
 #: Tag: the steps that a run was made longer to; its parameter max_steps keeps the first number.
 EXTENDED_TAG = "ekipl.extended_to"
 
@@ -93,7 +91,12 @@ def train(
         on_main(lambda: stack.enter_context(only_one(run.folder)))
         signals = stack.enter_context(interruptible(stop))
         check_shared(run.folder)
-        note, ended = on_main(lambda: _beginning(run, fresh))
+        note, ended = on_main(
+            lambda: beginning(
+                run.folder, config.name, config.model_dump(mode="json"), fresh=fresh,
+                as_now=lambda before: as_now(before, config),
+            )
+        )  # fmt: skip
         if ended is not None and not extended(note, config):
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return _result(run, ended)
@@ -119,7 +122,7 @@ def train(
                     raise KeyboardInterrupt
                 if log is not None:
                     log.close("KILLED")
-        run_id = (_read_note(run.folder / "run.json") or {}).get("run_id", "")
+        run_id = (read_note(run.folder / "run.json") or {}).get("run_id", "")
         status = "finished" if end.finished else "stopped"
         ended = {"run_id": run_id, "status": status, "step": end.step, "metrics": end.metrics}
         if end.finished and is_main:
@@ -178,39 +181,6 @@ def _trained(config: RunConfig) -> str:
     return f"all but {', '.join(own.frozen)}" if own.frozen else "all"
 
 
-def _beginning(run: CheckedRun, fresh: bool) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The notes of an earlier start and of its end, as far as there are any."""
-    note = _earlier_start(run, fresh)
-    return note, None if note is None else _read_note(run.folder / "result.json")
-
-
-def _earlier_start(run: CheckedRun, fresh: bool) -> dict[str, Any] | None:
-    """The note of an earlier start of this run, or None; refuses what does not fit it."""
-    folder, config = run.folder, run.config
-    if fresh and folder.is_dir():
-        for entry in folder.iterdir():
-            if entry.name != "lock":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    note = _read_note(folder / "run.json")
-    if note is not None and note["run_id"] is None:  # killed while its MLflow run was made
-        named = list_runs(name=config.name)
-        made = [run.run_id for run in named if run.tags.get(START_TAG) == note["start"]]
-        if not made:
-            return None
-        note["run_id"] = made[0]
-    if note is not None:
-        before = as_now(note["config"], config)
-        checkpoint.check_same_config(before, config.model_dump(mode="json"), config.name)
-        try:
-            find_run(note["run_id"])
-        except DataError as error:
-            raise ConfigError(
-                f"Run {config.name!r} was started in MLflow run {note['run_id']}, which is gone; "
-                "give --fresh to start anew."
-            ) from error
-    return note
-
-
 @contextlib.contextmanager
 def _run_log(
     setup: RunSetup, note: Mapping[str, Any] | None, is_main: bool
@@ -219,50 +189,31 @@ def _run_log(
     if not is_main:
         yield None
         return
-    config = setup.run.config
+    config, folder = setup.run.config, setup.run.folder
     settings = config.model_dump(mode="json")
-    path = setup.run.folder / "run.json"
-    start = note["start"] if note and "start" in note else secrets.token_hex(8)
-    unlogged = (checkpoint.read_note(path) or {}).get("run_id") is None
-    if note is None:  # so that a kill between here and the next note leaves no orphan
-        checkpoint.write_note(path, {"run_id": None, "start": start, "config": settings})
-    with open_run(
+
+    def first(log: RunLog) -> None:
+        data = f"{config.data.benchmark}/{config.data.task}"
+        log.log_dataset(f"{data}/{config.data.split}", fingerprint(setup.samples), "training")
+        for label, samples in setup.sets.items():
+            log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
+        if setup.left_out:
+            log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
+            log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")
+
+    opened = (
         config.tracking.experiment,
         config.name,
         run_params(config),
         settings | {"grpo": config.grpo_settings},
-        {
-            "ekipl.prompts": prompt_fingerprint(),
-            START_TAG: start,
-            **config.tracking.tags,
-        },
-        run_id=note["run_id"] if note else None,
-    ) as log:
+    )
+    tags = {"ekipl.prompts": prompt_fingerprint(), **config.tracking.tags}
+    with noted_run(folder, note, settings, opened=opened, tags=tags, first=first) as log:
         log.set_tags({NOTE_TAG: f"{describe_run(config)} {app_link(log.run_id)}"})
-        if unlogged:
-            data = f"{config.data.benchmark}/{config.data.task}"
-            trained_on = fingerprint(setup.samples)
-            log.log_dataset(f"{data}/{config.data.split}", trained_on, "training")
-            for label, samples in setup.sets.items():
-                log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
-            if setup.left_out:
-                log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
-                log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")
         if extended(note, config):
             log.set_tags({EXTENDED_TAG: str(config.grpo["max_steps"])})
-            (setup.run.folder / "result.json").unlink(missing_ok=True)
-        checkpoint.write_note(path, {"run_id": log.run_id, "start": start, "config": settings})
+            (folder / "result.json").unlink(missing_ok=True)
         yield log
-
-
-def _read_note(path: Path) -> dict[str, Any] | None:
-    """A note of this run; ConfigError if it is damaged."""
-    try:
-        return checkpoint.read_note(path)
-    except DataError as error:
-        raise ConfigError(
-            f"{error} Put it back from a copy, or give --fresh to start anew."
-        ) from error
 
 
 def _result(run: CheckedRun, ended: Mapping[str, Any]) -> TrainResult:

@@ -28,12 +28,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from accelerate.utils import gather_object, is_peft_model
-from transformers import TrainerState
+from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 
@@ -50,6 +48,7 @@ from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.distill import Distiller
 from ekipl_lab.training.guards import same_error
 from ekipl_lab.training.image_cache import preprocessed_once
+from ekipl_lab.training.loading import CheckedLoading
 from ekipl_lab.training.loss.rank_rows import RankRows, policy_rows, total_or_nan
 from ekipl_lab.training.loss.source_gradients import SourceGradients
 from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
@@ -92,7 +91,7 @@ class _HookState:
     logps: Any = None
 
 
-class EKIPLTrainer(GRPOTrainer):
+class EKIPLTrainer(CheckedLoading, GRPOTrainer):
     """GRPO whose groups also hold teacher actions; without ``teachers`` it is GRPO.
 
     ``samples`` are the training prompts in dataset order; ``scorer(sample, action)`` gives a
@@ -356,30 +355,8 @@ class EKIPLTrainer(GRPOTrainer):
 
     # ---------------------------------------------------------- nothing of EKIPL: a run's needs
 
-    def _send_telemetry(self) -> None:
-        """Nothing about a run is sent anywhere."""
-
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         return EpochSampler.like(super()._get_train_sampler(dataset))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load what `save_pretrained` wrote, strictly.
-
-        transformers' own method puts the file's keys straight into the model. For
-        vision-language models those are the published, older names, so that nothing fits,
-        a warning is all there is, and training goes on from the start's weights.
-        """
-        model = model or self.model
-        if is_peft_model(model) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        loaded = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
-        model.load_state_dict(loaded.state_dict(), strict=True)
-
-    def load_end(self, folder: Path) -> None:
-        """Take weights and history of the last step's checkpoint: nothing is left to train."""
-        self._load_from_checkpoint(str(folder))
-        self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
 
 
 def token_limit(model: Any, args: GRPOConfig) -> int | None:

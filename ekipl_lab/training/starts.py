@@ -1,0 +1,105 @@
+"""How a run knows itself again: the note of its start, its MLflow run, what it was started with."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run
+from ekipl_lab.training import checkpoint
+
+#: Tag of an MLflow run: the start, noted in ``run.json``, that made it.
+START_TAG = "ekipl.start"
+
+Settings = dict[str, Any]
+
+
+def beginning(
+    folder: Path,
+    name: str,
+    settings: Settings,
+    *,
+    fresh: bool,
+    as_now: Callable[[Settings], Settings],
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The notes of an earlier start of this run and of its end, as far as there are any.
+
+    ``as_now`` gives the settings that a start noted as they are read today. ConfigError for a start
+    that does not fit ``settings``.
+    """
+    note = _earlier_start(folder, name, settings, fresh=fresh, as_now=as_now)
+    return note, None if note is None else read_note(folder / "result.json")
+
+
+def _earlier_start(
+    folder: Path,
+    name: str,
+    settings: Settings,
+    *,
+    fresh: bool,
+    as_now: Callable[[Settings], Settings],
+) -> dict[str, Any] | None:
+    if fresh and folder.is_dir():
+        for entry in folder.iterdir():
+            if entry.name != "lock":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    note = read_note(folder / "run.json")
+    if note is not None and note["run_id"] is None:  # killed while its MLflow run was made
+        named = list_runs(name=name)
+        made = [run.run_id for run in named if run.tags.get(START_TAG) == note["start"]]
+        if not made:
+            return None
+        note["run_id"] = made[0]
+    if note is not None:
+        checkpoint.check_same_config(as_now(note["config"]), settings, name)
+        try:
+            find_run(note["run_id"])
+        except DataError as error:
+            raise ConfigError(
+                f"Run {name!r} was started in MLflow run {note['run_id']}, which is gone; "
+                "give --fresh to start anew."
+            ) from error
+    return note
+
+
+@contextlib.contextmanager
+def noted_run(
+    folder: Path,
+    note: Mapping[str, Any] | None,
+    settings: Settings,
+    *,
+    opened: tuple[str, str, Mapping[str, Any], Mapping[str, Any]],
+    tags: Mapping[str, str],
+    first: Callable[[RunLog], None],
+) -> Iterator[RunLog]:
+    """The run's log in MLflow, noted in its folder.
+
+    ``opened``: experiment, name, parameters and config of the MLflow run; ``first`` logs what is
+    logged once.
+    """
+    path = folder / "run.json"
+    start = note["start"] if note and "start" in note else secrets.token_hex(8)
+    unlogged = (checkpoint.read_note(path) or {}).get("run_id") is None
+    if note is None:  # so that a kill between here and the next note leaves no orphan
+        checkpoint.write_note(path, {"run_id": None, "start": start, "config": settings})
+    run_id = note["run_id"] if note else None
+    with open_run(*opened, {START_TAG: start, **tags}, run_id=run_id) as log:
+        if unlogged:
+            first(log)
+        checkpoint.write_note(path, {"run_id": log.run_id, "start": start, "config": settings})
+        yield log
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """A note of this run; ConfigError if it is damaged."""
+    try:
+        return checkpoint.read_note(path)
+    except DataError as error:
+        raise ConfigError(
+            f"{error} Put it back from a copy, or give --fresh to start anew."
+        ) from error
