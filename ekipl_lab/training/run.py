@@ -84,7 +84,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once everything is saved.
     """
     emit = on_event or (lambda event: None)
-    _silence_transformers()
+    silence_transformers()
     run = check_run(config, store_folder() / "work" / config.name)
     is_main = run.args.process_index == 0
     with contextlib.ExitStack() as stack:
@@ -224,7 +224,7 @@ def _result(run: CheckedRun, ended: Mapping[str, Any]) -> TrainResult:
     )
 
 
-def _silence_transformers() -> None:
+def silence_transformers() -> None:
     """No bars and hints of transformers between the lines of a run; progress comes as events."""
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

@@ -1,19 +1,17 @@
-"""Supervised steps of a tiny policy on the actions that the teachers of a run would give it.
+"""What a supervised stage learns: actions of the run's teachers, or what the data bring along.
 
-The actions are those that the trainer buys: the same prompts in the same order, k of each teacher,
-asked again with every pass over the data. Actions that the policy could not have produced are left
-out, as in the trainer, and with ``success_only`` those that failed.
+Teacher actions are those that the trainer buys: the same prompts in the same order, k of each
+teacher, asked again with every pass over the data. What the policy could not have produced is left
+out, as in the trainer, and with ``success_only`` what the scorer does not call a success.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import Field
@@ -21,47 +19,63 @@ from pydantic import Field
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.collect import Scorer
 from ekipl_lab.groups.encoder import policy_encoder
-from ekipl_lab.policies.load import Policy, load_policy
+from ekipl_lab.parsing import THINK_OPEN
+from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.rewards import get_scorer
+from ekipl_lab.teachers.adapters.replay import completion_of
+from ekipl_lab.teachers.encoding import ActionEncoder
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.dataset import prompt_order
-from ekipl_lab.training.paths import policy_path
-from ekipl_lab.training.setup import build_run_teachers, load_training_samples
-from ekipl_lab.training.sft.config import SFTConfig, Stage
+from ekipl_lab.training.setup import build_run_teachers
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.solve_rate import solve_rate_weights
-from ekipl_lab.types import GenerationParams, Usage
+from ekipl_lab.types import Action, GenerationParams, Sample, Usage
 from ekipl_lab.validation import Count, Section
 
 
 class ActionSFT(Section):
-    """How teacher actions are learned.
+    """What is learned, and how.
 
-    ``actions``: asked for, before any is left out; unset: as many as the run asks for.
-    ``epochs`` passes over those that are learned; rates as in `sft.config.Stage`. ``weighting``
-    ``solve_rate`` weighs them as `solve_rate` says, over ``rollouts`` of the policy a prompt.
+    ``learn``: ``actions`` of the teachers, ``chains`` of the data, or ``answers`` alone.
+    ``actions``: asked for, before any is left out; unset: as many as the run asks for, or all that
+    the data bring. ``epochs`` passes over those that are learned, in steps of ``batch_size``; the
+    rate warms up over ``warmup`` steps and falls linearly to ``final`` of itself.
+
+    ``trainer``: ``own``, the loop of the tiny policies (``matrix_lr`` for Muon, ``rest_lr`` for
+    AdamW), ``trl``, TRL's SFTTrainer (``learning_rate``; the optimiser, the rows that a device
+    holds at once and its precision are those of ``grpo``), or ``auto``: own where that can be.
+    ``weighting`` ``solve_rate`` weighs as `solve_rate` says, over ``rollouts`` of the policy a
+    prompt. ``validation`` > 0 holds out that share of the prompts; the loss on them is measured
+    every ``validate_every`` steps, training ends after ``patience`` measurements without a new
+    lowest, and the policy of the lowest is kept.
     """
 
+    learn: Literal["actions", "chains", "answers"] = "actions"
+    trainer: Literal["auto", "own", "trl"] = "auto"
     actions: Count | None = None
     success_only: bool = True
     epochs: float = Field(default=1.0, gt=0, le=1000)
     batch_size: Count = 64
+    learning_rate: float = Field(default=1e-5, ge=0)
     matrix_lr: float = Field(default=0.006, ge=0)
     rest_lr: float = Field(default=0.0015, ge=0)
     warmup: int = Field(default=10, ge=0)
     final: float = Field(default=0.03, ge=0, le=1)
     weighting: Literal["none", "solve_rate"] = "none"
     rollouts: int = Field(default=8, ge=1, le=1024)
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    validate_every: Count = 10
+    patience: Count = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Taught:
     """The examples that are learned, and what was asked for: actions and their tokens.
 
-    ``tokens`` (n,) of each example, EOS included; ``policy_completions`` and their tokens are the
-    rollouts of a solve rate.
+    ``tokens`` (n,) of each example; ``policy_completions`` and their tokens are the
+    rollouts of a solve rate; ``refused``: how many were left out, by reason.
     """
 
     examples: list[Example]
@@ -70,50 +84,115 @@ class Taught:
     teacher_tokens: int
     policy_completions: int = 0
     policy_tokens: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
 
     def trained_tokens(self, steps: int, batch_size: int) -> float:
         """Tokens that so many steps are trained on, at the mean length."""
         return steps * batch_size * sum(self.tokens) / len(self.tokens)
 
+    def split(self, share: float) -> tuple[Taught, list[Example]]:
+        """What is learned, and what is held out: that share of the prompts, by a hash of the id."""
+        names = {example.sample.id for example in self.examples}
+        ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        held = set(ordered[: max(1, round(share * len(ordered)))]) if share else set()
+        if len(held) == len(ordered):
+            raise ConfigError(
+                f"sft.validation {share} of {len(ordered)} prompts leaves none to learn; take a "
+                "smaller share or more data."
+            )
+        pairs = list(zip(self.examples, self.tokens, strict=True))
+        kept = [pair for pair in pairs if pair[0].sample.id not in held]
+        learned = replace(self, examples=[e for e, _ in kept], tokens=[n for _, n in kept])
+        return learned, [e for e, _ in pairs if e.sample.id in held]
 
-def teacher_examples(config: RunConfig, settings: ActionSFT) -> Taught:
-    """Ask the teachers of a run, in the order of its prompts. ConfigError if nothing is left."""
-    samples = load_training_samples(config)
+
+def taught_examples(
+    config: RunConfig, settings: ActionSFT, samples: Sequence[Sample], policy: Policy
+) -> Taught:
+    """Collect what ``policy`` learns. ConfigError if nothing is left."""
+    encoder = policy_encoder(policy, config.ekipl, _limit(config))
+    scorer = get_scorer(config.reward.scorer, config.reward.weights)
+    found = _Collected(encoder, scorer, settings.success_only)
+    if settings.learn == "actions":
+        _ask_teachers(config, settings, samples, found)
+    else:
+        _read_data(settings, samples, found, policy.opens)
+    if not found.examples:
+        why = ", ".join(f"{reason} {count}" for reason, count in found.refused.items())
+        raise ConfigError(
+            f"{config.name}: none of the {settings.learn} can be learned from ({why}); "
+            "grpo.max_completion_length bounds their length, and sft.success_only wants them right."
+        )
+    taught = Taught(
+        found.examples, found.tokens, found.asked, found.spent, refused=dict(found.refused)
+    )
+    if settings.weighting == "none":
+        return taught
+    return _by_solve_rate(taught, policy, config, settings, scorer)
+
+
+class _Collected:
+    """Examples so far, and what they cost."""
+
+    def __init__(self, encoder: ActionEncoder, scorer: Scorer, success_only: bool) -> None:
+        self._encoder, self._scorer, self._success_only = encoder, scorer, success_only
+        self.examples, self.tokens = list[Example](), list[int]()
+        self.asked, self.spent, self.refused = 0, 0, Counter[str]()
+
+    def add(self, sample: Sample, action: Action, *, bought: bool) -> None:
+        """Learn an action of a sample, or count why not."""
+        encoding = self._encoder.encode(action)
+        if bought:
+            usage = action.usage or Usage(completion_tokens=encoding.length)
+            self.asked, self.spent = self.asked + 1, self.spent + usage.completion_tokens
+        reason = encoding.refused
+        if reason is None and self._success_only:
+            reason = None if self._scorer(sample, action).success is True else "not_right"
+        if reason is not None:
+            self.refused[reason] += 1
+            return
+        self.examples.append(Example(sample, action.completion))
+        self.tokens.append(encoding.length)
+
+
+def _ask_teachers(
+    config: RunConfig, settings: ActionSFT, samples: Sequence[Sample], found: _Collected
+) -> None:
     teachers = build_run_teachers(config, samples)
     if not teachers:
         raise ConfigError(f"{config.name}: SFT on teacher actions needs teachers; name some.")
     plan = plan_run(config, len(samples))
     wanted = settings.actions or sum(plan.teacher_actions.values())
-    policy = load_policy(policy_path(config.policy.path or ""))
-    limit = int(config.grpo_settings["max_completion_length"])
-    encoder, scorer = (
-        policy_encoder(policy, config.ekipl, limit),
-        get_scorer(config.reward.scorer, config.reward.weights),
-    )
-    asked, spent, examples, tokens = 0, 0, list[Example](), list[int]()
     for index, draw in _prompts(len(samples), plan.sizes.prompts, config.seed):
-        params = GenerationParams(max_new_tokens=limit, seed=draw)
+        params = GenerationParams(max_new_tokens=_limit(config), seed=draw)
         for teacher in teachers:
-            count = min(teacher.actions, wanted - asked)
+            count = min(teacher.actions, wanted - found.asked)
             if count <= 0:
                 continue
             (actions,) = teacher.source.propose([samples[index]], count, params)
             for action in actions:
-                encoding = encoder.encode(action)
-                usage = action.usage or Usage(completion_tokens=encoding.length)
-                asked, spent = asked + 1, spent + usage.completion_tokens
-                right = not settings.success_only or scorer(samples[index], action).success is True
-                if encoding.refused is None and right:
-                    examples.append(Example(samples[index], action.completion))
-                    tokens.append(encoding.length)
-        if asked >= wanted:
+                found.add(samples[index], action, bought=True)
+        if found.asked >= wanted:
             break
-    if not examples:
-        raise ConfigError(f"{config.name}: no action of the teachers can be learned from.")
-    taught = Taught(examples, tokens, asked, spent)
-    if settings.weighting == "none":
-        return taught
-    return _by_solve_rate(taught, policy, config, settings, scorer)
+
+
+def _read_data(
+    settings: ActionSFT, samples: Sequence[Sample], found: _Collected, opens: str
+) -> None:
+    """The chains of the data count as teacher actions, their answers as nothing."""
+    chains = settings.learn == "chains"
+    for sample in samples[: settings.actions]:
+        if chains and not (sample.cot and sample.cot.strip()):
+            found.refused["no_chain"] += 1
+            continue
+        text = completion_of(sample) if chains else answer_alone(sample, opens)
+        found.add(sample, Action(text, "data", settings.learn), bought=chains)
+
+
+def answer_alone(sample: Sample, opens: str = "") -> str:
+    """The answer in its tags; after an empty chain where the prompt has already begun one."""
+    head = f"{THINK_OPEN}</think>" if opens else ""
+    return f"{head}<answer>{sample.answer}</answer>"
 
 
 def _by_solve_rate(
@@ -121,8 +200,7 @@ def _by_solve_rate(
 ) -> Taught:
     """The examples weighted by what the policy solves by itself; its rollouts are counted."""
     samples = list({e.sample.id: e.sample for e in taught.examples}.values())
-    limit = int(config.grpo_settings["max_completion_length"])
-    params = GenerationParams(max_new_tokens=limit, seed=config.seed)
+    params = GenerationParams(max_new_tokens=_limit(config), seed=config.seed)
     source = PolicySource(policy, max_rows=config.evaluation.max_rows, logprobs=False)
     rollouts = source.propose(samples, settings.rollouts, params)
     own = {
@@ -142,36 +220,13 @@ def _by_solve_rate(
     )
 
 
+def _limit(config: RunConfig) -> int:
+    return int(config.grpo_settings["max_completion_length"])
+
+
 def _prompts(count: int, per_generation: int, seed: int) -> Iterator[tuple[int, int]]:
     """(sample index, pass over the data) without end, as the trainer takes them."""
     for epoch in itertools.count():
         for indices in prompt_order(count, per_generation, epoch=epoch, seed=seed):
             for index in indices:
                 yield index, epoch
-
-
-def sft_config(
-    config: RunConfig, settings: ActionSFT, taught: Taught, folder: Path, output: Path
-) -> SFTConfig:
-    """The warm start that learns them from the policy of ``config``."""
-    said = [(e.sample.id, e.completion, e.weight) for e in taught.examples]
-    digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
-    stage = Stage(
-        name="actions",
-        steps=max(1, math.ceil(len(taught.examples) * settings.epochs / settings.batch_size)),
-        mixture={f"teacher actions {digest}": 1.0},
-        **settings.model_dump(include={"batch_size", "matrix_lr", "rest_lr", "warmup", "final"}),
-    )
-    policy: Path = Path(policy_path(config.policy.path or ""))
-    side = load_policy(policy).processor.image_processor.size["shortest_edge"] ** 0.5
-    return SFTConfig(
-        name=config.name,
-        task=config.data.task,
-        seed=config.seed,
-        image_size=int(side),
-        init=policy,
-        work_dir=folder,
-        output=output,
-        save_every=50,
-        stages=[stage],
-    )

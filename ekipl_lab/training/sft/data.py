@@ -116,15 +116,17 @@ class ShuffledExamples:
 
     def batch(self, step: int, size: int) -> list[Example]:
         """The examples of a step; a pass may end within it."""
-        count = len(self._examples)
-        first, last = step * size, (step + 1) * size - 1
-        orders = {t: self._order(t) for t in range(first // count, last // count + 1)}
-        return [self._examples[orders[i // count][i % count]] for i in range(first, last + 1)]
+        return [self._examples[i] for i in shuffled(len(self._examples), self._seed, step, size)]
 
-    def _order(self, turn: int) -> list[int]:
-        order = list(range(len(self._examples)))
-        random.Random(f"{self._seed}/{turn}").shuffle(order)
-        return order
+
+def shuffled(count: int, seed: int, step: int, size: int) -> list[int]:
+    """Which of ``count`` examples a step of ``size`` shows; a pass may end within it."""
+    first, last = step * size, (step + 1) * size - 1
+    orders = {}
+    for turn in range(first // count, last // count + 1):
+        orders[turn] = list(range(count))
+        random.Random(f"{seed}/{turn}").shuffle(orders[turn])
+    return [orders[i // count][i % count] for i in range(first, last + 1)]
 
 
 def parts_by_length(examples: Sequence[Example], parts: int) -> list[list[Example]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ from ekipl_lab.training.sft.data import (
     parts_by_length,
 )
 from ekipl_lab.training.sft.labels import patch_classes
+from ekipl_lab.training.sft.lowest import Lowest
 from ekipl_lab.training.sft.model import Batch, PatchHead, encode_images, forward
 from ekipl_lab.training.sft.state import (
     Progress,
@@ -207,6 +209,17 @@ class WarmStart:
             numbers |= {"patch_loss": patch_loss.item(), "patch_right": shares.min().item()}
         return loss, numbers
 
+    @torch.no_grad()
+    def loss_on(self, examples: Sequence[Example]) -> float:
+        """Weighted mean loss of all completion tokens of ``examples``; gradients stay out."""
+        total, weight = 0.0, 0.0
+        for start in range(0, len(examples), self.stage.batch_size):
+            batch = self.encoder.encode(examples[start : start + self.stage.batch_size], {})
+            share = batch.target_weights.sum().item()
+            total += share * forward(self.model, batch, self.encoder.grid).loss.item()
+            weight += share
+        return total / weight
+
     def next_stage(self) -> bool:
         """Move to the next stage; False after the last."""
         if self.stage_number + 1 == len(self.config.stages):
@@ -248,16 +261,29 @@ class WarmStart:
 _TIED = "lm_head.weight"
 
 
-def run_sft(config: SFTConfig, *, log: Log | None = None, examples: Sequence[Example] = ()) -> Path:
+def run_sft(
+    config: SFTConfig,
+    *,
+    log: Log | None = None,
+    examples: Sequence[Example] = (),
+    held_out: Sequence[Example] = (),
+    lowest: Lowest | None = None,
+) -> Path:
     """Run or resume all stages and save the policy (half precision); returns its folder.
 
     ``examples`` are learned in place of what the stages' mixtures say. ``log`` gets the means of
-    the losses every 50 steps, and the seconds so far.
+    the losses every 50 steps, and the seconds so far. With ``lowest`` the policy of the lowest loss
+    on ``held_out`` is kept; it is for recipes of one stage.
     """
     torch.set_num_threads(config.threads)
     if not examples:
         _check_recipe(config)
-    return finish(WarmStart(config, examples), log)
+    run = WarmStart(config, examples)
+    if lowest is None:
+        return finish(run, log)
+    _run_stage(run, log, lowest, held_out)
+    shutil.rmtree(config.output, ignore_errors=True)
+    return Path(shutil.copytree(lowest.policy, config.output))
 
 
 def _check_recipe(config: SFTConfig) -> None:
@@ -277,12 +303,32 @@ def finish(run: WarmStart, log: Log | None) -> Path:
     return save_policy(run.model.eval(), run.processor, run.config.output)
 
 
-def _run_stage(run: WarmStart, log: Log | None) -> None:
+def _run_stage(
+    run: WarmStart,
+    log: Log | None,
+    lowest: Lowest | None = None,
+    held_out: Sequence[Example] = (),
+) -> None:
     stage, mean = run.stage, _Running()
+
+    def look() -> None:
+        if lowest is None or not lowest.due(run.step, stage.steps):
+            return
+        loss = run.loss_on(held_out)
+        lowest.add(run.step, loss, lambda folder: save_policy(run.model, run.processor, folder))
+        run.save()
+        lowest.keep()
+        if log is not None:
+            row = {"step": run.step, "seconds": run.seconds, "validation_loss": loss}
+            log({"stage": stage.name, **row})
+
+    if lowest is not None:
+        lowest.begin(run.step)
+    look()
     bar = tqdm(
         total=stage.steps, initial=run.step, desc=stage.name, mininterval=1.0, file=sys.stderr
     )
-    while run.step < stage.steps:
+    while run.step < stage.steps and not (lowest is not None and lowest.stop):
         begin = time.monotonic()
         mean.add(run.train_step())
         run.seconds += time.monotonic() - begin
@@ -294,6 +340,7 @@ def _run_stage(run: WarmStart, log: Log | None) -> None:
                 log({"stage": stage.name, "step": run.step, "seconds": run.seconds, **numbers})
         if run.step % run.config.save_every == 0 or run.step == stage.steps:
             run.save()
+        look()
     bar.close()
 
 

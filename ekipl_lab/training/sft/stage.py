@@ -1,0 +1,304 @@
+"""A supervised stage of any policy: what it learns is collected once, then learned; resumable.
+
+    supervise(load_config("configs/qwen2_5_vl_3b_16gb.yaml"), ActionSFT(learn="answers"))
+
+The folder ``mlruns/work/<name>`` is that of a run (`checkpoint`), with ``taught.json``, what is
+learned. The result is ``policy``, whole weights that training and evaluation take; where an adapter
+was trained it lies beside it in ``adapter``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from ekipl_lab.benchmarks.image_files import sizes_of
+from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.images import IMAGE_MARK
+from ekipl_lab.policies.load import Policy
+from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
+from ekipl_lab.policies.sharding import sharded_loading
+from ekipl_lab.prompts import prompt_fingerprint, prompt_text
+from ekipl_lab.tracking import RunLog, store_folder
+from ekipl_lab.tracking.pages import NOTE_TAG
+from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.run_config import RunConfig, parse_config
+from ekipl_lab.training.config.sizes import world_size
+from ekipl_lab.training.guards import interruptible, only_one
+from ekipl_lab.training.ranks import check_shared, on_main
+from ekipl_lab.training.run import fingerprint, run_params, silence_transformers
+from ekipl_lab.training.setup import load_run_policy, load_training_samples, save_start
+from ekipl_lab.training.sft.actions import ActionSFT, Taught, taught_examples
+from ekipl_lab.training.sft.config import SFTConfig, Stage
+from ekipl_lab.training.sft.data import Example
+from ekipl_lab.training.sft.fit import Lesson, fit_trl
+from ekipl_lab.training.sft.lowest import Lowest
+from ekipl_lab.training.sft.run import run_sft
+from ekipl_lab.training.sft.trainer import trl_arguments
+from ekipl_lab.training.starts import beginning, noted_run
+from ekipl_lab.types import Sample
+
+Emit = Callable[[Mapping[str, Any]], None]
+#: Parameters that an MLflow run of supervised steps shares with one of the trainer.
+_PARAMS = ("policy", "trained", "task", "families", "seed", "teachers", "scorer", "processes")
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """How a stage ended: ``status`` finished or stopped; ``policy`` where it is finished.
+
+    ``chains``: completions gone through; ``costs`` on the axes of `GroupCosts`.
+    """
+
+    run_id: str
+    status: str
+    steps: int
+    folder: Path
+    chains: int
+    costs: Mapping[str, float]
+
+    @property
+    def policy(self) -> Path:
+        """The folder of the policy."""
+        return self.folder / "policy"
+
+
+def supervise(
+    config: RunConfig,
+    settings: ActionSFT,
+    *,
+    on_event: Emit | None = None,
+    stop: Callable[[], bool] | None = None,
+    fresh: bool = False,
+) -> Supervised:
+    """Learn, or go on learning; a finished stage is not done again unless ``fresh``.
+
+    Arguments, events and errors are those of `training.run.train`; ``stop`` is asked after every
+    step of TRL's trainer.
+    """
+    emit = on_event or (lambda event: None)
+    silence_transformers()
+    folder = store_folder() / "work" / config.name
+    args = trl_arguments(config, settings, folder)
+    asked = config.model_dump(mode="json") | {"sft": settings.model_dump(mode="json")}
+    with contextlib.ExitStack() as stack:
+        on_main(lambda: stack.enter_context(only_one(folder)))
+        check_shared(folder)
+        note, ended = on_main(
+            lambda: beginning(folder, config.name, asked, fresh=fresh, as_now=_as_now)
+        )
+        if ended is not None:
+            emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
+            return Supervised(folder=folder, **ended)
+        samples = load_training_samples(config)
+        on_main(lambda: save_start(config, folder))
+        policy = load_run_policy(config, folder)
+        taught = _taught_once(config, settings, samples, policy, folder)
+        learned, held_out = taught.split(settings.validation)
+        looked = settings.validate_every, settings.patience
+        lowest = Lowest(folder / "lowest", *looked) if held_out else None
+        stage = stage_of(settings, learned)
+        lesson = Lesson(
+            config, args, folder, policy, stage, learned.examples, held_out, lowest
+        )  # fmt: skip
+        own = own_loop(config, settings, policy, taught.examples)
+        with _run_log(lesson, settings, samples, note, asked) as log:
+            run_id = "" if log is None else log.run_id
+            emit({"event": "start", "phase": "starting", "run_id": run_id})
+            _say_left_out(taught, log, emit)
+            if own:
+                step, finished = _fit_own(lesson, log, emit), True
+            else:
+                signals = stack.enter_context(interruptible(stop))
+                step, finished = fit_trl(lesson, log, emit, signals.wanted)
+                if not finished and signals.interrupted:
+                    raise KeyboardInterrupt
+            if not finished and log is not None:
+                log.close("KILLED")
+        status, chains = "finished" if finished else "stopped", step * stage.batch_size
+        costs = {
+            "teacher_actions": taught.teacher_actions,
+            "teacher_tokens": taught.teacher_tokens,
+            "policy_completions": taught.policy_completions,
+            "policy_tokens": taught.policy_tokens,
+            "trained_tokens": learned.trained_tokens(step, stage.batch_size),
+        }
+        end = {"run_id": run_id, "status": status, "steps": step, "chains": chains, "costs": costs}
+        if finished and log is not None:
+            checkpoint.write_note(folder / "result.json", end)
+        emit({"event": "finish", "phase": status, "run_id": run_id})
+        return Supervised(folder=folder, **end)
+
+
+def _as_now(before: dict[str, Any]) -> dict[str, Any]:
+    """An earlier start's settings with today's defaults for keys that there were not then."""
+    with contextlib.suppress(ConfigError, ValidationError):
+        own = ActionSFT.model_validate(before.get("sft", {})).model_dump(mode="json")
+        rest = {key: value for key, value in before.items() if key != "sft"}
+        return parse_config(rest).model_dump(mode="json") | {"sft": own}
+    return before
+
+
+def stage_of(settings: ActionSFT, taught: Taught) -> Stage:
+    """The steps over what is learned; their recipe knows the examples by a digest."""
+    said = [(e.sample.id, e.completion, e.weight) for e in taught.examples]
+    digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+    return Stage(
+        name="actions",
+        steps=max(1, math.ceil(len(taught.examples) * settings.epochs / settings.batch_size)),
+        mixture={f"teacher actions {digest}": 1.0},
+        **settings.model_dump(include={"batch_size", "matrix_lr", "rest_lr", "warmup", "final"}),
+    )
+
+
+def own_loop(
+    config: RunConfig, settings: ActionSFT, policy: Policy, examples: Sequence[Example]
+) -> bool:
+    """Whether the tiny policies' own loop learns; ConfigError where it is asked for and cannot."""
+    against = _against_own_loop(config, policy, examples)
+    if settings.trainer == "own" and against:
+        raise ConfigError(f"sft.trainer is own, which cannot be: {against}; set sft.trainer=trl.")
+    return settings.trainer != "trl" and not against
+
+
+def _against_own_loop(config: RunConfig, policy: Policy, examples: Sequence[Example]) -> str:
+    """Why the own loop cannot learn the examples; empty if it can."""
+    own, images = config.policy, policy.processor.image_processor
+    if not isinstance(policy.processor, ImageOnlyQwen2VLProcessor) or images.merge_size != 1:
+        return "the policy is not one of the tiny ones"
+    if own.adapter is not None or own.frozen or own.dtype != "float32" or world_size() > 1:
+        return "it trains all weights in float32 in one process"
+    side = int(images.size["shortest_edge"] ** 0.5)
+    samples = [example.sample for example in examples]
+    if any(size != (side, side) for sample in samples for size in sizes_of(sample)):
+        return f"it takes pictures of {side} x {side} pixels only"
+    if len({len(sample.images) for sample in samples}) > 1:
+        return "it takes one number of pictures only"
+    bare = all(prompt_text(s) == s.question and IMAGE_MARK not in s.question for s in samples)
+    return "" if bare else "it asks the bare question, pictures first"
+
+
+def _taught_once(
+    config: RunConfig,
+    settings: ActionSFT,
+    samples: Sequence[Sample],
+    policy: Policy,
+    folder: Path,
+) -> Taught:
+    """What is learned: collected by rank 0, then read from the run's folder."""
+    path = folder / "taught.json"
+
+    def collect() -> dict[str, Any]:
+        known = checkpoint.read_note(path)
+        if known is None:
+            if settings.weighting == "solve_rate":
+                _ready_to_sample(config, policy)
+            found = taught_examples(config, settings, samples, policy)
+            said = [[e.sample.id, e.completion, e.weight] for e in found.examples]
+            bare = Taught(**{**_fields(found), "examples": []})
+            known = asdict(bare) | {"examples": said}
+            checkpoint.write_note(path, known)
+        return known
+
+    known = on_main(collect)
+    by_id = {sample.id: sample for sample in samples}
+    examples = [Example(by_id[name], text, weight) for name, text, weight in known["examples"]]
+    return Taught(**{**known, "examples": examples})
+
+
+def _fields(taught: Taught) -> dict[str, Any]:
+    return {name: getattr(taught, name) for name in Taught.__dataclass_fields__}
+
+
+def _ready_to_sample(config: RunConfig, policy: Policy) -> None:
+    """The policy where it samples fastest; ConfigError where its weights are elsewhere."""
+    if sharded_loading():
+        raise ConfigError(
+            "sft.weighting solve_rate samples from the whole policy on one process, and its "
+            "weights are shared among GPUs; run it on one GPU, or set weighting: none."
+        )
+    if torch.cuda.is_available() and config.policy.quantize == "none":
+        policy.model.to("cuda")
+
+
+@contextlib.contextmanager
+def _run_log(
+    lesson: Lesson,
+    settings: ActionSFT,
+    samples: Sequence[Sample],
+    note: Mapping[str, Any] | None,
+    asked: dict[str, Any],
+) -> Iterator[RunLog | None]:
+    """The stage's log in MLflow; None but on the main process."""
+    config = lesson.config
+    if lesson.args.process_index != 0:
+        yield None
+        return
+    shared = run_params(config)
+    chosen = {name: shared[name] for name in _PARAMS}
+    said = settings.model_dump(mode="json", exclude_defaults=True)
+    params = {"method": f"sft {settings.learn}", **chosen, "steps": lesson.stage.steps}
+    params |= {f"sft.{key}": value for key, value in said.items()}
+    data = f"{config.data.benchmark}/{config.data.task}"
+    about = f"SFT on {settings.learn} from {chosen['policy']} on {data}."
+    tags = {"ekipl.prompts": prompt_fingerprint(), NOTE_TAG: about, **config.tracking.tags}
+
+    def first(log: RunLog) -> None:
+        log.log_dataset(f"{data}/{config.data.split}", fingerprint(samples), "training")
+
+    opened = (
+        config.tracking.experiment, config.name, params, asked | {"grpo": config.grpo_settings}
+    )  # fmt: skip
+    with noted_run(lesson.folder, note, asked, opened=opened, tags=tags, first=first) as log:
+        yield log
+
+
+def _say_left_out(taught: Taught, log: RunLog | None, emit: Emit) -> None:
+    """How many completions are not learned, by reason."""
+    if log is None or not taught.refused:
+        return
+    log.log_metrics({f"sft/left_out/{why}": float(n) for why, n in taught.refused.items()}, 0)
+    reasons = ", ".join(f"{why} {n}" for why, n in sorted(taught.refused.items()))
+    text = f"{sum(taught.refused.values())} completions are not learned ({reasons})."
+    emit({"event": "message", "phase": "supervised", "step": 0, "metrics": {}, "text": text})
+
+
+def _fit_own(lesson: Lesson, log: RunLog | None, emit: Emit) -> int:
+    """The tiny policies' own loop; the step it ended at."""
+    config, reached = lesson.config, [lesson.stage.steps]
+
+    def show(row: Mapping[str, Any]) -> None:
+        step, names = int(row["step"]), {"text_loss": "loss", "validation_loss": "validation_loss"}
+        metrics = {shown: row[name] for name, shown in names.items() if name in row}
+        if log is not None:
+            log.log_metrics(metrics, step)
+        emit({"event": "progress", "phase": "supervised", "step": step,
+              "total": lesson.stage.steps, "metrics": metrics})  # fmt: skip
+
+    side = lesson.policy.processor.image_processor.size["shortest_edge"] ** 0.5
+    plan = SFTConfig(
+        name=config.name,
+        task=config.data.task,
+        seed=config.seed,
+        image_size=int(side),
+        init=Path(save_start(config, lesson.folder)),
+        work_dir=lesson.folder / "state",
+        output=lesson.folder / "policy",
+        save_every=50,
+        stages=[lesson.stage],
+    )
+    run_sft(
+        plan, log=show, examples=lesson.examples, held_out=lesson.held_out, lowest=lesson.lowest
+    )
+    if lesson.lowest is not None:
+        reached = [max(lesson.lowest.losses)]
+    return reached[0]
