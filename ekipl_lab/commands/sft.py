@@ -1,4 +1,4 @@
-"""`ekipl sft`: the supervised warm start of a tiny policy, of the built-in tasks or own data."""
+"""`ekipl sft`: supervised fine-tuning of any policy, or a tiny one made for a task or own data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ekipl_lab.commands.options import AddOverrides, add_set_option
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.validation import load_yaml
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Option -> the setting that it is.
 OPTIONS = ("minutes", "steps", "seed", "init")
+#: Options of tiny policies alone.
+ONLY_TINY = (*OPTIONS, "task", "out", "answers_only")
 #: Of the table that is printed at the end.
 COLUMNS = (
     "questions", "n", "accuracy", "95 % interval", "most common", "prior", "other pictures",
@@ -23,7 +26,7 @@ COLUMNS = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The recipe, or the data and what to make of them."""
     add = parser.add_argument
-    add("--config", type=Path, help="YAML file: a recipe, or `data:` with the settings below")
+    add("--config", type=Path, help="YAML file: a run's config with `sft:`, a recipe, or `data:`")
     add("--data", help="YAML file of your own data (docs/own_policy.md)")
     add("--task", help="default: the one that the data name")
     add("--out", type=Path, help="folder of the policy")
@@ -32,6 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="default 0")
     add("--init", help="policy whose weights it begins with, or none; default: the shipped one")
     add("--answers-only", action="store_true", help="do not learn the chains of the data")
+    add("--fresh", action="store_true", help="a run's config: do not continue; start anew")
+    help = "of a run's config, such as sft.learn=answers"
+    add("overrides", nargs="*", action=AddOverrides, default=[], metavar="KEY=VALUE", help=help)
+    add_set_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
     if (args.config is None) == (args.data is None):
         raise ConfigError("Give either --config (a recipe) or --data (your own data) with --out.")
     raw = None if args.config is None else load_yaml(args.config)
+    if isinstance(raw, dict) and "policy" in raw:
+        return _stage(raw, args)
+    if args.overrides or args.fresh:
+        raise ConfigError("KEY=VALUE and --fresh are for a run's config (with `policy:`).")
     if args.data is None and not (isinstance(raw, dict) and "data" in raw):
         return _recipe(args.config)
     own = own_settings(args, raw)
@@ -48,6 +59,33 @@ def run(args: argparse.Namespace) -> int:
     print_reached(reached)
     print(f"Policy saved in {own.output}; its card is README.md there.")
     print(f"GRPO from it: ekipl train --config {own.output / 'grpo.yaml'}")
+    return 0
+
+
+def _stage(raw: dict[str, Any], args: argparse.Namespace) -> int:
+    """Supervised steps of the policy of a run's config."""
+    from ekipl_lab.commands.console import CellProgress
+    from ekipl_lab.training.config.overrides import apply_override
+    from ekipl_lab.training.config.run_config import parse_config
+    from ekipl_lab.training.sft.stage import parse_sft, supervise
+
+    if given := [name for name in ONLY_TINY if getattr(args, name) not in (None, False)]:
+        raise ConfigError(
+            f"--{given[0].replace('_', '-')} is not for a run's config; set its keys, such as "
+            "sft.learn=answers or data.task=counting."
+        )
+    for override in args.overrides:
+        apply_override(raw, override)
+    settings = parse_sft(raw.pop("sft", None) or {})
+    config = parse_config({"name": args.config.stem, **raw})
+    with CellProgress([config.name]) as progress:
+        done = supervise(
+            config,
+            settings,
+            on_event=lambda event: progress(config.name, event),
+            fresh=args.fresh,
+        )
+    print(f"Run {done.run_id} {done.status} after {done.steps} steps; policy: {done.policy}")
     return 0
 
 

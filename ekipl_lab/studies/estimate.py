@@ -27,7 +27,9 @@ def work_of(cell: Cell) -> Counter[str]:
         if step.sft is None:
             work["train"] += plan.policy_completions
         else:
-            asked = step.sft.actions or sum(plan.teacher_actions.values())
+            brought = step.config.data.limit  # by the data, one a sample
+            bought = sum(plan.teacher_actions.values())
+            asked = step.sft.actions or (bought if step.sft.learn == "actions" else brought)
             work["sft"] += round(asked * step.sft.epochs)
     items = sum(chosen.limit for chosen in cell.base.evaluation.sets)
     work["evaluation"] += items * (1 + cell.study.final.num_samples)

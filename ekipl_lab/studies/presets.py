@@ -3,6 +3,14 @@
 The base is the paper's rule with its teachers. A stage is a run of the trainer (`Train`) or
 supervised steps on the teachers' actions (`Supervise`); each goes on from the policy that the one
 before it left.
+
+``ans_sft`` and ``cot_sft`` are the paper's baselines (arXiv 2506.06856; both as in Reason-RFT,
+arXiv 2503.20752): with x the prompt and y the answer alone in its tags, or a chain of the data and
+the answer,
+
+    L = - sum over tokens t of log pi(y_t | x, y_<t) / number of tokens of the step
+
+Chains of teachers (recorded, of an oracle or an API) are `sft_actions`: the same loss.
 """
 
 from __future__ import annotations
@@ -78,12 +86,18 @@ def _distill(base: RunConfig) -> tuple[Stage, ...]:
 #: Share of a teacher's chain that is given at the first step.
 _PREFIX = 0.9
 
+#: A tenth of the prompts is held out, and the policy of the lowest loss on it is kept.
+_LOWEST = {"validation": 0.1}
+
 PRESETS: dict[str, Stages] = {
     "zero_shot": _always(),
     "grpo": _always(_GRPO),
     "grpo_more": _grpo_more,
+    "ans_sft": _always(Supervise({"learn": "answers"})),
+    "cot_sft": _always(Supervise({"learn": "chains"})),
     "sft_actions": _always(Supervise()),
     "sft_then_grpo": _always(Supervise(), _GRPO),
+    "sft_lowest_then_grpo": _always(Supervise(_LOWEST), _GRPO),
     "on_failure": _always(Train({"ekipl": {"selection": "on_failure"}})),
     "paper": _always(Train({"ekipl": {"selection": "top_g"}})),
     "sft_then_paper": _always(Supervise(), Train({"ekipl": {"selection": "top_g"}})),

@@ -35,8 +35,7 @@ from ekipl_lab.training.guards import only_one
 from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.run import train
 from ekipl_lab.training.setup import load_evaluation_sets
-from ekipl_lab.training.sft.actions import sft_config, teacher_examples
-from ekipl_lab.training.sft.run import run_sft
+from ekipl_lab.training.sft.stage import supervise
 from ekipl_lab.types import EvalRecord
 
 #: Kind of work -> how the names of its parts on the clock begin.
@@ -159,30 +158,21 @@ class _Run:
         if step.sft is None:
             return self._train(number, Step(config))
         self.clock.part(f"sft {number}")
-        taught = teacher_examples(config, step.sft)
-        folder = self.folder / f"sft-{number}"
-        plan = sft_config(config, step.sft, taught, folder / "state", folder / "policy")
-        done, steps = folder / "done.json", plan.stages[0].steps
-        if checkpoint.read_note(done) is None:
 
-            def show(row: Mapping[str, Any]) -> None:
-                self.clock.tick()
-                self.emit({"event": "progress", "phase": "supervised", "step": row["step"],
-                           "total": steps})  # fmt: skip
+        def show(event: Mapping[str, Any]) -> None:
+            self.clock.tick()
+            if event["event"] == "start":
+                client().set_tag(event["run_id"], PARENT_TAG, self.run_id)
+            elif event["event"] != "finish":
+                self.emit(event)
 
-            run_sft(plan, log=show, examples=taught.examples)
-            checkpoint.write_note(done, {"steps": steps})
+        done = supervise(config, step.sft, on_event=show, fresh=self.fresh)
         self.clock.part("")
-        chains = steps * plan.stages[0].batch_size
-        self.amounts["sft"] += chains
-        self._spend(
-            teacher_actions=taught.teacher_actions,
-            teacher_tokens=taught.teacher_tokens,
-            policy_completions=taught.policy_completions,
-            policy_tokens=taught.policy_tokens,
-            trained_tokens=taught.trained_tokens(steps, plan.stages[0].batch_size),
-        )
-        return folder / "policy"
+        if done.status != "finished":
+            raise KeyboardInterrupt
+        self.amounts["sft"] += done.chains
+        self._spend(**done.costs)
+        return done.policy
 
     def _train(self, number: int, step: Step) -> Path:
         self.clock.part(f"train {number}")

@@ -134,9 +134,9 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Measure and save when it is time, at the end, and to stop."""
         step = state.global_step
-        stop = any(gather_object([self.stop()])) if args.world_size > 1 else self.stop()
         every = self.lesson.config.tracking.checkpoint_every
         measured = self.look(step)
+        stop = any(gather_object([self.stop()])) if args.world_size > 1 else self.stop()
         control.should_save = stop or measured or step % every == 0 or self.over(step)
         control.should_training_stop |= stop or self.over(step)
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 from pydantic import ValidationError
 
 from ekipl_lab.benchmarks.image_files import sizes_of
-from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
@@ -46,6 +46,7 @@ from ekipl_lab.training.sft.run import run_sft
 from ekipl_lab.training.sft.trainer import trl_arguments
 from ekipl_lab.training.starts import beginning, noted_run
 from ekipl_lab.types import Sample
+from ekipl_lab.validation import complaint
 
 Emit = Callable[[Mapping[str, Any]], None]
 #: Parameters that an MLflow run of supervised steps shares with one of the trainer.
@@ -139,6 +140,21 @@ def supervise(
         return Supervised(folder=folder, **end)
 
 
+def parse_sft(given: Any) -> ActionSFT:
+    """Settings under ``sft:``; ConfigError names the first wrong one and the nearest."""
+    if not isinstance(given, Mapping):
+        raise ConfigError("sft must hold settings (key: value), such as `sft: {learn: answers}`.")
+    try:
+        return ActionSFT.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            wrong = str(first["loc"][-1])
+            raise unknown_name("key in sft", wrong, ActionSFT.model_fields) from error
+        place = ".".join(str(part) for part in ("sft", *first["loc"]))
+        raise ConfigError(f"{complaint(first, place)}.") from error
+
+
 def _as_now(before: dict[str, Any]) -> dict[str, Any]:
     """An earlier start's settings with today's defaults for keys that there were not then."""
     with contextlib.suppress(ConfigError, ValidationError):
@@ -179,6 +195,8 @@ def _against_own_loop(config: RunConfig, policy: Policy, examples: Sequence[Exam
         return "it trains all weights in float32 in one process"
     side = int(images.size["shortest_edge"] ** 0.5)
     samples = [example.sample for example in examples]
+    if config.data.benchmark != "mini":
+        return "it knows the built-in benchmark only"
     if any(size != (side, side) for sample in samples for size in sizes_of(sample)):
         return f"it takes pictures of {side} x {side} pixels only"
     if len({len(sample.images) for sample in samples}) > 1:
@@ -204,8 +222,7 @@ def _taught_once(
                 _ready_to_sample(config, policy)
             found = taught_examples(config, settings, samples, policy)
             said = [[e.sample.id, e.completion, e.weight] for e in found.examples]
-            bare = Taught(**{**_fields(found), "examples": []})
-            known = asdict(bare) | {"examples": said}
+            known = asdict(replace(found, examples=[])) | {"examples": said}
             checkpoint.write_note(path, known)
         return known
 
@@ -213,10 +230,6 @@ def _taught_once(
     by_id = {sample.id: sample for sample in samples}
     examples = [Example(by_id[name], text, weight) for name, text, weight in known["examples"]]
     return Taught(**{**known, "examples": examples})
-
-
-def _fields(taught: Taught) -> dict[str, Any]:
-    return {name: getattr(taught, name) for name in Taught.__dataclass_fields__}
 
 
 def _ready_to_sample(config: RunConfig, policy: Policy) -> None:
@@ -274,15 +287,15 @@ def _say_left_out(taught: Taught, log: RunLog | None, emit: Emit) -> None:
 
 def _fit_own(lesson: Lesson, log: RunLog | None, emit: Emit) -> int:
     """The tiny policies' own loop; the step it ended at."""
-    config, reached = lesson.config, [lesson.stage.steps]
+    config, steps, lowest = lesson.config, lesson.stage.steps, lesson.lowest
 
     def show(row: Mapping[str, Any]) -> None:
         step, names = int(row["step"]), {"text_loss": "loss", "validation_loss": "validation_loss"}
         metrics = {shown: row[name] for name, shown in names.items() if name in row}
         if log is not None:
             log.log_metrics(metrics, step)
-        emit({"event": "progress", "phase": "supervised", "step": step,
-              "total": lesson.stage.steps, "metrics": metrics})  # fmt: skip
+        emit({"event": "progress", "phase": "supervised", "step": step, "total": steps,
+              "metrics": metrics})  # fmt: skip
 
     side = lesson.policy.processor.image_processor.size["shortest_edge"] ** 0.5
     plan = SFTConfig(
@@ -296,9 +309,5 @@ def _fit_own(lesson: Lesson, log: RunLog | None, emit: Emit) -> int:
         save_every=50,
         stages=[lesson.stage],
     )
-    run_sft(
-        plan, log=show, examples=lesson.examples, held_out=lesson.held_out, lowest=lesson.lowest
-    )
-    if lesson.lowest is not None:
-        reached = [max(lesson.lowest.losses)]
-    return reached[0]
+    run_sft(plan, log=show, examples=lesson.examples, held_out=lesson.held_out, lowest=lowest)
+    return steps if lowest is None else max(lowest.losses)

@@ -79,7 +79,7 @@ def trl_arguments(config: RunConfig, settings: ActionSFT, folder: Path) -> SFTCo
 
 
 class Collator:
-    """Examples to TRL's batch: padded on the right, labels on completions, a weight for each row."""
+    """Examples to TRL's batch: padded on the right, labels on completions, weights of rows."""
 
     def __init__(self, policy: Policy, encoder: ActionEncoder) -> None:
         self._policy, self._encoder = policy, encoder
@@ -108,7 +108,7 @@ class Collator:
         return batch
 
     def completion_ids(self, example: Example) -> tuple[int, ...]:
-        """The tokens to learn, end of sequence included; DataError if the policy has none for it."""
+        """The tokens to learn, end of sequence included; DataError where there are none."""
         encoding = self._encoder.encode(Action(example.completion, "data", "data"))
         if encoding.refused is not None:
             raise DataError(
