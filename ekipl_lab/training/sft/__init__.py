@@ -1,1 +1,1 @@
-"""The supervised warm start of the tiny policy: ``run.py`` is the command."""
+"""Supervised fine-tuning: ``stage.py`` of any policy, ``run.py`` the warm start of a tiny one."""
