@@ -30,7 +30,8 @@ from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import BatchEncoder, Example
 from ekipl_lab.training.sft.lowest import Lowest
 from ekipl_lab.training.sft.model import forward
-from ekipl_lab.training.sft.stage import own_loop, parse_sft, supervise
+from ekipl_lab.training.sft.own_loop import own_loop
+from ekipl_lab.training.sft.stage import parse_sft, supervise
 from ekipl_lab.training.sft.trainer import (
     IGNORED,
     Collator,

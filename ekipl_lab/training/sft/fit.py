@@ -119,7 +119,8 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
         stop: Callable[[], bool],
     ) -> None:
         self.lesson, self.log, self.emit, self.stop = lesson, log, emit, stop
-        self.steps, self.trainer = lesson.stage.steps, None  # type: Any
+        self.steps = lesson.stage.steps
+        self.trainer: Any = None
 
     def over(self, step: int) -> bool:
         """Whether nothing is left to train."""

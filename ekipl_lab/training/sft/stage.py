@@ -21,28 +21,24 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from ekipl_lab.benchmarks.image_files import sizes_of
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.policies.load import Policy
-from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
 from ekipl_lab.policies.sharding import sharded_loading
-from ekipl_lab.prompts import prompt_fingerprint, prompt_text
+from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, store_folder
 from ekipl_lab.tracking.pages import NOTE_TAG
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
-from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.ranks import check_shared, on_main
 from ekipl_lab.training.run import fingerprint, run_params, silence_transformers
 from ekipl_lab.training.setup import load_run_policy, load_training_samples, save_start
 from ekipl_lab.training.sft.actions import ActionSFT, Taught, taught_examples
-from ekipl_lab.training.sft.config import SFTConfig, Stage
+from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.fit import Lesson, fit_trl
 from ekipl_lab.training.sft.lowest import Lowest
-from ekipl_lab.training.sft.run import run_sft
+from ekipl_lab.training.sft.own_loop import fit_own, own_loop
 from ekipl_lab.training.sft.trainer import trl_arguments
 from ekipl_lab.training.starts import beginning, noted_run
 from ekipl_lab.types import Sample
@@ -117,7 +113,7 @@ def supervise(
             emit({"event": "start", "phase": "starting", "run_id": run_id})
             _say_left_out(taught, log, emit)
             if own:
-                step, finished = _fit_own(lesson, log, emit), True
+                step, finished = fit_own(lesson, log, emit), True
             else:
                 signals = stack.enter_context(interruptible(stop))
                 step, finished = fit_trl(lesson, log, emit, signals.wanted)
@@ -133,6 +129,7 @@ def supervise(
             "policy_tokens": taught.policy_tokens,
             "trained_tokens": learned.trained_tokens(step, stage.batch_size),
         }
+        end: dict[str, Any]
         end = {"run_id": run_id, "status": status, "steps": step, "chains": chains, "costs": costs}
         if finished and log is not None:
             checkpoint.write_note(folder / "result.json", end)
@@ -174,35 +171,6 @@ def stage_of(settings: ActionSFT, taught: Taught) -> Stage:
         mixture={f"teacher actions {digest}": 1.0},
         **settings.model_dump(include={"batch_size", "matrix_lr", "rest_lr", "warmup", "final"}),
     )
-
-
-def own_loop(
-    config: RunConfig, settings: ActionSFT, policy: Policy, examples: Sequence[Example]
-) -> bool:
-    """Whether the tiny policies' own loop learns; ConfigError where it is asked for and cannot."""
-    against = _against_own_loop(config, policy, examples)
-    if settings.trainer == "own" and against:
-        raise ConfigError(f"sft.trainer is own, which cannot be: {against}; set sft.trainer=trl.")
-    return settings.trainer != "trl" and not against
-
-
-def _against_own_loop(config: RunConfig, policy: Policy, examples: Sequence[Example]) -> str:
-    """Why the own loop cannot learn the examples; empty if it can."""
-    own, images = config.policy, policy.processor.image_processor
-    if not isinstance(policy.processor, ImageOnlyQwen2VLProcessor) or images.merge_size != 1:
-        return "the policy is not one of the tiny ones"
-    if own.adapter is not None or own.frozen or own.dtype != "float32" or world_size() > 1:
-        return "it trains all weights in float32 in one process"
-    side = int(images.size["shortest_edge"] ** 0.5)
-    samples = [example.sample for example in examples]
-    if config.data.benchmark != "mini":
-        return "it knows the built-in benchmark only"
-    if any(size != (side, side) for sample in samples for size in sizes_of(sample)):
-        return f"it takes pictures of {side} x {side} pixels only"
-    if len({len(sample.images) for sample in samples}) > 1:
-        return "it takes one number of pictures only"
-    bare = all(prompt_text(s) == s.question and IMAGE_MARK not in s.question for s in samples)
-    return "" if bare else "it asks the bare question, pictures first"
 
 
 def _taught_once(
@@ -283,31 +251,3 @@ def _say_left_out(taught: Taught, log: RunLog | None, emit: Emit) -> None:
     reasons = ", ".join(f"{why} {n}" for why, n in sorted(taught.refused.items()))
     text = f"{sum(taught.refused.values())} completions are not learned ({reasons})."
     emit({"event": "message", "phase": "supervised", "step": 0, "metrics": {}, "text": text})
-
-
-def _fit_own(lesson: Lesson, log: RunLog | None, emit: Emit) -> int:
-    """The tiny policies' own loop; the step it ended at."""
-    config, steps, lowest = lesson.config, lesson.stage.steps, lesson.lowest
-
-    def show(row: Mapping[str, Any]) -> None:
-        step, names = int(row["step"]), {"text_loss": "loss", "validation_loss": "validation_loss"}
-        metrics = {shown: row[name] for name, shown in names.items() if name in row}
-        if log is not None:
-            log.log_metrics(metrics, step)
-        emit({"event": "progress", "phase": "supervised", "step": step, "total": steps,
-              "metrics": metrics})  # fmt: skip
-
-    side = lesson.policy.processor.image_processor.size["shortest_edge"] ** 0.5
-    plan = SFTConfig(
-        name=config.name,
-        task=config.data.task,
-        seed=config.seed,
-        image_size=int(side),
-        init=Path(save_start(config, lesson.folder)),
-        work_dir=lesson.folder / "state",
-        output=lesson.folder / "policy",
-        save_every=50,
-        stages=[lesson.stage],
-    )
-    run_sft(plan, log=show, examples=lesson.examples, held_out=lesson.held_out, lowest=lowest)
-    return steps if lowest is None else max(lowest.losses)

@@ -142,7 +142,7 @@ class _Rows:
         return (tuple, ([example.sample.id for example in self._examples],))
 
 
-class SupervisedTrainer(CheckedLoading, SFTTrainer):
+class SupervisedTrainer(CheckedLoading, SFTTrainer):  # type: ignore[misc]
     """TRL's SFTTrainer over given rows in a given order, with weights of rows.
 
     The loss of a step is the mean over its completion tokens, each weighted as its row. The rate is
@@ -150,6 +150,7 @@ class SupervisedTrainer(CheckedLoading, SFTTrainer):
     """
 
     loss_is_scaled_for_ga = True
+    lr_scheduler: Any
 
     def __init__(self, *given: Any, schedule: Stage, **named: Any) -> None:
         self._schedule = schedule
@@ -183,10 +184,10 @@ class SupervisedTrainer(CheckedLoading, SFTTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
         """Linear warm-up, then linear decay, as the own loop of the tiny policies has them."""
-        if self.lr_scheduler is None:
-            rate = functools.partial(rate_factor, stage=self._schedule)
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, rate)
-        return self.lr_scheduler
+        rate = functools.partial(rate_factor, stage=self._schedule)
+        self.lr_scheduler = self.lr_scheduler or LambdaLR(optimizer or self.optimizer, rate)
+        scheduler: LambdaLR = self.lr_scheduler
+        return scheduler
 
     def _get_train_sampler(self, dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(dataset if dataset is not None else self.train_dataset)
