@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import families
 import pytest
 from study_kit import wait_for_event, without_times
 
@@ -72,6 +73,30 @@ def test_a_cell_interrupted_in_every_part_gives_the_record_of_one_that_was_not(s
     changed = plan_study(load_study(study))[0]
     with pytest.raises(ConfigError, match="made with other settings"):
         changed.finished()
+
+
+def test_supervised_arms_of_a_real_architecture(study, tmp_path):
+    """Qwen2.5-VL at width 32 with LoRA: SFT on answers to its lowest loss, then GRPO from it."""
+    save_policy(*families.build("qwen2_5_vl"), tmp_path / "policy", dtype="float32")
+    raw = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    raw["policy"] |= {"adapter": {"rank": 2}}
+    raw["grpo"] |= {"max_steps": 1}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(raw))
+    given = yaml.safe_load(study.read_text())
+    given["sft"] |= {"validation": 0.25, "validate_every": 2, "learning_rate": 1e-2}
+    arms = {"sft_lowest_then_grpo": {"sft": {"learn": "answers"}}, "ans_sft": {}, "cot_sft": {}}
+    study.write_text(yaml.safe_dump({**given, "arms": arms, "baseline": "ans_sft"}))
+    both, answers, chains = plan_study(load_study(study))
+    assert [step.sft and step.sft.learn for step in both.steps] == ["answers", None]
+    assert both.steps[0].sft.validation == 0.1
+    assert answers.steps[0].sft.learn == "answers" and chains.steps[0].sft.learn == "chains"
+    record = of(run_cell(both, ["x"], lambda event: None))
+    assert record["parts"] == {"sft": 8, "train": 4, "evaluation": 6}
+    assert record["cost"]["teacher_actions"] == 0 and record["cost"]["policy_completions"] == 4
+    runs = {run.name: run for run in list_runs("study-tiny")}
+    parent = runs[both.name].run_id
+    assert all(runs[f"{both.name}.{n}"].tags[PARENT_TAG] == parent for n in (1, 2))
+    assert (tmp_path / "work" / f"{both.name}.2" / "policy" / "adapter_config.json").exists()
 
 
 def test_an_arm_without_what_its_preset_needs_is_refused(study):

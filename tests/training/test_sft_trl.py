@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import families
 import pytest
@@ -350,3 +352,23 @@ def test_which_loop_learns():
     assert not own_loop(config("x"), ActionSFT(), tiny, told)
     with pytest.raises(ConfigError, match="sft must hold settings"):
         parse_sft(["learn"])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(store):
+    start = saved("qwen2_5_vl", store)
+    raw = config(start).model_dump(mode="json", exclude_unset=True)
+    del raw["name"]
+    raw["sft"] = {"learn": "answers", "batch_size": 4, "learning_rate": 1e-2, "validation": 0.25}
+    path = store / "two.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    words = ["-m", "ekipl_lab", "sft", "--config", str(path)]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, begin in (("one", []), ("two", launch)):
+        subprocess.run([sys.executable, *begin, *words, f"name={name}"], check=True)
+    left = [store / "work" / name for name in ("one", "two")]
+    one, two = (load_file(folder / "policy" / "model.safetensors") for folder in left)
+    assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)
+    told = [json.loads((folder / "lowest" / "losses.json").read_text()) for folder in left]
+    losses = [note["losses"] for note in told]
+    assert [x for _, x in losses[0]] == pytest.approx([x for _, x in losses[1]], abs=1e-5)
