@@ -86,7 +86,7 @@ def test_supervised_arms_of_a_real_architecture(study, tmp_path):
     given["sft"] |= {"validation": 0.25, "validate_every": 2, "learning_rate": 1e-2}
     arms = {"sft_lowest_then_grpo": {"sft": {"learn": "answers"}}, "ans_sft": {}, "cot_sft": {}}
     study.write_text(yaml.safe_dump({**given, "arms": arms, "baseline": "ans_sft"}))
-    both, answers, chains = plan_study(load_study(study))
+    answers, chains, both = plan_study(load_study(study))  # by name in the file
     assert [step.sft and step.sft.learn for step in both.steps] == ["answers", None]
     assert both.steps[0].sft.validation == 0.1
     assert answers.steps[0].sft.learn == "answers" and chains.steps[0].sft.learn == "chains"
