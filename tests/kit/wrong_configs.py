@@ -315,7 +315,7 @@ def judged(path: Path, overrides: list[str], store: Path) -> list[str]:
             with (
                 contextlib.redirect_stdout(out),
                 contextlib.redirect_stderr(err),
-                mock.patch("ekipl_lab.training.run.open_run", side_effect=Accepted),
+                mock.patch("ekipl_lab.training.starts.open_run", side_effect=Accepted),
             ):
                 code: Any = cli.main(["train", "--config", str(path), *flags, *overrides])
         except SystemExit as error:
