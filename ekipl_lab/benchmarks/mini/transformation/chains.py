@@ -164,7 +164,7 @@ def _misled(pair: Pair, rng: random.Random) -> Belief:
             calls.append(random_call(rng, pair.before, FUNCTIONS))
         taken = {(call.thing, call.function) for call in calls}
         unlike = set(calls) != set(truth) and len(taken) == len(calls) > 0
-        if unlike and len(calls) <= 4 and applied(pair.before, calls) is not None:
+        if unlike and len(calls) <= max(4, len(truth)) and applied(pair.before, calls) is not None:
             return _believing(pair, calls)
 
 

@@ -54,6 +54,8 @@ CHANGES: dict[str, tuple[tuple[int, ...], Sequence[str]]] = {
     "change_place": ((1, 2), ("position",)),
     "change_two": ((2,), FUNCTIONS),
     "change_many": ((3, 4), FUNCTIONS),
+    "change_five": ((5,), FUNCTIONS),
+    "change_all": ((len(FUNCTIONS),), FUNCTIONS),  # of one thing
 }
 
 
@@ -64,6 +66,8 @@ def _calls(rng: random.Random, family: str, things: Sequence[Thing]) -> list[Cal
     found: dict[tuple[int, str], Call] = {}
     while len(found) < wanted:
         call = random_call(rng, things, functions)
+        if family == "change_all" and any(call.thing != number for number, _ in found):
+            continue
         found.setdefault((call.thing, call.function), call)
     return list(found.values())
 

@@ -26,8 +26,9 @@ from ekipl_lab.benchmarks.mini.transformation.scene import (
 )
 
 _EXAMPLE = "0 small red rubber cube, 1 large blue glass sphere. What changed?"
+_GROUND = ("change_five", "change_all")
 _FAMILIES = (
-    *(Family(name, "study", _EXAMPLE) for name in CHANGES),
+    *(Family(name, "ground" if name in _GROUND else "study", _EXAMPLE) for name in CHANGES),
     Family(
         "caption",
         "sub_skill",
