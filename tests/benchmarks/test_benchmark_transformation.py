@@ -213,18 +213,18 @@ def test_families_have_their_number_of_changes() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test_ood"])
-@pytest.mark.parametrize("family", ["change_five", "change_all"])
-def test_families_of_the_ground_have_five_changes(family: str, split: str) -> None:
+@pytest.mark.parametrize("family", ["change_five", "change_looks"])
+def test_families_of_the_ground_by_their_changes(family: str, split: str) -> None:
     assert family not in study_families("transformation")
     for sample in load_samples(
         "mini", task="transformation", split=split, limit=24, families=[family]
     ):
         pair = pair_from_json(sample.metadata["scene"])
         calls = calls_of(pair)
-        assert len(calls) == 5 and is_unambiguous(pair.before, pair.after)
-        if family == "change_all":
-            assert len({call.thing for call in calls}) == 1
-            assert {call.function for call in calls} == {*VALUES, "position"}
+        assert len(calls) in ((5,) if family == "change_five" else (3, 4))
+        assert is_unambiguous(pair.before, pair.after)
+        if family == "change_looks":
+            assert "position" not in {call.function for call in calls}
         for style in CHAIN_STYLES:
             for fault in ("none", "wrong_answer", "wrong_chain"):
                 text = write_chain(sample, style=style, fault=fault, rng=RNG)

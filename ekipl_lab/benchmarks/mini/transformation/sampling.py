@@ -55,7 +55,7 @@ CHANGES: dict[str, tuple[tuple[int, ...], Sequence[str]]] = {
     "change_two": ((2,), FUNCTIONS),
     "change_many": ((3, 4), FUNCTIONS),
     "change_five": ((5,), FUNCTIONS),
-    "change_all": ((len(FUNCTIONS),), FUNCTIONS),  # of one thing
+    "change_looks": ((3, 4), KINDS),
 }
 
 
@@ -66,8 +66,6 @@ def _calls(rng: random.Random, family: str, things: Sequence[Thing]) -> list[Cal
     found: dict[tuple[int, str], Call] = {}
     while len(found) < wanted:
         call = random_call(rng, things, functions)
-        if family == "change_all" and any(call.thing != number for number, _ in found):
-            continue
         found.setdefault((call.thing, call.function), call)
     return list(found.values())
 

@@ -26,7 +26,7 @@ from ekipl_lab.benchmarks.mini.transformation.scene import (
 )
 
 _EXAMPLE = "0 small red rubber cube, 1 large blue glass sphere. What changed?"
-_GROUND = ("change_five", "change_all")
+_GROUND = ("change_five", "change_looks")
 _FAMILIES = (
     *(Family(name, "ground" if name in _GROUND else "study", _EXAMPLE) for name in CHANGES),
     Family(
