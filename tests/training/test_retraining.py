@@ -1,4 +1,4 @@
-"""perf/retraining.py: how far a retrained warm start lies from the shipped one."""
+"""perf/retraining.py: how far a retrained policy lies from the shipped one."""
 
 import importlib.util
 import json
@@ -62,17 +62,37 @@ def test_a_line_of_the_table(retraining: ModuleType) -> None:
         "| counting | again | others | 23 | fail: perception | caption 0.990 to 0.890 "
         "| hard 0.200 to 0.100 | caption | 7 |"
     )
+    of_study = retraining.table([record | {"policy": "counting_study"}]).splitlines()[-1]
+    assert of_study.startswith("| counting_study | again |")
+
+
+def test_what_is_known_of_the_shipped_policy_is_a_warm_start_s(
+    retraining: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, int, int]] = []
+    monkeypatch.setattr(retraining, "load_policy", lambda folder: folder.name)
+    monkeypatch.setattr(
+        retraining,
+        "headroom",
+        lambda name, task, seed, items: asked.append((name, task, seed, items)),
+    )
+    frozen = json.loads((ROOT / "results" / "headroom.json").read_text())["counting"]
+    assert retraining._shipped("counting", "counting", frozen["seed"], frozen["items"]) == frozen
+    assert asked == []
+    retraining._shipped("counting_study", "counting", frozen["seed"], frozen["items"])
+    assert asked == [("counting_study", "counting", frozen["seed"], frozen["items"])]
 
 
 def test_the_page_shows_every_retraining_of_the_recipes_of_today(retraining: ModuleType) -> None:
     page, records = retraining.DOC.read_text(encoding="utf-8"), retraining.load_records()
-    known = {record["task"] for record in records}
+    known = {record.get("policy", record["task"]) for record in records}
     missing = {"counting", "geometry", "transformation"} - known
     assert all(f"**Not retrained yet: {task}" in page for task in missing)
     assert ("Not retrained yet" in page) == bool(missing)
     frozen = json.loads((ROOT / "results" / "headroom.json").read_text())
     for record in records:
-        config = load_sft_config(ROOT / "configs" / f"sft_{record['task']}.yaml")
+        name, task = record.get("policy", record["task"]), record["task"]
+        config = load_sft_config(ROOT / "configs" / f"sft_{name}.yaml")
         assert record["recipe"] == fingerprint(config)
-        assert record["seeds"]["0"]["shipped"] == frozen[record["task"]]
+        assert name != task or record["seeds"]["0"]["shipped"] == frozen[task]
     assert retraining.table(records) in page
