@@ -1,8 +1,12 @@
 """The strata of a study policy, and the tables that name them."""
 
-import pytest
+import json
 
-from perf.strata import Cell, strata_of, stratum, table
+import pytest
+from paths import ROOT
+
+from ekipl_lab.benchmarks.mini.freeze import folder_digest
+from perf.strata import DOC, OUT, Cell, strata_of, stratum, table
 
 
 @pytest.mark.parametrize(
@@ -37,3 +41,10 @@ def test_levels_count_only_where_the_family_is_mixed():
     assert strata_of(rows) == {"solved": [], "open": ["a"], "rare": ["b@1"], "never": []}
     lines = table({"some": {"families": rows}}).splitlines()
     assert len(lines) == 2 + 1 + 3
+
+
+def test_the_table_is_of_the_study_policies_that_are_shipped():
+    known = json.loads(OUT.read_text(encoding="utf-8"))
+    for folder in (ROOT / "assets" / "policies").glob("*_study"):
+        assert known[folder.name]["policy"] == folder_digest(folder)
+    assert table(known) in DOC.read_text(encoding="utf-8")
