@@ -9,7 +9,8 @@ caption  triangle : 50 , x , 60 . angles add to 180 . 50 + 60 = 110 . 180 - 110 
 wordy    I see a triangle . the labels are 50 and 60 . so 50 + 60 = 110 . ...
 
 ``short`` leaves squares out of Pythagoras (``6 , 8 . 36 + 64 = 100 . root 100 = 10 .``). A choice
-question ends in ``70 is C .`` Without a picture (``solve_text``) the numbers come as the question
+question ends in ``70 is C .`` Where more than x is asked, steps follow on it: ``x is 70 .
+2 * 70 = 140 .`` Without a picture (``solve_text``) the numbers come as the question
 gives them, x last, and no places are named. The sub-skills ``read`` and ``arith`` say ``50 , x ,
 60 .`` and ``50 + 60 = 110 .`` in the style ``walk``, and ``look .`` in the others.
 
