@@ -296,7 +296,7 @@ def test_families_of_the_ground_are_what_they_say() -> None:
     asked = {"angle_twice": {"twice"}, "angle_half": {"half"}, "pythagoras_area": {"leg_area"}}
     for split in ("train", "test_ood"):
         for sample in load_samples(
-            "mini", task="geometry", split=split, limit=180, families=list(GROUND)
+            "mini", task="geometry", split=split, limit=90, families=list(GROUND)
         ):
             drawn = figure_from_json(sample.metadata["scene"])
             assert drawn.asked in asked[sample.family]
@@ -383,7 +383,7 @@ def test_labels_apart_by_hand(x: int, y: int, apart: bool) -> None:
 
 @pytest.mark.parametrize("split", ["train", "validation", "test", "test_ood"])
 @pytest.mark.parametrize(
-    "family", ["line", "angle_choice", "triangle", "pythagoras", "area", *GROUND]
+    "family", ["line", "angle_choice", "triangle", "pythagoras", "area", "pythagoras_area"]
 )
 def test_no_two_labels_touch(family: str, split: str) -> None:
     samples = load_samples("mini", task="geometry", split=split, limit=120, families=[family])
