@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ekipl_lab.benchmarks import load_sample, load_samples
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, check_chain, write_chain
 from ekipl_lab.benchmarks.mini.geometry.figure import (
     Figure,
@@ -27,6 +28,7 @@ from ekipl_lab.benchmarks.mini.stream import study_families
 from ekipl_lab.types import Sample
 
 RNG = random.Random(0)
+GROUND = tuple(f.name for f in MINI_TASKS["geometry"].families.values() if f.status == "ground")
 
 
 def figure(kind: str, values: tuple[int, ...], asked: str, *labels: tuple[str, int, int]) -> Figure:
@@ -39,6 +41,11 @@ RIGHT = figure(
 )
 LEG = figure("right_triangle", (10, 6), "leg", ("6", 100, 400), ("x", 420, 760), ("10", 500, 300))
 BOX = figure("rectangle", (6, 4), "area", ("4", 100, 400), ("6", 420, 760))
+TWICE = figure("triangle", (50, 60), "twice", ("50", 120, 700), ("60", 700, 700), ("x", 420, 90))
+HALF = figure("line", (120,), "half", ("120", 100, 400), ("x", 700, 400))
+LEG_AREA = figure(
+    "right_triangle", (10, 6), "leg_area", ("6", 100, 400), ("x", 420, 760), ("10", 500, 300)
+)
 SIDES = figure("sides", (3, 4, 5), "area", ("3", 100, 400), ("4", 420, 760), ("5", 500, 300))
 
 
@@ -61,6 +68,11 @@ def made(drawn: Figure, answer_type: str = "number") -> Sample:
         (RIGHT, "10"),
         (LEG, "8"),
         (figure("diagonal", (5, 12), "hypotenuse"), "13"),
+        (TWICE, "140"),
+        (HALF, "30"),
+        (figure("quadrilateral", (100, 90, 60), "half"), "55"),
+        (LEG_AREA, "8 24"),
+        (figure("diagonal", (13, 5), "leg_area"), "12 60"),
         (BOX, "24 20"),
         (SIDES, "6 12"),
         (figure("parallelogram", (9, 6, 7), "area"), "54 32"),
@@ -90,6 +102,14 @@ def test_answers_by_hand(drawn: Figure, answer: str) -> None:
             LEG,
             "walk",
             "6 , x , 10 . 10 * 10 = 100 . 6 * 6 = 36 . 100 - 36 = 64 . root 64 = 8 . x is 8 .",
+        ),
+        (TWICE, "walk", "50 , x , 60 . 50 + 60 = 110 . 180 - 110 = 70 . x is 70 . 2 * 70 = 140 ."),
+        (HALF, "short", "120 . 180 - 120 = 60 . 60 / 2 = 30 ."),
+        (
+            LEG_AREA,
+            "walk",
+            "6 , x , 10 . 10 * 10 = 100 . 6 * 6 = 36 . 100 - 36 = 64 . root 64 = 8 . x is 8 . "
+            "6 * 8 = 48 . 48 / 2 = 24 .",
         ),
         (BOX, "short", "6 , 4 . 6 * 4 = 24 . 6 + 4 = 10 . 2 * 10 = 20 ."),
         (SIDES, "short", "3 , 4 , 5 . 3 * 4 = 12 . 12 / 2 = 6 . 3 + 4 = 7 . 7 + 5 = 12 ."),
@@ -150,6 +170,26 @@ def test_chains_by_hand(drawn: Figure, style: str, think: str) -> None:
             "70",
             ("x is 60",),
         ),
+        (
+            TWICE,
+            "50 , 60 . 50 + 60 = 110 . 180 - 110 = 70 . x is 140 . 2 * 70 = 150 .",
+            "150",
+            ("x is 140", "2 * 70 = 150"),
+        ),
+        (
+            HALF,
+            "120 . 180 - 120 = 60 . squares of the legs add up .",
+            "60",
+            ("squares of legs add up",),
+        ),
+        (HALF, "120 . 180 - 120 = 60 . 61 / 2 = 30 .", "30", ("61 / 2 = 30",)),
+        (
+            LEG_AREA,
+            "6 , 10 . area then perimeter . area 8 , perimeter 24 .",
+            "8 24",
+            ("area perimeter", "area 8 , perimeter 24"),
+        ),
+        (BOX, "6 , 4 . x is 24 .", "24 20", ("x is 24",)),
         (RIGHT, "6 , 8 . 36 + 64 = 100 . root 100 = 11 .", "11", ("root 100 = 11",)),
         (SIDES, "3 , 4 , 5 . 3 * 4 = 12 . 5 / 2 = 2 .", "6 12", ("5 / 2 = 2",)),
     ],
@@ -171,6 +211,11 @@ def test_an_answer_needs_its_steps() -> None:
         "<think> 50 , 60 . 50 + 60 = 110 . 180 - 110 = 70 . </think><answer>80</answer>",
     )
     assert other.false_steps == () and not other.answer_supported and not other.answer_correct
+    early = check_chain(
+        made(TWICE),
+        "<think> 50 , 60 . 50 + 60 = 110 . 180 - 110 = 70 . </think><answer>70</answer>",
+    )
+    assert early.false_steps == () and early.answer_supported and not early.answer_correct
     odd = check_chain(made(TRIANGLE), "<think> because . </think><answer>70</answer>")
     assert odd.unread == ("because",)
 
@@ -178,8 +223,8 @@ def test_an_answer_needs_its_steps() -> None:
 @pytest.mark.parametrize("style", CHAIN_STYLES)
 @pytest.mark.parametrize("split", ["train", "test_ood"])
 def test_written_chains_are_what_they_claim(style: str, split: str) -> None:
-    families = [*study_families("geometry"), "angle_choice", "solve_text"]
-    for sample in load_samples("mini", task="geometry", split=split, limit=240, families=families):
+    families = [*study_families("geometry"), *GROUND, "angle_choice", "solve_text"]
+    for sample in load_samples("mini", task="geometry", split=split, limit=360, families=families):
         rng = random.Random(sample.id)
         right = check_chain(sample, write_chain(sample, style=style, rng=rng))
         assert right.sound and right.answer_correct
@@ -245,6 +290,26 @@ def test_difficulty_one_is_easy_arithmetic() -> None:
             assert max(drawn.values) <= 9
         else:
             assert max(drawn.values) <= 26
+
+
+def test_families_of_the_ground_are_what_they_say() -> None:
+    asked = {"angle_twice": {"twice"}, "angle_half": {"half"}, "pythagoras_area": {"leg_area"}}
+    for split in ("train", "test_ood"):
+        for sample in load_samples(
+            "mini", task="geometry", split=split, limit=90, families=list(GROUND)
+        ):
+            drawn = figure_from_json(sample.metadata["scene"])
+            assert drawn.asked in asked[sample.family]
+            assert (
+                split_of(drawn) == split if split == "test_ood" else split_of(drawn) != "test_ood"
+            )
+            if drawn.asked in ("twice", "half"):
+                x = (360 if drawn.kind in ("quadrilateral", "point") else 180) - sum(drawn.values)
+                assert int(sample.answer) == (2 * x if drawn.asked == "twice" else x / 2)
+            else:
+                leg, area = map(int, sample.answer.split())
+                assert leg**2 + drawn.values[1] ** 2 == drawn.values[0] ** 2
+                assert area * (1 if drawn.kind == "diagonal" else 2) == leg * drawn.values[1]
 
 
 def test_out_of_domain_is_what_it_says() -> None:
@@ -317,7 +382,9 @@ def test_labels_apart_by_hand(x: int, y: int, apart: bool) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test", "test_ood"])
-@pytest.mark.parametrize("family", ["line", "angle_choice", "triangle", "pythagoras", "area"])
+@pytest.mark.parametrize(
+    "family", ["line", "angle_choice", "triangle", "pythagoras", "area", "pythagoras_area"]
+)
 def test_no_two_labels_touch(family: str, split: str) -> None:
     samples = load_samples("mini", task="geometry", split=split, limit=120, families=[family])
     for sample in samples:
@@ -330,7 +397,7 @@ def test_json_round_trip() -> None:
     assert figure_to_json(drawn) == sample.metadata["scene"]
 
 
-@pytest.mark.parametrize("family", study_families("geometry"))
+@pytest.mark.parametrize("family", [*study_families("geometry"), *GROUND])
 def test_no_answer_is_common(family: str) -> None:
     samples = load_samples("mini", task="geometry", split="train", limit=600, families=[family])
     assert max(Counter(sample.answer for sample in samples).values()) / 600 <= 0.12

@@ -6,10 +6,12 @@ import sys
 
 import families
 import pytest
+import yaml
 from study_kit import wait_for_event, without_times
 
 from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.policies.load import save_policy
 from ekipl_lab.studies.config import Arm, load_study
 from ekipl_lab.studies.estimate import describe, seconds_each
 from ekipl_lab.studies.launchers.gather import gather
@@ -90,7 +92,7 @@ def test_supervised_arms_of_a_real_architecture(study, tmp_path):
     assert [step.sft and step.sft.learn for step in both.steps] == ["answers", None]
     assert both.steps[0].sft.validation == 0.1
     assert answers.steps[0].sft.learn == "answers" and chains.steps[0].sft.learn == "chains"
-    record = of(run_cell(both, ["x"], lambda event: None))
+    record = without_times(run_cell(both, ["x"], lambda event: None))
     assert record["parts"] == {"sft": 8, "train": 4, "evaluation": 6}
     assert record["cost"]["teacher_actions"] == 0 and record["cost"]["policy_completions"] == 4
     runs = {run.name: run for run in list_runs("study-tiny")}

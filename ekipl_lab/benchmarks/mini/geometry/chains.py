@@ -9,7 +9,8 @@ caption  triangle : 50 , x , 60 . angles add to 180 . 50 + 60 = 110 . 180 - 110 
 wordy    I see a triangle . the labels are 50 and 60 . so 50 + 60 = 110 . ...
 
 ``short`` leaves squares out of Pythagoras (``6 , 8 . 36 + 64 = 100 . root 100 = 10 .``). A choice
-question ends in ``70 is C .`` Without a picture (``solve_text``) the numbers come as the question
+question ends in ``70 is C .`` Where more than x is asked, steps follow on it: ``x is 70 .
+2 * 70 = 140 .`` Without a picture (``solve_text``) the numbers come as the question
 gives them, x last, and no places are named. The sub-skills ``read`` and ``arith`` say ``50 , x ,
 60 .`` and ``50 + 60 = 110 .`` in the style ``walk``, and ``look .`` in the others.
 
@@ -29,6 +30,8 @@ from ekipl_lab.benchmarks.mini.geometry.figure import (
     reading_order,
 )
 from ekipl_lab.benchmarks.mini.geometry.plans import (
+    ANGLE_ASKED,
+    LENGTH_ASKED,
     Done,
     Plan,
     answers,
@@ -108,8 +111,14 @@ def _equation(step: Done) -> str:
 
 
 def _equations(belief: Belief, squares: bool) -> list[str]:
-    hide = not squares and belief.figure.asked in ("leg", "hypotenuse")
+    hide = not squares and belief.figure.asked in LENGTH_ASKED
     return [_equation(step) for step in (belief.done[2:] if hide else belief.done)]
+
+
+def _concluded(belief: Belief, equations: list[str]) -> list[str]:
+    """``equations`` with the conclusion where it is reached: once x is known, or at the end."""
+    place = len(equations) if belief.plan.unknown is None else belief.plan.unknown + 1
+    return [*equations[:place], _conclusion(belief), *equations[place:]]
 
 
 def _as_read(belief: Belief) -> list[str]:
@@ -135,18 +144,18 @@ def _facts(belief: Belief, rng: random.Random) -> list[str]:
 
 
 def _conclusion(belief: Belief) -> str:
-    if belief.figure.asked == "area":
+    if belief.plan.unknown is None:
         return "area {} , perimeter {}".format(*belief.results)
-    return f"x is {belief.results[0]}"
+    return f"x is {belief.done[belief.plan.unknown][3]}"
 
 
 def _walk(belief: Belief, rng: random.Random) -> list[str]:
     equations = _equations(belief, squares=True)
-    return [" , ".join(_as_read(belief)), *equations, _conclusion(belief)]
+    return [" , ".join(_as_read(belief)), *_concluded(belief, equations)]
 
 
 def _rule(figure: Figure) -> str:
-    if figure.asked == "angle":
+    if figure.asked in ANGLE_ASKED:
         return f"angles add to {total_of(figure.kind)}"
     return "squares of the legs add up" if figure.asked != "area" else "area then perimeter"
 
@@ -165,10 +174,10 @@ def _wordy(belief: Belief, rng: random.Random) -> list[str]:
         rng.choice(("so ", "then ", "next I get ", "")) + text
         for text in _equations(belief, squares=True)
     ]
-    ending = [_conclusion(belief)] if rng.random() < 0.7 else []
+    steps = _concluded(belief, steps) if rng.random() < 0.7 else steps
     first = [opening, reading] if rng.random() < 0.7 else [reading, opening]
     rule = [_rule(belief.figure)] if rng.random() < 0.5 else []
-    return [*first, *rule, *steps, *ending]
+    return [*first, *rule, *steps]
 
 
 _STYLES = {"short": _short, "facts": _facts, "walk": _walk, "caption": _caption, "wordy": _wordy}
@@ -217,8 +226,8 @@ def _other_choice(sample: Sample, truth: Belief, rng: random.Random) -> Belief:
 
 def _harmless(truth: Belief, rng: random.Random) -> Belief:
     """A belief with a false step and the right answer: a misread label, or two opposite slips."""
-    first = truth.plan.steps[0].sign
-    if len(truth.plan.steps) == 2 and first == "+" and rng.random() < 0.5:
+    signs = [step.sign for step in truth.plan.steps[:2]]
+    if signs == ["+", "-"] and rng.random() < 0.5:
         slips = {0: 10, 1: 10}
         return replace(truth, done=tuple(run(truth.plan, truth.read, slips)))
     return replace(truth, read=_misread(truth.figure, rng))

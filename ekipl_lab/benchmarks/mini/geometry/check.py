@@ -22,7 +22,12 @@ from dataclasses import dataclass, field
 
 from ekipl_lab.benchmarks.mini.geometry.chains import KIND_WORDS, LETTERS, truth_of
 from ekipl_lab.benchmarks.mini.geometry.figure import Figure, figure_from_json, place_of
-from ekipl_lab.benchmarks.mini.geometry.plans import operate, total_of
+from ekipl_lab.benchmarks.mini.geometry.plans import (
+    ANGLE_ASKED,
+    LENGTH_ASKED,
+    operate,
+    total_of,
+)
 from ekipl_lab.benchmarks.mini.steps import LOOK, ChainReport, Steps, Unread
 from ekipl_lab.types import Sample
 
@@ -109,17 +114,25 @@ def _read_words(steps: _Steps, text: str) -> None:
         _read_equation(steps, equation)
     elif rule:
         right = int(rule[1]) == total_of(steps.figure.kind)
-        steps.note(right and steps.figure.asked == "angle", text)
+        steps.note(right and steps.figure.asked in ANGLE_ASKED, text)
     elif text in _SLOGANS:
-        area = steps.figure.asked == "area"
-        steps.note(area == text.startswith("area") and steps.figure.asked != "angle", text)
+        asked = steps.figure.asked
+        steps.note(asked == "area" if text.startswith("area") else asked in LENGTH_ASKED, text)
     elif text in _KINDS:
         steps.note(text == KIND_WORDS[steps.figure.kind], text)
     elif re.fullmatch(f"x is {_DIGITS}|area {_DIGITS} , perimeter {_DIGITS}", text):
-        stated = tuple(int(number) for number in _NUMBER.findall(text))
-        steps.note(stated == truth_of(steps.figure).results, text)
+        stated = [int(number) for number in _NUMBER.findall(text)]
+        steps.note(stated == _concluded(steps.figure, text.startswith("x")), text)
     else:
         _read_labels(steps, text)
+
+
+def _concluded(figure: Figure, of_x: bool) -> list[int]:
+    """The numbers of a true conclusion: x, or area and perimeter; nothing where there are none."""
+    truth = truth_of(figure)
+    if truth.plan.unknown is None:
+        return [] if of_x else list(truth.results)
+    return [truth.done[truth.plan.unknown][3]] if of_x else []
 
 
 def _read_equation(steps: _Steps, found: re.Match[str]) -> None:

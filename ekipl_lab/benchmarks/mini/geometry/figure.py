@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ekipl_lab.benchmarks.mini.geometry.layout import LAYOUTS, Line, Point
+from ekipl_lab.benchmarks.mini.geometry.plans import ANGLE_ASKED
 from ekipl_lab.benchmarks.mini.geometry.strokes import HALO, STROKE, THICK, text_width
 from ekipl_lab.benchmarks.mini.geometry.strokes import HEIGHT as GLYPH_HEIGHT
 
@@ -144,7 +145,10 @@ def _as_read(values: Sequence[int], asked: str, labels: Sequence[Label]) -> tupl
 
     The hypotenuse keeps its place: before the leg, or after both legs.
     """
-    free = {"angle": len(values), "hypotenuse": 2, "area": 2, "leg": 0}[asked]
+    if asked in ANGLE_ASKED:
+        free = len(values)
+    else:
+        free = {"hypotenuse": 2, "area": 2, "leg": 0, "leg_area": 0}[asked]
     texts = [label.text for label in sorted(labels, key=lambda label: (label.x, label.y))]
     first = sorted(values[:free], key=lambda value: texts.index(str(value)))
     return (*first, *values[free:])

@@ -27,18 +27,30 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in order and the steps whose results are the answer."""
+    """Steps in order, those whose results are the answer, and the one that finds x, if any."""
 
     steps: tuple[Step, ...]
     answers: tuple[int, ...]
+    unknown: int | None = None
 
 
-def _plan(*steps: str, answers: tuple[int, ...]) -> Plan:
-    return Plan(tuple(Step(*step.split()) for step in steps), answers)
+def _plan(*steps: str, answers: tuple[int, ...], unknown: int | None = None) -> Plan:
+    return Plan(tuple(Step(*step.split()) for step in steps), answers, unknown)
 
 
-_HYPOTENUSE = _plan("a * a", "b * b", "#0 + #1", "#2 root #2", answers=(3,))
-_LEG = _plan("a * a", "b * b", "#0 - #1", "#2 root #2", answers=(3,))
+_LEG_STEPS = ("a * a", "b * b", "#0 - #1", "#2 root #2")
+_SQUARES = {
+    "hypotenuse": _plan("a * a", "b * b", "#0 + #1", "#2 root #2", answers=(3,), unknown=3),
+    "leg": _plan(*_LEG_STEPS, answers=(3,), unknown=3),
+}
+#: A leg and then the area: of a right triangle, of a rectangle of which the diagonal is given.
+_LEG_AREAS = {
+    "right_triangle": _plan(*_LEG_STEPS, "b * #3", "#4 / 2", answers=(3, 5), unknown=3),
+    "diagonal": _plan(*_LEG_STEPS, "b * #3", answers=(3, 4), unknown=3),
+}
+#: What is asked where an angle or a length is unknown.
+ANGLE_ASKED = frozenset({"angle", "twice", "half"})
+LENGTH_ASKED = frozenset({*_SQUARES, "leg_area"})
 #: Area and perimeter of a kind of figure.
 _AREAS = {
     "rectangle": _plan("a * b", "a + b", "2 * #1", answers=(0, 2)),
@@ -53,16 +65,26 @@ def total_of(kind: str) -> int:
 
 
 def plan_for(kind: str, given: int, asked: str) -> Plan:
-    """The plan of a kind with so many given numbers; ``asked`` is angle, hypotenuse, leg or area.
+    """The plan of a kind with so many given numbers; ``asked`` is angle (x, twice or half of it),
+    hypotenuse, leg, leg_area (the leg and then the area) or area (and perimeter).
 
     Role order of the given: angles in any order; the two legs; hypotenuse, then leg, where a leg is
     asked; width and height; legs and hypotenuse (sides); base, height, slanted side.
     """
-    if asked == "angle":
-        sums = ["a + b", "#0 + c"][: given - 1]
-        known = f"#{len(sums) - 1}" if sums else "a"
-        return _plan(*sums, f"{total_of(kind)} - {known}", answers=(len(sums),))
-    return {"hypotenuse": _HYPOTENUSE, "leg": _LEG}.get(asked) or _AREAS[kind]
+    if asked in ANGLE_ASKED:
+        return _angle_plan(kind, given, asked)
+    if asked == "leg_area":
+        return _LEG_AREAS[kind]
+    return _SQUARES.get(asked) or _AREAS[kind]
+
+
+def _angle_plan(kind: str, given: int, asked: str) -> Plan:
+    sums = ["a + b", "#0 + c"][: given - 1]
+    known = f"#{len(sums) - 1}" if sums else "a"
+    place = len(sums)
+    more = {"twice": [f"2 * #{place}"], "half": [f"#{place} / 2"]}.get(asked, [])
+    steps = (*sums, f"{total_of(kind)} - {known}", *more)
+    return _plan(*steps, answers=(len(steps) - 1,), unknown=place)
 
 
 def run(plan: Plan, given: Sequence[int], slips: Mapping[int, int] | None = None) -> list[Done]:

@@ -9,6 +9,7 @@ Held out for "other values": angles and sides that end in 3 or 7, and four primi
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from ekipl_lab.benchmarks.mini.geometry.figure import (
     OOD_KINDS,
@@ -18,7 +19,7 @@ from ekipl_lab.benchmarks.mini.geometry.figure import (
     draw_figure,
     labels_apart,
 )
-from ekipl_lab.benchmarks.mini.geometry.plans import total_of
+from ekipl_lab.benchmarks.mini.geometry.plans import ANGLE_ASKED, total_of
 from ekipl_lab.benchmarks.mini.task import Draw
 from ekipl_lab.benchmarks.seeding import in_domain_split, scene_hash
 
@@ -39,6 +40,8 @@ _TRIPLES = {
 }
 _HELD_OUT_TRIPLES = ((7, 24, 25), (20, 21, 29), (12, 35, 37), (9, 40, 41), (14, 48, 50))
 _STEP = {1: 10, 2: 5, 3: 1}
+#: Families that go on from angle x -> what they ask.
+FROM_ANGLE = {"angle_twice": "twice", "angle_half": "half"}
 
 
 def held_out(value: int) -> bool:
@@ -52,6 +55,10 @@ def draw_numbers(rng: random.Random, family: str, level: int, shift: str) -> Num
         return _triple(rng, level, shift)
     if family == "area":
         return _sizes(rng, level, shift)
+    if family == "pythagoras_area":
+        return _leg_area(rng, level, shift)
+    if family in FROM_ANGLE:
+        return _from_angle(rng, FROM_ANGLE[family], level, shift)
     kind = {"triangle": "quadrilateral", "line": "point"}[family] if shift == "figure" else family
     return _angles(rng, kind, level, shift)
 
@@ -80,6 +87,14 @@ def _angles(rng: random.Random, kind: str, level: int, shift: str) -> Numbers:
     return Numbers(kind, "angle", tuple(given), tuple(texts), layout)
 
 
+def _from_angle(rng: random.Random, asked: str, level: int, shift: str) -> Numbers:
+    """As triangle or line, and twice or half of x is asked; half only of an even x."""
+    while True:
+        numbers = draw_numbers(rng, rng.choice(("triangle", "line")), level, shift)
+        if asked != "half" or (total_of(numbers.kind) - sum(numbers.values)) % 2 == 0:
+            return replace(numbers, asked=asked)
+
+
 def _triple(rng: random.Random, level: int, shift: str) -> Numbers:
     """A right triangle with one side asked; out of domain also a rectangle's diagonal."""
     triples = _HELD_OUT_TRIPLES if shift == "values" else _TRIPLES[level]
@@ -95,6 +110,16 @@ def _triple(rng: random.Random, level: int, shift: str) -> Numbers:
     texts = [str(other), "x"]
     rng.shuffle(texts)
     return Numbers("right_triangle", "leg", (longest, other), (*texts, str(longest)))
+
+
+def _leg_area(rng: random.Random, level: int, shift: str) -> Numbers:
+    """A right triangle, out of domain also a rectangle with its diagonal: a leg, then the area."""
+    *legs, longest = rng.choice(_HELD_OUT_TRIPLES if shift == "values" else _TRIPLES[level])
+    rng.shuffle(legs)
+    texts = [str(legs[0]), "x"]
+    rng.shuffle(texts)
+    kind = "diagonal" if shift == "figure" else "right_triangle"
+    return Numbers(kind, "leg_area", (longest, legs[0]), (*texts, str(longest)))
 
 
 def _sizes(rng: random.Random, level: int, shift: str) -> Numbers:
@@ -131,7 +156,7 @@ def _odd_values(figure: Figure) -> bool:
         known = [triple for level in _TRIPLES.values() for triple in level]
         return not any(set(figure.values) <= set(triple) for triple in known)
     values = figure.values
-    if figure.asked == "angle":
+    if figure.asked in ANGLE_ASKED:
         values = (*values, 180 - sum(values))
     return any(held_out(value) for value in values)
 

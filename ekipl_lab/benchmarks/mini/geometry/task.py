@@ -37,6 +37,9 @@ _FAMILIES = (
     Family("line", "study", "Find angle x."),
     Family("pythagoras", "study", "Find length x."),
     Family("area", "study", "Find the area and the perimeter."),
+    Family("angle_twice", "ground", "Find two times angle x."),
+    Family("angle_half", "ground", "Find half of angle x."),
+    Family("pythagoras_area", "ground", "Find length x and the area."),
     Family("angle_choice", "guessable", "Find angle x. A 40 B 60 C 70 D 80"),
     Family(
         "read",
@@ -49,20 +52,27 @@ _FAMILIES = (
     Family("solve_text", "sub_skill", "triangle : 50 , 60. Find angle x.", images=False),
 )
 _FIGURES = ("triangle", "line", "pythagoras", "area")
+_QUESTIONS = {
+    "angle": "Find angle x.",
+    "twice": "Find two times angle x.",
+    "half": "Find half of angle x.",
+    "hypotenuse": "Find length x.",
+    "leg": "Find length x.",
+    "leg_area": "Find length x and the area.",
+    "area": "Find the area and the perimeter.",
+}
 #: Labels of patches are three characters, right-aligned: a digit, x, or none.
 _CHARACTERS = "0123456789x "
 
 
 def answer_of(figure: Figure) -> str:
-    """The exact answer: one integer, or area and perimeter."""
+    """The exact answer: one integer, or two in the order of the question."""
     return " ".join(map(str, truth_of(figure).results))
 
 
 def question_of(figure: Figure) -> str:
     """The question that a figure is asked with."""
-    if figure.asked == "area":
-        return "Find the area and the perimeter."
-    return "Find angle x." if figure.asked == "angle" else "Find length x."
+    return _QUESTIONS[figure.asked]
 
 
 def draw(rng: random.Random, wanted: Draw) -> Drawn:
