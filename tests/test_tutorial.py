@@ -34,6 +34,7 @@ def shorter(line: str) -> str:
     return f"{command} {more}{report}{page}"
 
 
+@pytest.mark.slow
 def test_the_tutorial_from_its_first_command_to_its_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
