@@ -22,7 +22,9 @@
 # has hardly learned anything. `"full"` gives it 10,000 questions and 15 minutes.
 
 # %% tags=["parameters"]
-MODE = "quick"
+import os
+
+MODE = os.environ.get("MODE", "quick")
 NAME = "your_own_task"
 
 # %%
