@@ -381,7 +381,13 @@ def test_labels_apart_by_hand(x: int, y: int, apart: bool) -> None:
     assert labels_apart(spaced(x, y)) is apart
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test", "test_ood"])
+@pytest.mark.parametrize(
+    "split",
+    [
+        "test",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("train", "validation", "test_ood")),
+    ],
+)
 @pytest.mark.parametrize(
     "family", ["line", "angle_choice", "triangle", "pythagoras", "area", "pythagoras_area"]
 )

@@ -72,9 +72,9 @@ def other_figure(path):
     ("harm", "name"),
     [
         (flip, "model.safetensors"),
-        (flip, "optimizer.pt"),
+        pytest.param(flip, "optimizer.pt", marks=pytest.mark.slow),
         (empty, "complete.json"),
-        (other_figure, "complete.json"),
+        pytest.param(other_figure, "complete.json", marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_checkpoint_is_skipped_with_a_word(store, harm, name):
@@ -159,17 +159,22 @@ def test_a_damaged_note_is_named_and_fresh_helps(store, harm, name):
 
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+NO_SPACE_FOR_WEIGHTS = SafetensorError(
+    "Error while serializing: I/O error: No space left on device (os error 28)"
+)
+SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
     ("place", "call", "error"),
     [
         ("ekipl_lab.files.os.fsync", 9, NO_SPACE),
-        ("ekipl_lab.tracking.artifacts.shutil.copyfile", 6, NO_SPACE),
-        ("transformers.modeling_utils.safe_save_file", 4, SafetensorError(
-            "Error while serializing: I/O error: No space left on device (os error 28)")),
+        pytest.param("ekipl_lab.tracking.artifacts.shutil.copyfile", 6, NO_SPACE, marks=SLOW),
+        pytest.param(
+            "transformers.modeling_utils.safe_save_file", 4, NO_SPACE_FOR_WEIGHTS, marks=SLOW
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_full_disk_is_said_and_the_same_command_continues(
     store, monkeypatch, capsys, place, call, error
 ):

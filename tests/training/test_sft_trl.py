@@ -233,7 +233,7 @@ def saved(name, folder):
     return save_policy(*families.build(name), folder / name, dtype="float32")
 
 
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+@pytest.mark.parametrize("name", [pytest.param("qwen2_vl", marks=pytest.mark.slow), "qwen2_5_vl"])
 def test_two_steps_with_lora_stopped_and_continued_to_the_bit(name, store):
     start = saved(name, store)
     changes = {"policy": {"path": str(start), "adapter": {"rank": 4, "alpha": 8, "dropout": 0.1}}}

@@ -115,7 +115,7 @@ def test_the_next_generation_is_bought_while_this_one_is_trained_on(store: Path)
         assert len(asked) > PROMPTS * ACTIONS
 
 
-@pytest.mark.parametrize("on_budget", ["abort", "skip"])
+@pytest.mark.parametrize("on_budget", [pytest.param("abort", marks=pytest.mark.slow), "skip"])
 def test_a_budget_is_never_passed(store: Path, on_budget: str) -> None:
     calls = PROMPTS * ACTIONS + 3
     limits = {"budget": {"calls": calls}, "on_budget": on_budget}

@@ -129,7 +129,7 @@ def test_killed_terminated_and_killed_again_and_continued(store):
     assert_same_run(result, whole)
 
 
-@pytest.mark.parametrize("step", [4, 8])
+@pytest.mark.parametrize("step", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_stopped_between_measuring_and_registering(store, monkeypatch, step):
     """The policy of the step is registered by the next start, at the last step too."""
     folder, whole = store
