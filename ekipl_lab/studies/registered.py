@@ -26,10 +26,12 @@ class Tested:
 
     @property
     def verdict(self) -> str:
-        """Held, the opposite, not told apart, or not measured yet."""
+        """Held, the opposite, not told apart; or that there are too few seeds to say."""
         one = self.found
-        if one is None or one.over_seeds is None:
+        if one is None:
             return "not measured yet"
+        if one.over_seeds is None:
+            return "open, one seed says nothing of others"
         if not one.found:
             return "not told apart"
         return "held" if (one.difference > 0) == (self.wanted.expected == "above") else "opposite"
@@ -66,9 +68,12 @@ def _said(one: Tested) -> str:
     if found is None:
         return "not measured yet."
     span = found.over_seeds
-    interval = f" ({points(span.low)} to {points(span.high)} over seeds)" if span else ""
-    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
-    return f"{one.verdict}; {points(found.difference)} points{interval}, {seeds}."
+    if span is None:
+        return f"{one.verdict} ({points(found.difference)} points)."
+    return (
+        f"{one.verdict}; {points(found.difference)} points "
+        f"({points(span.low)} to {points(span.high)} over {len(found.seeds)} seeds)."
+    )
 
 
 def _name(wanted: Registered) -> str:

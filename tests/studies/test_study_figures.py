@@ -161,7 +161,7 @@ def test_registered_contrasts_are_tested_among_themselves_and_come_first(tmp_pat
     )
     assert opposite.verdict == "opposite"
     (single,) = registered_contrasts(study(tmp_path, registered=[REGISTERED]), paired(4))
-    assert single.verdict == "not measured yet"
+    assert single.verdict == "open, one seed says nothing of others"
     page = write_page(good, paired(4, 5, 6), 6, tmp_path).read_text()
     assert page.index("paper above grpo") < page.index("What was looked at beside them")
     assert page.index("## Registered contrasts") < page.index("## Final measurement")
