@@ -39,7 +39,8 @@ def action_gradients(
         weight = get_weighting(name)(logp, logp.detach(), None, mask)
         value = objective(weight, torch.full_like(logp, advantage), 0.2, 0.2).mean()
         parts = torch.autograd.grad(value / len(group.kept), parameters, allow_unused=True)
-        flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, parts)]  # noqa: B905
+        pairs = zip(parameters, parts, strict=True)
+        flat = [torch.zeros_like(p) if g is None else g for p, g in pairs]
         gradients.append(torch.cat([part.flatten() for part in flat]))
         rows.append(
             {

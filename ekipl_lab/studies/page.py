@@ -324,7 +324,8 @@ def _curves(
                 if metric in point["metrics"]:
                     place = at.setdefault(point["policy_completions"], [])
                     place.append(point["metrics"][metric])
-        at |= {0.0: start} if at and start else {}
+        if at and start:
+            at.setdefault(0.0, start)  # supervised steps before it have a point of their own there
         curves[arm] = [Point(x, statistics.mean(y), min(y), max(y)) for x, y in sorted(at.items())]
     return {arm: curve for arm, curve in curves.items() if curve}
 

@@ -38,15 +38,16 @@ class Tested:
 
 
 def registered_contrasts(study: Study, records: Sequence[CellRecord]) -> list[Tested]:
-    """Every registered contrast in order, p adjusted over all of them (Holm)."""
-    rows = [Tested(wanted, _measured(study, records, wanted)) for wanted in study.registered]
-    tested = [one.found for one in rows if one.found and one.found.p_value is not None]
-    adjusted = iter(holm([one.p_value or 0.0 for one in tested]))
+    """Every registered contrast in order, p adjusted over all of them (Holm).
+
+    One without a p yet counts as 1: the number of tests is that of the registration.
+    """
+    found = [_measured(study, records, wanted) for wanted in study.registered]
+    known = [one.p_value if one else None for one in found]
+    adjusted = holm([1.0 if p is None else p for p in known])
     return [
-        replace(one, found=replace(one.found, p_holm=next(adjusted)))
-        if one.found and one.found.p_value is not None
-        else one
-        for one in rows
+        Tested(wanted, replace(one, p_holm=None if p is None else value) if one else None)
+        for wanted, one, p, value in zip(study.registered, found, known, adjusted, strict=True)
     ]
 
 

@@ -6,7 +6,7 @@ from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.studies.config import Study, is_study, load_study
 from ekipl_lab.studies.contrasts import contrasts
 from ekipl_lab.studies.equal_cost import at_equal_cost, reaches
-from ekipl_lab.studies.page import all_contrasts, answer, write_page
+from ekipl_lab.studies.page import _curves, all_contrasts, answer, write_page
 from ekipl_lab.studies.record import CellRecord, pack, read_record, unpack, write_record
 from ekipl_lab.studies.registered import registered_contrasts
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown
@@ -154,7 +154,7 @@ def test_registered_contrasts_are_tested_among_themselves_and_come_first(tmp_pat
     good = study(tmp_path, registered=wanted, primary=["accuracy_greedy", "pass_at_1"])
     first, second = registered_contrasts(good, paired(4, 5, 6))
     assert first.found.p_value == pytest.approx(0.01307, abs=1e-5)
-    assert first.found.p_holm == pytest.approx(0.01307, abs=1e-5)  # the other has no p: no spread
+    assert first.found.p_holm == pytest.approx(2 * 0.01307, abs=1e-5)  # the other: no spread, no p
     assert (first.verdict, second.verdict) == ("held", "not told apart")
     (opposite,) = registered_contrasts(
         study(tmp_path, registered=[REGISTERED | {"expected": "below"}]), paired(4, 5, 6)
@@ -203,3 +203,16 @@ def test_where_a_curve_reaches_a_level():
     curve = [(0.0, 0.1), (10.0, 0.3), (20.0, 0.2)]
     assert reaches(curve, 0.2) == pytest.approx(5.0)
     assert reaches(curve, 0.05) == 0.0 and reaches(curve, 0.4) is None
+
+
+def test_a_curve_begins_where_supervised_steps_left_it_else_at_the_start(tmp_path):
+    """zero_shot is right on 1 of 2; the arm after its supervised steps stands at 0.7."""
+    arms = {"grpo": {}, "sft_then_grpo": {}, "zero_shot": {}}
+    cells = [
+        cell("zero_shot", 0, records([1, 0], [0, 0])),
+        with_curve("sft_then_grpo", 0, (0, 0.7), (50, 0.8)),
+        with_curve("grpo", 0, (50, 0.6)),
+    ]
+    found = _curves(study(tmp_path, arms=arms), cells, "t", "eval/validation/accuracy_greedy")
+    assert [(p.x, p.y) for p in found["sft_then_grpo"]] == [(0, 0.7), (50, 0.8)]
+    assert [(p.x, p.y) for p in found["grpo"]] == [(0, 0.5), (50, 0.6)]
