@@ -4,13 +4,15 @@ Each command is a module with ``run(args)`` and, if it has options, ``add_option
 imported when the command is chosen, so that ``ekipl --help`` loads nothing.
 
 Exit codes: 0 done; 1 a check failed; 2 wrong use or a full disk, with one sentence on standard
-error; 130 interrupted. Anything else is a defect of ours and keeps its traceback.
+error; 130 interrupted; 141 the reader of a pipe left. Anything else is a defect of ours and keeps
+its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -97,7 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.parser.error(_unknown_arguments(args.parser, unknown))
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has read enough: nothing is wrong, and nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as error:
         sentence = full_disk(error) or (str(error) if isinstance(error, EKIPLError) else None)
         if sentence is None:

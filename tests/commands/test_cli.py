@@ -272,3 +272,15 @@ def test_a_report_is_promised_only_where_something_was_evaluated(evaluation, rep
     assert line.startswith("Run abc finished; ")
     assert ("`ekipl report abc`" in line) == reported
     assert ("evaluation.sets" in line) != reported
+
+
+def test_a_pipe_that_reads_no_further_is_no_error() -> None:
+    """`ekipl compare ... --print-cells | head -1`: no traceback."""
+    lines = [sys.executable, "-m", "ekipl_lab", "compare", "configs/studies/counting_rule.yaml"]
+    with subprocess.Popen(
+        [*lines, "--print-cells"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
