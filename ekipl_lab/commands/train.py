@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.options import add_config_options
+from ekipl_lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from ekipl_lab.training.config.run_config import RunConfig
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The config and how to begin."""
     add_config_options(parser)
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="stages of that name instead of the config alone, such as paper or sft_then_paper "
+        "(docs/studies.md has all)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument(
         "--probe", action="store_true", help="run one step of the worst case, measure it and stop"
@@ -33,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     """Train, or continue; GRPO is the same trainer without teachers."""
     from ekipl_lab.training.config.run_config import load_config
 
+    if args.recipe is not None:
+        return _run_recipe(args)
     config = load_config(args.config, args.overrides)
     if args.dry_run:
         print_plan(config)
@@ -53,6 +62,31 @@ def run(args: argparse.Namespace) -> int:
     with CellProgress([name]) as progress:
         result = train(config, on_event=lambda event: progress(name, event), fresh=args.fresh)
     print(finished_line(config, result))
+    return 0
+
+
+def _run_recipe(args: argparse.Namespace) -> int:
+    """The stages one after the other, each a run."""
+    from ekipl_lab.commands.console import CellProgress
+    from ekipl_lab.studies.recipe import plan_recipe, run_recipe
+    from ekipl_lab.training.run import TrainResult
+
+    if args.probe or args.events:
+        raise ConfigError("--recipe takes neither --probe nor --events; give the stage's config.")
+    steps = plan_recipe(args.recipe, args.config, args.overrides)
+    if args.dry_run:
+        for step in steps:
+            kind = "the trainer" if step.sft is None else "supervised steps"
+            print(f"Stage {step.config.name}: {kind}")
+            print_plan(step.config)
+        return 0
+    with CellProgress([step.config.name for step in steps]) as progress:
+        ended = run_recipe(steps, progress, fresh=args.fresh)
+    for step, result in zip(steps, ended, strict=True):
+        print(f"{step.config.name}: policy in {result.policy}")
+    last = ended[-1]
+    if isinstance(last, TrainResult):
+        print(finished_line(steps[-1].config, last))
     return 0
 
 

@@ -15,7 +15,7 @@ from ekipl_lab.studies.record import CellRecord, read_records_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ekipl_lab.studies.plan import Step
+    from ekipl_lab.studies.recipe import Step
     from ekipl_lab.tables import Table
     from ekipl_lab.training.config.run_config import RunConfig
 

@@ -7,9 +7,8 @@ its record, so that a record of other settings is not taken for it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,12 @@ from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.files import check_folder
 from ekipl_lab.studies.cells import RunSpec
 from ekipl_lab.studies.config import Study, as_overrides
-from ekipl_lab.studies.presets import PRESETS, Supervise, Train
+from ekipl_lab.studies.presets import PRESETS
+from ekipl_lab.studies.recipe import Step, as_steps
 from ekipl_lab.studies.record import CellRecord, read_record, settings_hash
 from ekipl_lab.tracking.store import project_root
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.setup import load_evaluation_sets, load_training_samples
-from ekipl_lab.training.sft.actions import ActionSFT
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One stage of a cell: a run of the trainer, or with ``sft`` supervised steps.
-
-    ``config`` is the whole config; of a later stage, but for policy.path, which is what the
-    stage before leaves.
-    """
-
-    config: RunConfig
-    sft: ActionSFT | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +105,15 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
     base = load_config(base_file, [*common, f"name={cell_name}"])
     if base.policy.path is None:
         raise ConfigError(f"{base_file}: a study starts from a saved policy; give policy.path.")
-    steps = []
-    for number, stage in enumerate(PRESETS[own.preset or arm](base), 1):
-        name = [f"name={cell_name}.{number}"]
-        if isinstance(stage, Train):
-            set_here = as_overrides({**stage.set, **own.set})
-            config = load_config(base_file, [*common, *set_here, *name])
-            for key in stage.needs:
-                if reduce(getattr, key.split("."), config) is None:
-                    raise ConfigError(f"Arm {arm!r} of {study.name} needs `set: {{{key}: ...}}`.")
-            steps.append(Step(config))
-        elif isinstance(stage, Supervise):
-            sft = study.sft.model_dump() | dict(stage.set) | own.sft
-            config = load_config(base_file, [*common, *as_overrides(own.set), *name])
-            steps.append(Step(config, ActionSFT.model_validate(sft)))
-    if own.sft and all(step.sft is None for step in steps):
-        raise ConfigError(f"Arm {arm!r} of {study.name} has `sft`, and its preset no such stage.")
-    return Cell(study, task, arm, seed, base, tuple(steps))
+
+    def make(number: int, settings: Mapping[str, Any]) -> RunConfig:
+        differs = as_overrides({**settings, **own.set})
+        return load_config(base_file, [*common, *differs, f"name={cell_name}.{number}"])
+
+    stages = PRESETS[own.preset or arm](base)
+    who = f"Arm {arm!r} of {study.name}"
+    steps = as_steps(stages, make, study.sft.model_dump(), own.sft, who)
+    return Cell(study, task, arm, seed, base, steps)
 
 
 def check_cells(cells: Sequence[Cell]) -> None:

@@ -26,7 +26,8 @@ from ekipl_lab.policies.load import load_policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.studies.clock import Clock
-from ekipl_lab.studies.plan import Cell, Step
+from ekipl_lab.studies.plan import Cell
+from ekipl_lab.studies.recipe import Step
 from ekipl_lab.studies.record import final_metrics, pack, record_text, write_record
 from ekipl_lab.tracking import client, list_runs, open_run, store_folder
 from ekipl_lab.tracking.provenance import git_tags
@@ -153,10 +154,10 @@ class _Run:
 
     def _step(self, number: int, step: Step, policy: Path) -> Path:
         """Run a stage from ``policy``; the folder of the policy that it leaves."""
-        settings = step.config.policy.model_copy(update={"path": str(policy), "build": None})
-        config = step.config if number == 1 else step.config.model_copy(update={"policy": settings})
+        if number > 1:
+            step = step.start_from(policy)
         if step.sft is None:
-            return self._train(number, Step(config))
+            return self._train(number, step)
         self.clock.part(f"sft {number}")
 
         def show(event: Mapping[str, Any]) -> None:
@@ -166,7 +167,7 @@ class _Run:
             elif event["event"] != "finish":
                 self.emit(event)
 
-        done = supervise(config, step.sft, on_event=show, fresh=self.fresh)
+        done = supervise(step.config, step.sft, on_event=show, fresh=self.fresh)
         self.clock.part("")
         if done.status != "finished":
             raise KeyboardInterrupt

@@ -1,0 +1,130 @@
+"""A recipe: the stages of a preset from any config of `ekipl train`, one after the other.
+
+    run_recipe(plan_recipe("sft_then_paper", Path("configs/demo_ekipl.yaml")))
+
+The stages are those of a study's arm (`presets`). Each is an ordinary run that continues where it
+was interrupted, named ``<config>-<preset>.<number>`` (no number where it is the only one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.studies.config import as_overrides
+from ekipl_lab.studies.presets import PRESETS, Stage, Supervise, Train
+from ekipl_lab.training.config.overrides import apply_override
+from ekipl_lab.training.config.run_config import RunConfig, parse_config
+from ekipl_lab.training.run import TrainResult, train
+from ekipl_lab.training.sft.actions import ActionSFT
+from ekipl_lab.training.sft.stage import Supervised, parse_sft, supervise
+from ekipl_lab.validation import load_yaml
+
+#: (number of a stage from 1, settings that differ) -> its whole config.
+Make = Callable[[int, Mapping[str, Any]], RunConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage: a run of the trainer, or with ``sft`` supervised steps.
+
+    ``config`` is the whole config; of a later stage, but for policy.path, which is what the
+    stage before leaves.
+    """
+
+    config: RunConfig
+    sft: ActionSFT | None = None
+
+    def start_from(self, policy: Path) -> Step:
+        """The same from the policy in that folder."""
+        settings = self.config.policy.model_copy(update={"path": str(policy), "build": None})
+        return Step(self.config.model_copy(update={"policy": settings}), self.sft)
+
+
+def as_steps(
+    stages: Sequence[Stage],
+    make: Make,
+    sft: Mapping[str, Any],
+    own_sft: Mapping[str, Any],
+    who: str,
+) -> tuple[Step, ...]:
+    """The stages as whole configs. ``own_sft`` goes before what a preset says, ``sft`` behind.
+
+    ConfigError for a setting that a stage needs, or ``own_sft`` without supervised steps.
+    """
+    steps = []
+    for number, stage in enumerate(stages, 1):
+        config = make(number, stage.set if isinstance(stage, Train) else {})
+        if isinstance(stage, Supervise):
+            merged = {**sft, **stage.set, **own_sft}
+            steps.append(Step(config, ActionSFT.model_validate(merged)))
+            continue
+        for key in stage.needs:
+            if reduce(getattr, key.split("."), config) is None:
+                raise ConfigError(f"{who} needs `set: {{{key}: ...}}`.")
+        steps.append(Step(config))
+    if own_sft and all(step.sft is None for step in steps):
+        raise ConfigError(f"{who} has `sft`, and its preset no such stage.")
+    return tuple(steps)
+
+
+def plan_recipe(preset: str, path: Path, overrides: Sequence[str] = ()) -> tuple[Step, ...]:
+    """The stages of ``preset`` from the config in ``path``, which may have an ``sft:`` section."""
+    if preset not in PRESETS:
+        raise unknown_name("recipe", preset, PRESETS)
+    raw = load_yaml(path) if path.is_file() else None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must be a file with settings (key: value), as in configs/.")
+    for override in overrides:
+        apply_override(raw, override)
+    sft = parse_sft(raw.pop("sft", None) or {}).model_dump(exclude_unset=True)
+    base = parse_config({"name": path.stem, **raw})
+    stages = PRESETS[preset](base)
+
+    def make(number: int, settings: Mapping[str, Any]) -> RunConfig:
+        own = deepcopy(raw)
+        name = f"{base.name}-{preset}" + (f".{number}" if len(stages) > 1 else "")
+        for override in as_overrides({**settings, "name": name}):
+            apply_override(own, override)
+        return parse_config(own)
+
+    if not stages:
+        raise ConfigError(f"Recipe {preset!r} trains nothing; `ekipl eval` measures a policy.")
+    return as_steps(stages, make, {}, sft, f"Recipe {preset!r}")
+
+
+def run_recipe(
+    steps: Sequence[Step],
+    on_event: Callable[[str, Mapping[str, Any]], None] | None = None,
+    *,
+    fresh: bool = False,
+) -> list[TrainResult | Supervised]:
+    """Run the stages, or go on with them; how each ended.
+
+    ``on_event`` gets the stage's name and the event. A stage that is stopped ends the recipe, and
+    the same call continues.
+    """
+    ended, policy = list[TrainResult | Supervised](), None
+    for planned in steps:
+        step = planned if policy is None else planned.start_from(policy)
+
+        def show(event: Mapping[str, Any], name: str = step.config.name) -> None:
+            if on_event is not None:
+                on_event(name, event)
+
+        if step.sft is None:
+            trained = train(step.config, on_event=show, fresh=fresh)
+            policy = trained.policy
+            ended.append(trained)
+        else:
+            taught = supervise(step.config, step.sft, on_event=show, fresh=fresh)
+            policy = taught.policy if taught.status == "finished" else None
+            ended.append(taught)
+        if policy is None:
+            raise KeyboardInterrupt
+    return ended
