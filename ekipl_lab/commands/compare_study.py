@@ -25,6 +25,8 @@ def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) ->
     from ekipl_lab.studies.page import write_page
     from ekipl_lab.studies.plan import as_spec, check_cells, find_cell, plan_study, study_folder
     from ekipl_lab.studies.record import read_records_of
+    from ekipl_lab.studies.sources import gather_sources
+    from ekipl_lab.tracking import ensure_store
 
     study = load_study(file)
     planned = plan_study(study, args.seeds, overrides)
@@ -52,6 +54,9 @@ def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) ->
     names = {cell.name for cell in planned}
     records = [one for one in read_records_of(folder) if one.raw["cell"] in names]
     if records:
+        if runs:
+            ensure_store()
+            gather_sources(planned, folder)
         print(f"Page: {write_page(study, records, len(planned), folder)}")
     return _failed(failed)
 

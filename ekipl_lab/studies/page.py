@@ -25,6 +25,7 @@ from ekipl_lab.studies.registered import (
     registered_contrasts,
     registered_table,
 )
+from ekipl_lab.studies.sources import sources_section
 from ekipl_lab.tables import (
     DASH,
     Table,
@@ -67,7 +68,7 @@ def write_page(study: Study, records: Sequence[CellRecord], planned: int, folder
         parts.append(as_markdown(group_table(f"By stratum and family: {title}", groups)))
         parts += _equal_cost(study, records, task, name)
     parts.append(as_markdown(cost_table(study, records)))
-    parts.append(figures(study, records, folder))
+    parts += [figures(study, records, folder), sources_section(study, records, folder)]
     return write_text(folder / "README.md", "\n\n".join(filter(None, parts)) + "\n")
 
 

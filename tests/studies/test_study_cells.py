@@ -69,7 +69,7 @@ def test_a_cell_interrupted_in_every_part_gives_the_record_of_one_that_was_not(s
     run_cell(untrained, ["x"], lambda event: None)
     assert main(["compare", str(study)]) == 0
     page = (tmp_path / "results" / "tiny" / "README.md").read_text()
-    assert "2 of 2 cells have a record" in page
+    assert "2 of 2 cells have a record" in page and "Where kept actions came from" in page
 
     study.write_text(study.read_text().replace("batch_size: 2", "batch_size: 4"))
     changed = plan_study(load_study(study))[0]

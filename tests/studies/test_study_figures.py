@@ -9,6 +9,7 @@ from ekipl_lab.studies.equal_cost import at_equal_cost, reaches
 from ekipl_lab.studies.page import _curves, all_contrasts, answer, write_page
 from ekipl_lab.studies.record import CellRecord, pack, read_record, unpack, write_record
 from ekipl_lab.studies.registered import registered_contrasts
+from ekipl_lab.studies.sources import in_bins, teacher_share
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown
 
 ACTION = Action("<b>x</b>", POLICY, "m")
@@ -216,3 +217,14 @@ def test_a_curve_begins_where_supervised_steps_left_it_else_at_the_start(tmp_pat
     found = _curves(study(tmp_path, arms=arms), cells, "t", "eval/validation/accuracy_greedy")
     assert [(p.x, p.y) for p in found["sft_then_grpo"]] == [(0, 0.7), (50, 0.8)]
     assert [(p.x, p.y) for p in found["grpo"]] == [(0, 0.5), (50, 0.6)]
+
+
+def test_shares_of_sources_are_means_over_parts_of_the_steps_and_over_seeds():
+    """By hand: 5 points in 2 bins are 2 and 3; seeds 0.2 and 0.4 of teachers have the mean 0.3."""
+    points = [(1, 0.0), (2, 0.5), (3, 1.0), (4, 1.0), (5, 0.25)]
+    assert in_bins(points, 2) == [[2, 0.25], [5, 0.75]]
+    assert in_bins(points[:1], 3) == [[1, 0.0]]
+    cells = [{"policy": [[10, 0.8], [20, 1.0]], "t": [[10, 0.2], [20, 0.0]]},
+             {"policy": [[10, 0.6]], "t": [[10, 0.4]]}]  # fmt: skip
+    (only,) = teacher_share(cells)  # step 20 is of one seed alone
+    assert (only.x, only.y, only.low, only.high) == pytest.approx((10, 0.3, 0.2, 0.4))

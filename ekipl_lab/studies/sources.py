@@ -1,0 +1,104 @@
+"""Where kept actions came from over the steps of a study's runs: the paper's action-source curve.
+
+The shares lie in MLflow, which does not travel; they are read from there once, as means over a
+twentieth of a run's steps, and kept in ``sources.json`` beside the records.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.files import write_text
+from ekipl_lab.plots.figures import Point, learning_curves, write_image
+from ekipl_lab.studies.config import Study
+from ekipl_lab.studies.plan import Cell
+from ekipl_lab.studies.record import CellRecord
+from ekipl_lab.tables import markdown_text, percent
+from ekipl_lab.tracking import list_runs, metric_history
+from ekipl_lab.training.checkpoint import read_note
+from ekipl_lab.types import POLICY
+
+FILE = "sources.json"
+#: A run's steps are kept as so many means.
+BINS = 20
+
+#: [last step of a bin, mean share] of each.
+Series = list[list[float]]
+
+
+def gather_sources(cells: Sequence[Cell], folder: Path) -> None:
+    """Add what MLflow has of finished cells with teachers, and ``sources.json`` does not."""
+    known = read_note(folder / FILE) or {}
+    before = len(known)
+    for cell in cells:
+        steps = [f"{cell.name}.{i}" for i, s in enumerate(cell.steps, 1)
+                 if s.sft is None and s.config.teachers]  # fmt: skip
+        if cell.name in known or not steps or cell.finished() is None:
+            continue
+        for run in list_runs(f"study-{cell.study.name}", name=steps[-1], status="FINISHED")[:1]:
+            names = [n for n in run.metrics if n.startswith("share/") and n.endswith("/kept")]
+            history = metric_history(run.run_id, names)
+            known[cell.name] = {n.split("/")[1]: in_bins(history[n]) for n in sorted(history)}
+    if len(known) > before:
+        write_text(folder / FILE, json.dumps(dict(sorted(known.items()))) + "\n")
+
+
+def in_bins(points: Sequence[tuple[float, float]], bins: int = BINS) -> Series:
+    """(step, share) points as means over ``bins`` runs of neighbours, each at its last step."""
+    edges = [round(i * len(points) / bins) for i in range(bins + 1)]
+    parts = [points[a:b] for a, b in itertools.pairwise(edges) if b > a]
+    return [[part[-1][0], round(statistics.mean(y for _, y in part), 4)] for part in parts]
+
+
+def sources_section(study: Study, records: Sequence[CellRecord], folder: Path) -> str:
+    """Share of kept actions that came from teachers: a figure by task, and a sentence an arm."""
+    known = read_note(folder / FILE) or {}
+    shown: list[str] = []
+    for task in dict.fromkeys(record.task for record in records):
+        curves = {
+            arm: teacher_share([
+                known[one.raw["cell"]] for one in records
+                if (one.task, one.arm) == (task, arm) and one.raw["cell"] in known
+            ])
+            for arm in study.arms
+        }  # fmt: skip
+        curves = {arm: curve for arm, curve in curves.items() if curve}
+        if not curves:
+            continue
+        path = folder / f"sources-{task}.svg"
+        figure = learning_curves(
+            curves,
+            title=f"{task}: kept actions that are teachers'",
+            y_title="share of kept actions",
+            arms=list(study.arms),
+        )
+        try:
+            write_image(figure, path)
+        except ConfigError as error:
+            return f"No figure of sources: {markdown_text(str(error))}"
+        ends = "; ".join(
+            f"{markdown_text(arm)} {percent(curve[0].y)} to {percent(curve[-1].y)} %"
+            for arm, curve in curves.items()
+        )
+        shown.append(
+            f"### Where kept actions came from: {markdown_text(task)}\n\nShare of teachers' among "
+            f"kept actions, first to last {len(next(iter(curves.values())))}th of the steps (mean "
+            f"over seeds; the band is lowest to highest): {ends}.\n\n![Share of teachers' among "
+            f"kept actions over the steps]({path.name})"
+        )
+    return "\n\n".join(shown)
+
+
+def teacher_share(cells: Sequence[Mapping[str, Series]]) -> list[Point]:
+    """1 - the policy's share, mean over cells, where all have that step; lowest and highest."""
+    at: dict[float, list[float]] = {}
+    for cell in cells:
+        for step, share in cell.get(POLICY, []):
+            at.setdefault(step, []).append(1 - share)
+    whole = {step: values for step, values in at.items() if len(values) == len(cells)}
+    return [Point(x, statistics.mean(y), min(y), max(y)) for x, y in sorted(whole.items())]
