@@ -62,7 +62,7 @@ class StudyView:
     @property
     def final(self) -> pd.DataFrame:
         """Every arm's final measurement, with intervals over seeds (one seed: over items)."""
-        from ekipl_lab.studies.page import final_table, places
+        from ekipl_lab.studies.page_tables import final_table, places
 
         where = places(self.records)
         return _frames([final_table(self.study, self.records, *place) for place in where])
@@ -70,7 +70,8 @@ class StudyView:
     @property
     def differences(self) -> pd.DataFrame:
         """Every arm minus the baseline, paired, with both intervals and the verdict."""
-        from ekipl_lab.studies.page import all_contrasts, difference_table
+        from ekipl_lab.studies.page import all_contrasts
+        from ekipl_lab.studies.page_tables import difference_table
 
         rows = all_contrasts(self.study, self.records)
         return _frames([difference_table("", rows)] if rows else [])
@@ -78,7 +79,7 @@ class StudyView:
     @property
     def costs(self) -> pd.DataFrame:
         """What a cell of each arm costs, on every axis."""
-        from ekipl_lab.studies.page import cost_table
+        from ekipl_lab.studies.page_tables import cost_table
 
         return _frames([cost_table(self.study, self.records)])
 

@@ -6,7 +6,8 @@ from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.studies.config import Study, is_study, load_study
 from ekipl_lab.studies.contrasts import contrasts
 from ekipl_lab.studies.equal_cost import at_equal_cost, reaches
-from ekipl_lab.studies.page import _curves, all_contrasts, answer, write_page
+from ekipl_lab.studies.page import all_contrasts, answer, write_page
+from ekipl_lab.studies.page_figures import curves_of
 from ekipl_lab.studies.record import CellRecord, pack, read_record, unpack, write_record
 from ekipl_lab.studies.registered import registered_contrasts
 from ekipl_lab.studies.sources import in_bins, teacher_share
@@ -214,7 +215,7 @@ def test_a_curve_begins_where_supervised_steps_left_it_else_at_the_start(tmp_pat
         with_curve("sft_then_grpo", 0, (0, 0.7), (50, 0.8)),
         with_curve("grpo", 0, (50, 0.6)),
     ]
-    found = _curves(study(tmp_path, arms=arms), cells, "t", "eval/validation/accuracy_greedy")
+    found = curves_of(study(tmp_path, arms=arms), cells, "t", "eval/validation/accuracy_greedy")
     assert [(p.x, p.y) for p in found["sft_then_grpo"]] == [(0, 0.7), (50, 0.8)]
     assert [(p.x, p.y) for p in found["grpo"]] == [(0, 0.5), (50, 0.6)]
 

@@ -1,0 +1,68 @@
+"""The curves of a study's page."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ekipl_lab.errors import ConfigError
+from ekipl_lab.plots.figures import Point, learning_curves, write_image
+from ekipl_lab.studies.config import Study
+from ekipl_lab.studies.page_tables import final_values, places
+from ekipl_lab.studies.record import CellRecord
+from ekipl_lab.tables import markdown_text
+
+
+def figures(study: Study, records: Sequence[CellRecord], folder: Path) -> str:
+    """Curves of greedy accuracy over each cost that a curve has; the Markdown that shows them."""
+    shown = []
+    for task, name in places(records):
+        metric = f"eval/{name}/accuracy_greedy"
+        curves = curves_of(study, records, task, metric)
+        if not any(len(curve) > 1 for curve in curves.values()):
+            continue
+        path = folder / f"curve-{task}-{name.replace(' ', '_')}.svg"
+        figure = learning_curves(
+            curves,
+            title=f"{task}, {name}",
+            y_title="greedy accuracy",
+            x_title="policy completions",
+            arms=list(study.arms),
+        )
+        try:
+            write_image(figure, path)
+        except ConfigError as error:
+            return f"No figures: {markdown_text(str(error))}"
+        shown.append(f"![greedy accuracy over policy completions: {task}, {name}]({path.name})")
+    return "\n\n".join(shown)
+
+
+def curves_of(
+    study: Study, records: Sequence[CellRecord], task: str, metric: str
+) -> Mapping[str, list[Point]]:
+    """Arm -> mean over seeds at each place of its curve; the band is lowest to highest seed."""
+    curves: dict[str, list[Point]] = {}
+    start = start_of(study, records, task, metric.split("/")[1])
+    for arm in study.arms:
+        at: dict[float, list[float]] = {}
+        for record in records:
+            if (record.task, record.arm) != (task, arm):
+                continue
+            for point in record.raw["curve"]:
+                if metric in point["metrics"]:
+                    place = at.setdefault(point["policy_completions"], [])
+                    place.append(point["metrics"][metric])
+        if at and start:
+            at.setdefault(0.0, start)  # supervised steps before it have a point of their own there
+        curves[arm] = [Point(x, statistics.mean(y), min(y), max(y)) for x, y in sorted(at.items())]
+    return {arm: curve for arm, curve in curves.items() if curve}
+
+
+def start_of(study: Study, records: Sequence[CellRecord], task: str, name: str) -> list[float]:
+    """Greedy accuracy before any training, where an arm measures it; the same at every seed."""
+    untrained = [arm for arm, own in study.arms.items() if (own.preset or arm) == "zero_shot"]
+    values = [
+        v for arm in untrained for v in final_values(records, task, arm, name, "accuracy_greedy")
+    ]
+    return values[:1]
