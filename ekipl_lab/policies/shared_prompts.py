@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-#: Model types for which it is known (tests/training/test_shared_work.py). Others compute every row.
-FAMILIES = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "idefics3", "gemma3"})
+from ekipl_lab.policies.shared_vision import FAMILIES
 
 #: What a processor gives for each row, for each token, and for each image.
 BY_ROW, BY_TOKEN = ("pixel_attention_mask",), ("token_type_ids", "mm_token_type_ids")
@@ -30,15 +29,15 @@ BY_IMAGE = ("image_grid_thw", "image_sizes")
 
 
 def can_share(model: Any) -> bool:
-    """Whether equal prompts of ``model`` may be read once: a known family, whole weights of its
-    own, no dropout (each row would draw its own), no activation checkpointing (it keeps no keys).
+    """Whether equal prompts of ``model`` (without a wrapper) may be read once: a known family, no
+    dropout (each row would draw its own). Not under activation checkpointing, which keeps no keys.
     """
-    if getattr(model.config, "model_type", None) not in FAMILIES or hasattr(model, "peft_config"):
+    if getattr(model.config, "model_type", None) not in FAMILIES:
         return False
     text = model.config.get_text_config()
     drops = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
     drops = drops or float(getattr(text, "attention_dropout", None) or 0.0) > 0
-    return not (drops or model.is_activation_checkpointing)
+    return not drops
 
 
 class PromptRows:

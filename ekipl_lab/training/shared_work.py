@@ -1,22 +1,34 @@
 """Where a trainer may compute once what rows have in common, and how TRL's calls become that.
 
-One process, no adapter, a known family (`policies.shared_prompts.FAMILIES`), and no vLLM. Anywhere
-else, and without ``share_work``, TRL's own passes are taken, bit for bit: so too with activation
-checkpointing, dropout, and mixtures of experts.
+With ``share_work``, a known family (`policies.shared_vision.FAMILIES`) without dropout:
+
+- prompts and images once (`policies.shared_prompts`), in one process and under DDP, with LoRA too;
+- images alone (`policies.shared_vision`) where keys cannot be kept or are not ours: in the loss
+  under activation checkpointing, with FSDP, DeepSpeed or completions by vLLM.
+
+Anywhere else, and without ``share_work``, TRL's own passes are taken, bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate.utils import DistributedType
+from peft import PeftModel
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from ekipl_lab.policies.rollout import shared_rollout
 from ekipl_lab.policies.shared_prompts import PromptRows, can_share
+from ekipl_lab.policies.shared_vision import can_share_vision, shared_vision
 from ekipl_lab.training.loss.shared_forward import shared_log_probs
+
+#: Every rank holds whole weights and calls them as it likes.
+WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+
+T = TypeVar("T")
 
 
 class SharedWork:
@@ -24,22 +36,49 @@ class SharedWork:
 
     def __init__(self, trainer: Any, wanted: bool) -> None:
         self._trainer = trainer
+        inner = self._inner(trainer.model)
         self.on = (
             wanted
-            and trainer.accelerator.distributed_type == DistributedType.NO
-            and not trainer.use_vllm
             and not trainer.use_transformers_continuous_batching
-            and not trainer.aux_loss_enabled
             and not trainer.tools
-            and can_share(trainer.accelerator.unwrap_model(trainer.model))
+            and can_share_vision(inner)
         )
+        self._prompts = (
+            trainer.accelerator.distributed_type in WHOLE
+            and not trainer.use_vllm
+            and not trainer.aux_loss_enabled
+            and can_share(inner)
+        )
+
+    def prompts(self) -> bool:
+        """Whether whole prompts are shared now; checkpointing, which keeps no keys, comes and goes
+        (TRL generates without it)."""
+        inner = self._inner(self._trainer.model)
+        return self.on and self._prompts and not inner.is_activation_checkpointing
+
+    def line(self) -> str:
+        """What is shared in the loss, in a sentence."""
+        if not self.on:
+            return "training.share_work: nothing is shared; every row is computed by itself."
+        if self._prompts and not self._trainer.args.activation_checkpointing:
+            return "training.share_work: equal prompts of a batch are computed once."
+        return "training.share_work: equal images are seen once, prompts computed row by row."
+
+    def _inner(self, model: Any) -> Any:
+        """The model of transformers within DDP and PEFT; an adapter's layers lie in it."""
+        model = self._trainer.accelerator.unwrap_model(model)
+        return model.get_base_model() if isinstance(model, PeftModel) else model
+
+    def images_once(self, model: Any) -> AbstractContextManager[None]:
+        """The block in which TRL calls ``model`` by itself."""
+        return shared_vision(self._inner(model)) if self.on else nullcontext()
 
     def rollout(self, images: Sequence[Any] | None) -> AbstractContextManager[None]:
         """The block in which TRL calls ``generate``; ``images`` of each row."""
-        if not self.on:
-            return nullcontext()
+        if not self.prompts():
+            return self.images_once(self._trainer.model)
         counts = None if images is None else [len(shown or ()) for shown in images]
-        return shared_rollout(self._trainer.accelerator.unwrap_model(self._trainer.model), counts)
+        return shared_rollout(self._inner(self._trainer.model), counts)
 
     def log_probs(
         self,
@@ -61,17 +100,20 @@ class SharedWork:
         """
         given = {name: value for name, value in visual.items() if value is not None}
         too_short = input_ids.shape[1] < logits_to_keep + 2  # no prompt but its last token
-        if not self.on or too_short or not given.keys() <= PromptRows.NAMES:
+        if not self.prompts() or too_short or not given.keys() <= PromptRows.NAMES:
             return None
         split = input_ids.shape[1] - logits_to_keep
         prompts = PromptRows(input_ids[:, :split], attention_mask[:, :split], num_images, given)
-        with self._trainer.accelerator.autocast():
-            logps, entropies = shared_log_probs(
-                self._trainer.accelerator.unwrap_model(model), prompts,
-                input_ids[:, split:], attention_mask[:, split:],
-                learning=None if rows is None else self._learning(rows),
-                max_rows=batch_size or len(input_ids),
+        learning = None if rows is None else self._learning(rows)
+
+        def passes() -> tuple[Tensor, Tensor | None]:
+            return shared_log_probs(
+                self._inner(model), prompts, input_ids[:, split:], attention_mask[:, split:],
+                learning=learning, max_rows=batch_size or len(input_ids),
             )  # fmt: skip
+
+        with self._trainer.accelerator.autocast():
+            logps, entropies = as_forward(model, passes)
         return logps, entropies if compute_entropy else None, None
 
     def _learning(self, rows: dict[str, Any]) -> Tensor | None:
@@ -81,3 +123,29 @@ class SharedWork:
             return None
         learning: Tensor = rows["advantages"].view(len(rows["advantages"]), -1).ne(0).any(-1)
         return learning | (rows["imitate"] != 0) if "imitate" in rows else learning
+
+
+def as_forward(model: Any, function: Callable[[], T]) -> T:
+    """What ``function`` gives, which calls the module in ``model``; DDP takes it for its one
+    forward pass, and so averages the gradients."""
+    if not isinstance(model, DistributedDataParallel):
+        return function()
+    inner = model.module
+    plain = vars(inner).get("forward")
+
+    def restore() -> None:
+        if plain is None:
+            vars(inner).pop("forward", None)
+        else:
+            inner.forward = plain
+
+    def forward(*_: Any) -> T:
+        restore()
+        return function()
+
+    inner.forward = forward
+    try:
+        found: T = model(None)
+        return found
+    finally:
+        restore()

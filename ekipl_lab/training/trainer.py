@@ -220,7 +220,8 @@ class EKIPLTrainer(CheckedLoading, GRPOTrainer):
         inputs = self._hooks.loss_inputs
         found: Any = self._shared.log_probs(*args, rows=inputs, **kwargs)
         if found is None:
-            found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+            with self._shared.images_once(args[0]):
+                found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         logps, entropies, aux_loss = found
         if inputs is not None and "action_source" in inputs:
             self._log(self._token_weights.apply(inputs, logps, entropies, self.state.global_step))
