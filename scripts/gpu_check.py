@@ -1,183 +1,157 @@
-"""Every check of the trainer that needs a GPU, as one command; nothing is downloaded.
+"""Whatever only a GPU can show, in at most ten minutes; nothing is downloaded.
 
-    python scripts/gpu_check.py --out results/gpu_check.json            # all of them
-    python scripts/gpu_check.py --only qlora_2b --cap-gib 15.5          # one, as on a small card
+    python scripts/gpu_check.py                                  # writes results/gpu/DATE-DEVICE.json
+    python scripts/gpu_check.py --only memory_qlora_3b --cap-gib 15.5
+    python scripts/gpu_check.py --device cpu --tiny              # what of it a CPU can run
 
-Models have the published architectures and random weights. A check runs in a process of its own
-whose GPU memory is capped (`torch.cuda.set_per_process_memory_fraction`), which emulates a smaller
-card. The result holds, for each check, predicted and measured peak memory and seconds, or the
-error. This script has not been run on a GPU (docs/gpu.md).
+Each part (`perf/gpu/parts.py`) runs in a process of its own under a time limit; one that fails does
+not hide the others, and one that cannot be run here says why. Ends with 0 if every part that was
+run passed, 1 if one failed, 2 if there is no GPU. It has not been run on a GPU (docs/gpu.md).
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import datetime
 import json
+import os
+import platform
+import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One forward and backward pass of rows x tokens, and one generation, of a known model."""
+from ekipl_lab.files import write_text  # noqa: E402
 
-    model: str
-    cap_gib: float
-    rank: int | None = 16
-    quantize: str = "none"
-    rows: int = 2
-    generated: int = 32
-    tokens: int = 512
-    side: int = 448
+#: Seconds for all parts together, and what a part needs at least to be begun.
+BUDGET, LEAST = 600.0, 15.0
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "vllm",
+             "deepspeed", "liger-kernel", "flash-attn")  # fmt: skip
 
 
-CHECKS = {
-    "lora_2b": Check("Qwen/Qwen2-VL-2B-Instruct", 15.5),
-    "qlora_2b": Check("Qwen/Qwen2-VL-2B-Instruct", 15.5, quantize="4bit"),
-    "qlora_3b": Check("Qwen/Qwen2.5-VL-3B-Instruct", 15.5, quantize="4bit"),
-    "qlora_7b": Check("Qwen/Qwen2.5-VL-7B-Instruct", 23.5, quantize="4bit"),
-    "full_2b": Check("Qwen/Qwen2-VL-2B-Instruct", 79.0, rank=None),
-}
-
-
-def build(check: Check) -> Any:
-    """A random model on the GPU; a quantised one goes through a folder, as a checkpoint does."""
-    import tempfile
-
-    import torch
-    from peft import get_peft_model
-    from transformers import AutoModelForImageTextToText
-
-    from ekipl_lab.policies.adapters import lora_config, quantization_config
-    from ekipl_lab.training.memory.shape import model_config
-
-    config = model_config(check.model)
-    with torch.device("cuda"):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
-    if check.quantize == "4bit":
-        with tempfile.TemporaryDirectory() as folder:
-            model.to("cpu").save_pretrained(folder)
-            del model
-            torch.cuda.empty_cache()
-            model = AutoModelForImageTextToText.from_pretrained(
-                folder,
-                dtype=torch.bfloat16,
-                quantization_config=quantization_config(torch.bfloat16),
-                device_map={"": 0},
+def run_part(name: str, limit: float, options: list[str]) -> dict[str, Any]:
+    """What a part saw; ``error`` where it failed, was killed by its limit, or wrote nothing."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        out, log = Path(folder) / "seen.json", Path(folder) / "log.txt"
+        words = [sys.executable, "-m", "perf.gpu", name, "--out", str(out), *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+        with log.open("wb") as said:
+            process = subprocess.Popen(
+                words, cwd=ROOT, env=environment, stdout=said, stderr=said, start_new_session=True
             )
-    if check.rank is None:
-        return model
-    return get_peft_model(model, lora_config(model, rank=check.rank))
+            try:
+                code: int | None = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                end_session(process)
+        seconds = round(time.monotonic() - begun, 1)
+        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-30:]
+        if code == 0 and out.is_file():
+            seen: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+            return {
+                "status": "skipped" if "skipped" in seen else "passed",
+                "seconds": seconds,
+            } | seen
+    why = f"not done after {limit:.0f} s" if code is None else f"ended with {code}"
+    return {"status": "failed", "seconds": seconds, "error": why, "last_lines": last}
 
 
-def inputs(check: Check, rows: int, length: int, model: Any) -> dict[str, Any]:
-    """Random text after one image for every row."""
+def end_session(process: subprocess.Popen[bytes]) -> None:
+    """Kill what the part has started and left behind, servers included."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the record is of."""
     import torch
 
-    from ekipl_lab.training.memory.shape import shape_of
+    found: dict[str, Any] = {"device": platform.processor() or platform.machine()}
+    if device == "cuda":
+        card = torch.cuda.get_device_properties(0)
+        found = {
+            "device": card.name, "memory_gib": round(card.total_memory / 2**30, 1),
+            "gpus": torch.cuda.device_count(), "cuda": torch.version.cuda,
+            "bfloat16": torch.cuda.is_bf16_supported(including_emulation=False),
+        }  # fmt: skip
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return found | {"versions": versions, "commit": commit.stdout.strip()}
 
-    shape = shape_of(check.model)
-    tokens, patches = shape.image(check.side)
-    side = int(patches**0.5)
-    config = model.config
-    start = [config.vision_start_token_id] + [config.image_token_id] * tokens
-    ids = torch.randint(100, 1000, (rows, length), device="cuda")
-    ids[:, : len(start)] = torch.tensor(start, device="cuda")
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "mm_token_type_ids": (ids == config.image_token_id).int(),
-        "pixel_values": torch.randn(rows * patches, shape.patch_values, device="cuda"),
-        "image_grid_thw": torch.tensor([[1, side, side]] * rows, device="cuda"),
-    }
 
-
-def measure(check: Check) -> dict[str, Any]:
-    """Two training steps and one generation under the cap; peaks and seconds of each."""
-    import torch
-    from trl.trainer.utils import add_fused_lm_head
-
-    from ekipl_lab.training.memory.components import GIB, Workload, predict
-    from ekipl_lab.training.memory.shape import shape_of
-
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, check.cap_gib * GIB / total))
-    shape = shape_of(check.model)
-    work = Workload(
-        rows=check.rows, generated=check.generated, sampled=check.generated, text_tokens=256,
-        images=1, side=check.side, completion=check.tokens, dtype="bfloat16", compute="bfloat16",
-        rank=check.rank, quantized=check.quantize == "4bit", checkpointing=True,
-    )  # fmt: skip
-    result: dict[str, Any] = {"predicted_gib": predict(shape, work).total / GIB}
-    model = build(check)
-    base = model.get_base_model() if check.rank is not None else model
-    model.gradient_checkpointing_enable()
-    if check.rank is not None:
-        model.enable_input_require_grads()
-    plain_forward = base.forward
-    add_fused_lm_head(base, outputs=("log_probs", "entropy"))
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
-    prompt = 256 + shape.image(check.side)[0]
-    torch.cuda.reset_peak_memory_stats()
-    for _ in range(2):
-        begun = time.perf_counter()
-        batch = inputs(check, check.rows, prompt + check.tokens, base)
-        labels = batch["input_ids"].clone()
-        labels[:, :prompt] = -100
-        with torch.autocast("cuda", torch.bfloat16):
-            model.train()(**batch, labels=labels, fused_lm_head=True).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        torch.cuda.synchronize()
-        result["step_seconds"] = time.perf_counter() - begun
-    result["step_peak_gib"] = torch.cuda.max_memory_allocated() / GIB
-    base.forward = plain_forward
-    torch.cuda.reset_peak_memory_stats()
-    begun = time.perf_counter()
-    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
-        model.eval().generate(
-            **inputs(check, check.generated, prompt, base),
-            max_new_tokens=check.tokens, min_new_tokens=check.tokens, do_sample=True,
-        )  # fmt: skip
-    result["generation_seconds"] = time.perf_counter() - begun
-    result["generation_peak_gib"] = torch.cuda.max_memory_allocated() / GIB
-    return result
+def line(name: str, seen: dict[str, Any]) -> str:
+    """A row of the table that is printed."""
+    numbers = [
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in seen.items()
+        if isinstance(value, int | float) and key != "seconds"
+    ]
+    said = seen.get("skipped") or seen.get("error") or seen.get("said") or ", ".join(numbers)
+    return f"{name:18} {seen['status']:8} {seen.get('seconds', 0):6.1f} s  {said}"
 
 
 def main() -> int:
-    """Run the checks, each in a fresh process, and write what they gave."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("results/gpu_check.json"))
-    parser.add_argument("--only", choices=sorted(CHECKS), default=None)
-    parser.add_argument("--cap-gib", type=float, default=None)
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    """Run the parts, each in a fresh process, and write what they gave after every one."""
+    from perf.gpu.parts import PARTS
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=None, help="the record (results/gpu/...)")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--cap-gib", type=float, default=None, help="memory of a smaller card")
+    parser.add_argument("--seconds", type=float, default=BUDGET, help="for all parts together")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="shrunk models everywhere")
     args = parser.parse_args()
     import torch
 
-    if not torch.cuda.is_available():
+    if args.device == "cuda" and not torch.cuda.is_available():
         print("gpu_check: there is no CUDA GPU here; nothing was checked.", file=sys.stderr)
         return 2
-    if args.inside:
-        check = CHECKS[args.only]
-        cap = args.cap_gib or check.cap_gib
-        print(json.dumps(measure(dataclasses.replace(check, cap_gib=cap))))
-        return 0
-    results: dict[str, Any] = {"device": torch.cuda.get_device_name(0), "torch": torch.__version__}
-    for name in [args.only] if args.only else CHECKS:
-        command = [sys.executable, __file__, "--inside", "--only", name]
-        command += ["--cap-gib", str(args.cap_gib)] if args.cap_gib else []
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        lines = (run.stdout if run.returncode == 0 else run.stderr).strip().splitlines()
-        last = lines[-1] if lines else f"ended with {run.returncode}"
-        results[name] = json.loads(last) if run.returncode == 0 else {"error": last}
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        print(name, results[name])
-    return 0
+    begun, now = time.monotonic(), datetime.datetime.now(datetime.UTC)
+    record: dict[str, Any] = {
+        "date": now.isoformat(timespec="seconds"), "tiny": args.tiny, **machine(args.device),
+        "parts": {},
+    }  # fmt: skip
+    words = re.sub(r"[^a-z0-9]+", "-", record["device"].lower()).strip("-") or args.device
+    out = args.out or ROOT / "results" / "gpu" / f"{now:%Y-%m-%d}-{words}.json"
+    options = ["--device", args.device, *(["--tiny"] if args.tiny else [])]
+    options += ["--cap-gib", str(args.cap_gib)] if args.cap_gib else []
+    for name in args.only:
+        left = args.seconds - (time.monotonic() - begun)
+        if left < min(LEAST, PARTS[name].seconds):
+            seen: dict[str, Any] = {"status": "skipped", "skipped": "no time was left"}
+        else:
+            seen = run_part(name, min(left, PARTS[name].seconds), options)
+        record["parts"][name] = {"about": PARTS[name].about} | seen
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, json.dumps(record, indent=1) + "\n")
+        print(line(name, seen), flush=True)
+    statuses = [seen["status"] for seen in record["parts"].values()]
+    counts = ", ".join(f"{statuses.count(s)} {s}" for s in ("passed", "failed", "skipped"))
+    print(f"{counts}; {time.monotonic() - begun:.0f} s; record: {out}")
+    return 1 if "failed" in statuses else 0
 
 
 if __name__ == "__main__":

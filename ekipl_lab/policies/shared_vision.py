@@ -11,6 +11,7 @@ FSDP and ZeRO-3 as well. Images are equal if their pixels are, to the bit.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ def shared_vision(model: Any) -> Iterator[None]:
     plain = base.get_image_features
     names = list(inspect.signature(plain).parameters)[1:]
 
+    @functools.wraps(plain)  # `generate` looks at its parameters
     def get_image_features(pixel_values: Tensor, *given: Any, **named: Any) -> Any:
         named |= dict(zip(names, given, strict=False))
         tensors = {name for name, value in named.items() if isinstance(value, Tensor)}

@@ -51,8 +51,8 @@ class SharedWork:
         )
 
     def prompts(self) -> bool:
-        """Whether whole prompts are shared now; checkpointing, which keeps no keys, comes and goes
-        (TRL generates without it)."""
+        """Whether whole prompts are shared in a pass now; under checkpointing, which keeps no keys,
+        they are not, and it comes and goes."""
         inner = self._inner(self._trainer.model)
         return self.on and self._prompts and not inner.is_activation_checkpointing
 
@@ -74,8 +74,8 @@ class SharedWork:
         return shared_vision(self._inner(model)) if self.on else nullcontext()
 
     def rollout(self, images: Sequence[Any] | None) -> AbstractContextManager[None]:
-        """The block in which TRL calls ``generate``; ``images`` of each row."""
-        if not self.prompts():
+        """The block in which TRL calls ``generate``, without checkpointing; ``images`` of each row."""
+        if not (self.on and self._prompts):
             return self.images_once(self._trainer.model)
         counts = None if images is None else [len(shown or ()) for shown in images]
         return shared_rollout(self._inner(self._trainer.model), counts)

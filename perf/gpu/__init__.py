@@ -1,0 +1,1 @@
+"""What only a GPU can show, part by part; `scripts/gpu_check.py` runs them."""
