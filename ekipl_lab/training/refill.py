@@ -13,6 +13,7 @@ draws the same. What was generated for nothing counts as cost; it is not in the 
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -26,27 +27,85 @@ from ekipl_lab.groups.options import Refill
 from ekipl_lab.types import ActionGroup
 
 
+#: The place of a generation's pictures in what TRL's ``_generate`` gives. They are not sent.
+PICTURES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those of the run: ``gather`` joins lists in rank order; ``row`` is TRL's
+    row of a sample."""
+
+    rank: int
+    count: int
+    gather: Callable[[list[Any]], list[Any]]
+    row: Callable[[int], dict[str, Any]]
+
+    def share(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """This rank's part of rows that all have."""
+        each = len(rows) // self.count
+        return rows[self.rank * each : (self.rank + 1) * each]
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A generation on one process: TRL's rows, what its ``_generate`` gave for them, the groups."""
+    """A generation on one process: TRL's rows, what its ``_generate`` gave for them, the groups.
+
+    The groups are those of all processes, each of which holds equally many rows in turn.
+    """
 
     inputs: list[dict[str, Any]]
     generated: tuple[Any, ...]
     batch: GenerationBatch
 
-    def exchange(self, at: int, other: Draft, there: int, size: int) -> None:
-        """Put the rows of the other's group ``there`` in the place of group ``at``, row by row."""
-        mine, theirs = (slice(i * size, (i + 1) * size) for i in (at, there))
-        rows = len(self.inputs)
-        self.inputs[mine] = other.inputs[theirs]
-        for own, new in zip(self.generated, other.generated, strict=True):
-            if (own is None) != (new is None):
-                raise DataError(
-                    "ekipl.refill cannot exchange prompts with pictures for prompts without; set "
-                    "ekipl.refill.rounds=0, or leave one kind out of the data."
-                )
-            if isinstance(own, list) and len(own) == rows:
-                own[mine] = new[theirs]
+    def exchange(
+        self, moves: Sequence[tuple[int, int]], other: Draft, size: int, ranks: Ranks
+    ) -> None:
+        """For each (at, there) put the rows of the other's group ``there`` in the place of group
+        ``at``, row by row, wherever they were generated."""
+        kinds = [tuple(part is None for part in one.generated) for one in (self, other)]
+        if len(set(ranks.gather(kinds))) > 1:
+            raise DataError(
+                "ekipl.refill cannot exchange prompts with pictures for prompts without; set "
+                "ekipl.refill.rounds=0, or leave one kind out of the data."
+            )
+        found = ranks.gather(other._rows())
+        first, other_first = (ranks.rank * len(one.inputs) for one in (self, other))
+        for at, there in moves:
+            for k in range(size):
+                row, source = at * size + k - first, there * size + k
+                if 0 <= row < len(self.inputs):
+                    index, parts = found[source]
+                    if 0 <= source - other_first < len(other.inputs):
+                        given = other.inputs[source - other_first]
+                        pictures = _part(other.generated[PICTURES], source - other_first)
+                    else:
+                        given = ranks.row(index)
+                        pictures = given["images"]
+                    self._put(row, given, [*parts[:PICTURES], pictures, *parts[PICTURES + 1 :]])
+
+    def _rows(self) -> list[tuple[int, list[Any]]]:
+        """Sample and parts of every row of this process, without pictures."""
+        return [
+            (given["sample_index"], [
+                None if place == PICTURES or not self._by_row(part) else part[row]
+                for place, part in enumerate(self.generated)
+            ])
+            for row, given in enumerate(self.inputs)
+        ]  # fmt: skip
+
+    def _put(self, row: int, given: dict[str, Any], parts: Sequence[Any]) -> None:
+        self.inputs[row] = given
+        for own, new in zip(self.generated, parts, strict=True):
+            if self._by_row(own):
+                own[row] = new
+
+    def _by_row(self, part: Any) -> bool:
+        return isinstance(part, list) and len(part) == len(self.inputs)
+
+
+def _part(column: Any, row: int) -> Any:
+    return column[row] if isinstance(column, list) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +125,23 @@ def refilled(
     size: int,
     count: int,
     key: tuple[int, ...],
+    ranks: Ranks,
 ) -> Refilled:
     """``first`` with its groups without spread exchanged for those of other prompts.
 
-    ``more`` makes a draft of so many sample indices; ``size`` rows make a group; there are
-    ``count`` samples; ``key`` (seed, step, number of the generation in it) draws the prompts.
+    ``more`` makes a draft of so many sample indices, of which each rank generates its share;
+    ``size`` rows make a group; there are ``count`` samples; ``key`` (seed, step, number of the
+    generation in it) draws the prompts, the same on all ranks: as many as give each rank equally
+    many rows, which may be a few more than are exchanged.
     """
     groups, pools = list(first.batch.groups), list(first.batch.pools)
     made, dropped, rounds = [first.batch], Counter[str](), 0
-    seen = {row["sample_index"] for row in first.inputs}
+    seen = set(ranks.gather([row["sample_index"] for row in first.inputs]))
+    together = ranks.count // math.gcd(ranks.count, size)
     while rounds < settings.rounds and (dead := without_spread(groups, settings.causes)):
-        fresh = other_prompts(len(dead), seen, count, (*key, rounds))
+        wanted = -(-len(dead) // together) * together
+        fresh = other_prompts(wanted, seen, count, (*key, rounds))
+        fresh = fresh[: len(fresh) // together * together]
         if not fresh:
             break
         rounds += 1
@@ -85,9 +150,11 @@ def refilled(
         made.append(other.batch)
         useless = set(without_spread(other.batch.groups, settings.causes))
         live = [j for j in range(len(fresh)) if j not in useless]
-        for at, there in zip(dead, live, strict=False):
+        moves = list(zip(dead, live, strict=False))
+        if moves:
+            first.exchange(moves, other, size, ranks)
+        for at, there in moves:
             dropped[zero_spread_cause(groups[at]) or ""] += 1
-            first.exchange(at, other, there, size)
             groups[at], pools[at] = other.batch.groups[there], other.batch.pools[there]
     everything = joined(made)
     metrics = {"rounds": rounds, "replaced": dropped.total()} | dropped

@@ -54,7 +54,7 @@ from ekipl_lab.training.loss.source_gradients import SourceGradients
 from ekipl_lab.training.loss.token_weights import TokenWeights, check_scored
 from ekipl_lab.training.prefetch import Prefetcher
 from ekipl_lab.training.prefix import PrefixedRows
-from ekipl_lab.training.refill import Draft, refilled
+from ekipl_lab.training.refill import Draft, Ranks, refilled
 from ekipl_lab.training.shared_work import SharedWork
 from ekipl_lab.types import POLICY, ActionGroup, Sample
 
@@ -151,16 +151,24 @@ class EKIPLTrainer(CheckedLoading, GRPOTrainer):
             ]  # fmt: skip
             return self._draft(rows, prompts)
 
+        own = self.accelerator
+        ranks = Ranks(
+            own.process_index, own.num_processes, gather_object,
+            lambda index: dict(self.train_dataset[index]),
+        )  # fmt: skip
+
         def more(indices: list[int]) -> Draft:
-            rows = [self.train_dataset[index] for index in indices]
-            return draft([dict(row) for row in rows for _ in range(self.num_generations)])
+            wanted = [index for index in indices for _ in range(self.num_generations)]
+            mine = ranks.share(wanted)
+            rows = {index: self.train_dataset[index] for index in dict.fromkeys(mine)}
+            return draft([dict(rows[index]) for index in mine])
 
         self._prefetch()
         step = self.state.global_step
         number = sum(of == step for of, _ in self._batches)
         done = refilled(
             draft(list(inputs)), more, self.options.refill, size=self.num_generations,
-            count=len(self.collector.samples), key=(self.args.seed, step, number),
+            count=len(self.collector.samples), key=(self.args.seed, step, number), ranks=ranks,
         )  # fmt: skip
         self._hooks.draft, self._hooks.made = done.draft, done.made
         self._log(done.metrics)

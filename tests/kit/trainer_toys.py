@@ -38,6 +38,17 @@ def even_scorer(sample, action):
     return RewardBreakdown(components, {"accuracy": 1.0, "format": 0.25}, right)
 
 
+def easy_scorer(easy):
+    """Everything is right on the easy samples; on the others about half."""
+
+    def score(sample, action):
+        if int(sample.id.split("/")[1]) in easy:
+            return RewardBreakdown({"accuracy": 1.0}, {"accuracy": 1.0}, True)
+        return even_scorer(sample, action)
+
+    return score
+
+
 def never_scorer(sample, action):
     """1 for the reference text alone, which no untrained policy writes."""
     right = action.completion == reference(sample)

@@ -14,6 +14,7 @@ import trainer_toys as toys
 
 from ekipl_lab.errors import TeacherError
 from ekipl_lab.groups.options import Teacher
+from ekipl_lab.policies.adapters import lora_config
 from ekipl_lab.training.guards import leave_processes
 from ekipl_lab.types import Action, Capabilities
 
@@ -83,6 +84,69 @@ def watched(trainer):
     return seen
 
 
+def refilled(folder):
+    """Of every row after an exchange: are prompt, pixels and completion those of its group?"""
+    groups = Groups()
+    trainer = toys.ekipl_trainer(
+        arguments(folder), scorer=toys.easy_scorer(range(5)), records=groups, refill={"rounds": 2}
+    )
+    fits, score, processor = [], trainer._generate_and_score_completions, trainer.processing_class
+
+    def watch(inputs):
+        output = score(inputs)
+        texts = processor.batch_decode(output["prompt_ids"])
+        pixels = output["pixel_values"].chunk(len(texts))
+        for i, (group, pool, chosen) in enumerate(trainer._hooks.rows.rows):
+            ids = output["completion_ids"][i][output["completion_mask"][i].bool()].tolist()
+            own = processor.image_processor(list(group.sample.images), return_tensors="pt")
+            fits.append(
+                group.sample.question in texts[i]
+                and ids == list(pool.token_ids[chosen])
+                and torch.equal(pixels[i], own["pixel_values"])
+            )
+        return output
+
+    trainer._generate_and_score_completions = watch
+    trainer.train()
+    return {
+        "fits": fits,
+        "digest": digest(trainer),
+        "spread": [sum(len({r.total for r in g.rewards}) > 1 for g in step) for step in groups],
+        "replaced": toys.history(trainer, "refill/replaced")["refill/replaced"],
+        "completions": trainer.costs.policy_completions,
+    }
+
+
+def shared(folder, rank):
+    """Gradients of one loss under DDP, TRL's way and with shared work: how far apart, how large."""
+    model, processor = toys.nano()
+    trainer = toys.EKIPLTrainer(
+        model, args=arguments(folder), samples=toys.toy_samples(), processing_class=processor,
+        scorer=toys.even_scorer, share_work=True,
+        peft_config=None if rank is None else lora_config(model, rank=rank),
+    )  # fmt: skip
+    inputs = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    inputs["advantages"] = torch.linspace(-1, 2, 6) * (int(os.environ["RANK"]) + 1)
+    inputs["advantages"][:2] = 0.0  # a group of this rank that teaches nothing
+    trainer.current_gradient_accumulation_steps = 1
+    wrapped = trainer.accelerator.prepare_model(trainer.model.train())
+    assert wrapped is not trainer.model and trainer._shared.prompts()
+    found = []
+    for on in (False, True):
+        trainer._shared.on = on
+        wrapped.zero_grad(set_to_none=True)
+        trainer.accelerator.backward(trainer._compute_loss(wrapped, dict(inputs)))
+        grads = {n: p.grad.clone() for n, p in wrapped.named_parameters() if p.requires_grad}
+        found.append(grads)
+    plain, ours = found
+    hashed = hashlib.sha256(b"".join(ours[n].numpy().tobytes() for n in sorted(ours)))
+    return {
+        "close": all(torch.allclose(ours[n], plain[n], rtol=1e-4, atol=1e-6) for n in plain),
+        "largest": max(float(g.abs().max()) for g in plain.values()),
+        "of_all_ranks": hashed.hexdigest(),
+    }
+
+
 def gloo_threads():
     """Names of gloo's threads in this process (Linux; nothing elsewhere)."""
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
@@ -108,6 +172,8 @@ def main(folder):
     result["recorded"] = [[list(group.kept) for group in step] for step in groups]
     result["shares"] = toys.history(trainer, "share/asked/kept", "policy/reward")
 
+    result["refill"] = refilled(folder / "refill")
+    result["shared"] = [shared(folder / "shared", rank) for rank in (None, 2)]
     failing = toys.ekipl_trainer(arguments(folder / "fails"), teachers=[Teacher(FailsOnRankOne())])
     try:
         failing.train()

@@ -14,20 +14,9 @@ from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import load_config, parse_config
 from ekipl_lab.training.refill import other_prompts
 from ekipl_lab.training.run import train
-from ekipl_lab.types import RewardBreakdown, Sample
+from ekipl_lab.types import Sample
 
 torch.set_num_threads(1)
-
-
-def easy_scorer(easy):
-    """Everything is right on the easy samples; on the others about half."""
-
-    def score(sample, action):
-        if int(sample.id.split("/")[1]) in easy:
-            return RewardBreakdown({"accuracy": 1.0}, {"accuracy": 1.0}, True)
-        return toys.even_scorer(sample, action)
-
-    return score
 
 
 class Kept:
@@ -59,8 +48,8 @@ def test_prompts_follow_from_the_key_alone():
 def test_groups_without_spread_are_exchanged_and_counted():
     """Six of eight prompts teach nothing; two rounds a generation, two prompts each."""
     easy = range(6)
-    off, before = trained(easy_scorer(easy))
-    on, after = trained(easy_scorer(easy), refill={"rounds": 8})
+    off, before = trained(toys.easy_scorer(easy))
+    on, after = trained(toys.easy_scorer(easy), refill={"rounds": 8})
     spread = [sum(len({r.total for r in g.rewards}) > 1 for g in step) for step in after]
     assert sum(spread) > sum(len({r.total for r in g.rewards}) > 1 for s in before for g in s)
     assert [len(step) for step in after] == [2, 2]
@@ -81,15 +70,15 @@ def test_groups_without_spread_are_exchanged_and_counted():
 
 def test_a_group_that_stays_is_that_of_trl_and_rounds_are_bounded():
     """Nothing has spread anywhere: two rounds are made, and the first groups stay."""
-    never, kept = trained(easy_scorer(range(8)), refill={"rounds": 2, "causes": ["all_right"]})
-    plain, same = trained(easy_scorer(range(8)))
+    never, kept = trained(toys.easy_scorer(range(8)), refill={"rounds": 2, "causes": ["all_right"]})
+    plain, same = trained(toys.easy_scorer(range(8)))
     logs = [log for log in never.state.log_history if "refill/rounds" in log]
     assert [log["refill/rounds"] for log in logs] == [2.0, 2.0]
     assert [log["refill/left"] for log in logs] == [2.0, 2.0]
     assert never.costs.policy_completions == 3 * plain.costs.policy_completions
     assert [g.sample.id for g in kept[0]] == [g.sample.id for g in same[0]]
     assert [g.candidates for g in kept[0]] == [g.candidates for g in same[0]]
-    other, _ = trained(easy_scorer(range(8)), refill={"rounds": 2, "causes": ["all_wrong"]})
+    other, _ = trained(toys.easy_scorer(range(8)), refill={"rounds": 2, "causes": ["all_wrong"]})
     assert all(torch.equal(a, b) for a, b in zip(
         toys.weights(other).values(), toys.weights(plain).values(), strict=True))  # fmt: skip
 
@@ -111,8 +100,7 @@ def test_teachers_are_asked_first_where_there_is_no_spread():
 
 def test_what_is_refused():
     refill = {"ekipl": {"refill": {"rounds": 1}}}
-    with pytest.raises(ConfigError, match=r"exchanges rows within one process, and this run has 2"):
-        check_run(parse_config(BASE | refill | {"hardware": {"gpus": 2}}), "unused")
+    check_run(parse_config(BASE | refill | {"hardware": {"gpus": 2}}), "unused")
     with pytest.raises(ConfigError, match="did you mean 'all_right'"):
         parse_config(BASE | {"ekipl": {"refill": {"causes": ["all_rigt"]}}})
 

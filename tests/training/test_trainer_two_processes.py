@@ -58,6 +58,24 @@ def test_one_owner_asks_for_each_group_and_both_ranks_place_it(ranks):
         assert sum(first["sources"] + second["sources"]) == kept_teachers
 
 
+def test_refill_moves_rows_between_ranks(ranks):
+    """Five of eight prompts teach nothing: others come in wherever their rows were generated."""
+    first, second = (rank["refill"] for rank in ranks)
+    assert len(first["fits"]) == len(second["fits"]) == 18
+    assert all(first["fits"]) and all(second["fits"])
+    assert first["digest"] == second["digest"]
+    assert first["replaced"] == second["replaced"] and sum(first["replaced"]) >= 1
+    assert sum(first["spread"]) >= sum(first["replaced"])
+    assert first["completions"] >= 36 + 4 * sum(first["replaced"])
+
+
+def test_shared_work_under_ddp_has_the_gradients_of_trls_passes(ranks):
+    """Whole weights, and an adapter; averaged over both ranks."""
+    for ours, theirs in zip(ranks[0]["shared"], ranks[1]["shared"], strict=True):
+        assert ours["close"] and theirs["close"] and ours["largest"] > 1e-3
+        assert ours["of_all_ranks"] == theirs["of_all_ranks"]
+
+
 def test_a_teacher_failing_on_one_rank_reaches_both(ranks):
     assert ranks[0]["error"] == "Rank 1 failed: TeacherError: the line is dead"
     assert ranks[1]["error"] == "the line is dead"

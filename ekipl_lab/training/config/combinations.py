@@ -38,17 +38,10 @@ def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
 
 
 def _check_refill(config: RunConfig) -> None:
-    from ekipl_lab.training.config.sizes import planned_processes
-
     if config.ekipl.refill.rounds and config.ekipl.prefix.on:
         raise ConfigError(
             "ekipl.refill cannot exchange rows that begin with a teacher's tokens; set "
             "ekipl.refill.rounds=0 or ekipl.prefix.share=0."
-        )
-    if config.ekipl.refill.rounds and planned_processes(config) > 1:
-        raise ConfigError(
-            "ekipl.refill exchanges rows within one process, and this run has "
-            f"{planned_processes(config)}; set ekipl.refill.rounds=0."
         )
 
 
