@@ -26,7 +26,6 @@ from ekipl_lab.groups.doctor.causes import zero_spread_cause
 from ekipl_lab.groups.options import Refill
 from ekipl_lab.types import ActionGroup
 
-
 #: The place of a generation's pictures in what TRL's ``_generate`` gives. They are not sent.
 PICTURES = 6
 
