@@ -52,8 +52,9 @@ def run_file(place: Place, **grpo: Any) -> Path:
 
     path = checkpoint(TWO_B, place.folder / "model", place.device, "float32", tiny=True)
     given = settings(dataclasses.replace(place, tiny=True), str(path), **grpo)
-    given["evaluation"] |= {"sets": [{"split": "test", "limit": 4}], "at_end": True, "num_samples": 2,
-                            "ks": [1, 2]}  # fmt: skip
+    given["evaluation"] |= {
+        "sets": [{"split": "test", "limit": 4}], "at_end": True, "num_samples": 2, "ks": [1, 2],
+    }  # fmt: skip
     (place.folder / "check.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
     return place.folder / "check.yaml"
 
@@ -119,7 +120,7 @@ def stock_checkpoint(place: Place) -> Path:
 
 
 def vllm_run(place: Place, name: str, policy: dict[str, Any], **grpo: Any) -> dict[str, Any]:
-    """Two steps whose completions come from vLLM, and how its log-probabilities differ from ours."""
+    """Two steps with completions by vLLM, and how far its log-probabilities are from ours."""
     from ekipl_lab.tracking import metric_history
     from ekipl_lab.training.run import train
     from perf.gpu.parts import losses, parsed, settings

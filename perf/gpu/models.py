@@ -26,7 +26,8 @@ SMALL = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 4096,
 }  # fmt: skip
 SMALL_VISION = {
-    "depth": 2, "num_heads": 2, "embed_dim": 64, "intermediate_size": 128, "fullatt_block_indexes": [1],
+    "depth": 2, "num_heads": 2, "embed_dim": 64, "intermediate_size": 128,
+    "fullatt_block_indexes": [1],
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ class Skipped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a part works: an empty folder, the device, how large, and how much memory it may use."""
+    """Where a part works: an empty folder, the device, small or not, the memory it may use."""
 
     folder: Path
     device: str

@@ -1,9 +1,11 @@
 """Prefetch in the trainer: the same run to the bit, nothing bought twice, in vain, or too much."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.dataset import EpochSampler
 from ekipl_lab.training.prefetch import PromptSchedule
 from ekipl_lab.training.run import TrainResult, train
+from ekipl_lab.training.trainer import EKIPLTrainer
 
 WORKER = ROOT / "tests/kit/prefetch_worker.py"
 STEPS, PROMPTS, ACTIONS = 5, 4, 2
@@ -42,15 +45,19 @@ def run(
     ekipl: dict[str, Any] | None = None,
     policy: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
+    other: str = "",
     **gateway: Any,
 ) -> TrainResult:
     """Five generations of four prompts out of twelve: the second pass begins in the fourth."""
     block = {"cache": str(store / f"{name}.sqlite3"), "fresh_draws": True, **gateway}
-    teacher = {"type": "openai", "id": "api", "model": "m", "base_url": url + "/v1"}
+    teacher = {
+        "type": "openai", "model": "m", "actions": ACTIONS, "gateway": block,
+    }  # fmt: skip
+    urls = {"api": url, **({"other": other} if other else {})}
     config = {
         "name": name,
         "policy": policy or {"build": "nano"},
-        "teachers": [teacher | {"actions": ACTIONS, "gateway": block}],
+        "teachers": [teacher | {"id": id, "base_url": at + "/v1"} for id, at in urls.items()],
         "prefetch": {"generations": generations, "accept_waste": True},
         "ekipl": ekipl or {},
         "data": {"limit": 12, **(data or {})},
@@ -113,6 +120,36 @@ def test_the_next_generation_is_bought_while_this_one_is_trained_on(store: Path)
         run(store, "ahead", server.url, 1, stop_after=1)
         # The first step asks for its own prompts; those of the next are on their way as well.
         assert len(asked) > PROMPTS * ACTIONS
+
+
+def test_teachers_are_asked_side_by_side_while_the_policy_generates(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy's first token is not sampled before both teachers have all their calls."""
+    generate, waited = EKIPLTrainer._generate_single_turn, []
+    with FaultServer() as one, FaultServer() as other:
+        asked = [all_asked(server) for server in (one, other)]
+
+        def after_them(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            waited.append([event.wait(60) for event in asked])
+            return generate(trainer, *args, **kwargs)
+
+        monkeypatch.setattr(EKIPLTrainer, "_generate_single_turn", after_them)
+        run(store, "beside", one.url, 1, stop_after=1, other=other.url)
+    assert waited[0] == [True, True]
+
+
+def all_asked(server: FaultServer) -> threading.Event:
+    """Set once a server has been asked as often as one generation asks."""
+    event, calls, begin = threading.Event(), itertools.count(1), server.begin
+
+    def counted(number: int, body: dict[str, Any], headers: dict[str, str]) -> str:
+        if next(calls) == PROMPTS * ACTIONS:
+            event.set()
+        return begin(number, body, headers)
+
+    server.begin = counted  # type: ignore[method-assign]
+    return event
 
 
 @pytest.mark.parametrize("on_budget", [pytest.param("abort", marks=pytest.mark.slow), "skip"])
