@@ -54,6 +54,8 @@ def fit(
     with _records(log, start) as records:
         trainer = _trainer(setup, records, callback)
         callback.trainer = trainer
+        if run.config.training.share_work and (less := trainer.not_shared()):
+            warn(less)
         if start is not None:
             trainer.costs = GroupCosts(**start.extra["costs"])
             trainer.scored = start.extra.get("scored", True)

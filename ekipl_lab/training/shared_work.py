@@ -56,13 +56,16 @@ class SharedWork:
         inner = self._inner(self._trainer.model)
         return self.on and self._prompts and not inner.is_activation_checkpointing
 
-    def line(self) -> str:
-        """What is shared in the loss, in a sentence."""
+    def lack(self) -> str:
+        """What is not shared in the loss, in a sentence; empty where whole prompts are."""
         if not self.on:
-            return "training.share_work: nothing is shared; every row is computed by itself."
+            return "training.share_work shares nothing here: every row is computed by itself."
         if self._prompts and not self._trainer.args.activation_checkpointing:
-            return "training.share_work: equal prompts of a batch are computed once."
-        return "training.share_work: equal images are seen once, prompts computed row by row."
+            return ""
+        return (
+            "training.share_work shares images alone here: in the loss prompts are read row by row "
+            "(activation checkpointing, sharded weights, vLLM or dropout)."
+        )
 
     def _inner(self, model: Any) -> Any:
         """The model of transformers within DDP and PEFT; an adapter's layers lie in it."""

@@ -302,6 +302,10 @@ class EKIPLTrainer(CheckedLoading, GRPOTrainer):
             gradient_norms_every, (POLICY, *self._teacher_ids), self.accelerator
         )
 
+    def not_shared(self) -> str:
+        """What `share_work` does not share here, in a sentence; empty: it shares whole prompts."""
+        return self._shared.lack()
+
     def _context(self) -> StepContext:
         """When the generation that begins happens."""
         step, epoch = self.state.global_step, int(self.state.epoch or 0)

@@ -1,4 +1,4 @@
-"""The GPU script: what of it a CPU can run is run; failures, limits and lacks are said, not hidden."""
+"""The GPU script: what of it a CPU can run is run; failures, limits and lacks are said."""
 
 import importlib.util
 import json
@@ -44,7 +44,7 @@ def test_every_part_of_the_page_is_there_and_fits_into_ten_minutes_with_none_han
         "fsdp2", "zero3", "vllm_colocate", "vllm_server", "liger", "flash_attention",
         "adamw_8bit", "speed_256", "speed_1024",
     }  # fmt: skip
-    assert set(PARTS) == wanted and ON_A_CPU < wanted
+    assert set(PARTS) == wanted and wanted > ON_A_CPU
     assert all(part.about and 0 < part.seconds <= 180 for part in PARTS.values())
 
 

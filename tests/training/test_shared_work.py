@@ -31,6 +31,7 @@ def trainer_of(tmp_path, name="qwen2_vl", rank=None, **changes):
     if args.activation_checkpointing:  # as transformers does when training begins
         trainer.model.gradient_checkpointing_enable()
     assert trainer._shared.on and trainer._shared.prompts() is not args.activation_checkpointing
+    assert ("images alone" in trainer.not_shared()) is args.activation_checkpointing
     trainer.model.train()
     return trainer
 
