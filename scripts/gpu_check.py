@@ -1,8 +1,8 @@
 """Whatever only a GPU can show, in at most ten minutes; nothing is downloaded.
 
-    python scripts/gpu_check.py                                  # writes results/gpu/DATE-DEVICE.json
+    python scripts/gpu_check.py                        # writes results/gpu/DATE-DEVICE.json
     python scripts/gpu_check.py --only memory_qlora_3b --cap-gib 15.5
-    python scripts/gpu_check.py --device cpu --tiny              # what of it a CPU can run
+    python scripts/gpu_check.py --device cpu --tiny    # what of it a CPU can run
 
 Each part (`perf/gpu/parts.py`) runs in a process of its own under a time limit; one that fails does
 not hide the others, and one that cannot be run here says why. Ends with 0 if every part that was
@@ -12,6 +12,7 @@ run passed, 1 if one failed, 2 if there is no GPU. It has not been run on a GPU 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -68,10 +69,8 @@ def run_part(name: str, limit: float, options: list[str]) -> dict[str, Any]:
 
 def end_session(process: subprocess.Popen[bytes]) -> None:
     """Kill what the part has started and left behind, servers included."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -54,7 +54,8 @@ def fit(
     with _records(log, start) as records:
         trainer = _trainer(setup, records, callback)
         callback.trainer = trainer
-        if run.config.training.share_work and (less := trainer.not_shared()):
+        less = trainer.not_shared() if run.config.training.share_work else ""
+        if less and log is not None:
             warn(less)
         if start is not None:
             trainer.costs = GroupCosts(**start.extra["costs"])

@@ -77,7 +77,7 @@ class SharedWork:
         return shared_vision(self._inner(model)) if self.on else nullcontext()
 
     def rollout(self, images: Sequence[Any] | None) -> AbstractContextManager[None]:
-        """The block in which TRL calls ``generate``, without checkpointing; ``images`` of each row."""
+        """The block in which TRL generates, without checkpointing; ``images`` of each row."""
         if not (self.on and self._prompts):
             return self.images_once(self._trainer.model)
         counts = None if images is None else [len(shown or ()) for shown in images]
