@@ -120,6 +120,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--cap-gib", type=float, default=None, help="memory of a smaller card")
     parser.add_argument("--seconds", type=float, default=BUDGET, help="for all parts together")
+    parser.add_argument("--patience", type=float, default=1.0, help="times the limits of parts")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="shrunk models everywhere")
     args = parser.parse_args()
@@ -142,7 +143,7 @@ def main() -> int:
         if left < min(LEAST, PARTS[name].seconds):
             seen: dict[str, Any] = {"status": "skipped", "skipped": "no time was left"}
         else:
-            seen = run_part(name, min(left, PARTS[name].seconds), options)
+            seen = run_part(name, min(left, args.patience * PARTS[name].seconds), options)
         record["parts"][name] = {"about": PARTS[name].about} | seen
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, json.dumps(record, indent=1) + "\n")

@@ -239,7 +239,7 @@ def _parts() -> dict[str, Part]:
 
     plain = {
         "float32": (float32, 90), "bf16": (bf16, 90), "fp16": (fp16, 90),
-        "generation": (generation, 60), "probe": (probe_command, 90), "fsdp2": (fsdp2, 120),
+        "generation": (generation, 90), "probe": (probe_command, 90), "fsdp2": (fsdp2, 120),
         "zero3": (zero3, 120), "vllm_colocate": (vllm_colocate, 180),
         "vllm_server": (vllm_server, 180), "liger": (liger, 90),
         "flash_attention": (flash_attention, 90), "adamw_8bit": (adamw_8bit, 90),

@@ -15,6 +15,7 @@ from accelerate import FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 
 import ekipl_lab.evaluation.run as measuring
+import ekipl_lab.policies.load as loading
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.errors import EKIPLError
 from ekipl_lab.evaluation import evaluate, read_records
@@ -138,8 +139,23 @@ def measured_in_lockstep(policy, samples, mode):
     return [found[sample.id] for sample in samples]
 
 
+def loading_is_a_collective(loads):
+    """From now on no rank loads weights before all do, as where ZeRO-3 splits them while reading;
+    how many ranks met is noted in ``loads``."""
+    plain = loading._load_model
+
+    def load(*args):
+        met = torch.ones(1)
+        torch.distributed.all_reduce(met)
+        loads.append(int(met))
+        return plain(*args)
+
+    loading._load_model = load
+
+
 def main(folder):
-    result = {}
+    result = {"loads": []}
+    loading_is_a_collective(result["loads"])
     measuring.ROWS_PER_BATCH = 4  # several batches of few items: both ranks have some
     store(folder / "shared")
     config = parse_config(SETTINGS)

@@ -116,14 +116,16 @@ def test_generation_on_a_cpu(place):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_all_that_a_cpu_can_run_in_one_go(script, tmp_path):
     """The script itself, every part in its process; training twice to the bit on a CPU."""
     out = tmp_path / "record.json"
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--device", "cpu", "--tiny", "--out", str(out)],
+        [sys.executable, str(SCRIPT), "--device", "cpu", "--tiny", "--out", str(out),
+         "--seconds", "3600", "--patience", "10"],
         capture_output=True,
         text=True,
-    )
+    )  # fmt: skip
     parts = json.loads(out.read_text())["parts"]
     assert done.returncode == 0, done.stdout + json.dumps(parts, indent=1)[-3000:]
     assert {name for name, seen in parts.items() if seen["status"] == "passed"} == ON_A_CPU

@@ -47,6 +47,13 @@ def test_both_machines_train_one_run_and_agree_that_it_has_finished(nodes):
     assert nodes[0]["first"][:2] == ["finished", 1]
 
 
+def test_no_rank_loads_weights_before_the_others(nodes):
+    """With a rank that waited for another's loading the first collective in it would hang."""
+    for node in nodes:
+        assert node["loads"] and set(node["loads"]) == {2}
+    assert len(nodes[0]["loads"]) >= len(nodes[1]["loads"]) >= 1
+
+
 def test_a_folder_that_is_not_shared_is_refused_on_both_in_one_sentence(nodes):
     assert nodes[0]["unshared"] == nodes[1]["unshared"]
     assert nodes[0]["unshared"].startswith("ConfigError: Rank 1 on ")
