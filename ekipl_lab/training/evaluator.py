@@ -35,10 +35,11 @@ from ekipl_lab.random_state import preserved
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.sizes import world_size
+from ekipl_lab.training.engine import Engine
 from ekipl_lab.training.lockstep import Lockstep, in_lockstep
 from ekipl_lab.training.ranks import on_main, together
 from ekipl_lab.training.setup import RunSetup
-from ekipl_lab.types import EvalRecord, Sample
+from ekipl_lab.types import EvalRecord, GenerationParams, Sample
 
 #: Called with (done, total) after every batch; may raise to stop.
 Progress = Callable[[int, int], None]
@@ -52,6 +53,7 @@ class Evaluator:
 
     def __init__(self, setup: RunSetup, log: RunLog | None) -> None:
         self.setup, self.log, self.config = setup, log, setup.run.config
+        self.engine: Engine | None = None  # a run with `evaluation.engine: vllm` sets it
         self.folder = setup.run.folder / "evaluation"
         tasks = {sample.task for samples in setup.sets.values() for sample in samples}
         known = self.config.data.benchmark == "mini" and tasks <= set(MINI_TASKS)
@@ -108,6 +110,8 @@ class Evaluator:
         self, mode: Mode, label: str, samples: Sequence[Sample], step: int, progress: Progress
     ) -> list[EvalRecord]:
         """Each rank measures its own batches, which are those of a single process."""
+        if self.engine is not None:
+            return self._by_engine(self.engine, mode, samples, progress)
         own, policy = self.config.evaluation, self.setup.policy
         size = default_batch(1 if mode == "greedy" else own.num_samples)
         mine = shares(len(samples), size, world_size())[self.setup.run.args.process_index]
@@ -136,6 +140,21 @@ class Evaluator:
         found = together(measured if lockstep is None else partial(in_lockstep, lockstep, measured))
         by_id = {record.sample_id: record for part in found for record in part}
         return [by_id[sample.id] for sample in samples]
+
+    def _by_engine(
+        self, engine: Engine, mode: Mode, samples: Sequence[Sample], progress: Progress
+    ) -> list[EvalRecord]:
+        """All ranks ask the engine together; each scores all that it gave."""
+        own, count = self.config.evaluation, 1
+        params = GenerationParams(
+            temperature=0.0, max_new_tokens=self.config.grpo_settings["max_completion_length"]
+        )
+        if mode == "sampled":
+            count, params = own.num_samples, replace(params, temperature=own.temperature)
+        return evaluate(
+            engine.asked(samples, count, params), samples, self.setup.run.scorer,
+            mode=mode, num_samples=own.num_samples, params=params, progress=progress,
+        )  # fmt: skip
 
     def _rows(
         self, label: str, samples: Sequence[Sample], records: Sequence[EvalRecord]

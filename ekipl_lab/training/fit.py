@@ -18,6 +18,7 @@ from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.callbacks import RunCallback, Stopped
+from ekipl_lab.training.engine import Engine
 from ekipl_lab.training.evaluator import Evaluator
 from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
 from ekipl_lab.training.ranks import on_main
@@ -54,6 +55,8 @@ def fit(
     with _records(log, start) as records:
         trainer = _trainer(setup, records, callback)
         callback.trainer = trainer
+        if run.config.evaluation.engine == "vllm":
+            evaluator.engine = Engine(trainer, setup.policy)
         less = trainer.not_shared() if run.config.training.share_work else ""
         if less and log is not None:
             warn(less)

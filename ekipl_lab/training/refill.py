@@ -80,7 +80,7 @@ class Draft:
                         pictures = _part(other.generated[PICTURES], source - other_first)
                     else:
                         given = ranks.row(index)
-                        pictures = given["images"]
+                        pictures = given["images"] or None
                     self._put(row, given, [*parts[:PICTURES], pictures, *parts[PICTURES + 1 :]])
 
     def _rows(self) -> list[tuple[int, list[Any]]]:

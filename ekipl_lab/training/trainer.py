@@ -21,7 +21,8 @@ policy could not have produced (too long, cut off, empty, not its tokens) is ref
 Evaluation measures the policy alone. TRL's `reward`, `reward_std` and `rewards/*` are over the
 *kept* actions; `policy/...`, `kept/...`, `teacher/<id>/...` say which they mean. Without teachers,
 or where none is kept, every bit is GRPOTrainer's (tests/training/test_trainer_contract.py).
-These hooks are private to TRL: its version is pinned, and no other file touches it.
+These hooks are private to TRL: its version is pinned, and beside `training.engine` no other file
+touches them.
 """
 
 from __future__ import annotations

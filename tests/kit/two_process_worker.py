@@ -88,7 +88,11 @@ def refilled(folder):
     """Of every row after an exchange: are prompt, pixels and completion those of its group?"""
     groups = Groups()
     trainer = toys.ekipl_trainer(
-        arguments(folder), scorer=toys.easy_scorer(range(5)), records=groups, refill={"rounds": 2}
+        arguments(folder),
+        scorer=toys.easy_scorer(range(5)),
+        records=groups,
+        refill={"rounds": 2},
+        share_work=True,
     )
     fits, score, processor = [], trainer._generate_and_score_completions, trainer.processing_class
 

@@ -69,6 +69,13 @@ def _check_sharding(config: RunConfig) -> None:
     from ekipl_lab.policies.sharding import sharded_loading, uses_fsdp2
 
     own = config.evaluation
+    if own.engine == "vllm":
+        if not config.grpo_settings.get("use_vllm"):
+            raise ConfigError(
+                "evaluation.engine is vllm, and the run generates without it; set "
+                "grpo.use_vllm=true, or leave evaluation.engine out."
+            )
+        return
     if not sharded_loading() or not own.sets or not (own.at_start or own.every or own.at_end):
         return
     fsdp1 = sharded_loading(("FSDP",)) and not uses_fsdp2()
@@ -77,7 +84,8 @@ def _check_sharding(config: RunConfig) -> None:
         raise ConfigError(
             f"With {lack} the policy cannot be measured during the run; set "
             "evaluation.at_start=false evaluation.every=0 evaluation.at_end=false and use "
-            "`ekipl eval` afterwards" + (", or fsdp_version: 2." if fsdp1 else ".")
+            "`ekipl eval` afterwards, or evaluation.engine=vllm"
+            + (", or fsdp_version: 2." if fsdp1 else ".")
         )
 
 

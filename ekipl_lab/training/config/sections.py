@@ -159,7 +159,8 @@ class EvaluationSettings(Section):
 
     Greedy at the start, every ``every`` steps (0: never) and at the end; ``num_samples`` actions
     per item for pass@k at the start and the end (``sampled: ends``), always or never.
-    ``max_rows`` bounds the completions generated at once: memory, not results.
+    ``max_rows`` bounds the completions generated at once: memory, not results. ``engine: vllm``
+    measures with the engine that generates (`grpo.use_vllm`), whose draws no seed repeats.
     """
 
     sets: tuple[EvaluationSet, ...] = (EvaluationSet(),)
@@ -172,6 +173,7 @@ class EvaluationSettings(Section):
     temperature: float = Field(default=1.0, gt=0.0)
     max_rows: Count = 256
     seed: Seed = 0
+    engine: Literal["policy", "vllm"] = "policy"
     check_chains: bool = True
 
     @model_validator(mode="after")
