@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate.utils import gather_object
@@ -36,7 +36,7 @@ class Answered:
 
     actions: Mapping[str, Sequence[Action]]
     id: str = POLICY
-    capabilities: Capabilities = Capabilities()
+    capabilities: Capabilities = field(default_factory=Capabilities)
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams

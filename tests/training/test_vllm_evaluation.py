@@ -1,4 +1,4 @@
-"""`evaluation.engine: vllm`: TRL's own code up to the engine's door; behind it the policy itself."""
+"""`evaluation.engine: vllm`: TRL's own code up to the engine's door; the policy is behind it."""
 
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 
 
 class PolicyBehindTheDoor:
-    """In the place of vLLM's engine: answers as the policy does greedily, notes what it is given."""
+    """In the place of vLLM's engine: answers as the policy does, notes what it is given."""
 
     def __init__(self, policy):
         self.policy, self.asked = policy, []
