@@ -11,6 +11,7 @@ from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.task import SampleKey
 from ekipl_lab.benchmarks.mini.transformation.scene import Thing, direction, seen_from
+from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.teachers.adapters.chat import teacher_messages
 from ekipl_lab.training.config.run_config import load_config
@@ -39,6 +40,23 @@ def test_images_come_first_one_entry_each() -> None:
     (message,) = prompts.build_messages(make_sample(images=(IMAGE, IMAGE)))
     assert message["role"] == "user"
     assert [part["type"] for part in message["content"]] == ["image", "image", "text"]
+
+
+def test_images_stand_where_the_text_names_them() -> None:
+    two = (IMAGE, Image.new("RGB", (9, 9)))
+    text = "In <image> is a cube.\nAnd <image>?"
+    given = prompts.content_of(make_sample(images=two), text)
+    assert given == [
+        {"type": "text", "text": "In "},
+        {"type": "image"},
+        {"type": "text", "text": " is a cube.\nAnd "},
+        {"type": "image"},
+        {"type": "text", "text": "?"},
+    ]
+    alone = prompts.content_of(make_sample(), "<image>What?")
+    assert alone == [{"type": "image"}, {"type": "text", "text": "What?"}]
+    with pytest.raises(DataError, match="names 1 images by <image>, and there are 2"):
+        prompts.content_of(make_sample(images=two), "What is in <image>?")
 
 
 def test_the_built_in_benchmark_asks_the_bare_question() -> None:

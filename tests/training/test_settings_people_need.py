@@ -1,6 +1,7 @@
 """Freezing by part, attention, trackers, bad records, longer runs; each picture decoded once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,12 +12,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_config_faults import own_data
 from test_config_run import BASE
+from trl.data_utils import prepare_multimodal_messages
 
 from ekipl_lab import tracking
 from ekipl_lab.benchmarks import image_files, load_samples
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.images import image_size, read_image
 from ekipl_lab.policies.adapters import freeze_parts, parameters_of
+from ekipl_lab.policies.load import as_policy
+from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.training.config.check import check_run, check_trackers, run_scorer
 from ekipl_lab.training.config.run_config import load_config, parse_config
 from ekipl_lab.training.dataset import prompt_dataset
@@ -99,6 +103,24 @@ def test_sizes_from_the_head_are_those_of_the_picture(tmp_path):
     (tmp_path / "b.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"b\.png cannot be read"):
         image_size(tmp_path / "b.png")
+
+
+def test_the_trainer_reads_the_prompt_that_an_evaluation_reads(tmp_path):
+    """Pictures where the text names them, in the order of the text; bits and tokens the same."""
+    sample = toys.toy_samples(2)[0]
+    other = toys.toy_samples(2)[1].images[0]
+    named = replace(
+        sample, images=(sample.images[0], other), question="Is <image> more than <image>?"
+    )
+    trainer = toys.ekipl_trainer(toys.config(tmp_path), samples=[named, *toys.toy_samples(3)])
+    row = trainer.train_dataset[0]
+    prompt = prepare_multimodal_messages(row["prompt"], images=row["images"])
+    (ids,), (images,), fields = trainer._tokenize_prompts([prompt])
+    theirs = encode_prompts(as_policy(trainer.model, trainer.processing_class), [named])
+    assert list(ids) == theirs["input_ids"][0].tolist() and images == list(named.images)
+    assert torch.equal(torch.as_tensor(fields["pixel_values"]), theirs["pixel_values"])
+    shown = [token == trainer.model.config.image_token_id for token in ids]
+    assert sum(a and not b for a, b in zip(shown, [False, *shown], strict=False)) == 2  # apart
 
 
 # ----------------------------------------------------------------------------- policy settings
