@@ -100,7 +100,7 @@ def test_completions_are_those_of_generate(tmp_path, name):
     assert len({tuple(row) for row in found[0].tolist()}) > 4
 
 
-def tower_calls(trainer, name):
+def tower_calls(trainer):
     """Calls of the vision tower, and how much each was given."""
     base = trainer._shared._inner(trainer.model).base_model
     tower = next(
@@ -121,7 +121,7 @@ def test_images_alone_are_shared_where_keys_cannot_be_kept(tmp_path, name):
     """Activation checkpointing, the tower trained: a quarter of the images, the same gradients."""
     trainer = trainer_of(tmp_path, name, activation_checkpointing=True)
     inputs = batch_of(trainer) | {"advantages": torch.linspace(-1.0, 1.5, 8)}
-    calls = tower_calls(trainer, name)
+    calls = tower_calls(trainer)
     gradients = assert_equal_learning(trainer, inputs)
     plain, shared = calls[0], calls[-1]
     assert plain == 4 * shared and set(calls) == {plain, shared}
@@ -148,7 +148,7 @@ def test_with_an_adapter_gradients_are_trls(tmp_path, name, checkpointing):
     prompts = inputs["prompt_ids"].tolist()
     silent = torch.tensor([row == prompts[0] for row in prompts])
     some = torch.linspace(-1.0, 1.5, 8).masked_fill(silent, 0.0)
-    calls = tower_calls(trainer, name)
+    calls = tower_calls(trainer)
     gradients = assert_equal_learning(trainer, inputs | {"advantages": some})
     learned_by = {n for n, g in gradients.items() if g is not None and g.abs().sum() > 0}
     assert len(learned_by) >= 14 and all("lora_" in n for n in learned_by)
@@ -159,12 +159,14 @@ def test_with_an_adapter_completions_and_reference_are_trls(tmp_path):
     """Sampling, and the KL term against the policy without its adapter."""
     trainer = with_adapter(tmp_path, "qwen2_5_vl", beta=0.1, max_completion_length=16)
     rows = next(iter(trainer.get_train_dataloader()))
-    found = []
+    found, calls = [], tower_calls(trainer)
     for shared in (False, True):
         trainer._shared.on = shared
         torch.manual_seed(4)
         found.append(trainer._generate_and_score_completions(rows))
     plain, ours = found
+    half = len(calls) // 2  # sampling and reference, each once
+    assert half == 2 and sum(calls[:half]) == 4 * sum(calls[half:])
     assert torch.equal(ours["completion_ids"], plain["completion_ids"])
     assert torch.allclose(ours["ref_per_token_logps"], plain["ref_per_token_logps"], **CLOSE)
     inputs = batch_of(trainer) | {"advantages": torch.linspace(-1.0, 1.5, 8)}
