@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from accelerate import PartialState
 from accelerate.utils import gather_object
 from trl.data_utils import prepare_multimodal_messages
 
@@ -53,7 +54,7 @@ class Engine:
 
     def asked(self, samples: Sequence[Sample], count: int, params: GenerationParams) -> Answered:
         """``count`` actions for every sample, on every rank."""
-        state = self._trainer.accelerator
+        state = PartialState()
         each = math.ceil(len(samples) / state.num_processes)
         places = [min(place, len(samples) - 1) for place in range(each * state.num_processes)]
         mine = [samples[p] for p in places[state.process_index * each :][:each]]

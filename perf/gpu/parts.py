@@ -213,7 +213,8 @@ def generation(place: Place) -> dict[str, Any]:
     path = checkpoint(TWO_B, place.folder / "model", place.device, "float32", tiny=True)
     policy = load_policy(path, device=place.device)
     samples = load_samples("mini", task="counting", split="test", limit=4)
-    ours = PolicySource(policy).propose(samples, 1, GenerationParams(16, temperature=0.0))
+    params = GenerationParams(max_new_tokens=16, temperature=0.0)
+    ours = PolicySource(policy).propose(samples, 1, params)
     inputs = encode_prompts(policy, samples)
     theirs = policy.model.generate(
         **inputs, do_sample=False, max_new_tokens=16, suppress_tokens=suppressed_token_ids(policy)
