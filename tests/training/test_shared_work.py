@@ -15,6 +15,11 @@ from ekipl_lab.training.trainer import EKIPLTrainer
 torch.set_num_threads(1)
 #: TRL's own passes and the shared ones differ by the order of sums alone.
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+#: All families; most of them in `make verify`.
+SOME = [
+    name if name in ("qwen2_5_vl", "idefics3") else pytest.param(name, marks=pytest.mark.slow)
+    for name in families.FAMILIES
+]
 
 
 def trainer_of(tmp_path, name="qwen2_vl", rank=None, **changes):
@@ -116,7 +121,7 @@ def tower_calls(trainer):
     return calls
 
 
-@pytest.mark.parametrize("name", families.FAMILIES)
+@pytest.mark.parametrize("name", SOME)
 def test_images_alone_are_shared_where_keys_cannot_be_kept(tmp_path, name):
     """Activation checkpointing, the tower trained: a quarter of the images, the same gradients."""
     trainer = trainer_of(tmp_path, name, activation_checkpointing=True)
@@ -141,7 +146,7 @@ def with_adapter(tmp_path, name, **changes):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("name", families.FAMILIES)
+@pytest.mark.parametrize("name", SOME)
 def test_with_an_adapter_gradients_are_trls(tmp_path, name, checkpointing):
     trainer = with_adapter(tmp_path, name, activation_checkpointing=checkpointing)
     inputs = batch_of(trainer)

@@ -131,7 +131,7 @@ def test_teachers_are_asked_side_by_side_while_the_policy_generates(
         asked = [all_asked(server) for server in (one, other)]
 
         def after_them(trainer: Any, *args: Any, **kwargs: Any) -> Any:
-            waited.append([event.wait(60) for event in asked])
+            waited.append([event.wait(300) for event in asked])
             return generate(trainer, *args, **kwargs)
 
         monkeypatch.setattr(EKIPLTrainer, "_generate_single_turn", after_them)
