@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import socket
@@ -48,10 +47,10 @@ def command(words: Sequence[str], seconds: int = 110) -> str:
 def run_file(place: Place, **grpo: Any) -> Path:
     """A config file of a run from a shrunk checkpoint, evaluated at its end."""
     from perf.gpu.models import checkpoint
-    from perf.gpu.parts import settings
+    from perf.gpu.parts import learning
 
     path = checkpoint(TWO_B, place.folder / "model", place.device, "float32", tiny=True)
-    given = settings(dataclasses.replace(place, tiny=True), str(path), **grpo)
+    given = learning(place, str(path), **grpo)
     given["evaluation"] |= {
         "sets": [{"split": "test", "limit": 4}], "at_end": True, "num_samples": 2, "ks": [1, 2],
     }  # fmt: skip
@@ -123,10 +122,10 @@ def vllm_run(place: Place, name: str, policy: dict[str, Any], **grpo: Any) -> di
     """Two steps with completions by vLLM, and how far its log-probabilities are from ours."""
     from ekipl_lab.tracking import metric_history
     from ekipl_lab.training.run import train
-    from perf.gpu.parts import losses, parsed, settings
+    from perf.gpu.parts import learning, losses, parsed
 
-    given = settings(
-        dataclasses.replace(place, tiny=True), str(place.folder / "model"),
+    given = learning(
+        place, str(place.folder / "model"),
         use_vllm=True, vllm_max_model_length=1024, **grpo,
     )  # fmt: skip
     given["policy"] |= {"dtype": "bfloat16"} | policy

@@ -72,6 +72,14 @@ def settings(place: Place, model: str, **grpo: Any) -> dict[str, Any]:
     }
 
 
+def learning(place: Place, model: str, **grpo: Any) -> dict[str, Any]:
+    """The same, shrunk, with a teacher whose actions a random policy learns from."""
+    small = dataclasses.replace(place, tiny=True)
+    given = settings(small, model, **{"max_completion_length": 48} | grpo)
+    given["data"]["families"] = ["count_one"]
+    return given | {"teachers": [{"type": "oracle", "id": "oracle"}]}
+
+
 def parsed(given: dict[str, Any]) -> Any:
     """The settings as a run's config."""
     from ekipl_lab.training.config.run_config import parse_config
@@ -138,11 +146,10 @@ def resumed(place: Place, **grpo: Any) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     path = checkpoint(THREE_B, place.folder / "model", place.device, "float32", tiny=True)
-    small = dataclasses.replace(place, tiny=True)
     ended = []
     for name, steps in (("whole", (4,)), ("parts", (2, 4))):
         for until in steps:
-            given = settings(small, str(path), **grpo, max_steps=until, learning_rate=1e-4)
+            given = learning(place, str(path), **grpo, max_steps=until, learning_rate=1e-4)
             ended.append(train(parsed(given | {"name": name})))
     whole, parts = ended[0], ended[-1]
     weights = [load_file(run.policy / "model.safetensors") for run in (whole, parts)]
@@ -176,7 +183,7 @@ def float32(place: Place) -> dict[str, Any]:
 def one_run(place: Place, policy: dict[str, Any], **grpo: Any) -> dict[str, Any]:
     """Two steps from a shrunk checkpoint with more settings; its losses."""
     path = checkpoint(THREE_B, place.folder / "model", place.device, "float32", tiny=True)
-    given = settings(dataclasses.replace(place, tiny=True), str(path), **grpo)
+    given = learning(place, str(path), **grpo)
     given["policy"] |= policy
     return dict(losses(train(parsed(given)).run_id))
 
