@@ -90,7 +90,8 @@ def distinct_images(pixels: Tensor, beside: dict[str, Tensor]) -> tuple[list[int
 def _images(pixels: Tensor, beside: dict[str, Tensor]) -> Sequence[Tensor]:
     """The pixels of each image (with Idefics3: of each row)."""
     grid = beside.get("image_grid_thw")
-    return pixels.split(1 if grid is None else grid.prod(-1).tolist())
+    parts: Sequence[Tensor] = pixels.split(1 if grid is None else grid.prod(-1).tolist())
+    return parts
 
 
 def _repeated(features: Any, places: list[int]) -> Any:
