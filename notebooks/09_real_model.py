@@ -240,7 +240,7 @@ server.close()
 #
 # ```
 # pip install '.[gpu,teachers]' -c constraints.txt
-# python scripts/gpu_check.py --only memory_qlora_3b --cap-gib 15.5    # does one step fit, on this card?
+# python scripts/gpu_check.py --only memory_qlora_3b --cap-gib 15.5  # does one step fit here?
 # ekipl train --dry-run --config configs/qwen2_5_vl_3b_16gb.yaml
 # ekipl train --probe --config configs/qwen2_5_vl_3b_16gb.yaml  # one step of the worst case
 # ekipl train --config configs/qwen2_5_vl_3b_16gb.yaml
