@@ -17,7 +17,7 @@ from typing import Any
 from app import runs
 from app.state import START
 from ekipl_lab import benchmarks, tracking
-from ekipl_lab.errors import DataError, EKIPLError
+from ekipl_lab.errors import DataError, EKIPLError, MissingData
 from ekipl_lab.evaluation import read_records
 from ekipl_lab.tracking.store import store_folder
 from ekipl_lab.types import EvalRecord, Sample
@@ -119,7 +119,7 @@ def _of_run(run: str) -> Index:
     """``evaluation/<set>/step-<n>.parquet`` among the artifacts."""
     try:
         folder = tracking.run_artifact(_info(tracking.tracking_uri(), run), "evaluation")
-    except DataError:
+    except MissingData:
         return {}
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/step-*.parquet")):

@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
+from ekipl_lab.files import check_sums, write_sums
 from ekipl_lab.libraries import INSTALL_IT, reason
 from ekipl_lab.parsing import THINK_CLOSE, THINK_OPEN
 from ekipl_lab.policies.adapters import (
@@ -74,10 +75,13 @@ def load_policy(
     ``attn_implementation``. Remote code is never run.
 
     Raises ConfigError if there is no such checkpoint, if it is a text-only model, if it has no
-    image processor, or if changing the image does not change the logits (a blind model).
+    image processor, or if changing the image does not change the logits (a blind model); DataError
+    if a file is not as `save_policy` wrote it (`files.check_sums`).
     """
     check_placement(dtype, device)
     adapter = Path(path).expanduser() if is_adapter_folder(path) else None
+    if adapter is not None:
+        check_sums(adapter)
     if base is not None and adapter is None:
         raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
     source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
@@ -129,7 +133,7 @@ def merge_adapter(
 
 
 def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = "float16") -> Path:
-    """Write weights (safetensors, ``dtype``), configuration and processor as one folder.
+    """Write weights (safetensors, ``dtype``), configuration and processor as one sealed folder.
 
     Of a PeftModel only the adapter is written, in its own precision (`policies.adapters`).
     The folder appears whole or not at all; files in an earlier one that are not of the checkpoint
@@ -165,6 +169,7 @@ def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype
     else:
         copy.deepcopy(model).to("cpu", DTYPES[dtype]).save_pretrained(staging)
     processor.save_pretrained(staging)
+    write_sums(staging)
     for path in staging.iterdir():
         path.chmod(0o755 if path.is_dir() else 0o644)
 
@@ -216,6 +221,7 @@ def _existing_checkpoint(path: str | Path) -> str:
             raise ConfigError(
                 f"Checkpoint {str(path)!r} has no config.json; give the folder of one checkpoint."
             )
+        check_sums(folder)
         return str(folder)
     if is_local(path):
         raise missing_path("Checkpoint", path, "give the folder of a checkpoint.")
@@ -228,6 +234,8 @@ def check_checkpoint(path: str | Path) -> Any:
     Raises ConfigError as `load_policy` does for a folder without configuration, processor or
     weights, and for a text-only model.
     """
+    if is_adapter_folder(path):
+        check_sums(Path(path).expanduser())
     source = _existing_checkpoint(base_of(Path(path), None) if is_adapter_folder(path) else path)
     config = _vision_language(source)
     load_processor(source)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ekipl_lab import tracking
-from ekipl_lab.errors import ConfigError, DataError, EKIPLError
+from ekipl_lab.errors import ConfigError, DataError, EKIPLError, MissingData
 from ekipl_lab.evaluation import read_records
 from ekipl_lab.plots.metrics import in_report
 from ekipl_lab.tracking import RunInfo
@@ -103,11 +103,11 @@ def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
 def _gather(info: RunInfo) -> RunData:
     try:
         config = tracking.read_config(info.run_id)
-    except DataError:
+    except MissingData:
         config = {}
     try:
         groups = tracking.run_artifact(info, "groups")
-    except DataError:
+    except MissingData:
         groups = None
     history = tracking.metric_history(info.run_id, [n for n in info.metrics if in_report(n)])
     return RunData(info, info.name, config, history, _evaluations(info), groups)

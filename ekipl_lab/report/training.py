@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ekipl_lab import records as group_records
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import MissingData
 from ekipl_lab.groups.doctor import Examination, examine
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.chains import check_one
@@ -149,5 +149,5 @@ def _spread_groups(run: RunData, most: int) -> Iterator[RecordedGroup]:
     for step in chosen:
         try:
             yield from group_records.load_groups(run.groups, step, limit=each)
-        except DataError:  # cut back by a resume since the steps were listed
+        except MissingData:  # cut back by a resume since the steps were listed
             continue

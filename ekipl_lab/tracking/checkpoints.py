@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import DataError
+from ekipl_lab.files import check_sums
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.queue import retrying
 from ekipl_lab.tracking.store import client as open_client
@@ -40,15 +41,14 @@ class LoggedCheckpoint:
     by_reference: bool
 
     def folder(self) -> Path:
-        """The local folder; fetched from a server if need be. DataError if it is gone."""
-        if not self.by_reference:
-            return Artifacts(self.location).fetch()
-        path = Path(self.location)
+        """The local folder, fetched from a server if need be. DataError if gone or damaged."""
+        path = Path(self.location) if self.by_reference else Artifacts(self.location).fetch()
         if not path.is_dir():
             raise DataError(
                 f"Checkpoint {self.name!r} of run {self.run_id} was kept by reference in {path}, "
                 "which is gone; train again or restore the folder."
             )
+        check_sums(path)
         return path
 
 

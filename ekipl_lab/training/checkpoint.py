@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import read_json, write_json
+from ekipl_lab.files import file_digests, read_json, write_json, write_sums
 
 MARKER = "complete.json"
 _SEAL = "sha256"
@@ -62,7 +61,8 @@ def read_note(path: Path) -> dict[str, Any] | None:
 
 def mark_complete(folder: Path, step: int, extra: Mapping[str, Any]) -> None:
     """Declare a checkpoint finished, once every file of it is on disk."""
-    note = {"step": step, "files": _digests(folder, on_disk=True), "extra": dict(extra)}
+    files = write_sums(folder, leave_out=[MARKER], on_disk=True)
+    note = {"step": step, "files": files, "extra": dict(extra)}
     write_note(folder / MARKER, note)
 
 
@@ -70,7 +70,7 @@ def is_whole(folder: Path) -> bool:
     """Whether a folder is marked complete and every file is as it was then."""
     try:
         note = read_note(folder / MARKER)
-        return note is not None and note["files"] == _digests(folder)
+        return note is not None and note["files"] == file_digests(folder, leave_out=[MARKER])
     except (DataError, KeyError):
         return False
 
@@ -136,19 +136,6 @@ def _marked(folder: Path) -> list[Path]:
     """The checkpoints that were completed, by step; they may be damaged since."""
     found = [marker.parent for marker in folder.glob(f"checkpoint-*/{MARKER}")]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def _digests(folder: Path, *, on_disk: bool = False) -> dict[str, str]:
-    """Name -> SHA-256 of every file but the marker; ``on_disk`` waits until they are written."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MARKER:
-            with path.open("rb") as stream:
-                if on_disk:
-                    os.fsync(stream.fileno())
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            digests[path.relative_to(folder).as_posix()] = digest
-    return digests
 
 
 def _sealed(value: Mapping[str, Any]) -> str:
