@@ -1,10 +1,10 @@
 """What an evaluation has generated so far, so that a killed one continues where it was.
 
 One folder: ``key.json`` says what is being evaluated, ``part-XXXXXX.jsonl`` hold the actions, one
-sample per line, appended as soon as the sample has all of its actions; each process that adds to
-the folder writes a part of its own. A last line without its end is what a killed process was
-writing, and is passed over; every line holds a checksum. Rewards are not cached: scoring is cheap, and the scorer may have
-changed.
+sample per line with its checksum, appended as soon as the sample has all of its actions; each
+process that adds to the folder writes a part of its own. A last line without its end is what a
+killed process was writing, and is passed over. Rewards are not cached: scoring is cheap, and the
+scorer may have changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from ekipl_lab.files import read_json, write_text
 from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.prompts import build_messages, prompt_text
 from ekipl_lab.types import Action, Sample
-
 
 _SUM = "sha256"
 

@@ -1,0 +1,138 @@
+"""A byte flipped in any file of a run: noticed in a sentence, or nothing is different.
+
+Every file of a finished run (working folder and artifacts) is damaged and read by whatever reads
+it; every file of an interrupted one is damaged, and the run is continued by the same command.
+"""
+
+import random
+import shutil
+
+import pytest
+import yaml
+from safetensors.torch import save
+from test_trainer_resume import SETTINGS, assert_same_run
+
+from ekipl_lab import tracking
+from ekipl_lab.errors import EKIPLError
+from ekipl_lab.evaluation import read_records
+from ekipl_lab.evaluation.model_source import open_model_source
+from ekipl_lab.policies import load_policy
+from ekipl_lab.records import list_steps, load_groups
+from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.run_config import load_config
+from ekipl_lab.training.run import train
+
+#: Not of a run: MLflow's database (its own checks see its structure only) and empty lock files.
+OTHERS = ("mlflow.db", "mlflow.db-wal", "mlflow.db-shm", ".mlflow.db.lock", "lock", "unit.yaml")
+SHORT = ("grpo.max_steps=4", "evaluation.every=2")
+
+
+def config(folder, name):
+    return load_config(folder / "unit.yaml", [f"name={name}", *SHORT])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A store of its own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/store/mlflow.db")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "unit.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
+    return tmp_path / "store"
+
+
+def files(folder):
+    return [path for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name not in OTHERS and path.stat().st_size]  # fmt: skip
+
+
+def flips(path, number, seed=0):
+    """(place, mask) of single bytes to invert in part or in whole: begin, middle, end, anywhere."""
+    rng, size = random.Random(f"{path.name}/{seed}"), path.stat().st_size
+    places = [0, size // 2, size - 1, *(rng.randrange(size) for _ in range(number))]
+    return [(place, rng.choice((1, 2, 32, 255))) for place in places[:number]]
+
+
+def flip(path, place, mask):
+    content = bytearray(path.read_bytes())
+    content[place] ^= mask
+    path.write_bytes(content)
+
+
+def policy_of(policy):
+    """Everything of a policy that decides what it does."""
+    model, processor = policy.model, policy.processor
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return (
+        save(tensors), model.config.to_dict(), model.generation_config.to_dict(),
+        processor.tokenizer.backend_tokenizer.to_str(), processor.chat_template,
+        processor.image_processor.to_dict(),
+    )  # fmt: skip
+
+
+def reading(path, folder, own, result):
+    """What is read of a finished run by way of this file."""
+    parts = path.relative_to(folder).parts
+    if parts[:2] == ("artifacts", "models"):
+        step = next(
+            row.step for row in tracking.list_checkpoints(result.run_id)
+            if row.location.endswith("/".join(parts[1:4]))
+        )  # fmt: skip
+        return policy_of(open_model_source(f"mlflow:{result.run_id}@{step}").source._policy)
+    if parts[:2] == ("artifacts", result.run_id):
+        name = "/".join(parts[3:])
+        if parts[3] == "groups":
+            groups = tracking.run_artifact(result.run_id, "groups")
+            return [load_groups(groups, step) for step in list_steps(groups)]
+        found = tracking.run_artifact(result.run_id, name)
+        if path.suffix == ".parquet":
+            return read_records(found)
+        if name == "config.yaml":
+            return tracking.read_config(result.run_id)
+        if name == "SHA256SUMS":
+            return tracking.run_artifact(result.run_id).name
+        return found.read_bytes()
+    if path.suffix == ".parquet":
+        return read_records(path)
+    if parts[2] == "evaluation":
+        return checkpoint.read_note(path)
+    if parts[2] == "checkpoints":
+        return [c.step for c in checkpoint.complete_checkpoints(path.parent.parent)]
+    if len(parts) > 3:
+        return policy_of(load_policy(path.parent))
+    return train(own)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_file_of_a_finished_run(folder):
+    own = config(folder, "whole")
+    result = train(own)
+    silent, noticed, seen = [], 0, set()
+    for path in files(folder):
+        kept, before = path.read_bytes(), reading(path, folder, own, result)
+        for place, mask in flips(path, 8):
+            flip(path, place, mask)
+            seen.add(path.relative_to(folder).parts[:3])
+            try:
+                if reading(path, folder, own, result) != before:
+                    silent.append((path.relative_to(folder), place, mask))
+            except EKIPLError as error:
+                assert len(str(error).splitlines()) <= 2, error
+                noticed += 1
+            path.write_bytes(kept)
+    print(f"{len(files(folder))} files, {noticed} flips noticed, in {sorted(seen)}")
+    assert silent == [] and noticed > 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_every_file_of_an_interrupted_run(folder, tmp_path, monkeypatch):
+    """Stopped in the evaluation of a step: with checkpoints, records and a half-made evaluation."""
+    whole = train(config(folder, "whole"))
+    seen = []
+    train(
+        config(folder, "half"),
+        on_event=lambda event: seen.append(event),
+        stop=lambda: bool(seen) and seen[-1]["phase"] == "evaluation" and len(seen) > 3,
+    )
+    print([path.relative_to(folder).as_posix() for path in files(folder)])
