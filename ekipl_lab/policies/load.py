@@ -143,14 +143,14 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
         raise unknown_name("dtype", dtype, DTYPES)
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    staging = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
     try:
         _write_policy(model, processor, target, staging, dtype)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        old = Path(tempfile.mkdtemp(".tmp", f".{target.name}.old.", target.parent))
         target.replace(old / "gone")
         staging.replace(target)
         shutil.rmtree(old)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ekipl_lab.errors import DataError, MissingData
-from ekipl_lab.files import SUMS, check_sums, replacing, write_sums, write_text
+from ekipl_lab.files import SUMS, check_sums, remove_temporary, replacing, write_sums, write_text
 from ekipl_lab.secrets import refuse_secret_files, refuse_secrets
 from ekipl_lab.tracking.store import store_folder, tracking_uri
 
@@ -86,9 +86,15 @@ class Artifacts:
             write_sums(self.local)
 
     def unseal(self) -> None:
-        """Files may change again."""
+        """Files may change again; those that a killed process left half-written are deleted."""
         if self.local is not None:
             (self.local / SUMS).unlink(missing_ok=True)
+            remove_temporary(self.local)
+
+    def remove(self) -> None:
+        """Delete all files; a server keeps them until its own garbage collection."""
+        if self.local is not None:
+            shutil.rmtree(self.local, ignore_errors=True)
 
     def fetch(self, name: str = "") -> Path:
         """A local path of the file or folder ``name``; DataError if there is none.

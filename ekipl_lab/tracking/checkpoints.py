@@ -73,6 +73,7 @@ def register(
     for old in _logged_models(client, run_id) if replace else []:  # half-made ones too
         if _checkpoint(old).step == step:
             retrying(client.delete_logged_model, old.model_id)
+            Artifacts(old.artifact_location).remove()
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     copied = size <= COPY_LIMIT if copy is None else copy
     name = f"{run.info.run_name or run_id}-step-{step:06d}"
