@@ -5,12 +5,11 @@ it; every file of an interrupted one is damaged, and the run is continued by the
 """
 
 import random
-import shutil
 
 import pytest
 import yaml
 from safetensors.torch import save
-from test_trainer_resume import SETTINGS, assert_same_run
+from test_trainer_resume import SETTINGS
 
 from ekipl_lab import tracking
 from ekipl_lab.errors import EKIPLError
