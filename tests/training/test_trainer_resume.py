@@ -77,6 +77,16 @@ def assert_same_run(ours, whole, steps=8, measured=(0, 4, 8)):
     assert tracking.find_run(ours.run_id).status == "FINISHED"
 
 
+def test_no_metric_is_logged_twice_at_a_step(store):
+    """transformers logs the last step's `epoch` once more when it closes."""
+    _, whole = store
+    names = tracking.find_run(whole.run_id).metrics
+    assert {"epoch", "loss", "eval/test/accuracy_greedy"} <= names.keys()
+    for name in names:
+        points = tracking.client().get_metric_history(whole.run_id, name)
+        assert len({point.step for point in points}) == len(points), name
+
+
 def test_stopped_in_the_middle_of_epochs_and_continued(store):
     folder, whole = store
     own = config(folder, "stopped")
