@@ -16,7 +16,7 @@ from contextlib import closing
 
 import pytest
 import yaml
-from kill_worker import POINTS
+from kill_worker import POINTS, started
 from paths import ROOT
 from test_trainer_resume import SETTINGS, assert_same_run
 
@@ -145,21 +145,18 @@ MOMENTS = {
 
 def killed_at(moment, folder, name, *overrides):
     """SIGKILL of the plain command once the moment is seen; False if the run ended before."""
-    config = [str(folder / "unit.yaml"), f"name={name}", *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    words = ["train", "--config", str(folder / "unit.yaml"), f"name={name}", *overrides]
+    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "HF_HUB_OFFLINE": "1"}
     run = Watched(folder, name)
-    with (folder / "said.txt").open("wb") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ekipl_lab", "train", "--config", *config],
-            env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-        )  # fmt: skip
-        while process.poll() is None:
-            if MOMENTS[moment](run):
-                process.kill()
-                assert process.wait() == -signal.SIGKILL
-                return True
-            time.sleep(0.0005)
-    assert process.returncode == 0, (folder / "said.txt").read_text(encoding="utf-8")[-3000:]
+    process = started(words, environment, folder / "said.txt")
+    while process.is_alive():
+        if MOMENTS[moment](run):
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            return True
+        time.sleep(0.0005)
+    assert process.exitcode == 0, (folder / "said.txt").read_text(encoding="utf-8")[-3000:]
     return False
 
 
