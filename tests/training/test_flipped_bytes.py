@@ -5,11 +5,14 @@ it; every file of an interrupted one is damaged, and the run is continued by the
 """
 
 import random
+import shutil
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import yaml
 from safetensors.torch import save
-from test_trainer_resume import SETTINGS
+from test_trainer_resume import SETTINGS, assert_same_run
 
 from ekipl_lab import tracking
 from ekipl_lab.errors import EKIPLError
@@ -130,15 +133,52 @@ def test_every_file_of_a_finished_run(folder):
     assert not any("noticed" not in words for words in found)
 
 
+def interrupted(folder, name):
+    """A run that was stopped in the evaluation of step 2: checkpoint, records, half a measurement.
+
+    Gives its files, those among MLflow's artifacts too.
+    """
+    seen = []
+
+    def stop():
+        steps = [event["step"] for event in seen if event.get("phase") == "training"]
+        return seen[-1:] and seen[-1]["phase"] == "evaluation" and max(steps, default=0) == 2
+
+    result = train(config(folder, name), on_event=seen.append, stop=stop)
+    assert (result.status, result.step) == ("stopped", 2)
+    own = [path for path in files(folder) if {name, result.run_id} & set(path.parts)]
+    assert {"part-000000.jsonl", "optimizer.pt", "run.json"} <= {path.name for path in own}
+    return own
+
+
+def continued(path, folder, copy, whole, name="half"):
+    """``noticed`` or ``the same``: how the run ends in a copy of the store with this file damaged.
+
+    MLFLOW_TRACKING_URI must name the copy.
+    """
+    shutil.copytree(folder, copy)
+    ((place, mask),) = flips(path, 4)[3:]
+    flip(copy / path.relative_to(folder), place, mask)
+    try:
+        result = train(config(copy, name))
+    except EKIPLError as error:
+        assert len(str(error).splitlines()) <= 2, error
+        return "noticed"
+    there = replace(whole, folder=copy / "work" / whole.name)
+    there = replace(there, policy=there.folder / "policy")
+    assert_same_run(result, there, 4, (0, 2, 4))
+    return "the same"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_every_file_of_an_interrupted_run(folder, tmp_path, monkeypatch):
-    """Stopped in the evaluation of a step: with checkpoints, records and a half-made evaluation."""
     whole = train(config(folder, "whole"))
-    seen = []
-    train(
-        config(folder, "half"),
-        on_event=lambda event: seen.append(event),
-        stop=lambda: bool(seen) and seen[-1]["phase"] == "evaluation" and len(seen) > 3,
-    )
-    print([path.relative_to(folder).as_posix() for path in files(folder)])
+    found = {}
+    for number, path in enumerate(interrupted(folder, "half")):
+        copy = tmp_path / f"copy-{number}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{copy}/mlflow.db")
+        found[path.relative_to(folder)] = continued(path, folder, copy, whole)
+        shutil.rmtree(copy)
+    print(f"{len(found)} files: {Counter(found.values())}")
+    assert set(found.values()) == {"noticed", "the same"}
