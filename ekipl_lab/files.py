@@ -19,6 +19,7 @@ from ekipl_lab.errors import ConfigError, DataError
 
 #: Lists the files of a folder with their SHA-256, as `sha256sum` writes and checks it.
 SUMS = "SHA256SUMS"
+_SEAL = "sha256"
 
 
 @contextmanager
@@ -82,6 +83,20 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
+def write_note(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a small JSON file together with the SHA-256 of its content."""
+    write_json(path, {**value, _SEAL: _sealed(value)})
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """The content of such a file, None if there is none; DataError if it is damaged."""
+    note = read_json(path)
+    seal = note.pop(_SEAL, None) if note else None
+    if note is not None and seal not in (None, _sealed(note)):  # None: of an earlier version
+        raise DataError(f"{path} is damaged: its content is not what was written.")
+    return note
+
+
 def file_digests(
     folder: Path, *, leave_out: Collection[str] = (), on_disk: bool = False
 ) -> dict[str, str]:
@@ -141,6 +156,10 @@ def digest_of(path: Path) -> str:
 def _digest(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sealed(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:

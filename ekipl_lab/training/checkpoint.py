@@ -9,13 +9,11 @@
 
 A checkpoint counts only with ``complete.json``, which is written after everything else is on disk
 and lists every file with its SHA-256: one that is half-written or damaged is never loaded. The last
-``keep`` complete ones stay. Notes (`write_note`) carry a SHA-256 of their own.
+``keep`` complete ones stay. Notes (`files.write_note`) carry a SHA-256 of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import file_digests, read_json, write_json, write_sums
+from ekipl_lab.files import file_digests, read_note, write_note, write_sums
 
 MARKER = "complete.json"
-_SEAL = "sha256"
 #: Settings that decide when and at what cost an action is bought, not which it is.
 PURCHASE = re.compile(
     r"prefetch\.|teachers\.\d+\.(members\.\d+\.)?gateway\."
@@ -43,20 +40,6 @@ class Checkpoint:
     folder: Path
     step: int
     extra: Mapping[str, Any]
-
-
-def write_note(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a small JSON file together with the SHA-256 of its content."""
-    write_json(path, {**value, _SEAL: _sealed(value)})
-
-
-def read_note(path: Path) -> dict[str, Any] | None:
-    """The content of such a file, None if there is none; DataError if it is damaged."""
-    note = read_json(path)
-    seal = note.pop(_SEAL, None) if note else None
-    if note is not None and seal not in (None, _sealed(note)):  # None: of an earlier version
-        raise DataError(f"{path} is damaged: its content is not what was written.")
-    return note
 
 
 def mark_complete(folder: Path, step: int, extra: Mapping[str, Any]) -> None:
@@ -136,10 +119,6 @@ def _marked(folder: Path) -> list[Path]:
     """The checkpoints that were completed, by step; they may be damaged since."""
     found = [marker.parent for marker in folder.glob(f"checkpoint-*/{MARKER}")]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def _sealed(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

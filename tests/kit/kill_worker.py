@@ -23,7 +23,7 @@ POINTS = {
     "weights of a save": ("transformers.trainer", "Trainer._save"),
     "optimiser of a save": ("transformers.trainer", "Trainer._save_optimizer_and_scheduler"),
     "random state of a save": ("transformers.trainer", "Trainer._save_rng_state"),
-    "mark of a save": ("ekipl_lab.training.checkpoint", "write_json"),
+    "mark of a save": ("ekipl_lab.training.checkpoint", "write_note"),
     "pruning": ("ekipl_lab.training.checkpoint", "prune"),
     "evaluation": ("ekipl_lab.training.evaluator", "Evaluator._rows"),
     "actions of an evaluation": ("ekipl_lab.policies.source", "PolicySource.propose_streaming"),

@@ -174,6 +174,7 @@ def test_a_byte_of_a_finished_run_is_noticed_by_what_reads_it(store, tmp_path, c
         if cli.main(list(words)):
             raise DataError(capsys.readouterr().err)
 
+    teacher = LocalSpec(id="t", path=str(whole.policy))
     evaluate = ("eval", last, "--limit", "1", "--mode", "greedy", "--out", str(tmp_path / "e"))
     for path, place, reads in (
         (logged / "model.safetensors", 0.6, lambda: run(*evaluate)),
@@ -181,7 +182,7 @@ def test_a_byte_of_a_finished_run_is_noticed_by_what_reads_it(store, tmp_path, c
         (logged / "tokenizer.json", 0.9, lambda: run("runs", "export", whole.run_id)),
         (logged / "SHA256SUMS", 0.2, lambda: open_model_source(last)),
         (whole.policy / "model.safetensors", 0.6, lambda: load_policy(whole.policy)),
-        (whole.policy / "config.json", 0.5, lambda: LocalSpec(id="t", path=str(whole.policy)).check(None)),
+        (whole.policy / "config.json", 0.5, lambda: teacher.check(None)),
         (whole.policy / "chat_template.jinja", 0.1, lambda: check_checkpoint(whole.policy)),
         (groups, 0.3, lambda: load_groups(groups.parent, 1)),
         (groups, 0.998, lambda: list_steps(groups.parent)),  # the footer, which has no checksum
