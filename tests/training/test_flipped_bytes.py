@@ -15,7 +15,7 @@ from safetensors.torch import save
 from test_trainer_resume import SETTINGS, assert_same_run
 
 from ekipl_lab import tracking
-from ekipl_lab.errors import EKIPLError
+from ekipl_lab.errors import DataError, EKIPLError
 from ekipl_lab.evaluation import read_records
 from ekipl_lab.evaluation.model_source import open_model_source
 from ekipl_lab.policies import load_policy
@@ -26,6 +26,8 @@ from ekipl_lab.training.run import train
 
 #: Not of a run: MLflow's database and what only MLflow's page shows (traces).
 OTHERS = ("mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "unit.yaml")
+#: Nothing reads them of a finished run: TRL's template of a card, and who bought actions for it.
+UNREAD = ("README.md", "teachers.json")
 SHORT = ("grpo.max_steps=4", "evaluation.every=2")
 
 
@@ -97,8 +99,12 @@ def reading(path, folder, own, result):
         return read_records(path)
     if parts[2] == "evaluation":
         return checkpoint.read_note(path)
-    if parts[2] == "checkpoints":
-        return [c.step for c in checkpoint.complete_checkpoints(path.parent.parent)]
+    if path.name in UNREAD:
+        return None
+    if parts[2] == "checkpoints":  # what is not whole is skipped with a word (test_damaged_runs.py)
+        if not checkpoint.is_whole(path.parent):
+            raise DataError("not whole")
+        return True
     if len(parts) > 3:
         return policy_of(load_policy(path.parent))
     return train(own)
@@ -127,10 +133,11 @@ def outcomes(path, number, folder, own, result):
 def test_every_file_of_a_finished_run(folder):
     own = config(folder, "whole")
     result = train(own)
-    found = [outcomes(path, 8, folder, own, result) for path in files(folder)]
-    print(f"{len(found)} files: {Counter(word for words in found for word in words)}")
+    found = {path: outcomes(path, 8, folder, own, result) for path in files(folder)}
+    print(f"{len(found)} files: {Counter(word for words in found.values() for word in words)}")
     assert len(found) > 60
-    assert not any("noticed" not in words for words in found)
+    unnoticed = {path.name for path, words in found.items() if "noticed" not in words}
+    assert unnoticed <= {*UNREAD, "complete.json"}  # that of the start, which is read from its sums
 
 
 def interrupted(folder, name):
