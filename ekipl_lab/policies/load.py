@@ -221,7 +221,8 @@ def _existing_checkpoint(path: str | Path) -> str:
             raise ConfigError(
                 f"Checkpoint {str(path)!r} has no config.json; give the folder of one checkpoint."
             )
-        check_sums(folder)
+        if not gets_weights_from_rank_0():  # one process reads them for all
+            check_sums(folder)
         return str(folder)
     if is_local(path):
         raise missing_path("Checkpoint", path, "give the folder of a checkpoint.")

@@ -152,7 +152,8 @@ def write_shard(path: Path, tables: Iterable[pa.Table]) -> None:
             for table in _row_groups(tables):
                 steps.update(pc.unique(table["step"]).to_pylist())
                 writer.write_table(table, row_group_size=1 << 30)
-            writer.add_key_value_metadata({_STEPS: ",".join(map(str, sorted(steps))), **SEAL})
+            listed = ",".join(map(str, sorted(steps)))
+            writer.add_key_value_metadata({_STEPS.decode(): listed, **SEAL})
         seal(temporary)
 
 

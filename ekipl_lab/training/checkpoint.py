@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import file_digests, read_note, write_note, write_sums
+from ekipl_lab.files import file_digests, write_sums
+from ekipl_lab.files import read_note as read_note
+from ekipl_lab.files import write_note as write_note
 
 MARKER = "complete.json"
 #: Settings that decide when and at what cost an action is bought, not which it is.
