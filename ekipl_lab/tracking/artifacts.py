@@ -117,10 +117,11 @@ class Artifacts:
             raise MissingData(f"Artifact {name!r} cannot be fetched from {self.uri}.") from error
 
     def list(self, name: str = "") -> list[str]:
-        """Paths of all files below ``name``, sorted."""
+        """Paths of all files below ``name`` but the seal's, sorted."""
         if self.local is not None:
             path = relative(self.local, name)
-            found = [f for f in path.rglob("*") if f.is_file() and f.suffix != ".tmp"]
+            found = {f for f in path.rglob("*") if f.is_file() and f.suffix != ".tmp"}
+            found.discard(self.local / SUMS)
             return sorted(f.relative_to(self.local).as_posix() for f in found)
         names: list[str] = []
         for entry in self._repository().list_artifacts(name or None):
