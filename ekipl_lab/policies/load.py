@@ -23,6 +23,8 @@ from ekipl_lab.files import check_sums, write_sums
 from ekipl_lab.libraries import INSTALL_IT, reason
 from ekipl_lab.parsing import THINK_CLOSE, THINK_OPEN
 from ekipl_lab.policies.adapters import (
+    BASE_NOTE,
+    adapter_weights,
     apply_adapter,
     base_of,
     is_adapter_folder,
@@ -81,7 +83,7 @@ def load_policy(
     check_placement(dtype, device)
     adapter = Path(path).expanduser() if is_adapter_folder(path) else None
     if adapter is not None:
-        check_sums(adapter)
+        check_sums(adapter_weights(adapter).parent)
     if base is not None and adapter is None:
         raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
     source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
@@ -169,7 +171,7 @@ def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype
     else:
         copy.deepcopy(model).to("cpu", DTYPES[dtype]).save_pretrained(staging)
     processor.save_pretrained(staging)
-    write_sums(staging)
+    write_sums(staging, leave_out=[BASE_NOTE])  # a base may move
     for path in staging.iterdir():
         path.chmod(0o755 if path.is_dir() else 0o644)
 
