@@ -7,7 +7,6 @@ needs no model.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,6 +18,7 @@ from app.state import START
 from ekipl_lab import benchmarks, tracking
 from ekipl_lab.errors import DataError, EKIPLError, MissingData
 from ekipl_lab.evaluation import read_records
+from ekipl_lab.files import read_note
 from ekipl_lab.tracking.store import store_folder
 from ekipl_lab.types import EvalRecord, Sample
 
@@ -168,8 +168,7 @@ def _folders() -> list[tuple[str, str]]:
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
-    return found
+    return read_note(folder / _SUMMARY) or {}
 
 
 def _image_size(source: str) -> int | None:

@@ -159,7 +159,8 @@ def _digest(path: Path, size: int, changed: int) -> str:
 
 
 def _sealed(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    as_read = json.loads(json.dumps(value))  # keys are texts then
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
