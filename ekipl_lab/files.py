@@ -131,10 +131,7 @@ def check_sums(folder: Path, names: Collection[str] | None = None) -> None:
     A folder without one is of an earlier version or another program: nothing is known of it.
     """
     path = folder / SUMS
-    if not path.is_file():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for digest, _, name in (line.partition("  ") for line in lines or [""]):
+    for name, digest in read_sums(folder).items():
         if names is not None and name not in names:
             continue
         file = folder / name
@@ -144,6 +141,18 @@ def check_sums(folder: Path, names: Collection[str] | None = None) -> None:
                 f"{what} is damaged or was changed: it is not what was written ({path}); put it "
                 f"back from a copy, or delete {SUMS} if the change is meant."
             )
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 as a `SUMS` file lists them; an empty name stands for what is no such line.
+
+    Nothing where there is none.
+    """
+    if not (folder / SUMS).is_file():
+        return {}
+    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    parts = [line.partition("  ") for line in lines or [""]]
+    return {name: digest for digest, _, name in parts}
 
 
 def digest_of(path: Path) -> str:

@@ -11,7 +11,15 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ekipl_lab.errors import DataError, MissingData
-from ekipl_lab.files import SUMS, check_sums, remove_temporary, replacing, write_sums, write_text
+from ekipl_lab.files import (
+    SUMS,
+    check_sums,
+    read_sums,
+    remove_temporary,
+    replacing,
+    write_sums,
+    write_text,
+)
 from ekipl_lab.secrets import refuse_secret_files, refuse_secrets
 from ekipl_lab.tracking.store import store_folder, tracking_uri
 
@@ -86,8 +94,13 @@ class Artifacts:
             write_sums(self.local)
 
     def unseal(self) -> None:
-        """Files may change again; those that a killed process left half-written are deleted."""
+        """Files may change again; those that a killed process left half-written are deleted.
+
+        DataError if one has changed since the seal. Records are looked at where they are read.
+        """
         if self.local is not None:
+            listed = [name for name in read_sums(self.local) if not name.endswith(".parquet")]
+            check_sums(self.local, listed)
             (self.local / SUMS).unlink(missing_ok=True)
             remove_temporary(self.local)
 

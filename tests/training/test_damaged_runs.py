@@ -109,6 +109,11 @@ def test_lost_group_records_are_missed_when_a_run_continues(store, tmp_path):
     folder, whole = store
     stopped(folder, "lost")
     groups = shards("lost")[0].parent
+    table = groups.parent / "tables/evaluation_step_000000.json"
+    byte(table)
+    with pytest.raises(DataError, match=r"evaluation_step_000000\.json is damaged or was changed"):
+        train(config(folder, "lost"))
+    byte(table)
     kept = tmp_path / "kept"
     shutil.copytree(groups, kept)
     for harm in (shutil.rmtree, lambda path: flip(next(path.glob("steps-*.parquet")))):
