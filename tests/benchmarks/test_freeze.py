@@ -70,7 +70,7 @@ def test_versions_are_kept_and_need_a_reason(tmp_path: Path) -> None:
 
 
 def test_every_shipped_policy_is_sealed() -> None:
-    """By `files.write_sums`, as `save_policy` does; damaged ones are refused where they are loaded."""
+    """By `files.write_sums`, as `save_policy` does; a damaged one is refused where it is loaded."""
     for folder in sorted(freeze.POLICIES.iterdir()):
         names = {path.name for path in folder.iterdir()} - {"README.md", SUMS}
         assert read_sums(folder).keys() == names
