@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import DataError, MissingData
 from ekipl_lab.tracking import provenance
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.queue import retrying
@@ -77,7 +77,7 @@ def find_run(run_id: str) -> RunInfo:
         if len(near) == 1:
             return near[0]
         what = f"{len(near)} runs begin with" if near else "No run is called"
-        raise DataError(
+        raise MissingData(
             f"{what} {run_id!r}; `ekipl report` without ids takes the latest."
         ) from error
     return _info(run, opened.get_experiment(run.info.experiment_id).name)
