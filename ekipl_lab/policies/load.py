@@ -82,11 +82,11 @@ def load_policy(
     """
     check_placement(dtype, device)
     adapter = Path(path).expanduser() if is_adapter_folder(path) else None
-    if adapter is not None:
-        check_sums(adapter_weights(adapter).parent)
     if base is not None and adapter is None:
         raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
     source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
+    if adapter is not None:
+        check_sums(adapter_weights(adapter).parent)
     _vision_language(source)
     processor = load_processor(source)
     model = _load_model(source, dtype, device, quantize, attention)
@@ -237,9 +237,9 @@ def check_checkpoint(path: str | Path) -> Any:
     Raises ConfigError as `load_policy` does for a folder without configuration, processor or
     weights, and for a text-only model.
     """
-    if is_adapter_folder(path):
-        check_sums(Path(path).expanduser())
     source = _existing_checkpoint(base_of(Path(path), None) if is_adapter_folder(path) else path)
+    if is_adapter_folder(path):
+        check_sums(adapter_weights(Path(path).expanduser()).parent)
     config = _vision_language(source)
     load_processor(source)
     if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
