@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from app import runs
 from ekipl_lab import tracking
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import MissingData
 from ekipl_lab.plots import svg
 from ekipl_lab.plots.figures import Point, points, source_colours
 from ekipl_lab.plots.metrics import Metric, drawn
@@ -129,7 +129,7 @@ def doctor(info: RunInfo) -> str:
     try:
         names = tracking.list_artifacts(info, "group_doctor")
         return tracking.run_artifact(info, names[-1]).read_text("utf-8") if names else ""
-    except (DataError, OSError):
+    except (MissingData, OSError):
         return ""
 
 

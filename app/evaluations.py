@@ -7,7 +7,6 @@ needs no model.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,8 +16,9 @@ from typing import Any
 from app import runs
 from app.state import START
 from ekipl_lab import benchmarks, tracking
-from ekipl_lab.errors import DataError, EKIPLError
+from ekipl_lab.errors import DataError, EKIPLError, MissingData
 from ekipl_lab.evaluation import read_records
+from ekipl_lab.files import read_note
 from ekipl_lab.tracking.store import store_folder
 from ekipl_lab.types import EvalRecord, Sample
 
@@ -119,7 +119,7 @@ def _of_run(run: str) -> Index:
     """``evaluation/<set>/step-<n>.parquet`` among the artifacts."""
     try:
         folder = tracking.run_artifact(_info(tracking.tracking_uri(), run), "evaluation")
-    except DataError:
+    except MissingData:
         return {}
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/step-*.parquet")):
@@ -168,8 +168,7 @@ def _folders() -> list[tuple[str, str]]:
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
-    return found
+    return read_note(folder / _SUMMARY) or {}
 
 
 def _image_size(source: str) -> int | None:

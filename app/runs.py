@@ -16,7 +16,7 @@ from app.filters import matching_groups
 from app.marks import GroupMark, marks_of, read_facts, search_groups
 from app.state import START
 from ekipl_lab import records, tracking
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, DataError, MissingData
 from ekipl_lab.tracking import store
 from ekipl_lab.tracking.pages import PARENT_TAG
 from ekipl_lab.types import ActionGroup
@@ -177,7 +177,7 @@ def config_of(run: str) -> dict[str, Any]:
     def ask() -> dict[str, Any]:
         try:
             return tracking.read_config(run)
-        except DataError:
+        except MissingData:
             return {}
 
     return remembered(("config", run), ask, forever=True)
@@ -291,7 +291,7 @@ def _records_folder(run: str) -> Path | None:
         return None
     try:
         return remembered(("records", run), lambda: tracking.run_artifact(known, RECORDS))
-    except DataError:
+    except MissingData:
         return None
 
 

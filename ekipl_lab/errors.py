@@ -27,6 +27,10 @@ class DataError(EKIPLError):
     """A sample, image, record or file is broken or missing."""
 
 
+class MissingData(DataError):
+    """A record or file is not there (any more); one that is there and broken is another matter."""
+
+
 class TeacherError(EKIPLError):
     """A teacher could not give an action."""
 

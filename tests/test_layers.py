@@ -17,6 +17,7 @@ TIERS = [
         "files",
         "images",
         "libraries",
+        "parquet",
         "parsing",
         "random_state",
         "secrets",

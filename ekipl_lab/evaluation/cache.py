@@ -1,10 +1,10 @@
 """What an evaluation has generated so far, so that a killed one continues where it was.
 
 One folder: ``key.json`` says what is being evaluated, ``part-XXXXXX.jsonl`` hold the actions, one
-sample per line, appended as soon as the sample has all of its actions; each process that adds to
-the folder writes a part of its own. A last line without its end is what a killed process was
-writing, and is passed over. Rewards are not cached: scoring is cheap, and the scorer may have
-changed.
+sample per line with its checksum, appended as soon as the sample has all of its actions; each
+process that adds to the folder writes a part of its own. A last line without its end is what a
+killed process was writing, and is passed over. Rewards are not cached: scoring is cheap, and the
+scorer may have changed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from typing import Any
 
 from ekipl_lab.codec import action_of, action_row
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import write_text
+from ekipl_lab.files import read_json, write_text
 from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.prompts import build_messages, prompt_text
 from ekipl_lab.types import Action, Sample
+
+_SUM = "sha256"
 
 
 def sample_digest(sample: Sample) -> str:
@@ -57,7 +59,8 @@ class EvaluationCache:
         digest = sample_digest(sample)
         self._actions[sample.id, digest] = list(actions)
         rows = [action_row(action) for action in actions]
-        line = json.dumps({"sample_id": sample.id, "digest": digest, "actions": rows})
+        row = {"sample_id": sample.id, "digest": digest, "actions": rows}
+        line = json.dumps(row | {_SUM: _checksum(row)})
         self._part = self._part or self._new_part()
         with self._part.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -81,7 +84,7 @@ class EvaluationCache:
         if not path.exists():
             write_text(path, json.dumps(key, indent=1, sort_keys=True))
             return
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path) or {}
         changed = sorted(n for n in {*key, *found} if key.get(n) != found.get(n))
         if changed:
             raise ConfigError(
@@ -94,7 +97,13 @@ class EvaluationCache:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
+                if row.pop(_SUM, None) not in (None, _checksum(row)):  # None: an earlier version's
+                    raise ValueError(_SUM)
                 actions = [action_of(action) for action in row["actions"]]
                 self._actions[row["sample_id"], row["digest"]] = actions
-            except (KeyError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{part}, line {number}: damaged; delete this file.") from error
+
+
+def _checksum(row: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]

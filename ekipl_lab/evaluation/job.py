@@ -32,7 +32,7 @@ from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate, refuse_unscored
-from ekipl_lab.files import write_text
+from ekipl_lab.files import write_note
 from ekipl_lab.prompts import instructed, prompt_fingerprint
 from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample
 
@@ -239,7 +239,7 @@ def run_job(
         "seconds": seconds,
         **(facts or {}),
     }
-    write_text(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
+    write_note(folder / SUMMARY, summary)
     return Measured(records, controls, start, samples, summary)
 
 

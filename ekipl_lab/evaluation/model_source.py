@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl_lab.errors import ConfigError, DataError, unknown_name
+from ekipl_lab.errors import ConfigError, DataError, MissingData, unknown_name
 from ekipl_lab.types import POLICY, ActionSource, Sample
 from ekipl_lab.validation import load_yaml
 
@@ -161,7 +161,7 @@ def trained_on(text: str, benchmark: str) -> Mapping[str, Any]:
         return {}
     try:
         data: Mapping[str, Any] = tracking.read_config(tracking.find_run(run_id).run_id)["data"]
-    except (DataError, KeyError):
+    except (MissingData, KeyError):
         return {}
     return data if data.get("benchmark") == benchmark else {}
 

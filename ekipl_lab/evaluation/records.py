@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from ekipl_lab.codec import action_of, action_row, reward_of, reward_row
 from ekipl_lab.errors import DataError
 from ekipl_lab.files import replacing
+from ekipl_lab.parquet import SEAL, is_whole, seal
 from ekipl_lab.records import schema as group_records
 from ekipl_lab.secrets import refuse_secret_rows
 from ekipl_lab.types import EvalRecord
@@ -47,7 +48,8 @@ def write_records(path: str | Path, records: Iterable[EvalRecord]) -> None:
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     refuse_secret_rows(str(path), table)
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, write_page_checksum=True)
+        pq.write_table(table.replace_schema_metadata(SEAL), temporary, write_page_checksum=True)
+        seal(temporary)
 
 
 def read_records(path: str | Path, *, tokens: bool = True) -> list[EvalRecord]:
@@ -58,13 +60,13 @@ def read_records(path: str | Path, *, tokens: bool = True) -> list[EvalRecord]:
     """
     if not Path(path).is_file():
         raise DataError(f"Evaluation records {path} do not exist; run the evaluation first.")
+    if not is_whole(Path(path)):
+        raise _unreadable(path)
     try:
         names = [] if tokens else [name for name in SCHEMA.names if name not in _TOKENS]
         table = pq.read_table(path, columns=names or None, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{path} is damaged or not a Parquet file; delete it and evaluate again."
-        ) from error
+        raise _unreadable(path) from error
     wanted = [field for field in SCHEMA if tokens or field.name not in _TOKENS]
     missing = [field.name for field in wanted if field not in table.schema]
     if missing:
@@ -80,6 +82,10 @@ def read_records(path: str | Path, *, tokens: bool = True) -> list[EvalRecord]:
             group = []
         group.append(row if tokens else row | dict.fromkeys(_TOKENS))
     return [*records, _record(group)] if group else records
+
+
+def _unreadable(path: str | Path) -> DataError:
+    return DataError(f"{path} is damaged or not a Parquet file; delete it and evaluate again.")
 
 
 def _rows(record: EvalRecord) -> list[dict[str, Any]]:

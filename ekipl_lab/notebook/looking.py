@@ -87,7 +87,7 @@ def examine(run: str, last: int = 20) -> pd.DataFrame:
     folder = tracking.run_artifact(run, "groups")
     seen = records.list_steps(folder)[-last:]
     groups = [group for step in seen for group in records.load_groups(folder, step)]
-    found = doctor.examine(groups)
+    found = doctor.examine_recorded(groups)
     head = {"cause": "taught nothing", "groups": found.zero_advantage, "of": found.groups}
     rows = [
         {

@@ -223,15 +223,20 @@ def weights_fingerprint(folder: str | Path) -> str | None:
     return digest.hexdigest()[:16] if files else None
 
 
+def adapter_weights(folder: Path) -> Path:
+    """The weights of an adapter; ConfigError if it has none."""
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ConfigError(f"Adapter {str(folder)!r} has no {ADAPTER_WEIGHTS}; save it again.")
+    return folder / ADAPTER_WEIGHTS
+
+
 def apply_adapter(model: Any, folder: str | Path) -> Any:
     """``model`` with the adapter merged into its weights, in its own precision.
 
     Raises ConfigError if the adapter does not fit the model.
     """
     folder = Path(folder).expanduser()
-    weights = folder / ADAPTER_WEIGHTS
-    if not weights.is_file():
-        raise ConfigError(f"Adapter {str(folder)!r} has no {ADAPTER_WEIGHTS}; save it again.")
+    weights = adapter_weights(folder)
     try:
         adapted = PeftModel.from_pretrained(model, folder)
     except (ValueError, RuntimeError) as error:

@@ -19,9 +19,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
+from ekipl_lab.files import check_sums, write_sums
 from ekipl_lab.libraries import INSTALL_IT, reason
 from ekipl_lab.parsing import THINK_CLOSE, THINK_OPEN
 from ekipl_lab.policies.adapters import (
+    BASE_NOTE,
+    adapter_weights,
     apply_adapter,
     base_of,
     is_adapter_folder,
@@ -74,13 +77,16 @@ def load_policy(
     ``attn_implementation``. Remote code is never run.
 
     Raises ConfigError if there is no such checkpoint, if it is a text-only model, if it has no
-    image processor, or if changing the image does not change the logits (a blind model).
+    image processor, or if changing the image does not change the logits (a blind model); DataError
+    if a file is not as `save_policy` wrote it (`files.check_sums`).
     """
     check_placement(dtype, device)
     adapter = Path(path).expanduser() if is_adapter_folder(path) else None
     if base is not None and adapter is None:
         raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
     source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
+    if adapter is not None:
+        check_sums(adapter_weights(adapter).parent)
     _vision_language(source)
     processor = load_processor(source)
     model = _load_model(source, dtype, device, quantize, attention)
@@ -129,7 +135,7 @@ def merge_adapter(
 
 
 def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = "float16") -> Path:
-    """Write weights (safetensors, ``dtype``), configuration and processor as one folder.
+    """Write weights (safetensors, ``dtype``), configuration and processor as one sealed folder.
 
     Of a PeftModel only the adapter is written, in its own precision (`policies.adapters`).
     The folder appears whole or not at all; files in an earlier one that are not of the checkpoint
@@ -139,14 +145,14 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
         raise unknown_name("dtype", dtype, DTYPES)
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    staging = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
     try:
         _write_policy(model, processor, target, staging, dtype)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        old = Path(tempfile.mkdtemp(".tmp", f".{target.name}.old.", target.parent))
         target.replace(old / "gone")
         staging.replace(target)
         shutil.rmtree(old)
@@ -165,6 +171,7 @@ def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype
     else:
         copy.deepcopy(model).to("cpu", DTYPES[dtype]).save_pretrained(staging)
     processor.save_pretrained(staging)
+    write_sums(staging, leave_out=[BASE_NOTE])  # a base may move
     for path in staging.iterdir():
         path.chmod(0o755 if path.is_dir() else 0o644)
 
@@ -216,6 +223,8 @@ def _existing_checkpoint(path: str | Path) -> str:
             raise ConfigError(
                 f"Checkpoint {str(path)!r} has no config.json; give the folder of one checkpoint."
             )
+        if not gets_weights_from_rank_0():  # one process reads them for all
+            check_sums(folder)
         return str(folder)
     if is_local(path):
         raise missing_path("Checkpoint", path, "give the folder of a checkpoint.")
@@ -229,6 +238,8 @@ def check_checkpoint(path: str | Path) -> Any:
     weights, and for a text-only model.
     """
     source = _existing_checkpoint(base_of(Path(path), None) if is_adapter_folder(path) else path)
+    if is_adapter_folder(path):
+        check_sums(adapter_weights(Path(path).expanduser()).parent)
     config = _vision_language(source)
     load_processor(source)
     if Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import DataError, MissingData
 from ekipl_lab.records.schema import SCHEMA, RecordedGroup, from_rows
 from ekipl_lab.records.shards import Shard, list_shards, read_shard, steps_of
 
@@ -61,7 +61,7 @@ def load_groups(
     """
     table = read_groups(folder, steps=step)
     if table.num_rows == 0:
-        raise DataError(f"No group records of step {step} in {folder}; list_steps names those.")
+        raise MissingData(f"No group records of step {step} in {folder}; list_steps names those.")
     stop = 1 << 31 if limit is None else offset + limit
     page = pc.and_(pc.greater_equal(table["group"], offset), pc.less(table["group"], stop))
     return from_rows(table.filter(page).to_pylist())
@@ -121,7 +121,7 @@ def _consistently(folder: Path, look: Callable[[Sequence[Shard]], list[_T]]) -> 
             continue
         if list_shards(folder)[0][: len(shards)] == shards:
             return found
-    raise DataError(f"The records in {folder} changed while they were read; try again.")
+    raise MissingData(f"The records in {folder} changed while they were read; try again.")
 
 
 def _rows_of(

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.files import replacing
+from ekipl_lab.parquet import SEAL, is_whole, seal
 from ekipl_lab.records.schema import SCHEMA, SCHEMA_VERSION
 
 _NAME = re.compile(r"steps-(\d+)-(\d+)-part-(\d+)-(\d+)\.parquet")
@@ -113,6 +114,8 @@ def _may_hold(statistics: pq.Statistics | None, span: tuple[int, int]) -> bool:
 
 def _open(shard: Shard) -> pq.ParquetFile:
     try:
+        if not is_whole(shard.path):
+            raise _unreadable(shard)
         file = pq.ParquetFile(shard.path, page_checksum_verification=True)
     except FileNotFoundError:
         raise
@@ -138,20 +141,20 @@ def write_shard(path: Path, tables: Iterable[pa.Table]) -> None:
     """Write tables of whole steps as one shard, atomically."""
     steps: set[int] = set()
     # Only the statistics of the step are looked at; those of 40 columns would be read with each.
-    with (
-        replacing(path) as temporary,
-        pq.ParquetWriter(
+    with replacing(path) as temporary:
+        with pq.ParquetWriter(
             temporary,
             SCHEMA,
             compression="zstd",
             write_statistics=["step"],
             write_page_checksum=True,
-        ) as writer,
-    ):
-        for table in _row_groups(tables):
-            steps.update(pc.unique(table["step"]).to_pylist())
-            writer.write_table(table, row_group_size=1 << 30)
-        writer.add_key_value_metadata({_STEPS: ",".join(map(str, sorted(steps)))})
+        ) as writer:
+            for table in _row_groups(tables):
+                steps.update(pc.unique(table["step"]).to_pylist())
+                writer.write_table(table, row_group_size=1 << 30)
+            listed = ",".join(map(str, sorted(steps)))
+            writer.add_key_value_metadata({_STEPS.decode(): listed, **SEAL})
+        seal(temporary)
 
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

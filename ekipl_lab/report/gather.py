@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ekipl_lab import tracking
-from ekipl_lab.errors import ConfigError, DataError, EKIPLError
+from ekipl_lab.errors import ConfigError, DataError, EKIPLError, MissingData
 from ekipl_lab.evaluation import read_records
+from ekipl_lab.files import read_note
 from ekipl_lab.plots.metrics import in_report
 from ekipl_lab.tracking import RunInfo
 from ekipl_lab.types import EvalRecord, Sample
@@ -103,11 +103,11 @@ def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
 def _gather(info: RunInfo) -> RunData:
     try:
         config = tracking.read_config(info.run_id)
-    except DataError:
+    except MissingData:
         config = {}
     try:
         groups = tracking.run_artifact(info, "groups")
-    except DataError:
+    except MissingData:
         groups = None
     history = tracking.metric_history(info.run_id, [n for n in info.metrics if in_report(n)])
     return RunData(info, info.name, config, history, _evaluations(info), groups)
@@ -126,7 +126,7 @@ def _evaluations(run: RunInfo) -> dict[str, dict[int, list[EvalRecord]]]:
 
 def _from_folder(folder: Path) -> RunData:
     """An evaluation as an arm."""
-    about = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+    about = read_note(folder / EVALUATION) or {}
     job, source = about["job"], about["source"]
     found: dict[str, dict[int, list[EvalRecord]]] = {}
     for step, name in enumerate(("start.parquet", "records.parquet")):

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ekipl_lab import __version__, tracking
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import MissingData
 from ekipl_lab.plots.figures import source_colours
 from ekipl_lab.plots.page import figure_html, scripts
 from ekipl_lab.report import answer, chains, figures, provenance, reference, seeds, tables, training
@@ -210,7 +210,7 @@ def _packages(run: RunData) -> list[tuple[str, str]]:
     else:
         try:
             text = tracking.run_artifact(run.info.run_id, "environment.json").read_text("utf-8")
-        except DataError:
+        except MissingData:
             return []
         about = json.loads(text)
     packages = about.pop("packages", {})

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ekipl_lab import records as group_records
-from ekipl_lab.errors import DataError
-from ekipl_lab.groups.doctor import Examination, examine
+from ekipl_lab.errors import MissingData
+from ekipl_lab.groups.doctor import Examination, examine_recorded
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.report.chains import check_one
 from ekipl_lab.report.gather import RunData, rebuild
@@ -113,8 +113,7 @@ def examined(run: RunData) -> Examination | None:
     if run.groups is None:
         return None
     groups = list(_spread_groups(run, EXAMINED_GROUPS))
-    chains = all(group.sample_id.startswith("mini/") for group in groups)
-    return examine(groups, _refusal_metrics(run), chains=chains) if groups else None
+    return examine_recorded(groups, _refusal_metrics(run)) if groups else None
 
 
 def _refusal_metrics(run: RunData) -> list[dict[str, float]]:
@@ -149,5 +148,5 @@ def _spread_groups(run: RunData, most: int) -> Iterator[RecordedGroup]:
     for step in chosen:
         try:
             yield from group_records.load_groups(run.groups, step, limit=each)
-        except DataError:  # cut back by a resume since the steps were listed
+        except MissingData:  # cut back by a resume since the steps were listed
             continue

@@ -99,11 +99,13 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
-    """The event in one line of a cell's output, or None where the line is something else."""
-    if not line.startswith("{"):
-        return None
+    """The event in one line of a cell's output, or None where the line is something else.
+
+    It may stand behind a progress bar, which has no end of line of its own.
+    """
+    begin = line.find('{"event": ')
     try:
-        event = json.loads(line)
+        event = json.loads(line[begin:]) if begin >= 0 else None
     except json.JSONDecodeError:
         return None
     return event if isinstance(event, dict) and "event" in event else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ekipl_lab.files import read_json, write_json
+from ekipl_lab.files import read_note, write_note
 
 #: Seconds between two notes on disk: what a killed process may lose.
 _EVERY = 5.0
@@ -16,7 +16,7 @@ class Clock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.parts: dict[str, dict[str, float]] = dict(read_json(path) or {})
+        self.parts: dict[str, dict[str, float]] = dict(read_note(path) or {})
         self._name = ""
         self._since = self._now()
 
@@ -43,7 +43,7 @@ class Clock:
             part = self.parts.setdefault(self._name, {"wall": 0.0, "cpu": 0.0})
             part["wall"] += self._since[0] - before[0]
             part["cpu"] += self._since[1] - before[1]
-            write_json(self._path, self.parts)
+            write_note(self._path, self.parts)
 
     def total(self, axis: str, *, without: str) -> float:
         """Seconds of all parts whose name does not begin with ``without``."""

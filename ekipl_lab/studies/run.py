@@ -8,6 +8,7 @@ In MLflow a cell is a run under the study's, and the runs of its stages are unde
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
 import shutil
 from collections import Counter
@@ -37,6 +38,7 @@ from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.run import train
 from ekipl_lab.training.setup import load_evaluation_sets
 from ekipl_lab.training.sft.stage import supervise
+from ekipl_lab.training.starts import START_TAG, made_by
 from ekipl_lab.types import EvalRecord
 
 #: Kind of work -> how the names of its parts on the clock begin.
@@ -79,11 +81,15 @@ def run_cell(cell: Cell, line: list[str], emit: Emit, *, fresh: bool = False) ->
             if path.name != "lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         note = checkpoint.read_note(folder / "cell.json") or {}
-        tags = {PARENT_TAG: study_run(cell.study.name), CELL_TAG: cell.name}
+        start, known = note.get("start") or secrets.token_hex(8), note.get("run_id")
+        if known is None and "start" in note:  # killed while its MLflow run was made
+            known = made_by(cell.name, start)
+        if known is None:
+            checkpoint.write_note(folder / "cell.json", {"run_id": None, "start": start})
+        tags = {PARENT_TAG: study_run(cell.study.name), CELL_TAG: cell.name, START_TAG: start}
         params = {"arm": cell.arm, "task": cell.task, "seed": cell.seed}
-        known = note.get("run_id")
         with open_run(f"study-{cell.study.name}", cell.name, params, None, tags, known) as log:
-            checkpoint.write_note(folder / "cell.json", {"run_id": log.run_id})
+            checkpoint.write_note(folder / "cell.json", {"run_id": log.run_id, "start": start})
             emit({"event": "start", "phase": "starting", "run_id": log.run_id})
             record = _Run(cell, folder, log.run_id, emit, fresh).record(shlex.join(line))
             log.log_text(record_text(record), RECORD)

@@ -10,8 +10,16 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ekipl_lab.errors import DataError
-from ekipl_lab.files import replacing, write_text
+from ekipl_lab.errors import DataError, MissingData
+from ekipl_lab.files import (
+    SUMS,
+    check_sums,
+    read_sums,
+    remove_temporary,
+    replacing,
+    write_sums,
+    write_text,
+)
 from ekipl_lab.secrets import refuse_secret_files, refuse_secrets
 from ekipl_lab.tracking.store import store_folder, tracking_uri
 
@@ -80,12 +88,38 @@ class Artifacts:
                 self._repository().delete_artifacts(f"{name}/{file}")
             self._staged[name] = now
 
+    def seal(self) -> None:
+        """Note the digests of all files of a run that has ended; a server keeps its own."""
+        if self.local is not None and self.local.is_dir():
+            write_sums(self.local)
+
+    def unseal(self) -> None:
+        """Files may change again; those that a killed process left half-written are deleted.
+
+        DataError if one has changed since the seal. Records are looked at where they are read.
+        """
+        if self.local is not None:
+            listed = [name for name in read_sums(self.local) if not name.endswith(".parquet")]
+            check_sums(self.local, listed)
+            (self.local / SUMS).unlink(missing_ok=True)
+            remove_temporary(self.local)
+
+    def remove(self) -> None:
+        """Delete all files; a server keeps them until its own garbage collection."""
+        if self.local is not None:
+            shutil.rmtree(self.local, ignore_errors=True)
+
     def fetch(self, name: str = "") -> Path:
-        """A local path of the file or folder ``name``; DataError if there is none."""
+        """A local path of the file or folder ``name``; DataError if there is none.
+
+        Also for a file, or the whole, that is not as it was when its run ended.
+        """
         if self.local is not None:
             path = relative(self.local, name)
             if not path.exists():
-                raise DataError(f"Artifact {name!r} is not in {self.local}.")
+                raise MissingData(f"Artifact {name!r} is not in {self.local}.")
+            if not name or path.is_file():
+                check_sums(self.local, [name] if name else None)
             return path
         target = self._beside("cache")
         target.mkdir(parents=True, exist_ok=True)
@@ -93,13 +127,14 @@ class Artifacts:
         try:
             return Path(self._repository().download_artifacts(name, str(target)))
         except Exception as error:  # every kind of repository raises its own
-            raise DataError(f"Artifact {name!r} cannot be fetched from {self.uri}.") from error
+            raise MissingData(f"Artifact {name!r} cannot be fetched from {self.uri}.") from error
 
     def list(self, name: str = "") -> list[str]:
-        """Paths of all files below ``name``, sorted."""
+        """Paths of all files below ``name`` but the seal's, sorted."""
         if self.local is not None:
             path = relative(self.local, name)
-            found = [f for f in path.rglob("*") if f.is_file() and f.suffix != ".tmp"]
+            found = {f for f in path.rglob("*") if f.is_file() and f.suffix != ".tmp"}
+            found.discard(self.local / SUMS)
             return sorted(f.relative_to(self.local).as_posix() for f in found)
         names: list[str] = []
         for entry in self._repository().list_artifacts(name or None):

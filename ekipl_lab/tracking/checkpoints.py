@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.errors import DataError
+from ekipl_lab.files import check_sums
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.queue import retrying
 from ekipl_lab.tracking.store import client as open_client
@@ -40,15 +41,14 @@ class LoggedCheckpoint:
     by_reference: bool
 
     def folder(self) -> Path:
-        """The local folder; fetched from a server if need be. DataError if it is gone."""
-        if not self.by_reference:
-            return Artifacts(self.location).fetch()
-        path = Path(self.location)
+        """The local folder, fetched from a server if need be. DataError if gone or damaged."""
+        path = Path(self.location) if self.by_reference else Artifacts(self.location).fetch()
         if not path.is_dir():
             raise DataError(
                 f"Checkpoint {self.name!r} of run {self.run_id} was kept by reference in {path}, "
                 "which is gone; train again or restore the folder."
             )
+        check_sums(path)
         return path
 
 
@@ -73,6 +73,7 @@ def register(
     for old in _logged_models(client, run_id) if replace else []:  # half-made ones too
         if _checkpoint(old).step == step:
             retrying(client.delete_logged_model, old.model_id)
+            Artifacts(old.artifact_location).remove()
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     copied = size <= COPY_LIMIT if copy is None else copy
     name = f"{run.info.run_name or run_id}-step-{step:06d}"

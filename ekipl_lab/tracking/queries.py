@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from typing import Any
 
 import yaml
 
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import DataError, MissingData
 from ekipl_lab.tracking import provenance
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.queue import retrying
 from ekipl_lab.tracking.store import EXPERIMENT_TAG, client
+
+#: Tag: the hash of the run's config (`config_hash`).
+CONFIG_TAG = "ekipl.config_hash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def find_run(run_id: str) -> RunInfo:
         if len(near) == 1:
             return near[0]
         what = f"{len(near)} runs begin with" if near else "No run is called"
-        raise DataError(
+        raise MissingData(
             f"{what} {run_id!r}; `ekipl report` without ids takes the latest."
         ) from error
     return _info(run, opened.get_experiment(run.info.experiment_id).name)
@@ -130,9 +134,26 @@ def read_table(run_id: str, name: str) -> list[dict[str, Any]]:
 
 
 def read_config(run_id: str) -> dict[str, Any]:
-    """The whole config of a run."""
-    config = yaml.safe_load(run_artifact(run_id, "config.yaml").read_text(encoding="utf-8"))
-    return dict(config)
+    """The whole config of a run; DataError if it is not the one that the run was given."""
+    info = find_run(run_id)
+    path = run_artifact(info, "config.yaml")
+    try:
+        config = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
+    if info.tags.get(CONFIG_TAG) not in (None, config_hash(config)):
+        raise _damaged(path)
+    return config
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path} is damaged: it is not the run's config; put it back from a copy.")
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """16 hex digits over a config, the same for the same settings in another order."""
+    canonical = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def repair_stale_runs() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -21,7 +20,12 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.secrets import refuse_secrets, without_secrets
 from ekipl_lab.tracking import checkpoints, provenance, store
 from ekipl_lab.tracking.artifacts import Artifacts
-from ekipl_lab.tracking.queries import find_run, repair_stale_runs
+from ekipl_lab.tracking.queries import (
+    CONFIG_TAG,
+    config_hash,
+    find_run,
+    repair_stale_runs,
+)
 from ekipl_lab.tracking.queue import MetricQueue, retrying
 
 if TYPE_CHECKING:
@@ -95,9 +99,7 @@ class RunLog:
         """Keep the whole config as ``config.yaml``, and its hash as a tag."""
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         self.artifacts.write("config.yaml", text)
-        canonical = json.dumps(config, sort_keys=True, default=str)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        self.set_tags({"ekipl.config_hash": digest})
+        self.set_tags({CONFIG_TAG: config_hash(config)})
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as the artifact ``name``."""
@@ -193,6 +195,7 @@ class RunLog:
         try:
             self._queue.close()
             self.artifacts.sync()
+            self.artifacts.seal()
         finally:
             retrying(self._client.set_terminated, self.run_id, status)
 
@@ -265,6 +268,7 @@ def _continue(client: MlflowClient, run_id: str, own: Mapping[str, str]) -> RunL
             f"{before.tags.get('ekipl.host')}; stop that one first."
         )
     log = RunLog(client, before.run_id, resumed=True)
+    log.artifacts.unseal()
     log.set_tags({**own, "ekipl.resumes": str(int(before.tags.get("ekipl.resumes", "0")) + 1)})
     retrying(client.update_run, before.run_id, status="RUNNING")
     return log

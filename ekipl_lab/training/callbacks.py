@@ -20,7 +20,7 @@ from ekipl_lab.tracking.checkpoints import COPY_LIMIT
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.doctor_checks import DoctorChecks
 from ekipl_lab.training.evaluator import Evaluator
-from ekipl_lab.training.ranks import on_main
+from ekipl_lab.training.ranks import on_main, save_shards
 from ekipl_lab.training.setup import RunSetup
 from ekipl_lab.training.traced import log_some
 
@@ -141,7 +141,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         dtype, trainer = self.config.policy.dtype, self.trainer
         folder = self.folder / "policies" / f"step-{step:06d}"
         if sharded_loading():
-            trainer.save_model(str(folder))  # all processes bring their shards
+            save_shards(trainer, folder)
         if self.log is None:
             return
         if not sharded_loading():

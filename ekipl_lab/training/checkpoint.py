@@ -9,14 +9,11 @@
 
 A checkpoint counts only with ``complete.json``, which is written after everything else is on disk
 and lists every file with its SHA-256: one that is half-written or damaged is never loaded. The last
-``keep`` complete ones stay. Notes (`write_note`) carry a SHA-256 of their own.
+``keep`` complete ones stay. Notes (`files.write_note`) carry a SHA-256 of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -25,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import read_json, write_json
+from ekipl_lab.files import file_digests, write_sums
+from ekipl_lab.files import read_note as read_note
+from ekipl_lab.files import write_note as write_note
 
 MARKER = "complete.json"
-_SEAL = "sha256"
 #: Settings that decide when and at what cost an action is bought, not which it is.
 PURCHASE = re.compile(
     r"prefetch\.|teachers\.\d+\.(members\.\d+\.)?gateway\."
@@ -46,23 +44,10 @@ class Checkpoint:
     extra: Mapping[str, Any]
 
 
-def write_note(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a small JSON file together with the SHA-256 of its content."""
-    write_json(path, {**value, _SEAL: _sealed(value)})
-
-
-def read_note(path: Path) -> dict[str, Any] | None:
-    """The content of such a file, None if there is none; DataError if it is damaged."""
-    note = read_json(path)
-    seal = note.pop(_SEAL, None) if note else None
-    if note is not None and seal not in (None, _sealed(note)):  # None: of an earlier version
-        raise DataError(f"{path} is damaged: its content is not what was written.")
-    return note
-
-
 def mark_complete(folder: Path, step: int, extra: Mapping[str, Any]) -> None:
     """Declare a checkpoint finished, once every file of it is on disk."""
-    note = {"step": step, "files": _digests(folder, on_disk=True), "extra": dict(extra)}
+    files = write_sums(folder, leave_out=[MARKER], on_disk=True)
+    note = {"step": step, "files": files, "extra": dict(extra)}
     write_note(folder / MARKER, note)
 
 
@@ -70,7 +55,7 @@ def is_whole(folder: Path) -> bool:
     """Whether a folder is marked complete and every file is as it was then."""
     try:
         note = read_note(folder / MARKER)
-        return note is not None and note["files"] == _digests(folder)
+        return note is not None and note["files"] == file_digests(folder, leave_out=[MARKER])
     except (DataError, KeyError):
         return False
 
@@ -136,23 +121,6 @@ def _marked(folder: Path) -> list[Path]:
     """The checkpoints that were completed, by step; they may be damaged since."""
     found = [marker.parent for marker in folder.glob(f"checkpoint-*/{MARKER}")]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def _digests(folder: Path, *, on_disk: bool = False) -> dict[str, str]:
-    """Name -> SHA-256 of every file but the marker; ``on_disk`` waits until they are written."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MARKER:
-            with path.open("rb") as stream:
-                if on_disk:
-                    os.fsync(stream.fileno())
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            digests[path.relative_to(folder).as_posix()] = digest
-    return digests
-
-
-def _sealed(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.groups.doctor import CAUSES, Examination, examine
+from ekipl_lab.groups.doctor import CAUSES, Examination, examine_recorded
 from ekipl_lab.records import load_groups, read_groups
 from ekipl_lab.tracking import RunLog
 
@@ -66,5 +66,4 @@ def _examine(
         for entry in history
         if first <= int(entry.get("step", 0)) <= last
     ]
-    chains = all(group.sample_id.startswith("mini/") for group in groups)
-    return examine(groups, metrics, chains=chains) if groups else None
+    return examine_recorded(groups, metrics) if groups else None

@@ -21,7 +21,7 @@ from ekipl_lab.training.callbacks import RunCallback, Stopped
 from ekipl_lab.training.engine import Engine
 from ekipl_lab.training.evaluator import Evaluator
 from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
-from ekipl_lab.training.ranks import on_main
+from ekipl_lab.training.ranks import on_main, save_shards
 from ekipl_lab.training.setup import RunSetup, run_adapter
 from ekipl_lab.training.trainer import EKIPLTrainer
 
@@ -87,7 +87,7 @@ def fit(
             "reward was None and nothing was learned; correct the reward and give --fresh."
         )
     if finished and sharded_loading():
-        trainer.save_model(str(folder))  # all processes bring their shards
+        save_shards(trainer, folder)
     elif finished and log is not None:
         dtype = run.config.policy.dtype
         save_policy(trainer.model, trainer.processing_class, folder, dtype=dtype)

@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from filelock import FileLock, Timeout
 
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.files import remove_temporary
 
 
 class Signals:
@@ -52,8 +53,8 @@ def interruptible(stop: Callable[[], bool] | None) -> Iterator[Signals]:
 def only_one(folder: Path, waits: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the run's lock; ConfigError if another process does. Rank 0 holds it for all ranks.
 
-    With ``waits``, which is called once, that process is waited for. A folder in which nothing was
-    kept is deleted at the end.
+    With ``waits``, which is called once, that process is waited for. What a killed one left
+    half-written is deleted, and at the end a folder in which nothing was kept.
     """
     lock = FileLock(folder / "lock", timeout=0)
     try:
@@ -75,6 +76,7 @@ def only_one(folder: Path, waits: Callable[[], None] | None = None) -> Iterator[
             "MLFLOW_TRACKING_URI to another place."
         ) from error
     try:
+        remove_temporary(folder)
         yield
     finally:
         if [path.name for path in folder.iterdir()] == ["lock"]:

@@ -15,6 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.files import write_sums
 
 T = TypeVar("T")
 
@@ -55,6 +56,12 @@ def together(function: Callable[[], T]) -> list[T]:
     if failures := [said for _, said in reports if said is not None]:
         raise failures[0]
     return [value for value, _ in reports]
+
+
+def save_shards(trainer: Any, folder: Path) -> None:
+    """The policy of a sharded run in ``folder``, sealed; all ranks bring their shards."""
+    trainer.save_model(str(folder))
+    on_main(lambda: write_sums(folder))
 
 
 def check_shared(folder: Path) -> None:

@@ -22,6 +22,7 @@ from ekipl_lab.training.config.plan import Plan, plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sections import DataSettings, PolicySettings
 from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
+from ekipl_lab.training.distill import check_distilled
 from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.ranks import on_main
 from ekipl_lab.types import Sample
@@ -62,6 +63,7 @@ def build_setup(
     on_main(lambda: save_start(config, run.folder))
     policy = load_run_policy(config, run.folder)  # all at once: each takes its shard of the weights
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
+    check_distilled(config.ekipl.distill, policy.tokenizer_id)
     run_adapter(config, policy)
     if run.args.world_size == 1:  # else each rank checks its share (`EKIPLTrainer`)
         _check_prompts(run, policy, samples, sets)
@@ -98,6 +100,7 @@ def check_setup(config: RunConfig) -> Looked:
     teachers = build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
     policy = _policy_without_weights(config)
     if policy is not None:
+        check_distilled(config.ekipl.distill, policy.tokenizer_id)
         run_adapter(config, policy)
         _check_prompts(run, policy, samples, sets)
     counts = {"train": len(samples)} | {label: len(found) for label, found in sets.items()}

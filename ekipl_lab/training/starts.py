@@ -50,11 +50,9 @@ def _earlier_start(
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     note = read_note(folder / "run.json")
     if note is not None and note["run_id"] is None:  # killed while its MLflow run was made
-        named = list_runs(name=name)
-        made = [run.run_id for run in named if run.tags.get(START_TAG) == note["start"]]
-        if not made:
+        note["run_id"] = made_by(name, note["start"])
+        if note["run_id"] is None:
             return None
-        note["run_id"] = made[0]
     if note is not None:
         checkpoint.check_same_config(as_now(note["config"]), settings, name)
         try:
@@ -65,6 +63,12 @@ def _earlier_start(
                 "give --fresh to start anew."
             ) from error
     return note
+
+
+def made_by(name: str, start: str) -> str | None:
+    """The MLflow run that a start made; None if it was killed before."""
+    found = (run.run_id for run in list_runs(name=name) if run.tags.get(START_TAG) == start)
+    return next(found, None)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,14 @@ def no_runs(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
 
 
+@pytest.mark.parametrize("text", ["9" * 5000, "9" * 10, "-1", "1e3", "٣", "nan", ""])
+def test_what_is_no_number_of_a_state_has_its_default(text: str) -> None:
+    """int() of more than 4,300 digits raises, of hundreds fits no column."""
+    for kind, name in ((live.State, "draw"), (recorded.State, "step"), (recorded.State, "group")):
+        assert from_query(kind, {name: text}) == kind()
+        assert from_query(kind, {name: "7"}) != kind()
+
+
 @pytest.mark.parametrize(
     ("view", "state", "query"),
     [

@@ -11,6 +11,7 @@ import pytest
 from ekipl_lab.benchmarks.mini import MINI_TASKS, freeze
 from ekipl_lab.benchmarks.mini.task import MINI_VERSION, Draw, Drawn
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.files import SUMS, check_sums, read_sums
 
 ENTRY = freeze.Version(f"{MINI_VERSION}.9", "2026-01-01", "a test", {"t": "aa"}, {"p": "bb"})
 
@@ -66,3 +67,11 @@ def test_versions_are_kept_and_need_a_reason(tmp_path: Path) -> None:
     path.write_text("[{}]")
     with pytest.raises(DataError, match="cannot be read"):
         freeze.read(path)
+
+
+def test_every_shipped_policy_is_sealed() -> None:
+    """By `files.write_sums`, as `save_policy` does; a damaged one is refused where it is loaded."""
+    for folder in sorted(freeze.POLICIES.iterdir()):
+        names = {path.name for path in folder.iterdir()} - {"README.md", SUMS}
+        assert read_sums(folder).keys() == names
+        check_sums(folder)

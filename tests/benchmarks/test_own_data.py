@@ -253,6 +253,7 @@ def test_doubled_and_overlapping_records_are_found(
         ("return 2.0", "not a number from 0 to 1"),
         ("return float('nan')", "not a number from 0 to 1"),
         ("return 'good'", "could not convert"),
+        ("return '0.5'", "not a number from 0 to 1"),
         ("return 1 / 0", "ZeroDivisionError"),
     ],
 )

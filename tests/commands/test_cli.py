@@ -146,6 +146,9 @@ def test_only_json_objects_with_an_event_are_events():
         "step": 3,
     }
     assert studies.parse_event('{"step": 3}') is None
+    bar = "actions:   0%|          | 0/2 [00:00<?, ?it/s]"
+    assert studies.parse_event(bar + '{"event": "progress", "step": 2}\n')["step"] == 2
+    assert studies.parse_event(bar + '{"event": "progress", "st') is None
     assert studies.parse_event("{not json}") is None
     assert studies.parse_event("warning: something") is None
 

@@ -1,15 +1,20 @@
 """The group doctor on hand-made groups: every cause, the order of causes, words and settings."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from paths import ROOT
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.build import build_group
 from ekipl_lab.groups.collect import NO_REPLY
-from ekipl_lab.groups.doctor import CAUSES, TEACHER_CAUSES, cause_of, examine
+from ekipl_lab.groups.doctor import CAUSES, TEACHER_CAUSES, cause_of, examine, examine_recorded
 from ekipl_lab.groups.doctor.advice import advise
 from ekipl_lab.records import GroupRecordWriter, load_groups
+from ekipl_lab.report.training import examined
 from ekipl_lab.teachers.encoding import REFUSALS
+from ekipl_lab.training.doctor_checks import _examine
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 
 SAMPLE = Sample("s", "counting", "train", (), "How many?", "2", "number")
@@ -120,6 +125,22 @@ def test_without_a_teacher_the_advice_is_a_teacher_and_with_one_another():
     )
     helped = examine([group(*[MUTE] * 4, act(0.0, 0.0, source="t"))]).findings
     assert helped[0].settings[0] == "teachers.0.actions=4"
+
+
+def test_no_oracle_is_advised_for_data_that_have_no_chain_writer(tmp_path):
+    """Wherever recorded groups are examined: in training, in the report, in a notebook."""
+    for place, (name, teacher) in enumerate([("mini/counting/x", "oracle"), ("own-1", "openai")]):
+        made = build_group(
+            replace(SAMPLE, id=name), [MUTE[0]] * 4, [MUTE[1]] * 4, rule="top_g", group_size=4
+        )
+        with GroupRecordWriter(tmp_path / str(place)) as writer:
+            writer.write(1, [made])
+        for found in (
+            _examine(tmp_path / str(place), 1, 1, []),
+            examined(SimpleNamespace(groups=tmp_path / str(place), history={})),
+            examine_recorded(load_groups(tmp_path / str(place), 1)),
+        ):
+            assert found.findings[0].settings[0].startswith(f"teachers=[{{type: {teacher}")
 
 
 def test_a_teacher_that_is_never_better_is_named():

@@ -1,10 +1,13 @@
 """Trains a run of test_trainer_kills.py and kills itself at the n-th call of a function.
 
 python tests/kit/kill_worker.py CONFIG NAME POINT N        POINT: a key of POINTS, or "seconds"
+
+``started`` is a command in a process that others kill.
 """
 
 import functools
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,7 +23,7 @@ POINTS = {
     "weights of a save": ("transformers.trainer", "Trainer._save"),
     "optimiser of a save": ("transformers.trainer", "Trainer._save_optimizer_and_scheduler"),
     "random state of a save": ("transformers.trainer", "Trainer._save_rng_state"),
-    "mark of a save": ("ekipl_lab.training.checkpoint", "write_json"),
+    "mark of a save": ("ekipl_lab.training.checkpoint", "write_note"),
     "pruning": ("ekipl_lab.training.checkpoint", "prune"),
     "evaluation": ("ekipl_lab.training.evaluator", "Evaluator._rows"),
     "actions of an evaluation": ("ekipl_lab.policies.source", "PolicySource.propose_streaming"),
@@ -55,6 +58,31 @@ def arm(point, number):
         return original(*args, **kwargs)
 
     return setattr(owner, name, watched)
+
+
+def started(words, environment, said):
+    """`ekipl WORDS` in a process of its own; what it prints goes to the file ``said``.
+
+    Forked from a server that has imported the libraries once, which takes longer than all else.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["ekipl_lab.training.run", "ekipl_lab.tracking.runlog", "mlflow"]
+    )
+    process = context.Process(target=command, args=(words, environment, str(said)))
+    process.start()
+    return process
+
+
+def command(words, environment, said):
+    """What such a process does."""
+    os.environ.update(environment)
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    from ekipl_lab.commands import cli
+
+    sys.exit(cli.main(words))
 
 
 def main(path, name, point, number):

@@ -64,8 +64,11 @@ def wait_for(said, what, seconds=900.0):
     return found
 
 
-def wait_for_event(log, phase, start=0, step=0):
-    """Wait until a cell says in its log, beyond byte ``start``, that it is in ``phase``."""
+def wait_for_event(log, phase, start=0, step=0, process=None):
+    """Wait until a cell says in its log, beyond byte ``start``, that it is in ``phase``.
+
+    AssertionError if ``process`` ends before.
+    """
 
     def reached(event):
         return str(event.get("phase", "")).startswith(phase) and event.get("step", 0) >= step
@@ -73,7 +76,9 @@ def wait_for_event(log, phase, start=0, step=0):
     def said():
         text = log.read_bytes()[start:] if log.exists() else b""
         whole = text[: text.rfind(b"\n") + 1].decode().splitlines()
-        return any(reached(event) for event in map(parse_event, whole) if event)
+        found = any(reached(event) for event in map(parse_event, whole) if event)
+        assert found or process is None or process.poll() is None, f"{phase!r} never came"
+        return found
 
     wait_for(said, f"step {step} of phase {phase!r} in {log.name}")
 

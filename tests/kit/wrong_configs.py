@@ -1,4 +1,4 @@
-"""Some 300 configs of runs that cannot be right, each with a name that says what is wrong.
+"""Some 800 configs of runs that cannot be right, each with a name that says what is wrong.
 
 python tests/kit/wrong_configs.py [WORD ...]      what is amiss with those that have such a word
 """
@@ -27,6 +27,7 @@ _TYPES: list[Any] = ["abc", [], {"a": 1}, True]
 _COUNT = [NAN, INF, -1, 0, HUGE, 1.5, *_TYPES]
 _FROM_ZERO = [NAN, INF, -1, HUGE, *_TYPES]
 _REAL = [NAN, INF, -INF, -1.0, *_TYPES]
+_YES_NO = ["perhaps", 3, [], NAN]
 
 #: Setting -> values that it cannot have.
 VALUES: dict[str, list[Any]] = {
@@ -35,7 +36,8 @@ VALUES: dict[str, list[Any]] = {
     "data.start": [*_FROM_ZERO, 10**30],
     "data.seed": [*_FROM_ZERO, 2**40],
     "data.image_size": [*_COUNT, 10**7],
-    "data.instructed": ["perhaps", 3, [], NAN],
+    "data.instructed": _YES_NO,
+    "data.on_bad_record": ["ignore", 3, None, NAN],
     "policy.min_pixels": _COUNT,
     "policy.max_pixels": _COUNT,
     "evaluation.every": [*_FROM_ZERO, 1.5],
@@ -43,6 +45,9 @@ VALUES: dict[str, list[Any]] = {
     "evaluation.temperature": [*_REAL, 0],
     "evaluation.max_rows": _COUNT,
     "evaluation.ks": [[0], [-1], [64], [NAN], ["x"], [True], 1, "abc", [HUGE]],
+    "evaluation.seed": [*_FROM_ZERO, 2**40],
+    "evaluation.at_end": _YES_NO,
+    "evaluation.check_chains": _YES_NO,
     "evaluation.sets.0.limit": _COUNT,
     "evaluation.sets.0.seed": _FROM_ZERO,
     "tracking.checkpoint_every": _COUNT,
@@ -51,12 +56,40 @@ VALUES: dict[str, list[Any]] = {
     "diagnostics.gradient_norms_every": _FROM_ZERO,
     "hardware.gpus": _COUNT,
     "hardware.gpu_memory_gib": [*_REAL, 0],
+    "hardware.host_memory_gib": [*_REAL, 0],
+    "hardware.tokens_per_second": [*_REAL, 0],
+    "hardware.target": ["toaster", 3, []],
     "prefetch.generations": [*_FROM_ZERO, 1000],
+    "prefetch.accept_waste": _YES_NO,
+    "training": [{"share_work": "perhaps"}, {"share_work": 3}, {"shared_work": True}, [], "x"],
+    "tracking.report_to": [["nowhere"], "nowhere", 3, [3]],
+    "ekipl.signs.positive": [*_REAL, 11],
+    "ekipl.signs.negative": [*_REAL, 11],
+    "ekipl.signs.veto": _YES_NO,
+    "ekipl.prefix.share": [*_REAL, 1, 0.5],  # 0.5: there is no teacher
+    "ekipl.prefix.rows": [*_REAL, 0, 1.5],
+    "ekipl.prefix.min_successes": _COUNT,
+    "ekipl.refill.rounds": [*_FROM_ZERO, 101],
+    "ekipl.refill.causes": [["x"], "all_right", 3, [NAN]],
+    "ekipl.distill": [{"path": "nowhere"}, {"path": "configs"}, {"path": 7}, {"pth": "x"}, [],
+                      {"path": "assets/policies/counting", "weight": 0},
+                      {"path": "assets/policies/counting", "weight": NAN},
+                      {"path": "assets/policies/counting", "reward": -1}],
+    "ekipl.weighting_params": [{"x": 1}, [], "x"],
+    "ekipl.sft.success_only": _YES_NO,
+    "ekipl.sft.reinforce": _YES_NO,
     "ekipl.sft.mu": [*_REAL, 2],
     "ekipl.sft.min_successes": _COUNT,
     "ekipl.teacher_gate_successes": _COUNT,
     "reward.weights": [{"accuracy": NAN}, {"accuracy": INF}, {"accuracy": "x"}, {"acuracy": 1.0},
                        {"accuracy": True}, [1.0]],
+    "reward.overlong": [{}, 3, {"buffer": 0}, {"buffer": NAN}, {"buffer": 10**6},
+                        {"buffer": 4, "weight": -1}, {"buffer": 4, "weight": NAN},
+                        {"bufer": 4}],
+    "reward.extra": [3, {"scorer": "ekipl/auto", "weight": 1}, [{"scorer": "ekipl/auto"}],
+                     [{"scorer": "ekipl/nothing", "weight": 1}], ["ekipl/auto"],
+                     [{"scorer": "ekipl/auto", "weight": NAN}],
+                     [{"scorer": "nowhere.py:score", "weight": 1}]],
     "grpo.max_steps": [NAN, INF, 0, -2, HUGE, 1.5, *_TYPES],
     "grpo.learning_rate": _REAL,
     "grpo.beta": _REAL,
@@ -86,6 +119,10 @@ VALUES: dict[str, list[Any]] = {
                {"build": "nano", "adapter": {"targets": ["no_such_layer"]}},
                {"build": "nano", "adapter": {"alpha": NAN}},
                {"build": "nano", "adapter": {"dropout": 1.0}},
+               {"build": "nano", "freeze": ["tail"]}, {"build": "nano", "freeze": "vision"},
+               {"build": "nano", "freeze": ["vision", "projector", "language"]},
+               {"build": "nano", "freeze_vision": "perhaps"},
+               {"build": "nano", "attn_implementation": "fast"},
                {"build": "nano", "min_pixels": 9, "max_pixels": 8}],
     "data": [[], "mini", 3, {"benchmark": "maxi"}, {"benchmark": "mini", "task": "chess"},
              {"task": ["counting"]}, {"split": "trian"}, {"families": []}, {"families": ["x"]},

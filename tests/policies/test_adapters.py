@@ -9,14 +9,15 @@ import pytest
 import torch
 import trainer_toys as toys
 import yaml
-from peft import PeftModel
+from paths import ROOT
+from peft import PeftModel, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ekipl_lab import tracking
 from ekipl_lab.commands import cli
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.policies import as_policy, load_policy, save_policy
+from ekipl_lab.policies import as_policy, load_policy, merge_adapter, save_policy
 from ekipl_lab.policies.adapters import (
     freeze_vision,
     language_linears,
@@ -161,6 +162,28 @@ def test_merged_checkpoint_gives_the_same_logits_in_a_fresh_process(runs, tmp_pa
     assert torch.allclose(load_file(told)["logits"], expected, atol=1e-5)
 
 
+def test_merged_into_a_base_in_bfloat16_the_logits_are_near_as_the_docs_say(tmp_path):
+    """To about 5e-3: weights in bfloat16 are rounded when they are saved (docs/gpu.md)."""
+    folder = save_policy(*toys.build_tiny_policy("nano", 0), tmp_path / "base", dtype="bfloat16")
+    base = load_policy(folder)
+    inputs = encode_prompts(base, toys.toy_samples(2))
+    torch.manual_seed(0)
+    adapted = get_peft_model(base.model, lora_config(base.model, rank=4, alpha=8))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    save_policy(adapted, base.processor, tmp_path / "adapter")
+    with torch.no_grad():
+        expected = adapted.eval()(**inputs).logits
+        merged = load_policy(merge_adapter(tmp_path / "adapter", tmp_path / "merged"))
+        off = (merged.model(**inputs).logits - expected).abs().max().item()
+    assert load_file(tmp_path / "merged" / "model.safetensors").popitem()[1].dtype == torch.bfloat16
+    assert 1e-5 < off < 5e-3
+    assert "1e-5 with a base in float32, to about 5e-3 with one in bfloat16" in " ".join(
+        (ROOT / "docs/gpu.md").read_text(encoding="utf-8").split()
+    )
+
+
 def test_adapters_and_bases_that_do_not_fit_are_refused(runs, tmp_path):
     whole, _ = runs
     other = save_policy(*toys.build_tiny_policy("nano", 9), tmp_path / "other", dtype="float32")
@@ -169,8 +192,6 @@ def test_adapters_and_bases_that_do_not_fit_are_refused(runs, tmp_path):
     with pytest.raises(ConfigError, match="is not an adapter, so it has no base"):
         load_policy(other, base=other)
     with pytest.raises(ConfigError, match="is not an adapter folder"):
-        from ekipl_lab.policies import merge_adapter
-
         merge_adapter(other, tmp_path / "merged")
     gone = tmp_path / "gone"
     gone.mkdir()

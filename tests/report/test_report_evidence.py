@@ -18,7 +18,9 @@ from test_report import record, run_of
 
 from ekipl_lab.benchmarks.reason_rft.published import PUBLISHED
 from ekipl_lab.commands.cli import main
+from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation import compare_seeds, write_records
+from ekipl_lab.files import write_note
 from ekipl_lab.report import RunData, arms, build_report, gather_runs, provenance, reference
 from ekipl_lab.report.export import as_csv
 from ekipl_lab.report.gather import sets_apart
@@ -318,6 +320,19 @@ def evaluation(folder: Path, records: list[EvalRecord], **changes: object) -> st
     (folder / "evaluation.json").write_text(json.dumps(about))
     write_records(folder / "records.parquet", records)
     return str(folder)
+
+
+def test_a_changed_figure_of_an_evaluation_is_noticed(tmp_path: Path) -> None:
+    folder = Path(evaluation(tmp_path / "mine", [record(0, [True], "sampled")]))
+    assert gather_runs([str(folder)])  # without a seal, as an earlier version left it
+    about = json.loads((folder / "evaluation.json").read_text())
+    write_note(folder / "evaluation.json", about | {"ks": {10: 1, 9: 1}})
+    assert gather_runs([str(folder)])
+    sealed = (folder / "evaluation.json").read_text()
+    for said, other in (('"seed": 0', '"seed": 1'), ('"id": "f00d"', '"id": "f00d')):
+        (folder / "evaluation.json").write_text(sealed.replace(said, other))
+        with pytest.raises(DataError, match="damaged"):
+            gather_runs([str(folder)])
 
 
 def published_records(counts: dict[str, tuple[str, str, int, int]]) -> list[EvalRecord]:

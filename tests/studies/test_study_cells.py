@@ -136,7 +136,7 @@ def test_cells_and_parent_killed_on_the_way_continue_to_the_same_records(study, 
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
             )
-            wait_for_event(log, phase, start)
+            wait_for_event(log, phase, start, process=process)
             process.kill()
             process.communicate()
         assert not cells[0].record.exists()

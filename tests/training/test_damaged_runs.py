@@ -4,6 +4,7 @@ Never a silent difference: either the end is that of the unbroken run, or one se
 """
 
 import errno
+import json
 import pkgutil
 import shutil
 
@@ -14,10 +15,18 @@ from test_trainer_resume import SETTINGS, assert_same_run
 
 from ekipl_lab import tracking
 from ekipl_lab.commands import cli
-from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.errors import ConfigError, DataError, EKIPLError
+from ekipl_lab.evaluation import read_records
+from ekipl_lab.evaluation.cache import EvaluationCache
+from ekipl_lab.evaluation.model_source import open_model_source
+from ekipl_lab.policies import load_policy
+from ekipl_lab.policies.load import check_checkpoint
+from ekipl_lab.records import list_steps, load_groups
+from ekipl_lab.teachers.adapters.local import LocalSpec
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
+from ekipl_lab.types import Action, Sample
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +109,11 @@ def test_lost_group_records_are_missed_when_a_run_continues(store, tmp_path):
     folder, whole = store
     stopped(folder, "lost")
     groups = shards("lost")[0].parent
+    table = groups.parent / "tables/evaluation_step_000000.json"
+    byte(table)
+    with pytest.raises(DataError, match=r"evaluation_step_000000\.json is damaged or was changed"):
+        train(config(folder, "lost"))
+    byte(table)
     kept = tmp_path / "kept"
     shutil.copytree(groups, kept)
     for harm in (shutil.rmtree, lambda path: flip(next(path.glob("steps-*.parquet")))):
@@ -143,6 +157,71 @@ def test_a_run_killed_while_its_mlflow_run_was_made_takes_that_one(store, monkey
     assert train(short).run_id == orphan.run_id
     (run,) = tracking.list_runs(name="orphan")
     assert run.status == "FINISHED" and "ekipl.data.training" in run.tags
+
+
+def byte(path, place=0.5):
+    """Invert one byte."""
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 255
+    path.write_bytes(content)
+
+
+def test_a_byte_of_a_finished_run_is_noticed_by_what_reads_it(store, tmp_path, capsys):
+    """All files and many bytes of each: tests/training/test_flipped_bytes.py (slow)."""
+    _, whole = store
+    last = f"mlflow:{whole.run_id}"
+    logged = tracking.list_checkpoints(whole.run_id)[-1].folder()
+    artifacts = tracking.run_artifact(whole.run_id)
+    (groups,) = artifacts.glob("groups/*.parquet")
+    (measured,) = artifacts.glob("evaluation/*/step-000008.parquet")
+
+    def run(*words):
+        if cli.main(list(words)):
+            raise DataError(capsys.readouterr().err)
+
+    teacher = LocalSpec(id="t", path=str(whole.policy))
+    evaluate = ("eval", last, "--limit", "1", "--mode", "greedy", "--out", str(tmp_path / "e"))
+    for path, place, reads in (
+        (logged / "model.safetensors", 0.6, lambda: run(*evaluate)),
+        (logged / "generation_config.json", 0.5, lambda: open_model_source(last)),
+        (logged / "tokenizer.json", 0.9, lambda: run("runs", "export", whole.run_id)),
+        (logged / "SHA256SUMS", 0.2, lambda: open_model_source(last)),
+        (whole.policy / "model.safetensors", 0.6, lambda: load_policy(whole.policy)),
+        (whole.policy / "config.json", 0.5, lambda: teacher.check(None)),
+        (whole.policy / "chat_template.jinja", 0.1, lambda: check_checkpoint(whole.policy)),
+        (groups, 0.3, lambda: load_groups(groups.parent, 1)),
+        (groups, 0.998, lambda: list_steps(groups.parent)),  # the footer, which has no checksum
+        (measured, 0.98, lambda: read_records(measured)),
+        (artifacts / "config.yaml", 0.5, lambda: run("report", whole.run_id)),
+        (artifacts / "environment.json", 0.5, lambda: run("report", whole.run_id)),
+        (artifacts / "tables/evaluation_step_000008.json", 0.5,
+         lambda: tracking.read_table(whole.run_id, "evaluation_step_000008")),
+    ):  # fmt: skip
+        kept = path.read_bytes()
+        byte(path, place)
+        with pytest.raises(EKIPLError, match=f"{path.name} is damaged|it is not what was written"):
+            reads()
+        path.write_bytes(kept)
+    load_policy(whole.policy)
+
+
+def test_a_changed_byte_of_a_half_made_evaluation_is_noticed(tmp_path):
+    sample = Sample("s", "t", "test", (), "How many?", "2", "number")
+    action = Action("<think>a</think><answer>2</answer>", "policy", "m", token_ids=(1, 2))
+    EvaluationCache(tmp_path, {"seed": 0}).put(sample, [action])
+    assert EvaluationCache(tmp_path, {"seed": 0}).get(sample) == [action]
+    (part,) = tmp_path.glob("part-*")
+    kept = part.read_bytes()
+    part.write_bytes(kept.replace(b"answer>2<", b"answer>3<"))
+    with pytest.raises(DataError, match="line 1: damaged; delete this file"):
+        EvaluationCache(tmp_path, {"seed": 0})
+    row = json.loads(kept)
+    del row["sha256"]  # as an earlier version wrote it
+    part.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert EvaluationCache(tmp_path, {"seed": 0}).get(sample) == [action]
+    (tmp_path / "key.json").write_bytes(b"{")
+    with pytest.raises(DataError, match=r"key\.json is empty or damaged"):
+        EvaluationCache(tmp_path, {"seed": 0})
 
 
 @pytest.mark.parametrize("harm", [empty, flip, other_figure])

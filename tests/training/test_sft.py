@@ -32,6 +32,7 @@ from ekipl_lab.training.sft.data import (
 from ekipl_lab.training.sft.labels import patch_labels, with_backdrop
 from ekipl_lab.training.sft.model import PatchHead, encode_images, forward, mrope_positions
 from ekipl_lab.training.sft.run import WarmStart, rate_factor, run_sft
+from ekipl_lab.training.sft.state import Progress, load_state, save_state
 from ekipl_lab.types import Sample
 
 torch.set_num_threads(1)
@@ -325,6 +326,25 @@ def test_state_of_another_configuration_is_refused(tmp_path: Path) -> None:
     run_sft(config(tmp_path))
     with pytest.raises(DataError, match="state of another warm start"):
         WarmStart(config(tmp_path, seed=1))
+
+
+def test_a_state_with_a_changed_byte_is_never_taken(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3),
+               "c": torch.ones(4, dtype=torch.bfloat16)}  # fmt: skip
+    save_state(tmp_path, tensors, Progress(0, 3, 1.5, "recipe"))
+    path = tmp_path / "state.safetensors"
+    content = path.read_bytes()
+    same = 0
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :])
+        try:
+            found, progress = load_state(tmp_path, ["recipe"]) or ({}, None)
+        except DataError:
+            continue
+        same += 1
+        assert progress == Progress(0, 3, 1.5, "recipe")
+        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    assert same < 12  # the name of the digest's key
 
 
 def test_a_stage_that_joins_at_the_end_goes_on_from_what_is_done(tmp_path: Path) -> None:

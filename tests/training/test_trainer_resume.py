@@ -52,7 +52,7 @@ def config(folder, name, *overrides):
     return load_config(folder / "unit.yaml", [f"name={name}", *overrides])
 
 
-def assert_same_run(ours, whole, steps=8):
+def assert_same_run(ours, whole, steps=8, measured=(0, 4, 8)):
     """Weights, every metric that is not a time, records, and one point a step."""
     mine = load_file(ours.policy / "model.safetensors")
     reference = load_file(whole.policy / "model.safetensors")
@@ -72,9 +72,19 @@ def assert_same_run(ours, whole, steps=8):
     for step in range(1, steps + 1):
         assert load_groups(folders[0], step) == load_groups(folders[1], step) != []
     evaluated = [c.step for c in tracking.list_checkpoints(ours.run_id)]
-    assert evaluated == [0, 4, 8]
+    assert evaluated == list(measured)
     assert len(tracking.list_runs(name=ours.name)) == 1
     assert tracking.find_run(ours.run_id).status == "FINISHED"
+
+
+def test_no_metric_is_logged_twice_at_a_step(store):
+    """transformers logs the last step's `epoch` once more when it closes."""
+    _, whole = store
+    names = tracking.find_run(whole.run_id).metrics
+    assert {"epoch", "loss", "eval/test/accuracy_greedy"} <= names.keys()
+    for name in names:
+        points = tracking.client().get_metric_history(whole.run_id, name)
+        assert len({point.step for point in points}) == len(points), name
 
 
 def test_stopped_in_the_middle_of_epochs_and_continued(store):

@@ -26,7 +26,7 @@ from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, FAULTS, write_chain
 from ekipl_lab.benchmarks.mini.task import MINI_VERSION, SampleKey
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import write_text
+from ekipl_lab.files import SUMS, write_text
 
 FROZEN = Path("assets/frozen.json")
 POLICIES = Path("assets/policies")
@@ -61,10 +61,10 @@ def benchmark_digest(task: str) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """64 hexadecimal digits of a policy's files, names included; its card may change."""
+    """64 hexadecimal digits of a policy's files, names included; not of its card and its sums."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.name != "README.md":
+        if path.name not in ("README.md", SUMS):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

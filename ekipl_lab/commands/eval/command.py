@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from ekipl_lab.commands.eval import tables
 from ekipl_lab.commands.eval.options import job_of
-from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.errors import ConfigError, EKIPLError, MissingData
 from ekipl_lab.files import check_folder, write_text
 from ekipl_lab.tables import piped
 from ekipl_lab.types import Sample
@@ -127,7 +127,11 @@ def _training_samples(run_id: str) -> list[Sample] | None:
     from ekipl_lab.training.config.sections import DataSettings
 
     try:
-        data = DataSettings.model_validate(tracking.read_config(run_id).get("data", {}))
+        config = tracking.read_config(run_id)
+    except MissingData:
+        return None
+    try:
+        data = DataSettings.model_validate(config.get("data", {}))
         # `instructed` is about the text around a question, which is not compared.
         options = data.model_dump(exclude={"benchmark", "instructed", "on_bad_record"})
         return load_samples(data.benchmark, **options)

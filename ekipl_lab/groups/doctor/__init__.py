@@ -5,7 +5,13 @@ the sentence and the settings for each.
 """
 
 from ekipl_lab.groups.doctor.causes import CAUSES, Group, cause_of, zero_spread_cause
-from ekipl_lab.groups.doctor.examine import TEACHER_CAUSES, Examination, Finding, examine
+from ekipl_lab.groups.doctor.examine import (
+    TEACHER_CAUSES,
+    Examination,
+    Finding,
+    examine,
+    examine_recorded,
+)
 
 __all__ = [
     "CAUSES",
@@ -15,5 +21,6 @@ __all__ = [
     "Group",
     "cause_of",
     "examine",
+    "examine_recorded",
     "zero_spread_cause",
 ]

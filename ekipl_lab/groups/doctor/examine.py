@@ -14,12 +14,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.candidates import reward_totals
 from ekipl_lab.groups.doctor.advice import Advice, advise, without_oracle
 from ekipl_lab.groups.doctor.causes import CAUSES, Group, cause_of, policy_rows
 from ekipl_lab.types import POLICY
+
+if TYPE_CHECKING:
+    from ekipl_lab.records import RecordedGroup
 
 #: What keeps a teacher from helping; counted over the groups in which no policy action succeeded,
 #: refusals over all actions it gave.
@@ -105,6 +109,14 @@ def examine(
         zero_advantage=sum(map(len, by_cause.values())),
         findings=tuple(findings),
     )
+
+
+def examine_recorded(
+    groups: Sequence[RecordedGroup], metrics: Iterable[Mapping[str, float]] = ()
+) -> Examination:
+    """The same for groups on record: only the built-in benchmark has a chain writer."""
+    chains = all(group.sample_id.startswith("mini/") for group in groups)
+    return examine(groups, metrics, chains=chains)
 
 
 def _finding(cause: str, found: Sequence[Group], groups: int) -> Finding:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ekipl_lab.files import read_json, write_json
+from ekipl_lab.files import read_note, write_note
 from ekipl_lab.teachers.ensemble import gateways
 from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.types import ActionSource
@@ -52,14 +52,14 @@ class Spending:
 
         This process joins the list of those that buy for the run.
         """
-        note = read_json(folder / NOTE) or {}
+        note = read_note(folder / NOTE) or {}
         before: list[str] = note.get("buyers", [])
         everyone = [gateway for members in self._gateways.values() for gateway in members]
         ledgers = {(gateway.store.path, gateway.ledger.account): gateway for gateway in everyone}
         paid = sum(gateway.ledger.paid_by(before) for gateway in ledgers.values())
         joined = gather([gateway.store.owner for gateway in everyone])
         if is_main:
-            write_json(folder / NOTE, {"buyers": [*before, *joined]})
+            write_note(folder / NOTE, {"buyers": [*before, *joined]})
         return paid
 
 

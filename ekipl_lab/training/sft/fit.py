@@ -19,7 +19,7 @@ from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import RunConfig
-from ekipl_lab.training.ranks import on_main
+from ekipl_lab.training.ranks import on_main, save_shards
 from ekipl_lab.training.setup import run_adapter
 from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import Example
@@ -177,7 +177,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
         """The policy as it is: an adapter alone where one is trained."""
         trainer = self.trainer
         if sharded_loading():
-            trainer.save_model(str(folder))  # all processes bring their shards
+            save_shards(trainer, folder)
         elif self.log is not None:
             dtype = self.lesson.config.policy.dtype
             save_policy(trainer.model, trainer.processing_class, folder, dtype=dtype)

@@ -20,7 +20,7 @@ from ekipl_lab.benchmarks.user_data import is_own, read_description
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation import evaluate
 from ekipl_lab.evaluation.metrics import mean_of, success_counts
-from ekipl_lab.files import read_json, write_json, write_text
+from ekipl_lab.files import read_note, write_json, write_note, write_text
 from ekipl_lab.policies.context import check_prompts_fit, context_length
 from ekipl_lab.policies.load import Policy, as_policy, load_policy
 from ekipl_lab.policies.source import PolicySource
@@ -131,7 +131,7 @@ def planned_steps(own: OwnSFT, examples: Sequence[Example]) -> int:
     if own.steps is not None:
         return own.steps
     path = own.folder / "plan.json"
-    plan = read_json(path)
+    plan = read_note(path)
     if plan is None:
         trial = OwnStart(stages_of(own, examples, 1), examples)
         trial.train_step()
@@ -140,7 +140,7 @@ def planned_steps(own: OwnSFT, examples: Sequence[Example]) -> int:
             trial.train_step()
         seconds = (time.process_time() - begin) / TIMED
         plan = {"minutes": own.minutes, "steps": max(1, round(60 * own.minutes / seconds))}
-        write_json(path, plan)
+        write_note(path, plan)
     if plan["minutes"] != own.minutes:
         raise ConfigError(
             f"{str(own.folder)!r} holds the state of {plan['minutes']} minutes, not of "

@@ -325,8 +325,13 @@ def _run_stage(
     if lowest is not None:
         lowest.begin(run.step)
     look()
-    bar = tqdm(
-        total=stage.steps, initial=run.step, desc=stage.name, mininterval=1.0, file=sys.stderr
+    bar = tqdm(  # on a terminal only: in a log it would stand before an event on its line
+        total=stage.steps,
+        initial=run.step,
+        desc=stage.name,
+        mininterval=1.0,
+        file=sys.stderr,
+        disable=None,
     )
     while run.step < stage.steps and not (lowest is not None and lowest.stop):
         begin = time.monotonic()

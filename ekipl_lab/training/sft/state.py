@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ekipl_lab.errors import DataError
 from ekipl_lab.files import replacing
 
-_STATE = "state.safetensors"
+_STATE, _SEAL = "state.safetensors", "sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,10 @@ def restore_optimizer(
 def save_state(folder: Path, tensors: Mapping[str, torch.Tensor], progress: Progress) -> None:
     """Replace the state in ``folder``; a reader sees the old state or the new one, never a mix."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    shown = json.dumps(asdict(progress))
+    about = {"progress": shown, _SEAL: _digest(whole, shown)}
     with replacing(folder / _STATE) as path:
-        save_file(whole, path, metadata={"progress": json.dumps(asdict(progress))})
+        save_file(whole, path, metadata=about)
 
 
 def load_state(
@@ -68,16 +71,34 @@ def load_state(
     """The saved state, or None where there is none.
 
     ``fingerprints``: of the recipe up to each of its stages. Raises DataError if the state comes
-    from another recipe: what was done must be the beginning of this one.
+    from another recipe (what was done must be the beginning of this one), or is damaged.
     """
     path = folder / _STATE
     if not path.is_file():
         return None
-    with safe_open(path, framework="pt") as stream:
-        progress = Progress(**json.loads(stream.metadata()["progress"]))
+    try:
+        with safe_open(path, framework="pt") as stream:
+            about = stream.metadata()
+        tensors, progress = load_file(path), Progress(**json.loads(about["progress"]))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
+    if about.get(_SEAL) not in (None, _digest(tensors, about["progress"])):  # None: an earlier one
+        raise _damaged(path)
     if progress.fingerprint not in fingerprints[progress.stage : progress.stage + 1]:
         raise DataError(
             f"{str(folder)!r} holds the state of another warm start; "
             "delete that folder or choose another work_dir."
         )
-    return load_file(path), progress
+    return tensors, progress
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], progress: str) -> str:
+    digest = hashlib.sha256(progress.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path} is damaged; put it back from a copy, or delete it to start anew.")
