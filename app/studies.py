@@ -87,5 +87,12 @@ def _markdown(place: Path) -> MarkdownIt:
         token.attrSet("src", f"data:{_IMAGES[path.suffix]};base64,{data}")
         return RendererHTML.image(self, tokens, index, options, env)
 
-    reader.add_render_rule("image", image)
+    def table(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:
+        return '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
+
+    def end(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:
+        return "</table></div>"
+
+    for name, rule in (("image", image), ("table_open", table), ("table_close", end)):
+        reader.add_render_rule(name, rule)
     return reader
