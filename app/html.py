@@ -124,7 +124,7 @@ def render_columns(columns: Sequence[Column]) -> str:
 
 
 def render_growing(texts: Sequence[str], teachers: Sequence[str]) -> str:
-    """HTML of the policy's chains while they are sampled, equal ones together; who is asked next."""
+    """HTML of the policy's chains while they are sampled, equal ones as one; who is asked next."""
     chains = list(Counter(text[-MAX_SHOWN:] for text in texts).items())
     color = source_colours([POLICY])[POLICY]
     return _render("growing.html", chains=chains, teachers=teachers, color=color)
