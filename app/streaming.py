@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -30,7 +30,7 @@ class _LeftError(Exception):
     """Nobody waits for the job any more."""
 
 
-def follow(job: Callable[[Callable[[S], None]], T]) -> Iterator[S | Done[T]]:
+def follow(job: Callable[[Callable[[S], None]], T]) -> Generator[S | Done[T], None, None]:
     """What ``job(say)`` said last, again and again, at last Done; its error is raised."""
     for news in follow_all([job]):
         said = news[0]
