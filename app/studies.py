@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,10 @@ def _markdown(place: Path) -> MarkdownIt:
         return RendererHTML.image(self, tokens, index, options, env)
 
     def table(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:
-        return '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
+        above = (i for i in range(index, -1, -1) if tokens[i].type == "heading_open")
+        heading = next(above, None)
+        name = escape("Table" if heading is None else tokens[heading + 1].content, quote=True)
+        return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table>'
 
     def end(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:
         return "</table></div>"
