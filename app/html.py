@@ -6,6 +6,7 @@ handed to ``gr.HTML`` as a value, never as a template (a template would evaluate
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,15 @@ from PIL.Image import Image, Resampling
 from app.chains import pieces
 from app.columns import Column, rows_of
 from app.curves import RunRow
-from app.group import GroupView
+from app.group import MAX_SHOWN, GroupView
 from app.notation import Notation, has_grid
 from app.strips import Place
 from app.votes import TAGS, Agreement, WinRate
 from app.whatif import PROBABILITIES, Outcome, Pull
 from ekipl_lab.benchmarks.mini.grid import CELLS
 from ekipl_lab.images import png_uri
-from ekipl_lab.types import Sample
+from ekipl_lab.plots.figures import source_colours
+from ekipl_lab.types import POLICY, Sample
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -121,6 +123,13 @@ def render_columns(columns: Sequence[Column]) -> str:
     return _render("columns.html", columns=columns, rows=rows_of(columns))
 
 
+def render_growing(texts: Sequence[str], teachers: Sequence[str]) -> str:
+    """HTML of the policy's chains while they are sampled, equal ones as one; who is asked next."""
+    chains = list(Counter(text[-MAX_SHOWN:] for text in texts).items())
+    color = source_colours([POLICY])[POLICY]
+    return _render("growing.html", chains=chains, teachers=teachers, color=color)
+
+
 def render_measured(**values: Any) -> str:
     """HTML of an evaluation: its counts and an overview of its items (measured.html)."""
     return _render("measured.html", **values)
@@ -160,9 +169,9 @@ def render_sides(sides: Sequence[Mapping[str, Any]], votes: Mapping[str, str]) -
     return _render("sides.html", sides=sides, votes=votes)
 
 
-def render_parts(*parts: str) -> str:
-    """HTML of tables (`ekipl_lab.tables`) and figures (`ekipl_lab.plots.svg`), which escape."""
-    return _render("parts.html", parts=[Markup(part) for part in parts if part])
+def render_parts(title: str, *parts: str) -> str:
+    """HTML of a heading, tables (`ekipl_lab.tables`) and figures (`plots.svg`), which escape."""
+    return _render("parts.html", title=title, parts=[Markup(part) for part in parts if part])
 
 
 def render_bundle(pages: Sequence[tuple[str, str]], style: str) -> str:

@@ -5,7 +5,6 @@ The way from completions to the group is the trainer's own, ``groups.collect.Gro
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import runs
 from app.state import START
+from app.turns import Turns
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import instructed
@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The setting that is shown where no run was chosen: the demo's.
 DEMO_CONFIG = ROOT / "configs" / "demo_ekipl.yaml"
 WAITING = "The policy and the teachers are being loaded; the first time takes some seconds."
-#: One group at a time: torch's threads are few and its random state is one.
-_LOCK = threading.Lock()
+#: One token at a time: torch's threads are few. All who sample at once go on in turn.
+_TURNS = Turns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,16 @@ class LiveGroup:
     note: str
 
 
-def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGroup:
+def live_group(
+    run: str,
+    checkpoint: str,
+    sample: Sample,
+    draw: int,
+    on_texts: Callable[[Sequence[str]], None] | None = None,
+) -> LiveGroup:
     """Sample, ask, score and select as the trainer does; the same ``draw`` gives the same group.
 
+    ``on_texts`` is given the policy's completions so far after each token; what it raises ends it.
     Raises ConfigError for an unknown run or checkpoint, or where looking would cost money without
     a ceiling; TeacherError if a teacher fails.
     """
@@ -81,10 +88,10 @@ def live_group(run: str, checkpoint: str, sample: Sample, draw: int) -> LiveGrou
 
     setup = setup_of(run, checkpoint)
     sample = instructed(sample, setup.instructed)
-    with _LOCK:
+    with _TURNS:
         _require_ceiling(setup, sample, draw)
         policy = _load(setup.policy)
-        actions = _sample(policy, setup, sample, draw)
+        actions = _sample(policy, setup, sample, draw, on_texts)
         collector = GroupCollector(
             [sample],
             setup.scorer,
@@ -124,9 +131,10 @@ def sample_once(
     if greedy:
         setup = replace(setup, generation=replace(setup.generation, temperature=0.0))
     one = replace(setup, group_size=1)
-    with _LOCK:
+    on_texts = None if on_text is None else lambda texts: on_text(texts[0])
+    with _TURNS:
         asked = instructed(sample, setup.instructed)
-        return _sample(_load(setup.policy), one, asked, draw, on_text)[0]
+        return _sample(_load(setup.policy), one, asked, draw, on_texts)[0]
 
 
 def ask_teacher(setup: Setup, teacher: Teacher, sample: Sample, draw: int) -> Sequence[Action]:
@@ -137,7 +145,7 @@ def ask_teacher(setup: Setup, teacher: Teacher, sample: Sample, draw: int) -> Se
     sample = instructed(sample, setup.instructed)
     _require_ceiling(replace(setup, teachers=(teacher,)), sample, draw)
     params = GenerationParams(max_new_tokens=setup.generation.max_new_tokens, seed=draw)
-    with _LOCK:
+    with _TURNS:
         return teacher.source.propose([sample], teacher.actions, params)[0]
 
 
@@ -254,8 +262,9 @@ def _sample(
     setup: Setup,
     sample: Sample,
     draw: int,
-    on_text: Callable[[str], None] | None = None,
+    on_texts: Callable[[Sequence[str]], None] | None,
 ) -> Sequence[Action]:
+    """Whoever has the turn samples, and gives way after each token."""
     from dataclasses import replace
 
     from ekipl_lab.policies import PolicySource
@@ -263,6 +272,10 @@ def _sample(
     named = replace(policy, id=setup.name)
     source = PolicySource(named, logprobs=False)
     params = replace(setup.generation, seed=draw)
-    if on_text is None:
-        return source.propose([sample], setup.group_size, params)[0]
-    return source.propose_streaming([sample], setup.group_size, params, on_text=on_text)[0]
+
+    def heard(texts: Sequence[str]) -> None:
+        _TURNS.give_way()
+        if on_texts is not None:
+            on_texts(texts)
+
+    return source.propose_streaming([sample], setup.group_size, params, on_texts=heard)[0]

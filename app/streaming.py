@@ -1,20 +1,21 @@
-"""A slow job that says how far it is: its texts as they come, then what it gives; it can be left.
+"""Slow jobs that say how far they are: what each has so far, then what it gives; they can be left.
 
-The job runs in a thread of its own. Whoever leaves the iteration (a reader who presses Stop, or
-another page) ends the job at its next text.
+Each job runs in a thread of its own. Whoever leaves the iteration (a reader who presses Stop, or
+another page) ends the jobs at the next thing that they say.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
-#: Seconds between two texts that are passed on; those in between are left out.
+#: Seconds between two looks that are passed on; what is said in between is left out.
 EVERY = 0.25
 
 
@@ -29,44 +30,49 @@ class _LeftError(Exception):
     """Nobody waits for the job any more."""
 
 
-def follow(job: Callable[[Callable[[str], None]], T]) -> Iterator[str | Done[T]]:
-    """The latest text of ``job(on_text)`` again and again, at last Done; its error is raised."""
-    heard: SimpleQueue[str | Done[T] | BaseException] = SimpleQueue()
+def follow(job: Callable[[Callable[[S], None]], T]) -> Generator[S | Done[T], None, None]:
+    """What ``job(say)`` said last, again and again, at last Done; its error is raised."""
+    for news in follow_all([job]):
+        said = news[0]
+        if isinstance(said, BaseException):
+            raise said
+        yield said
+
+
+def follow_all(
+    jobs: Sequence[Callable[[Callable[[S], None]], T]],
+) -> Iterator[dict[int, S | Done[T] | BaseException]]:
+    """As `follow`, of several jobs at once: what is new of each by its place, errors as values."""
+    heard: SimpleQueue[tuple[int, S | Done[T] | BaseException]] = SimpleQueue()
     left = threading.Event()
 
-    def on_text(text: str) -> None:
-        if left.is_set():
-            raise _LeftError
-        heard.put(text)
+    def work(place: int, job: Callable[[Callable[[S], None]], T]) -> None:
+        def say(what: S) -> None:
+            if left.is_set():
+                raise _LeftError
+            heard.put((place, what))
 
-    def work() -> None:
         try:
-            heard.put(Done(job(on_text)))
+            heard.put((place, Done(job(say))))
         except BaseException as error:
-            heard.put(error)
+            heard.put((place, error))
 
-    threading.Thread(target=work, name="ekipl-job", daemon=True).start()
+    for pair in enumerate(jobs):
+        threading.Thread(target=work, args=pair, name="ekipl-job", daemon=True).start()
     try:
-        passed_on = 0.0
-        while True:
-            latest = _latest(heard)
-            if isinstance(latest, BaseException):
-                raise latest
-            if isinstance(latest, Done):
-                yield latest
-                return
-            if time.monotonic() - passed_on >= EVERY:
-                yield latest
-                passed_on = time.monotonic()
+        yield from _news(heard, len(jobs))
     finally:
         left.set()
 
 
-def _latest(heard: SimpleQueue[str | Done[T] | BaseException]) -> str | Done[T] | BaseException:
-    """Waits for something, and gives the last of what is there."""
-    latest = heard.get()
-    while True:
-        try:
-            latest = heard.get_nowait()
-        except Empty:
-            return latest
+def _news(heard: SimpleQueue[tuple[int, Any]], running: int) -> Iterator[dict[int, Any]]:
+    """The last of what each said since the last look; the end of a job at once."""
+    passed_on, news = 0.0, dict[int, Any]()
+    while running:
+        news |= dict([heard.get()])
+        while not heard.empty():
+            news |= dict([heard.get()])
+        ended = sum(isinstance(said, Done | BaseException) for said in news.values())
+        if ended or time.monotonic() - passed_on >= EVERY:
+            yield news
+            passed_on, news, running = time.monotonic(), {}, running - ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -87,5 +88,15 @@ def _markdown(place: Path) -> MarkdownIt:
         token.attrSet("src", f"data:{_IMAGES[path.suffix]};base64,{data}")
         return RendererHTML.image(self, tokens, index, options, env)
 
-    reader.add_render_rule("image", image)
+    def table(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:
+        above = (i for i in range(index, -1, -1) if tokens[i].type == "heading_open")
+        heading = next(above, None)
+        name = escape("Table" if heading is None else tokens[heading + 1].content, quote=True)
+        return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table>'
+
+    def end(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:
+        return "</table></div>"
+
+    for name, rule in (("image", image), ("table_open", table), ("table_close", end)):
+        reader.add_render_rule(name, rule)
     return reader

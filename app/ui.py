@@ -98,7 +98,7 @@ class Ui:
 
     def heading(self, text: str) -> None:
         """A small heading; ``text`` is ours, never a model's."""
-        gr.HTML(f"<h3>{text}</h3>", elem_classes="heading")
+        gr.HTML(f"<h2>{text}</h2>", elem_classes="heading")
 
     def row(self) -> Any:
         """``with ui.row():`` puts controls side by side."""

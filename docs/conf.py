@@ -8,6 +8,7 @@ author = "The EKIPL Lab authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid"]
 html_theme = "furo"
 html_title = project
+html_show_copyright = False
 exclude_patterns = ["conf.py"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]

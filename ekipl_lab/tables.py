@@ -114,8 +114,10 @@ def as_html(table: Table, title: bool = True) -> str:
     )
     above = f"<h3>{escape(table.title)}</h3>\n" if title and table.title else ""
     below = f'\n<p class="note">{as_code(table.note)}</p>' if table.note else ""
+    name = escape(table.title or "Table", quote=True)
     return (
-        f'{above}<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f'{above}<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table>\n'
+        f"<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody></table></div>{below}"
     )
 
@@ -145,7 +147,9 @@ def _html_link(text: str, anchor: str) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """A heading, a GitHub table and the note; no text becomes markup."""
+    """A heading, a GitHub table and the note; no text becomes markup. Empty without rows."""
+    if not table.rows:
+        return ""
     lines = []
     for cells in table.rows:
         texts = [markdown_text(_with_parts(cell)) for cell in cells]
@@ -160,7 +164,7 @@ def as_markdown(table: Table) -> str:
 def markdown_document(title: str, notes: Iterable[str], tables: Iterable[Table]) -> str:
     """Title, notes and tables as one Markdown text."""
     head = [f"# {markdown_text(title)}", *map(markdown_text, notes)]
-    return "\n\n".join([*head, *map(as_markdown, tables)]) + "\n"
+    return "\n\n".join([*head, *filter(None, map(as_markdown, tables))]) + "\n"
 
 
 def pipe_table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from app.group import MAX_SHOWN
 from app.measured import Where
 from app.notation import explain_notation
 from app.state import ALL_FAMILIES, START
-from app.streaming import Done, follow
+from app.streaming import Done, follow_all
 from app.views.base import Properties, View, options
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
@@ -149,7 +149,8 @@ def load(state: State) -> Properties:
         labels = [(runs.label_checkpoint(chosen, name), name) for name in names]
         nobody = [("nobody", NO_POLICY)] if place else []
         found[run] = options([*nobody, *known], chosen)
-        found[checkpoint] = options(labels, getattr(state, checkpoint))
+        shown = options(labels, getattr(state, checkpoint))
+        found[checkpoint] = shown | {"visible": chosen != NO_POLICY}
     return found
 
 
@@ -191,17 +192,28 @@ def show(state: State) -> Iterator[str]:
     sample = _sample(state)
     large = items.draw_large(sample)
     picture = html.render_page(sample, large)
-    makers = [*_policies(state, sample), *_teachers(state, sample)]
-    columns = [waiting for waiting, _ in makers]
+    policies, teachers = _policies(state, sample), _teachers(state, sample)
+    columns = [waiting for waiting, _ in [*policies, *teachers]]
     yield _page(picture, sample, columns)
-    for place, (_, make) in enumerate(makers):
-        try:
-            for so_far in make():
-                columns[place] = so_far
-                yield _page(picture, sample, columns)
-        except EKIPLError as error:
-            columns[place] = replace(columns[place], message=str(error))
+    rounds = [policies, *([teacher] for teacher in teachers)]  # policies at once, then each teacher
+    place = 0
+    for makers in rounds:
+        for news in follow_all([make for _, make in makers]):
+            for at, said in news.items():
+                columns[place + at] = _heard(columns[place + at], said)
             yield _page(picture, sample, columns)
+        place += len(makers)
+
+
+def _heard(waiting: Column, said: str | Done[Column] | BaseException) -> Column:
+    """The column, its text so far, or why there is none."""
+    if isinstance(said, Done):
+        return said.value
+    if isinstance(said, str):
+        return replace(waiting, message=f"{said[-MAX_SHOWN:]} …")
+    if isinstance(said, EKIPLError):
+        return replace(waiting, message=str(said))
+    raise said
 
 
 def _page(picture: str, sample: Sample, columns: Sequence[Column]) -> str:
@@ -210,8 +222,9 @@ def _page(picture: str, sample: Sample, columns: Sequence[Column]) -> str:
     return picture + notation + html.render_columns(columns)
 
 
-#: What stands in the place of a column, and what makes it, perhaps bit by bit.
-Maker = tuple[Column, Callable[[], Iterable[Column]]]
+#: What stands in the place of a column, and what makes it; it may say how far its text is.
+Say = Callable[[str], None]
+Maker = tuple[Column, Callable[[Say], Column]]
 
 
 def _sample(state: State) -> Sample:
@@ -238,24 +251,19 @@ def _policies(state: State, sample: Sample) -> list[Maker]:
 
 
 def _policy_column(
-    state: State, run: str, checkpoint: str, sample: Sample, color: str
-) -> Iterator[Column]:
-    """The column of a policy; while it is sampled, the text so far."""
-    title, note = _title(run), _note(run, checkpoint)
+    state: State, run: str, checkpoint: str, sample: Sample, color: str, say: Say
+) -> Column:
+    """The column of a policy; while it is sampled, it says the text so far."""
     pairs: list[tuple[Action, RewardBreakdown | None]]
     if state.how.startswith("stored"):
         mode = "sampled" if state.how == "stored_sampled" else "greedy"
         record = evaluations.find(run, checkpoint, sample.id, mode)
         pairs = list(zip(record.actions, record.rewards, strict=True))
     else:
-        setup, pairs = live.setup_of(run, checkpoint), []
-        job = partial(live.sample_once, setup, sample, state.draw, greedy=state.how == "greedy")
-        for heard in follow(lambda on_text: job(on_text=on_text)):
-            if isinstance(heard, Done):
-                pairs = [_judged(setup, sample, heard.value)]
-            else:
-                yield Column(title, note, color, message=f"{heard[-MAX_SHOWN:]} …")
-    yield column(title, note, color, sample, pairs)
+        setup, greedy = live.setup_of(run, checkpoint), state.how == "greedy"
+        action = live.sample_once(setup, sample, state.draw, greedy=greedy, on_text=say)
+        pairs = [_judged(setup, sample, action)]
+    return column(_title(run), _note(run, checkpoint), color, sample, pairs)
 
 
 def _teachers(state: State, sample: Sample) -> list[Maker]:
@@ -268,13 +276,13 @@ def _teachers(state: State, sample: Sample) -> list[Maker]:
     except EKIPLError as error:
         color = source_colours(["teachers"])["teachers"]
         broken = Column("teachers", "", color, message=str(error))
-        return [(broken, lambda: [broken])]
+        return [(broken, lambda say: broken)]
     colours = source_colours(teacher.source.id for teacher in setup.teachers)
 
-    def ask(teacher: Any, color: str) -> Iterator[Column]:
+    def ask(teacher: Any, color: str, say: Say) -> Column:
         actions = live.ask_teacher(setup, teacher, sample, state.draw)
         pairs = [_judged(setup, sample, action) for action in actions]
-        yield column(teacher.source.id, "teacher", color, sample, pairs)
+        return column(teacher.source.id, "teacher", color, sample, pairs)
 
     return [
         (Column(name, "teacher", colours[name], message="not asked yet …"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app import html, items, live, runs
 from app.group import describe_group
 from app.notation import explain_notation
 from app.state import ALL_FAMILIES, START
+from app.streaming import Done, follow
 from app.views.base import Properties, View, options
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
@@ -46,6 +48,7 @@ def build(ui: Ui) -> None:
         ui.button("next", "Next →")
     with ui.row():
         ui.button("random", "Random item")
+        ui.stop("Stop")
     ui.button("again", "Sample again", primary=True)
 
 
@@ -100,7 +103,7 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
 
 
 def show(state: State) -> Iterator[str]:
-    """The sample at once, then a word about what is being done, then the group."""
+    """The sample at once, then the policy's chains as they grow, then the group."""
     sample = benchmarks.load_sample(state.item)
     large = items.draw_large(sample)
 
@@ -109,8 +112,15 @@ def show(state: State) -> Iterator[str]:
 
     yield page("Preparing …", live.WAITING)
     try:
-        yield page("Sampling …", live.setup_of(state.run, state.checkpoint).doing)
-        made = live.live_group(state.run, state.checkpoint, sample, state.draw)
+        setup = live.setup_of(state.run, state.checkpoint)
+        yield page("Sampling …", setup.doing)
+        asked = [teacher.source.id for teacher in setup.teachers]
+        job = partial(live.live_group, state.run, state.checkpoint, sample, state.draw)
+        for heard in follow(job):
+            if isinstance(heard, Done):
+                made = heard.value
+            else:
+                yield html.render_page(sample, large) + html.render_growing(heard, asked)
     except EKIPLError as error:
         yield page("No group could be made", str(error))
         return

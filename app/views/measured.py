@@ -107,7 +107,8 @@ def load(state: State) -> Properties:
         "checkpoint": _checkpoints(state.run, state.set, state.checkpoint),
         "mode": options(_modes(state.run, state.set, state.checkpoint), state.mode),
         "against": options([("nothing", NOTHING), *sources], state.against),
-        "against_checkpoint": _checkpoints(state.against, there, state.against_checkpoint),
+        "against_checkpoint": _checkpoints(state.against, there, state.against_checkpoint)
+        | {"visible": state.against not in ("", NOTHING)},
         "keep": options([(f.title, name) for name, f in ITEM_FILTERS.items()], state.keep),
         "family": options([ANY, *families], state.family),
         "difficulty": options([ANY, *levels], state.difficulty),
@@ -289,7 +290,7 @@ def _detail(state: State, item: Item) -> str:
             for checkpoint, verdict in measured.history(_where(state), record.sample_id)
         ],
         [*_taught(state, record.family),
-         ("compare, with teachers", _compare(state, record.sample_id))],
+         ("beside teachers, in Compare", _compare(state, record.sample_id))],
     )  # fmt: skip
     try:
         sample = evaluations.sample_of(state.run, record.sample_id)
@@ -327,7 +328,7 @@ def _taught(state: State, family: str) -> list[tuple[str, str]]:
         if found:
             count = "1 group" if len(found) == 1 else f"{len(found)} groups"
             there = recorded.State(run=state.run, keep=keep, family=family)
-            return [(f"{count} {words} {family}", to_query("recorded", there))]
+            return [(f"{count} {words} the family {family}", to_query("recorded", there))]
     return []
 
 

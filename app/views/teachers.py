@@ -51,7 +51,9 @@ def show(state: State) -> Iterator[str]:
     (info,) = curves.infos([state.run])
     figures = curves.sources(info, only=("usd", "paid", "cached", "latency", "actions"))
     plots = f'<div class="plots">{"".join(figures)}</div>' if figures else ""
-    yield html.render_parts(*parts, plots, *teaching.requests(state.run))
+    yield html.render_parts(
+        f"Teachers of {info.name}", *parts, plots, *teaching.requests(state.run)
+    )
 
 
 VIEW = View("Teachers", State, build, load, show, complete=complete)

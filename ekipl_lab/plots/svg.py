@@ -52,9 +52,10 @@ def draw(
         f'<li style="--c:{looks[name][0]}"><i></i>{escape(name)} <b>{curve[-1].y:.3g}</b></li>'
         for name, curve in kept.items()
     )
+    role = "group" if links else "img"  # nothing inside a picture can be reached
     return (
         f'<figure class="plot"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="{role}" aria-label="{escape(title)}">'
         f"{''.join(body)}</svg><ul>{legend}</ul></figure>"
     )
 

@@ -33,8 +33,8 @@ class Draws:
 
 #: Called with (index of a prompt, its draws) as soon as the last of its draws has ended.
 OnPrompt = Callable[[int, Draws], None]
-#: Called after every token with the tokens (T,) of the first row so far; what it raises ends all.
-OnToken = Callable[[Sequence[int]], None]
+#: Called after every token with the tokens of all rows (B, T) so far; what it raises ends all.
+OnToken = Callable[[Tensor], None]
 
 
 def uniform_table(seed: int | None, key: str, draws: int, steps: int) -> Tensor:
@@ -128,7 +128,7 @@ def generate(
         tokens.append(token.masked_fill(done, pad))
         logprobs.append(chosen.masked_fill(done, 0.0))
         if on_token is not None:
-            on_token([int(given[0]) for given in tokens])
+            on_token(torch.stack(tokens, 1))
         done = done | torch.isin(token, ends)
         last = step + 1 == params.max_new_tokens
         if on_prompt is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.policies.context import (
     check_fits,
@@ -125,12 +127,12 @@ class PolicySource:
         params: GenerationParams,
         on_complete: OnComplete | None = None,
         *,
-        on_text: Callable[[str], None] | None = None,
+        on_texts: Callable[[Sequence[str]], None] | None = None,
     ) -> list[list[Action]]:
         """As ``propose``; ``on_complete(index, actions)`` once a sample's last completion ended.
 
-        ``on_text`` is given the first completion of a batch so far, after each of its tokens; what
-        it raises ends the sampling.
+        ``on_texts`` is given the completions of a batch so far, one if greedy, after each token;
+        what it raises ends the sampling.
         """
         if num_actions < 1:
             raise ConfigError(f"num_actions must be at least 1, not {num_actions}.")
@@ -140,7 +142,7 @@ class PolicySource:
         for start in range(0, len(samples), chunk):
             part = samples[start : start + chunk]
             shifted = None if on_complete is None else _shifted(on_complete, start)
-            actions += self._propose_chunk(part, num_actions, params, shifted, on_text)
+            actions += self._propose_chunk(part, num_actions, params, shifted, on_texts)
         return actions
 
     def _propose_chunk(
@@ -149,7 +151,7 @@ class PolicySource:
         num_actions: int,
         params: GenerationParams,
         on_complete: OnComplete | None,
-        on_text: Callable[[str], None] | None,
+        on_texts: Callable[[Sequence[str]], None] | None,
     ) -> list[list[Action]]:
         policy = self._policy
         try:
@@ -174,9 +176,10 @@ class PolicySource:
             if on_complete is not None:
                 on_complete(index, self._actions(draws, [prompt_lengths[index]] * num_actions))
 
-        def on_token(row: Sequence[int]) -> None:
-            if on_text is not None:
-                on_text(policy.opens + policy.processor.tokenizer.decode(row, **_DECODING))
+        def on_token(rows: Tensor) -> None:
+            if on_texts is not None:
+                texts = policy.processor.tokenizer.batch_decode(rows, **_DECODING)
+                on_texts([policy.opens + text for text in texts])
 
         was_training = policy.model.training
         policy.model.eval()
@@ -191,7 +194,7 @@ class PolicySource:
                 pad=policy.processor.tokenizer.pad_token_id,
                 suppressed=suppressed_token_ids(policy),
                 on_prompt=on_prompt if on_complete is not None else None,
-                on_token=on_token if on_text is not None else None,
+                on_token=on_token if on_texts is not None else None,
             )
         finally:
             policy.model.train(was_training)

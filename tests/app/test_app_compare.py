@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -18,7 +19,9 @@ from synthetic_runs import make_run
 
 from app import live, streaming, views
 from app.state import START, from_query, to_query
+from app.turns import Turns
 from app.views import compare
+from app.views import live as live_view
 from app.views.compare import State
 from ekipl_lab.policies import build_tiny_policy, save_policy
 from ekipl_lab.training.config.run_config import parse_config
@@ -81,6 +84,52 @@ def test_a_chain_grows_in_its_column(run: str, monkeypatch: pytest.MonkeyPatch) 
     texts = [re.findall(r"<td[^>]*>(.*) …</td>", row[0], re.S)[0] for row in growing]
     assert len(texts) >= 2 and last == []
     assert all(after.startswith(text) for text, after in pairwise(texts[1:]))
+
+
+def test_all_policies_grow_at_once() -> None:
+    together = threading.Barrier(2)
+
+    def job(name: str, say: Callable[[str], None]) -> str:
+        say(name)
+        together.wait(30)  # one after the other would never end
+        return name.upper()
+
+    jobs = [partial(job, name) for name in ("a", "b")]
+    last: dict[int, object] = {}
+    for news in streaming.follow_all(jobs):
+        last |= news
+    assert last == {0: streaming.Done("A"), 1: streaming.Done("B")}
+
+
+def test_who_gives_way_stands_behind_all_who_wait() -> None:
+    turns, order = Turns(), list[str]()
+
+    def other() -> None:
+        with turns:
+            order.append("other")
+
+    waiting = threading.Thread(target=other)
+    with turns:
+        waiting.start()
+        while len(turns._line) < 2:  # until it stands in line
+            pass
+        turns.give_way()
+        order.append("first")
+    waiting.join(30)
+    assert order == ["other", "first"]
+
+
+def test_a_live_group_grows_before_it_is_judged(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "EVERY", 0.0)
+    shown = list(live_view.show(live_view.State(checkpoint=START, item=ITEM)))
+    growing = [page for page in shown if 'class="card growing"' in page]
+    texts = [re.findall(r"<p>(.*?)(?: …)?</p>\s*</article>", page, re.S) for page in growing]
+    times = [[int(n) for n in re.findall(r"× (\d+)", page)] for page in growing]
+    assert len(growing) >= 2 and all(1 <= len(chains) <= 2 for chains in texts)
+    assert all(len(chains) == 2 or many == [2] for chains, many in zip(texts, times, strict=True))
+    assert all(after[0].startswith(before[0]) for before, after in pairwise(texts))
+    assert "Asked next: careful, sloppy" in growing[0]
+    assert growing[-1] is not shown[-1] and 'class="pool"' in shown[-1]
 
 
 def test_who_leaves_ends_the_sampling(run: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_kit import violations
 from chrome_kit import chrome
 from page_kit import Browser, served
 from synthetic_runs import make_run
@@ -67,6 +68,7 @@ def test_every_view_has_names_contrast_and_fits(store: tuple[str, str, str], sch
         f"view=recorded&run={ekipl}",
         f"view=compare&run={ekipl}&run2={grpo}&how=stored&teachers=none",
         f"view=measured&{pair}&keep=gained",
+        f"view=runs&run={ekipl}&panel=sources",
         f"view=runs&run={ekipl}&panel=diagnostics",
         f"view=teachers&run={ekipl}",
         "view=studies",
@@ -80,6 +82,7 @@ def test_every_view_has_names_contrast_and_fits(store: tuple[str, str, str], sch
                 for view in views:
                     await tab.open(f"{address}/?{view}", "document.getElementById('copy')")
                     assert await tab.js(AUDIT) == [], (view, width, scheme)
+                    assert await violations(tab) == [], (view, width, scheme)
                     wide = "document.documentElement.scrollWidth"
                     assert await tab.js(wide) <= width, (view, width)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_kit import violations
 from chrome_kit import Chrome, chrome
 from page_kit import served
 from synthetic_runs import make_run
@@ -114,6 +115,7 @@ def test_names_contrast_and_width(page: tuple[str, str], scheme: str) -> None:
                     scheme == "dark"
                 )
                 assert await tab.js(AUDIT) == [], (width, scheme)
+                assert await violations(tab) == [], (width, scheme)
             await _folded(tab)
 
     asyncio.run(audit())
