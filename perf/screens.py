@@ -124,13 +124,15 @@ def mlflow(out: Path) -> None:
     run = next(
         run for run in tracking.list_runs(status="FINISHED") if "policy/reward" in run.metrics
     )
+    above = run.tags.get("mlflow.parentRunId")  # runs under another are folded in the list
+    name = tracking.find_run(above).name if above else run.name
     with served(command, port, "health") as address:
         listed = start_address(tracking.client(), address)
         experiment = tracking.client().get_run(run.run_id).info.experiment_id
         base = f"{address}/#/experiments/{experiment}/runs/{run.run_id}"
         text = "document.body.innerText.includes"
         pages: list[Page] = [
-            ("mlflow-runs", listed, f"{text}('{run.name}')", CLOSE),
+            ("mlflow-runs", listed, f"{text}('{name}')", CLOSE),
             ("mlflow-run", base, f"{text}('Registered') || {text}('Parameters')", ""),
             ("mlflow-charts", f"{base}/model-metrics", f"{text}('Overview')", ""),
             ("mlflow-traces", f"{base}/traces", f"{text}('Trace')", ""),
