@@ -144,6 +144,7 @@ def main() -> None:
                 "moved": moved(after, start),
             }
         )
+        write_text(out, json.dumps(record, indent=1) + "\n")
         print(json.dumps(record["grpo"][-1]), flush=True)
     write_text(out, json.dumps(record, indent=1) + "\n")
     print(json.dumps({key: record[key] for key in record if key != "sft"}, indent=1))
