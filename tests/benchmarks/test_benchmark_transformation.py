@@ -28,6 +28,7 @@ from ekipl_lab.benchmarks.mini.transformation.scene import (
     pair_to_json,
     seen_from,
     split_of,
+    undone,
 )
 from ekipl_lab.benchmarks.mini.transformation.task import question_of
 from ekipl_lab.types import Sample
@@ -73,6 +74,29 @@ def test_calls_apply_and_are_found_again() -> None:
     assert calls_of(PAIR) == (calls[1], calls[0])
     assert applied((replace(RED, cell=8), BLUE), [Call(1, "position", "right")]) is None
     assert applied((RED, replace(BLUE, cell=8)), [Call(1, "position", "right")]) is None
+
+
+def test_changes_are_taken_back_by_hand() -> None:
+    calls = {Call(1, "position", "front_right"), Call(0, "size", "large"), Call(1, "color", "red")}
+    back = {Call(1, "position", "behind_left"), Call(0, "size", "small"), Call(1, "color", "blue")}
+    assert undone(PAIR.before, calls) == back
+    assert applied(PAIR.after, sorted(undone(PAIR.before, calls_of(PAIR)))) == PAIR.before
+
+
+def test_an_undo_is_answered_by_what_takes_the_change_back() -> None:
+    pair = Pair((RED, BLUE), (RED, replace(BLUE, color="green")))
+    sample = replace(
+        made(pair),
+        answer="change_color(1, blue)",
+        metadata={"benchmark": "mini", "scene": pair_to_json(pair), "query": {"form": "undo"}},
+    )
+    text = "<think> 0 p2 p2 same . 1 p7 p7 color {} . </think><answer>change_color(1, {})</answer>"
+    right = check_chain(sample, text.format("green", "blue"))
+    assert right.sound and right.answer_correct
+    forward = check_chain(sample, text.format("green", "green"))
+    assert not forward.answer_correct and not forward.answer_supported and not forward.false_steps
+    lucky = check_chain(sample, text.format("red", "blue"))
+    assert lucky.answer_correct and lucky.false_steps and not lucky.sound
 
 
 def test_views_by_hand() -> None:
@@ -213,16 +237,21 @@ def test_families_have_their_number_of_changes() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test_ood"])
-@pytest.mark.parametrize("family", ["change_five", "change_looks"])
-def test_families_of_the_ground_by_their_changes(family: str, split: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "wanted"),
+    [("change_five", {5}), ("change_looks", {3, 4}), ("change_undo", {1})],
+)
+def test_families_of_the_ground_by_their_changes(family: str, wanted: set[int], split: str) -> None:
     assert family not in study_families("transformation")
     for sample in load_samples(
         "mini", task="transformation", split=split, limit=24, families=[family]
     ):
         pair = pair_from_json(sample.metadata["scene"])
         calls = calls_of(pair)
-        assert len(calls) in ((5,) if family == "change_five" else (3, 4))
+        assert len(calls) in wanted
         assert is_unambiguous(pair.before, pair.after)
+        back = family == "change_undo"
+        assert sample.answer == answer_text(undone(pair.before, calls) if back else calls)
         if family == "change_looks":
             assert "position" not in {call.function for call in calls}
         for style in CHAIN_STYLES:

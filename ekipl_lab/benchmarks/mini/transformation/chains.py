@@ -9,6 +9,7 @@ caption  before : p2 small red rubber cube , p7 ... . after : p2 ... , p8 ... . 
 wordy    object 0 stays at p2 . object 1 moves from p7 to p8 , its color turns from blue to ...
 
 Cells are those of each picture as it is shown; directions are always those of the first picture.
+An answer that takes a change back follows from the same chain.
 A wrong answer comes from a believed change that is false, missing or one too many; a wrong chain
 has a thing at a wrong cell of the first picture.
 """
@@ -55,10 +56,11 @@ def write(sample: Sample, style: str, fault: str, rng: random.Random) -> tuple[s
         return skills.think(pair, facts, style, answer), answer
     belief = _believing(pair, calls_of(pair))
     if fault == "wrong_answer":
-        belief = _misled(pair, rng)
+        belief = _misled(pair, facts, rng)
     elif fault == "wrong_chain":
         belief = _harmless(belief, rng)
-    return sentences(_STYLES[style](belief, rng)), answer_text(belief.calls)
+    answer = answer_text(skills.asked(pair.before, facts, belief.calls))
+    return sentences(_STYLES[style](belief, rng)), answer
 
 
 def _believing(pair: Pair, calls: Sequence[Call]) -> Belief:
@@ -152,9 +154,10 @@ _STYLES = {"short": _short, "facts": _facts, "walk": _walk, "caption": _caption,
 # --- faults -------------------------------------------------------------------------------------
 
 
-def _misled(pair: Pair, rng: random.Random) -> Belief:
-    """A belief with other calls: one altered, dropped or added."""
+def _misled(pair: Pair, facts: skills.Facts, rng: random.Random) -> Belief:
+    """A belief with other calls, and so another answer: one altered, dropped or added."""
     truth = calls_of(pair)
+    right = skills.asked(pair.before, facts, truth)
     while True:
         calls = list(truth)
         kind = rng.choice(("alter", "alter", "drop", "add"))
@@ -163,7 +166,7 @@ def _misled(pair: Pair, rng: random.Random) -> Belief:
         if kind in ("add", "alter"):
             calls.append(random_call(rng, pair.before, FUNCTIONS))
         taken = {(call.thing, call.function) for call in calls}
-        unlike = set(calls) != set(truth) and len(taken) == len(calls) > 0
+        unlike = skills.asked(pair.before, facts, calls) != right and len(taken) == len(calls) > 0
         if unlike and len(calls) <= max(4, len(truth)) and applied(pair.before, calls) is not None:
             return _believing(pair, calls)
 

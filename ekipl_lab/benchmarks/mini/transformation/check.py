@@ -10,7 +10,7 @@ Fillers are dropped, which leaves sentences of these forms, ended by " . ":
 Verdicts are ``equal``, a direction, or the kind that differs. Clauses are ``same``, a direction,
 ``color blue`` or ``color red to blue``. Steps are: every cell and description, every list being
 complete, every clause and verdict, and all changes having been named. The answer is supported if it
-is exactly the changes that clauses and verdicts claim.
+is exactly the changes that clauses and verdicts claim, or what takes them back where that is asked.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def check(sample: Sample, reasoning: str, answer: str) -> ChainReport:
     steps.read(reasoning, lambda sentence: _read_sentence(steps, sentence), signs=".,:")
     steps.note(steps.truth <= steps.claimed, "changes complete")
     given = _calls(answer)
-    return steps.report(answer, supported=given == steps.claimed, correct=given == steps.truth)
+    claimed, true = (skills.asked(pair.before, facts, one) for one in (steps.claimed, steps.truth))
+    return steps.report(answer, supported=given == claimed, correct=given == true)
 
 
 def _calls(answer: str) -> set[Call] | None:

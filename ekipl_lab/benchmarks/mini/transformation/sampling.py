@@ -56,6 +56,7 @@ CHANGES: dict[str, tuple[tuple[int, ...], Sequence[str]]] = {
     "change_many": ((3, 4), FUNCTIONS),
     "change_five": ((5,), FUNCTIONS),
     "change_looks": ((3, 4), KINDS),
+    "change_undo": ((1,), FUNCTIONS),  # asked for what takes it back
 }
 
 

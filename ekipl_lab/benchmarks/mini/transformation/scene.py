@@ -7,7 +7,7 @@ from the left or the right: the whole grid is turned, and directions stay those 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
@@ -40,6 +40,10 @@ STEPS: Mapping[str, tuple[int, int]] = {
     "behind_right": (-1, 1),
 }
 FUNCTIONS = (*KINDS, "position")
+_OPPOSITE = {
+    name: next(other for other, step in STEPS.items() if step == (-down, -right))
+    for name, (down, right) in STEPS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,17 @@ def calls_of(pair: Pair) -> tuple[Call, ...]:
     return tuple(sorted(found, key=call_order))
 
 
-def answer_text(calls: Sequence[Call]) -> str:
+def undone(before: Sequence[Thing], calls: Iterable[Call]) -> set[Call]:
+    """The calls that take ``calls`` back: the old value, or the opposite step."""
+    return {
+        replace(call, value=_OPPOSITE[call.value])
+        if call.function == "position"
+        else replace(call, value=getattr(before[call.thing], call.function))
+        for call in calls
+    }
+
+
+def answer_text(calls: Iterable[Call]) -> str:
     """The canonical answer: ``change_size(0, large), change_position(1, left)``."""
     return ", ".join(str(call) for call in sorted(calls, key=call_order))
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,15 +30,22 @@ from ekipl_lab.benchmarks.mini.transformation.scene import (
     KINDS,
     STEPS,
     VALUES,
+    Call,
     Pair,
     Thing,
     changes,
     direction,
     shown_after,
+    undone,
 )
 
 Facts = Mapping[str, Any]
 FORMS = ("caption", "find", "compare_text", "step_text")
+
+
+def asked(before: Sequence[Thing], facts: Facts, calls: Iterable[Call]) -> set[Call]:
+    """The calls that answer a question about these changes: they, or what takes them back."""
+    return undone(before, calls) if facts["form"] == "undo" else set(calls)
 
 
 def describe(things: Sequence[Thing]) -> str:

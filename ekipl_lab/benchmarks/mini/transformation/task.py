@@ -27,8 +27,21 @@ from ekipl_lab.benchmarks.mini.transformation.scene import (
 
 _EXAMPLE = "0 small red rubber cube, 1 large blue glass sphere. What changed?"
 _GROUND = ("change_five", "change_looks")
+_UNDO = "Which change makes it as it was before?"
 _FAMILIES = (
-    *(Family(name, "ground" if name in _GROUND else "study", _EXAMPLE) for name in CHANGES),
+    *(
+        Family(name, "ground" if name in _GROUND else "study", _EXAMPLE)
+        for name in CHANGES
+        if name != "change_undo"
+    ),
+    Family(
+        "change_undo",
+        "ground",
+        f"0 small red rubber cube, 1 large blue glass sphere. {_UNDO}",
+        "One thing has changed. The final answer is the function call that takes its change back, "
+        "such as: change_color(1, red), if thing 1 was red before; a move is taken back by a move "
+        "in the opposite direction.",
+    ),
     Family(
         "caption",
         "sub_skill",
@@ -66,10 +79,10 @@ _FAMILIES = (
 )
 
 
-def question_of(pair: Pair) -> str:
+def question_of(pair: Pair, asked: str = "What changed?") -> str:
     """The question: the things before, the view if it is another, and what is asked."""
     listed = ", ".join(f"{number} {thing.words}" for number, thing in enumerate(pair.before))
-    return f"{listed}.{skills.view_of(pair)} What changed?"
+    return f"{listed}.{skills.view_of(pair)} {asked}"
 
 
 def draw(rng: random.Random, wanted: Draw) -> Drawn:
@@ -77,8 +90,10 @@ def draw(rng: random.Random, wanted: Draw) -> Drawn:
     skill = wanted.family in skills.FORMS
     family = "change_two" if skill else wanted.family
     pair = draw_pair(rng, family, wanted.level + 1, wanted.split, wanted.shift or "same")
-    question, answer = question_of(pair), answer_text(calls_of(pair))
-    facts: dict[str, Any] = {"form": "calls"}
+    undo = family == "change_undo"
+    question = question_of(pair, _UNDO) if undo else question_of(pair)
+    facts: dict[str, Any] = {"form": "undo" if undo else "calls"}
+    answer = answer_text(skills.asked(pair.before, facts, calls_of(pair)))
     if skill:
         question, facts = skills.draw(rng, wanted.family, pair)
         answer = skills.answer_of(pair, facts)
