@@ -122,13 +122,13 @@ def test_a_live_policy_is_asked_as_its_run_asked_it(
     trained: Trained, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    propose = PolicySource.propose
+    propose = PolicySource.propose_streaming
 
-    def recorded(self: PolicySource, samples: Any, *rest: Any) -> Any:
+    def recorded(self: PolicySource, samples: Any, *rest: Any, **named: Any) -> Any:
         asked.extend(prompt_text(sample) for sample in samples)
-        return propose(self, samples, *rest)
+        return propose(self, samples, *rest, **named)
 
-    monkeypatch.setattr(PolicySource, "propose", recorded)
+    monkeypatch.setattr(PolicySource, "propose_streaming", recorded)
     config = trained.config | {"data": trained.config["data"] | {"instructed": told}}
     live.DEMO_CONFIG.write_text(parse_config(config).model_dump_json(), encoding="utf-8")
     sample = benchmarks.load_sample(ITEM)
@@ -154,9 +154,10 @@ def test_a_refused_teacher_action_is_said(trained: Trained) -> None:
 
 def test_the_stage_shows_the_sample_first_and_then_the_group(trained: Trained) -> None:
     address = to_query("live", live_view.State(trained.run, "step-2", ITEM))
-    waiting, first, last = views.show(address)
+    waiting, first, *growing, last = views.show(address)
     assert live.WAITING in waiting and benchmarks.load_sample(ITEM).question in waiting
     assert "Now step 2 samples 4 actions; teachers: careful (1), guesser (1)." in first
+    assert all("card" in page and "Kept" not in page for page in growing)
     assert last.count('<article class="card') == 6
     (recorded,) = views.show(f"run={trained.run}&view=recorded&step=1&group=0")
     assert recorded.count('<article class="card') == 6
