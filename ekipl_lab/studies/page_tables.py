@@ -56,7 +56,8 @@ def final_table(study: Study, records: Sequence[CellRecord], task: str, name: st
         f"Final measurement: {task}, {name}",
         ["arm", "seeds", *titles, "sound chains, greedy", "tokens, greedy"],
         rows,
-        "Percent, means over seeds; beside them the t interval over seeds (one seed: over items).",
+        "Percent, means over seeds; beside them the t interval over seeds (over items where there "
+        "is one seed, or all are equal).",
     )
 
 
@@ -82,7 +83,8 @@ def _mean_cell(
     values = final_values(records, task, arm, name, metric)
     if not values:
         return TableCell(DASH)
-    interval = _over(records, task, arm, name, metric) if len(values) == 1 else paired_t(values)
+    same = len(set(values)) == 1  # one seed, or no training: seeds say nothing
+    interval = _over(records, task, arm, name, metric) if same else paired_t(values)
     return TableCell(
         percent(statistics.mean(values)),
         f"[{percent(max(0.0, interval.low))}, {percent(min(1.0, interval.high))}]",
@@ -90,7 +92,7 @@ def _mean_cell(
 
 
 def _over(records: Sequence[CellRecord], task: str, arm: str, name: str, metric: str) -> Interval:
-    (items,) = runs_of(records, task, arm, name).values()
+    items = next(iter(runs_of(records, task, arm, name).values()))
     chosen = find_metric(metric)
     values = [chosen.value(Item(r)) for r in items if r.mode == chosen.mode]
     return clustered_mean([value for value in values if value is not None])
