@@ -33,16 +33,21 @@ CLAIMS = {
 }
 
 
-def main() -> None:
-    """Write the table."""
+def table() -> str:
+    """A row for each contrast of each claim, as Markdown."""
     study = load_study(STUDY)
     tested = registered_contrasts(study, read_records_of(study_folder(study)))
     lines = ["| claim or question | contrast | difference, points | seeds | verdict |",
              "|---|---|---|---|---|"]  # fmt: skip
     for claim, numbers in CLAIMS.items():
         lines += [_row(claim, number, tested[number - 1]) for number in numbers]
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the table."""
     page = DOC.read_text(encoding="utf-8")
-    write_text(DOC, put_between(page, BEGIN, END, "\n" + "\n".join(lines) + "\n"))
+    write_text(DOC, put_between(page, BEGIN, END, table()))
 
 
 def _row(claim: str, number: int, one: Tested) -> str:

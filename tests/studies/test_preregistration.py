@@ -7,6 +7,7 @@ from ekipl_lab.evaluation import find_metric
 from ekipl_lab.studies.config import load_study
 from ekipl_lab.studies.plan import plan_cell, study_folder
 from ekipl_lab.studies.record import read_record
+from perf import claims
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIRM = load_study(ROOT / "configs/studies/counting_confirm.yaml")
@@ -60,3 +61,10 @@ def test_every_arm_has_the_rate_that_the_tuning_chose():
     (alone,) = plan_cell(CONFIRM, "counting", "sft_actions", 100).steps
     assert alone.sft is not None
     assert alone.sft.matrix_lr == 0.006 * {"low": 0.5, "mid": 1, "high": 2}[best("sft_actions")]
+
+
+def test_the_table_of_claims_is_that_of_the_records():
+    """Records, page and table agree; every registered contrast stands under a claim."""
+    assert claims.BEGIN + "\n" + claims.table() + "\n" + claims.END in claims.DOC.read_text("utf-8")
+    named = sorted(number for numbers in claims.CLAIMS.values() for number in numbers)
+    assert named == list(range(1, len(load_study(claims.STUDY).registered) + 1))
