@@ -1,7 +1,7 @@
 """kill -9 within a step, a save, an evaluation, a teacher's call: the end is as if it never was.
 
-Three kills here at once, two from outside; twenty at random points of a run and fourteen from
-outside in the slow proofs (`make verify`). All end with the same weights, metrics, records and one
+Three kills here; in the slow proofs (`make verify`) two and then fourteen from outside, and twenty at
+random points of a run. All end with the same weights, metrics, records and one
 MLflow run as the uninterrupted one, and leave nothing temporary.
 """
 
@@ -171,6 +171,7 @@ def left_of(folder, result):
     ]
 
 
+@pytest.mark.slow
 def test_killed_from_outside_while_it_registers_and_while_it_ends(store):
     folder, _ = store
     short = ("grpo.max_steps=2", "evaluation.sets=[]")

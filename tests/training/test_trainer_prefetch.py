@@ -190,6 +190,7 @@ def test_what_a_gate_closes_after_it_was_bought_is_counted_as_waste(store: Path)
     assert ahead["prefetch_wasted"] == ahead["bought"] - plain["bought"] > 0
 
 
+@pytest.mark.slow
 def test_gates_known_beforehand_waste_nothing(store: Path) -> None:
     shares = {"schedules": {"teacher_share": [[0, 0.5]]}}  # known beforehand: no waste
     with FaultServer() as server:
@@ -266,6 +267,7 @@ def test_every_group_has_one_owner() -> None:
     assert len(first) == 2  # rows 4 to 7 straddle the ranks; rank 0 holds their first
 
 
+@pytest.mark.slow
 def test_two_processes_buy_everything_once_and_train_the_same(store: Path) -> None:
     with FaultServer() as server:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone",

@@ -87,6 +87,7 @@ def test_no_metric_is_logged_twice_at_a_step(store):
         assert len({point.step for point in points}) == len(points), name
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_of_epochs_and_continued(store):
     folder, whole = store
     own = config(folder, "stopped")
@@ -121,6 +122,7 @@ def run_and_signal(folder, name, number, pattern):
     return process.wait()
 
 
+@pytest.mark.slow
 def test_killed_terminated_and_killed_again_and_continued(store):
     folder, whole = store
 
