@@ -60,14 +60,14 @@ def sources_section(study: Study, records: Sequence[CellRecord], folder: Path) -
     known = read_note(folder / FILE) or {}
     shown: list[str] = []
     for task in dict.fromkeys(record.task for record in records):
-        curves = {
-            arm: teacher_share([
+        cells = {
+            arm: [
                 known[one.raw["cell"]] for one in records
                 if (one.task, one.arm) == (task, arm) and one.raw["cell"] in known
-            ])
+            ]
             for arm in study.arms
         }  # fmt: skip
-        curves = {arm: curve for arm, curve in curves.items() if curve}
+        curves = {arm: curve for arm, of in cells.items() if (curve := teacher_share(of))}
         if not curves:
             continue
         path = folder / f"sources-{task}.svg"
@@ -82,7 +82,8 @@ def sources_section(study: Study, records: Sequence[CellRecord], folder: Path) -
         except ConfigError as error:
             return f"No figure of sources: {markdown_text(str(error))}"
         ends = "; ".join(
-            f"{markdown_text(arm)} {percent(curve[0].y)} to {percent(curve[-1].y)} %"
+            f"{markdown_text(arm)} {percent(curve[0].y)} to {percent(curve[-1].y)} % "
+            f"({len(cells[arm])} seeds)"
             for arm, curve in curves.items()
         )
         shown.append(
