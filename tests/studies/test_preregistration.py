@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from ekipl_lab.evaluation import find_metric
 from ekipl_lab.studies.config import load_study
 from ekipl_lab.studies.plan import plan_cell, study_folder
@@ -12,40 +14,58 @@ from perf import claims
 ROOT = Path(__file__).resolve().parents[2]
 CONFIRM = load_study(ROOT / "configs/studies/counting_confirm.yaml")
 TUNE = load_study(ROOT / "configs/studies/counting_tune.yaml")
+RECIPE = load_study(ROOT / "configs/studies/counting_recipe.yaml")
+RECIPE_TUNE = load_study(ROOT / "configs/studies/counting_recipe_tune.yaml")
 TEXT = (ROOT / "docs" / "preregistration.md").read_text(encoding="utf-8")
 
 
-def test_the_contrasts_of_the_study_are_the_registered_ones_in_their_order():
+def registered(name: str) -> str:
+    """What the page says of a study."""
+    return TEXT.partition(f"## Study `{name}`")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("study", "count"), [(CONFIRM, 12), (RECIPE, 5)], ids=lambda x: str(x)[:20]
+)
+def test_the_contrasts_of_a_study_are_the_registered_ones_in_their_order(study, count):
     rows = [
         tuple(cell.strip() for cell in row)
-        for row in re.findall(r"^\| \d+ \|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", TEXT, re.MULTILINE)
+        for row in re.findall(
+            r"^\| \d+ \|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", registered(study.name), re.MULTILINE
+        )
     ]
-    assert len(rows) == 12
+    assert len(rows) == count
     assert rows == [
         (one.arm, one.expected, one.against, find_metric(one.metric).title,
          one.set if one.group == "all" else f"{one.set}, {one.group}")
-        for one in CONFIRM.registered
+        for one in study.registered
     ]  # fmt: skip
 
 
-def test_seeds_items_and_arms_are_the_registered_ones():
-    assert CONFIRM.seeds == tuple(range(100, 108)) and TUNE.seeds == (7,)
-    arms = re.findall(r"^\| `(\w+)`.*\| [\d,]+ \| [\d,]+ \|$", TEXT, re.MULTILINE)
-    assert sorted(arms) == sorted(CONFIRM.arms)
-    sets = plan_cell(CONFIRM, "counting", "grpo", 100).base.evaluation.sets
+@pytest.mark.parametrize(
+    ("study", "tune", "seeds", "items"),
+    [(CONFIRM, TUNE, range(100, 108), 31), (RECIPE, RECIPE_TUNE, range(110, 118), 33)],
+    ids=["confirm", "recipe"],
+)
+def test_seeds_items_and_arms_are_the_registered_ones(study, tune, seeds, items):
+    assert study.seeds == tuple(seeds) and tune.seeds == (7,)
+    text = registered(study.name)
+    arms = re.findall(r"^\| `(\w+)`.*\| [\d,]+ \| [\d,]+ \|$", text, re.MULTILINE)
+    assert sorted(arms) == sorted(study.arms)
+    sets = plan_cell(study, "counting", arms[-1], seeds[0]).base.evaluation.sets
     assert [(one.split, one.seed, one.limit) for one in sets] == [
-        ("test", 31, 200), ("test_ood", 31, 120)
+        ("test", items, 200), ("test_ood", items, 120)
     ]  # fmt: skip
-    (tuned,) = plan_cell(TUNE, "counting", "grpo_mid", 7).base.evaluation.sets
+    (tuned,) = plan_cell(tune, "counting", next(iter(tune.arms)), 7).base.evaluation.sets
     assert (tuned.split, tuned.seed, tuned.limit) == ("validation", 11, 160)
 
 
-def best(arm: str) -> str:
-    """low, mid or high: the best mean of greedy accuracy and pass@8; of equal ones the lower."""
+def best(arm: str, tune=TUNE, rates=("low", "mid", "high")) -> str:
+    """The rate with the best mean of greedy accuracy and pass@8; of equal ones the lower."""
     values = {}
-    for rate in ("low", "mid", "high"):
-        cells = study_folder(TUNE) / "cells"
-        found = read_record(cells / f"counting_tune-counting-{arm}_{rate}-s7.json")
+    for rate in rates:
+        cells = study_folder(tune) / "cells"
+        found = read_record(cells / f"{tune.name}-counting-{arm}_{rate}-s7.json")
         assert found is not None, f"{arm}_{rate} has no record"
         final = found.raw["final"]["validation"]["all"]
         values[rate] = (final["accuracy_greedy"] + final["pass_at_8"]) / 2
@@ -61,6 +81,23 @@ def test_every_arm_has_the_rate_that_the_tuning_chose():
     (alone,) = plan_cell(CONFIRM, "counting", "sft_actions", 100).steps
     assert alone.sft is not None
     assert alone.sft.matrix_lr == 0.006 * {"low": 0.5, "mid": 1, "high": 2}[best("sft_actions")]
+
+
+def test_more_supervised_steps_have_the_rate_that_their_tuning_chose():
+    chosen = best("sft_twice", RECIPE_TUNE, ("mid", "high", "highest"))
+    (twice,) = plan_cell(RECIPE, "counting", "sft_twice", 110).steps
+    assert twice.sft is not None and twice.sft.actions == 5120
+    assert twice.sft.matrix_lr == 0.006 * {"mid": 1, "high": 2, "highest": 4}[chosen]
+    assert twice.sft.rest_lr == twice.sft.matrix_lr / 4
+    for arm in ("sft_actions", "sft_then_paper"):
+        ours = plan_cell(RECIPE, "counting", arm, 110).steps
+        theirs = plan_cell(CONFIRM, "counting", arm, 100).steps
+        assert [step.sft for step in ours] == [step.sft for step in theirs]
+        rates = [
+            [step.config.grpo_settings["learning_rate"] for step in steps]
+            for steps in (ours, theirs)
+        ]
+        assert rates[0] == rates[1]
 
 
 def test_the_table_of_claims_is_that_of_the_records():
