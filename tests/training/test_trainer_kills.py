@@ -1,8 +1,8 @@
 """kill -9 within a step, a save, an evaluation, a teacher's call: the end is as if it never was.
 
-Three kills here; in the slow proofs (`make verify`) two and then fourteen from outside, and twenty at
-random points of a run. All end with the same weights, metrics, records and one
-MLflow run as the uninterrupted one, and leave nothing temporary.
+Three kills here; in the slow proofs (`make verify`) two and then fourteen from outside, and twenty
+at random points of a run. All end with the same weights, metrics, records and one MLflow run as the
+uninterrupted one, and leave nothing temporary.
 """
 
 import os
