@@ -66,19 +66,24 @@ def list_runs(
 
 
 def find_run(run_id: str) -> RunInfo:
-    """One run by its id, or by the beginning of it; DataError if there is none or several."""
+    """One run by its id, name, or how its id begins; MissingData if there is none or several."""
     opened = client()
     from mlflow.exceptions import MlflowException
 
     try:
         run = opened.get_run(run_id)
     except MlflowException as error:
-        near = [info for info in list_runs() if run_id and info.run_id.startswith(run_id)]
+        every = list_runs() if run_id else []
+        named = [info for info in every if info.name == run_id]
+        near = named or [info for info in every if info.run_id.startswith(run_id)]
         if len(near) == 1:
             return near[0]
-        what = f"{len(near)} runs begin with" if near else "No run is called"
+        ids = ", ".join(info.run_id[:8] for info in near[:4]) + (", ..." if len(near) > 4 else "")
+        how = "are called" if named else "have ids that begin with"
         raise MissingData(
-            f"{what} {run_id!r}; `ekipl report` without ids takes the latest."
+            f"{len(near)} runs {how} {run_id!r} ({ids}); give more of an id."
+            if near
+            else f"No run is called {run_id!r} and no id begins so; `ekipl runs list` has them all."
         ) from error
     return _info(run, opened.get_experiment(run.info.experiment_id).name)
 

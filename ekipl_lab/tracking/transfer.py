@@ -19,10 +19,12 @@ from ekipl_lab.secrets import refuse_secrets
 from ekipl_lab.tracking import checkpoints, store
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.pages import PARENT_TAG
-from ekipl_lab.tracking.queries import RunInfo, find_run
+from ekipl_lab.tracking.queries import RunInfo, find_run, list_runs
 from ekipl_lab.tracking.queue import BATCH, retrying
 
 FORM = "ekipl-run/1"
+#: Tag: the id that an imported run had where it was made.
+_ORIGIN = "ekipl.imported_from"
 #: Tags that are of the store or process that wrote the run.
 _LOCAL = (PARENT_TAG, "ekipl.pid", "ekipl.pid_started", "ekipl.host", "mlflow.runName")
 
@@ -81,12 +83,16 @@ def _add(file: zipfile.ZipFile, folder: Path, name: str) -> None:
 
 
 def import_run(path: Path, experiment: str | None = None) -> str:
-    """Take a run in, whole or not at all; its new id. DataError if the file is not such a run."""
+    """Take a run in, whole or not at all; its new id.
+
+    DataError if the file is not such a run, or the run is here already: it would count twice.
+    """
     try:
         with zipfile.ZipFile(path) as file, tempfile.TemporaryDirectory() as folder:
             about = json.loads(file.read("run.json"))
             if about.get("form") != FORM:
                 raise KeyError("form")
+            _refuse_twice(path, about["run_id"])
             file.extractall(folder)  # members never leave the folder
             return _take_in(about, Path(folder), experiment or about["experiment"])
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, AttributeError) as error:
@@ -98,10 +104,19 @@ def import_run(path: Path, experiment: str | None = None) -> str:
         ) from error
 
 
+def _refuse_twice(path: Path, run_id: str) -> None:
+    for run in list_runs():
+        if run_id in (run.run_id, run.tags.get(_ORIGIN)):
+            raise DataError(
+                f"The run of {path} is here already, as {run.name} ({run.run_id[:8]}); delete "
+                "that one first to take it in anew."
+            )
+
+
 def _take_in(about: Mapping[str, Any], folder: Path, experiment: str) -> str:
     refuse_secrets("the imported run", json.dumps([about["params"], about["tags"]]))
     client = store.client()
-    tags = {**about["tags"], "ekipl.imported_from": about["run_id"]}
+    tags = {**about["tags"], _ORIGIN: about["run_id"]}
     run = retrying(
         client.create_run,
         store.experiment_id(experiment),

@@ -110,8 +110,11 @@ def test_a_run_moves_to_another_store(
     saved = tracking.list_checkpoints(moved.run_id)
     assert [(m.step, m.metrics[GREEDY]) for m in saved] == [(0, 0.25), (2, 0.75)]
     assert (saved[1].folder() / "w").read_text() == "weights 2"
+    with pytest.raises(DataError, match="is here already, as arm"):
+        import_run(path)
+    assert [run.run_id for run in tracking.list_runs()] == [moved.run_id]
     assert main(["runs", "list"]) == 0
-    assert main(["runs", "show", moved.run_id[:8]]) == 0
+    assert main(["runs", "show", moved.run_id[:8]]) == main(["runs", "show", "arm"]) == 0
     said = capsys.readouterr().out
     assert "75.0 %" in said and "best: step 2" in said and "notes/hello.txt" in said
 

@@ -12,7 +12,7 @@ from ekipl_lab.tracking.pages import NOTE_TAG
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The run."""
-    parser.add_argument("run_id", metavar="RUN", help="its id, or how it begins")
+    parser.add_argument("run_id", metavar="RUN", help="its id, how that begins, or its name")
 
 
 def run(args: argparse.Namespace) -> int:
