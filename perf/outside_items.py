@@ -1,8 +1,8 @@
 """The items of ``perf.outside``: what its three families ask, and the pictures they ask it about.
 
 Pictures are drawn as those of the counting task are, in-domain, each of a fresh scene that belongs
-to the test split by its hash. An item is a function of (seed, family, index): its target is drawn
-first, then its question, then scenes until one has the target and no way of misreading the
+to the test split by its hash. An item is a function of (seed, family, index): its answer is drawn
+first, then its question, then scenes until one has the answer and no way of misreading the
 question that is listed leads to the right answer.
 """
 
@@ -69,11 +69,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """``targets`` of one block of ``ITEMS`` items; ``target`` says which one an answer has."""
+    """How a question is drawn, and the answers of one block of ``ITEMS`` items."""
 
     ask: Callable[[random.Random], Asked]
-    targets: tuple[str, ...]
-    target: Callable[[str], str] = str
+    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,34 +122,30 @@ def _conjunction(rng: random.Random) -> Asked:
     return Asked(question_text(query), values, _counts(query), tuple(map(_counts, dropped)))
 
 
-def _single(rng: random.Random) -> Predicate:
-    return (rng.choice(ATTRIBUTES[rng.choice(NAMED)]),)
+def _remove_conjunction(rng: random.Random) -> Asked:
+    """Remove red balls. How many small things and how many large things?
+
+    Counted are two values of the kind that the removal does not name. Misread: nothing removed, or
+    all red things, or all balls (both is then wrong too, since fewer things are left).
+    """
+    kind = rng.choice(NAMED)
+    gone = tuple(rng.choice(all_looks(False)).words([k for k in NAMED if k != kind]).split())
+    drawn = [value for value in ATTRIBUTES[kind] if _occurs((*gone, value))]
+    counted = tuple((value,) for value in rng.sample(drawn, 2))
+    misread = [Query(counted), *(Query(counted, ((word,),)) for word in gone)]
+    query = Query(counted, (gone,))
+    values = (*gone, *counted[0], *counted[1])
+    return Asked(question_text(query), values, _counts(query), tuple(map(_counts, misread)))
 
 
-def _remove_where(rng: random.Random) -> Asked:
-    """Remove red things. Where are balls? Misread: nothing removed; or all named that is left."""
-
-    def where(query: Query) -> Callable[[Scene], str]:
-        return lambda scene: _cells(cells_of(scene, query, query.count[0]))
-
-    gone = found = _single(rng)
-    while gone == found or not any(matches(look, gone + found) for look in all_looks(False)):
-        gone, found = _single(rng), _single(rng)
-    return Asked(
-        f"Remove {noun(gone)}. Where are {noun(found)}?",
-        gone + found,
-        where(Query((found,), (gone,))),
-        (where(Query((found,))), where(Query(((),), (gone,)))),
-    )
-
-
-def _cells(cells: Sequence[int]) -> str:
-    return " ".join(f"p{cell}" for cell in cells) or "none"
+def _occurs(predicate: Predicate) -> bool:
+    """Whether an in-domain thing can be all of this."""
+    return any(matches(look, predicate) for look in all_looks(False))
 
 
 def _count_at(rng: random.Random) -> Asked:
     """How many balls are at p1, p2 and p7? Misread: anywhere; or any thing that is there."""
-    predicate = _single(rng)
+    predicate = (rng.choice(ATTRIBUTES[rng.choice(NAMED)]),)
     places = sorted(rng.sample(CELLS, 6))
 
     def count(predicate: Predicate, places: Sequence[int]) -> Callable[[Scene], str]:
@@ -166,14 +161,13 @@ def _count_at(rng: random.Random) -> Asked:
     )
 
 
+_PAIRS = list(product(range(4), repeat=2))
 FAMILIES = {
     "count_conjunction": Family(
-        _conjunction, tuple(f"{a} {b}" for a, b in product(range(4), repeat=2) if a + b < 4) * 8
+        _conjunction, tuple(f"{a} {b}" for a, b in _PAIRS if a + b < 4) * 8
     ),
-    "remove_where": Family(
-        _remove_where,
-        tuple("0" * 8 + "123" * 24),
-        lambda answer: str(len(answer.removeprefix("none").split())),
+    "remove_conjunction": Family(
+        _remove_conjunction, tuple(f"{a} {b}" for a, b in _PAIRS if 2 <= a + b <= 4) * 8
     ),
     "count_at": Family(_count_at, tuple("01234" * 16)),
 }
@@ -185,14 +179,14 @@ FAMILIES = {
 def make_item(family: str, index: int) -> Item:
     """The item of a family; those from ``ITEMS`` on are further ones, in blocks like the first."""
     kind, (block, place) = FAMILIES[family], divmod(index, ITEMS)
-    targets = list(kind.targets)
-    rng_for("outside", SEED, family, "targets", block).shuffle(targets)
+    answers = list(kind.answers)
+    rng_for("outside", SEED, family, "answers", block).shuffle(answers)
     rng = rng_for("outside", SEED, family, index)
     asked = kind.ask(rng)
     while True:
         scene = _draw_scene(rng, asked.values)
-        answer = asked.answer(scene)
-        if kind.target(answer) != targets[place] or answer in {f(scene) for f in asked.misread}:
+        wrong = {read(scene) for read in asked.misread}
+        if asked.answer(scene) != answers[place] or answers[place] in wrong:
             continue
         settled = _settle(rng, scene)
         if settled is not None:
