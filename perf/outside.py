@@ -166,14 +166,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         policies = dict(args.policy)
         if len(policies) < len(args.policy):
             raise ConfigError("Two policies have the same name; name each one once.")
-        record = {"command": " ".join(["python -m perf.outside", *given])}
-        record |= measure(args.data, policies, args.items)
+        command = " ".join(["python -m perf.outside", *given])
+        record = {"command": command} | measure(args.data, policies, args.items)
         write_text(args.out, json.dumps(record, indent=1) + "\n")
     else:
-        record = read_json(args.record)
-        if record is None:
+        known = read_json(args.record)
+        if known is None:
             raise ConfigError(f"{args.record} does not exist; measure first.")
-        print(table(record))
+        print(table(known))
     return 0
 
 
