@@ -14,7 +14,7 @@ from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.counting.scene import split_of
 from ekipl_lab.benchmarks.mini.task import SampleKey
 from ekipl_lab.prompts import prompt_text
-from perf.outside import main
+from perf.outside import main, table
 from perf.outside_items import DESCRIPTION, FAMILIES, ITEMS, make_item
 
 DATA = ROOT / "perf" / "outside_data"
@@ -76,3 +76,8 @@ def test_measure_keeps_counts_by_family_and_the_table_shows_them(tmp_path, monke
     assert main(["table", str(out)]) == 0
     table = capsys.readouterr().out
     assert all(f"| {family} | one | 1 | 100.0 |" in table for family in FAMILIES)
+
+
+def test_the_page_has_the_table_of_the_record():
+    record = json.loads((ROOT / "results" / "outside.json").read_text("utf-8"))
+    assert table(record) in (ROOT / "docs" / "outside.md").read_text("utf-8")
