@@ -6,8 +6,10 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
-from app import runs
+from app import evaluations, runs
+from app.state import START
 from ekipl_lab import tracking
 from ekipl_lab.errors import MissingData
 from ekipl_lab.plots import svg
@@ -110,8 +112,7 @@ def sources(info: RunInfo, only: Collection[str] = ()) -> list[str]:
     """
     names = [n.split("/")[1] for n in info.metrics if re.fullmatch(r"share/.+/kept", n)]
     colours = source_colours([*names, KEPT])
-    steps = runs.list_steps(info.run_id)
-    links = {step: f"?run={info.run_id}&view=recorded&step={step}" for step in steps}
+    links = dict.fromkeys([*names, KEPT], addresses(info.run_id))
     figures = []
     for key, metric in (drawn("sources", "shares") | drawn("sources", "lines")).items():
         if only and key not in only:
@@ -141,6 +142,28 @@ def mlflow_address(run: str) -> str:
     return f"{base.rstrip('/')}/#/runs/{run}"
 
 
+def addresses(run: str, metric: str = "") -> dict[int, str]:
+    """Step -> address of what a run shows there: the items of a stored evaluation for a metric of
+    its set (``eval/<set>/...``), else the groups of the step."""
+    parts = metric.split("/")
+    name = parts[1] if parts[0] == "eval" else ""
+    if not (measured := evaluations.list_checkpoints(run, name)):
+        return {step: _address(run, "recorded", step=step) for step in runs.list_steps(run)}
+    mode = "sampled" if parts[-1].startswith("pass_at_") else "greedy"
+    return {
+        _step(checkpoint): _address(run, "measured", set=name, checkpoint=checkpoint, mode=mode)
+        for checkpoint in measured
+    }
+
+
+def _address(run: str, view: str, **more: object) -> str:
+    return "?" + urlencode({"run": run, "view": view, **more})
+
+
+def _step(checkpoint: str) -> int:
+    return 0 if checkpoint == START else int(checkpoint.removeprefix("step-"))
+
+
 def over_seeds(histories: Iterable[Sequence[tuple[int, float]]]) -> list[Point]:
     """The mean at each step, with Student's t interval where 2 or more seeds reached it."""
     values: dict[int, list[float]] = {}
@@ -157,7 +180,14 @@ def over_seeds(histories: Iterable[Sequence[tuple[int, float]]]) -> list[Point]:
 
 
 def _panels(found: Sequence[RunInfo], titles: Mapping[str, str]) -> list[str]:
+    """A figure for each metric; a click near a curve opens what its arm's first run, or the run
+    that was chosen (the first of all), shows at that step."""
     joined = arms(found)
+    opened = {
+        arm.label: next((r for r in own if r == found[0].run_id), own[0])
+        for arm in joined
+        for own in [[run.info.run_id for run in arm.runs.values()]]
+    }
     return [
         svg.draw(
             {
@@ -165,6 +195,7 @@ def _panels(found: Sequence[RunInfo], titles: Mapping[str, str]) -> list[str]:
                 for arm in joined
             },
             title=title,
+            links={label: addresses(run, name) for label, run in opened.items()},
         )
         for name, title in titles.items()
     ]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app import runs
+from app import runs, samples
 from ekipl_lab import records, tracking
+from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.commands.teach import page
 from ekipl_lab.errors import DataError
+from ekipl_lab.evaluation.chains import check_chains
 from ekipl_lab.evaluation.usefulness import Usefulness, usefulness
 from ekipl_lab.plots import svg
 from ekipl_lab.plots.figures import Point, source_colours
@@ -24,33 +28,70 @@ MAX_GROUPS = 240
 CACHE = "mlruns/teachers.sqlite3"
 
 
-def measured(run: str) -> tuple[Usefulness, int]:
-    """Teachers against the policy on the run's last recorded groups, and how many groups.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Teachers against the policy on the last group of ``samples`` samples; the chains of
+    ``checked`` of them could be checked."""
+
+    found: Usefulness
+    samples: int
+    checked: int
+
+
+def measured(run: str) -> Measured:
+    """Teachers against the policy on the run's last recorded groups; kept until it records more.
 
     The last group of each sample counts. Raises DataError where no group has a teacher's action.
     """
+    return _measured(store.tracking_uri(), run, len(runs.list_steps(run)))
+
+
+@lru_cache(maxsize=32)
+def _measured(uri: str, run: str, steps: int) -> Measured:
     groups = list(_last_groups(run))
     teachers = sorted({a.source for group in groups for a in group.candidates} - {POLICY})
     if not teachers:
         raise DataError("This run has recorded no teacher actions; it has no teachers, or no step.")
-    policy = [_record(group, POLICY) for group in groups]
-    by_teacher = {name: [_record(group, name) for group in groups] for name in teachers}
-    return usefulness(policy, by_teacher, ks=(1, 4, 8)), len(groups)
-
-
-def report(found: Usefulness, count: int) -> list[str]:
-    """The report as tables and a figure of accuracy against cost."""
-    per_task = [gain for gain in found.gains if len(gain.where) == 1]
-    note = (
-        f"On the last {count} samples of the run's group records, each once, with the policy as "
-        "it was then; `ekipl teach report` measures on fresh samples."
+    by_source = {name: [_record(group, name) for group in groups] for name in (POLICY, *teachers)}
+    config = runs.config_of(run)
+    built_in = (group for group in groups if group.sample_id.startswith("mini/"))
+    rebuilt = [samples.find_sample(config, group) for group in built_in]
+    known = {sample.id: sample for sample in rebuilt if sample.metadata}
+    checks = check_chains(
+        [one for own in by_source.values() for one in own if one.sample_id in known],
+        known.values(),
+        check_chain,
     )
+    found = usefulness(by_source.pop(POLICY), by_source, ks=(1, 4, 8), chains=checks)
+    return Measured(found, len(groups), len(known))
+
+
+def report(one: Measured) -> list[str]:
+    """The report as tables and a figure of accuracy against cost."""
+    per_task = [gain for gain in one.found.gains if len(gain.where) == 1]
+    note = (
+        f"On the last {one.samples} samples of the run's group records, each once, with the policy "
+        "as it was then; `ekipl teach report` measures on fresh samples."
+    )
+    sources = page.sources(one.found.sources)
     return [
         as_html(page.gains("What each teacher adds", per_task, note)),
-        _against_cost(found),
-        as_html(page.sources(found.sources)),
-        as_html(page.overlaps(found)),
+        _against_cost(one.found),
+        as_html(replace(sources, note=f"{sources.note} {_checked(one)}")),
+        as_html(page.overlaps(one.found)),
     ]
+
+
+def _checked(one: Measured) -> str:
+    """On how many samples wrong chains were looked for."""
+    if one.checked == one.samples:
+        return "Here the chains of every sample were checked against its scene."
+    if one.checked:
+        return f"Here the chains of {one.checked} of {one.samples} samples could be checked."
+    return (
+        "Here no chain can be checked, so the column says “-”: a scene to check against is known "
+        "of the built-in tasks alone."
+    )
 
 
 def requests(run: str) -> list[str]:

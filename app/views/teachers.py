@@ -45,7 +45,7 @@ def show(state: State) -> Iterator[str]:
         return
     runs.require_run(state.run)
     try:
-        parts = teaching.report(*teaching.measured(state.run))
+        parts = teaching.report(teaching.measured(state.run))
     except DataError as error:
         parts = [html.render_message("No report", str(error))]
     (info,) = curves.infos([state.run])

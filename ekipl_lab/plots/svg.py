@@ -7,8 +7,10 @@ The look is the page's: a line has its colour as the CSS variable ``--c``, axes 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import groupby, pairwise
 
 from ekipl_lab.plots.figures import _ARM_COLOURS, _DASHES, Curves, Point
 
@@ -16,6 +18,8 @@ WIDTH, HEIGHT = 420, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 26
 #: A curve with more points than this is drawn through the means of as many parts.
 MAX_POINTS = 400
+#: At most so many parts of a figure lead to an address.
+MAX_LINKS = 180
 _STROKES = {"solid": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3", "longdash": "12 4"}
 
 
@@ -24,15 +28,15 @@ def draw(
     *,
     title: str,
     colours: Mapping[str, str] | None = None,
-    links: Mapping[int, str] | None = None,
+    links: Mapping[str, Mapping[int, str]] | None = None,
     x: str = "step",
 ) -> str:
     """A figure: title, axes, one line (and band) for each curve, and what each line is.
 
-    ``colours`` by name, else each has a colour and dashes of its own; ``links`` map an x to an
-    address that a click there opens; ``x`` is the unit of the axis. A curve of one point has its
-    interval as a bar. Names and addresses are escaped. Values that are not finite
-    are left out.
+    ``colours`` by name, else each has a colour and dashes of its own; ``links``: name of a
+    curve -> x -> the address that a click nearest to that curve there opens; ``x`` is the unit of
+    the axis. A curve of one point has its interval as a bar. Names and addresses are escaped.
+    Values that are not finite are left out.
     """
     kept = {name: thinned([p for p in curve if _finite(p)]) for name, curve in curves.items()}
     kept = {name: curve for name, curve in kept.items() if curve}
@@ -47,7 +51,7 @@ def draw(
     body = [frame.axes(x)]
     body += [frame.band(curve, looks[name][0]) for name, curve in kept.items()]
     body += [frame.line(curve, *looks[name]) for name, curve in kept.items()]
-    body += [frame.strips(links or {})]
+    body += [frame.strips(kept, links or {})]
     legend = "".join(
         f'<li style="--c:{looks[name][0]}"><i></i>{escape(name)} <b>{curve[-1].y:.3g}</b></li>'
         for name, curve in kept.items()
@@ -137,16 +141,42 @@ class _Frame:
         ends = f"{self.at(point.x, point.low)} {self.at(point.x, point.high)}"
         return f'<polyline style="--c:{colour}" points="{ends}"/>'
 
-    def strips(self, links: Mapping[int, str]) -> str:
-        """An invisible strip over each x that has an address; a click opens it."""
-        inside = sorted(x for x in links if self.x0 <= x <= self.x1)
-        wide = max(2.0, (WIDTH - _LEFT - _RIGHT) / max(1, len(inside)))
+    def strips(self, curves: Curves, links: Mapping[str, Mapping[int, str]]) -> str:
+        """Invisible parts of the picture that lead to an address: the nearest x that has one, and
+        of the curves that have one there the nearest."""
+        links = {name: own for name, own in links.items() if name in curves}
+        inside = sorted({x for own in links.values() for x in own if self.x0 <= x <= self.x1})
+        if not inside:
+            return ""
+        every = math.ceil(len(inside) * len(links) / MAX_LINKS)
+        kept = inside[::-every][::-1]
+        edges = [_LEFT, *((self._x(a) + self._x(b)) / 2 for a, b in pairwise(kept)), WIDTH - _RIGHT]
         return "".join(
-            f'<a href="{escape(links[x])}" tabindex="-1"><title>step {x}</title>'
-            f'<rect x="{self._x(x) - wide / 2:.1f}" y="{_TOP}" width="{wide:.1f}" '
-            f'height="{HEIGHT - _TOP - _BOTTOM}"/></a>'
-            for x in inside
+            f'<a href="{escape(address)}" tabindex="-1"><title>{escape(name)}step {x}</title>'
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+            f'height="{foot - top:.1f}"/></a>'
+            for x, (left, right) in zip(kept, pairwise(edges), strict=True)
+            for name, address, top, foot in self._heights(x, curves, links)
         )
+
+    def _heights(
+        self, x: int, curves: Curves, links: Mapping[str, Mapping[int, str]]
+    ) -> Iterator[tuple[str, str, float, float]]:
+        """Name, address, top and foot of what is nearest to each curve at an x; curves that lead to
+        one place, one above the other, are one part, and without a name where they are all."""
+        known = [(self._y(_at(curves[n], x)), n, own[x]) for n, own in links.items() if x in own]
+        parts = [list(part) for _, part in groupby(sorted(known), key=lambda one: one[2])]
+        borders = [(above[-1][0] + below[0][0]) / 2 for above, below in pairwise(parts)]
+        for part, (top, foot) in zip(
+            parts, pairwise([_TOP, *borders, HEIGHT - _BOTTOM]), strict=True
+        ):
+            names = ", ".join(name for _, name, _ in part)
+            yield f"{names}, " if len(parts) > 1 else "", part[0][2], top, foot
+
+
+def _at(curve: Sequence[Point], x: float) -> float:
+    """The value of a curve's first point that is not before an x, or of its last one."""
+    return curve[min(bisect_left(curve, x, key=lambda point: point.x), len(curve) - 1)].y
 
 
 def _ticks(low: float, high: float) -> list[float]:

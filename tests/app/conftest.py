@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from mlflow import MlflowClient
 from synthetic_runs import make_run
 
 
@@ -33,6 +34,10 @@ def made_runs(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
                     f"{name}-s{seed}", gain=gain + seed / 10, teachers=teachers,
                     steps=4, items=6, work=folder / "work", seed=seed,
                 )  # fmt: skip
+                for step in (0, 2, 4):
+                    MlflowClient(f"sqlite:///{folder}/mlflow.db").log_metric(
+                        made[f"{name}-s{seed}"], "eval/test/accuracy_greedy", step / 8, step=step
+                    )
     return RunStore(folder, made)
 
 

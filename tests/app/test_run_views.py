@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from conftest import RunStore
 from datasets import load_dataset
 
-from app import curves, exports, judging, runs, studies, views, votes
+from app import curves, exports, judging, runs, samples, studies, teaching, views, votes
 from app.views import judge
 from app.views import runs as runs_view
 from ekipl_lab import tracking
+from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.prompts import prompt_text
+from ekipl_lab.records import RecordedGroup
+from ekipl_lab.types import Sample
+
+
+def bare_sample(record: RecordedGroup) -> Sample:
+    """A sample of which no more is known than the record says, as of data that have changed."""
+    return Sample(record.sample_id, record.task, record.split, (), record.question, record.answer,
+                  record.answer_type)  # fmt: skip
 
 
 def page(query: str) -> str:
@@ -53,6 +64,25 @@ def test_a_click_on_a_curve_opens_the_groups_of_that_step(run_store: RunStore) -
     assert '<article class="card' in page(links.pop()[1:])
 
 
+def test_a_click_on_any_curve_opens_what_its_run_shows_there(run_store: RunStore) -> None:
+    run, other = run_store.runs["ekipl-s1"], run_store.runs["grpo-s0"]
+    for panel, view in (("learning", "measured"), ("diagnostics", "recorded")):
+        shown = page(f"view=runs&run={run}&panel={panel}")
+        figures = shown.split('<figure class="plot">')[1:]
+        assert figures
+        for figure in figures:
+            links = [unescape(link) for link in re.findall(r'<a href="\?([^"]+)"', figure)]
+            assert {parse_qs(link)["run"][0] for link in links} == {run, other}  # one of each arm
+            assert {parse_qs(link)["view"][0] for link in links} == {view}
+            for link in links:
+                assert "That cannot be shown" not in page(link), link
+    assert "set=test_ood&checkpoint=step-4&mode=greedy" in " ".join(
+        curves.addresses(run, "eval/test_ood/accuracy_greedy").values()
+    )
+    assert curves.addresses(run, "eval/test/pass_at_4")[0].endswith("checkpoint=start&mode=sampled")
+    assert curves.addresses(run, "eval/unknown/pass_at_4") == curves.addresses(run, "loss")
+
+
 def test_a_run_in_training_is_drawn_again_and_a_finished_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_store: RunStore
 ) -> None:
@@ -86,6 +116,32 @@ def test_teachers_are_measured_on_the_groups_of_the_run(run_store: RunStore) -> 
     assert "has recorded no teacher actions" in page(
         f"view=teachers&run={run_store.runs['grpo-s0']}"
     )
+
+
+def test_right_answers_behind_wrong_chains_are_counted_where_chains_can_be_checked(
+    run_store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_store.runs["ekipl-s0"]
+    found = teaching.measured(run)
+    assert found.checked == found.samples > 0
+    last = {g.sample.id: g for step, n in runs.list_groups(run)
+            for g in [runs.load_recorded(run, step, n)]}  # fmt: skip
+    for one in found.found.sources:
+        if one.where != (("task", "counting"),):
+            continue
+        sound = [
+            check_chain(group.sample, action.completion).sound
+            for group in last.values()
+            for action, reward in zip(group.candidates, group.rewards, strict=True)
+            if action.source == one.source and reward.success
+        ]
+        value = None if one.wrong_chains is None else one.wrong_chains.value
+        assert value == (pytest.approx(1 - sum(sound) / len(sound)) if sound else None)
+    assert "chains of every sample were checked" in page(f"view=teachers&run={run}")
+    teaching._measured.cache_clear()
+    monkeypatch.setattr(samples, "find_sample", lambda config, record: bare_sample(record))
+    assert "no chain can be checked, so the column says “-”" in page(f"view=teachers&run={run}")
+    teaching._measured.cache_clear()
 
 
 def test_a_gateway_store_is_shown_with_its_failures(
