@@ -56,6 +56,12 @@ def stored(run: str) -> list[str]:
     return [f"{name}/{int(step)}" for name, step in sorted(parts) if step.isdecimal()]
 
 
+def label(of: str) -> str:
+    """``set/step`` for people."""
+    name, step = of.rsplit("/", 1)
+    return f"{name}, step {step}" if int(step) else f"{name}, start (step 0)"
+
+
 def records_of(source: str) -> dict[str, EvalRecord]:
     """Sample id -> the greedy record of ``run/set/step``; ConfigError for no such evaluation."""
     run, _, name = source.partition("/")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import runs
-from app.state import START
+from app.state import START, checkpoint_name
 from app.turns import Turns
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError
@@ -167,7 +167,7 @@ def _require_ceiling(setup: Setup, sample: Sample, draw: int) -> None:
 
 def setup_of(run: str, checkpoint: str) -> Setup:
     """The setting of a run (its config), or the demo's without one, with a checkpoint to sample."""
-    config = config_of(run)
+    config, checkpoint = config_of(run), checkpoint_name(checkpoint)
     grpo = config.grpo_settings
     policy = _folder(config, run, checkpoint)  # refuses a run or checkpoint that does not exist
     step = 0 if checkpoint == START else int(checkpoint.removeprefix("step-"))

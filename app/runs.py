@@ -14,7 +14,7 @@ import pyarrow as pa
 from app import samples
 from app.filters import matching_groups
 from app.marks import GroupMark, marks_of, read_facts, search_groups
-from app.state import START
+from app.state import START, checkpoint_name
 from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError, MissingData
 from ekipl_lab.tracking import store
@@ -142,23 +142,25 @@ def require_run(run: str) -> None:
 
 
 def list_checkpoints(run: str) -> list[str]:
-    """Names of what can be sampled: ``start``, then ``step-<n>`` by step."""
-    return [START, *_checkpoints(run)]
+    """Names of what can be sampled: ``start``, then ``step-<n>`` by step (`checkpoint_name`)."""
+    return [START, *(name for name in _checkpoints(run) if checkpoint_name(name) != START)]
 
 
 def label_checkpoint(run: str, checkpoint: str) -> str:
     """A checkpoint's name for people, with its greedy accuracy where that was measured."""
-    found = _checkpoints(run).get(checkpoint)
+    step = "start (step 0), before training" if checkpoint == START else checkpoint
+    found = _checkpoints(run).get("step-0" if checkpoint == START else checkpoint)
     if found is None:
-        return "start (step 0), before training" if checkpoint == START else checkpoint
+        return step
     # eval/<set>/accuracy_greedy, not that of one family
     measured = sorted(
         name for name in found.metrics if name.count("/") == 2 and name.endswith("/accuracy_greedy")
     )
+    step = step if checkpoint == START else f"step {found.step}"
     if not measured:
-        return f"step {found.step}"
+        return step
     accuracy = found.metrics[measured[0]]
-    return f"step {found.step} · accuracy {accuracy:.2f} on {measured[0].split('/')[1]}"
+    return f"{step} · accuracy {accuracy:.2f} on {measured[0].split('/')[1]}"
 
 
 def checkpoint_folder(run: str, checkpoint: str) -> Path:

@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 
 ALL_FAMILIES = "all"
 START = "start"
+#: How the names of fields begin that name a checkpoint.
+_CHECKPOINTS = ("checkpoint", "against_checkpoint")
 S = TypeVar("S")
 
 
@@ -24,6 +26,11 @@ def to_query(view: str, state: Any, *, default: str = "live") -> str:
     return urlencode(pairs, safe="/", errors="replace")
 
 
+def checkpoint_name(text: str) -> str:
+    """The name of a checkpoint: the start is step 0, ``start`` under either name."""
+    return START if text == "step-0" else text
+
+
 def from_query(kind: type[S], query: Mapping[str, str]) -> S:
     """The state that an address names; what it leaves out or spoils has its default.
 
@@ -33,6 +40,7 @@ def from_query(kind: type[S], query: Mapping[str, str]) -> S:
     for field in fields(kind):  # type: ignore[arg-type]
         text = query.get(field.name, "")
         if isinstance(field.default, str):
+            text = checkpoint_name(text) if field.name.startswith(_CHECKPOINTS) else text
             found[field.name] = text or field.default
         elif text.isascii() and text.isdecimal() and len(text) < 10:
             found[field.name] = int(text)

@@ -86,9 +86,17 @@ window.ekipl = (() => {
     3: () => press("tie"),
     4: () => press("both_wrong"),
     r: () => { document.body.classList.toggle("raw"); dress(); },
-    "/": () => document.querySelector(`#${view}-search input, #${view}-search textarea`)?.focus(),
+    "/": search,
     "?": () => byId("keys").showModal(),
   };
+
+  /* To the box that looks for a text in this view, if it has one; on a narrow page it is folded away. */
+  function search() {
+    const box = document.querySelector(["search", "words"].map((name) => `#${view}-${name} :is(input, textarea)`));
+    if (!box) return;
+    if (!box.checkVisibility()) fold();
+    box.focus();
+  }
 
   function press(action) {
     if (byId(`${view}-${action}`)) act(view, action);

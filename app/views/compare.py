@@ -16,6 +16,7 @@ from app.measured import Where
 from app.notation import explain_notation
 from app.state import ALL_FAMILIES, START
 from app.streaming import Done, follow_all
+from app.views import item_controls
 from app.views.base import Properties, View, options
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
@@ -70,14 +71,7 @@ def build(ui: Ui) -> None:
     with ui.row():
         ui.button("again", "Draw again")
         ui.stop("Stop")
-    ui.heading("Benchmark item")
-    ui.choice("task", "Task", items.list_tasks())
-    ui.choice("split", "Split", benchmarks.SPLITS)
-    ui.choice("family", "Family")
-    ui.number("number", "Item, counted from 1", least=1)
-    with ui.row():
-        ui.button("previous", "← Previous")
-        ui.button("next", "Next →")
+    item_controls.build(ui)
     ui.heading("Your own picture")
     ui.picture("picture", "Choose a picture …")
     ui.text("question", "Your question")
@@ -126,20 +120,13 @@ def _first_item(state: State) -> str:
 
 def load(state: State) -> Properties:
     """Runs, their checkpoints, and the place of the item in its benchmark."""
-    try:
-        task, split, family, number = items.position_of(state.item, state.family)
-    except EKIPLError:
-        task, split, family, number = items.FIRST
     known = runs.choices()
     of = [("the first policy's run", ""), ("nobody", NO_TEACHERS), ("the demo", OF_DEMO), *known]
     found: dict[str, Mapping[str, Any]] = {
         "teachers": options([choice for choice in of if choice[1] or choice[0] != NO_RUN_LABEL],
                             state.teachers),
         "how": options([(title, name) for name, title in HOWS.items()], state.how),
-        "task": {"value": task},
-        "split": {"value": split},
-        "family": options([ALL_FAMILIES, *items.list_families(task)], family),
-        "number": {"value": number + 1},
+        **item_controls.load(state.item, state.family),
         "question": {"value": state.question},
         "answer": {"value": state.answer},
     }  # fmt: skip
@@ -170,21 +157,10 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
         return replace(state, own=own.keep(values["picture"]), draw=0)
     if action == "benchmark":
         return replace(state, own="", question="", answer="")
-    return _at_item(action, replace(state, draw=state.draw + (action == "again")), values)
-
-
-def _at_item(action: str, state: State, values: Mapping[str, Any]) -> State:
-    """The item that the controls say, its neighbour, or the first of another task."""
-    if action not in ("task", "split", "family", "number", "previous", "next"):
-        return state
-    task, split, number = values["task"], values["split"], int(values.get("number", 1)) - 1
-    family = values.get("family")
-    if family not in items.list_families(task):
-        family = ALL_FAMILIES
-    number = 0 if action in ("task", "split", "family") else number
-    number = max(0, number + {"previous": -1, "next": 1}.get(action, 0))
-    item = items.item_at(task, split, family, number).id
-    return replace(state, item=item, family=family, own="", draw=0)
+    if action in item_controls.ACTIONS:
+        item, family = item_controls.chosen(action, values)
+        return replace(state, item=item, family=family, own="", draw=0)
+    return replace(state, draw=state.draw + (action == "again"))
 
 
 def show(state: State) -> Iterator[str]:

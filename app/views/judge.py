@@ -87,15 +87,19 @@ def load(state: State) -> Properties:
     """The evaluations of both runs; the fields of the vote begin empty."""
     return {
         "run": options(runs.choices(), state.run),
-        "of": options(judging.stored(state.run), state.of),
+        "of": options(_evaluations(state.run), state.of),
         "against": options(runs.choices(), state.against),
-        "of_b": options(judging.stored(state.against), state.of_b),
+        "of_b": options(_evaluations(state.against), state.of_b),
         "rater": {"value": state.rater},
         "reason": {"value": state.reason},
         "corrected": {"value": state.corrected},
         "tags_left": {"value": _tags(state.tags_left)},
         "tags_right": {"value": _tags(state.tags_right)},
     }
+
+
+def _evaluations(run: str) -> list[tuple[str, str]]:
+    return [(judging.label(of), of) for of in judging.stored(run)]
 
 
 def act(action: str, state: State, values: Mapping[str, Any]) -> State:

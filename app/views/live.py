@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from app import html, items, live, runs
 from app.group import describe_group
 from app.notation import explain_notation
-from app.state import ALL_FAMILIES, START
+from app.state import ALL_FAMILIES
 from app.streaming import Done, follow
+from app.views import item_controls
 from app.views.base import Properties, View, options
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
@@ -38,17 +39,8 @@ def build(ui: Ui) -> None:
     """Run and checkpoint, then the item."""
     ui.choice("run", "Run")
     ui.choice("checkpoint", "Checkpoint")
-    ui.heading("Benchmark item")
-    ui.choice("task", "Task", items.list_tasks())
-    ui.choice("split", "Split", benchmarks.SPLITS)
-    ui.choice("family", "Family")
-    ui.number("number", "Item, counted from 1", least=1)
-    with ui.row():
-        ui.button("previous", "← Previous")
-        ui.button("next", "Next →")
-    with ui.row():
-        ui.button("random", "Random item")
-        ui.stop("Stop")
+    item_controls.build(ui)
+    ui.stop("Stop")
     ui.button("again", "Sample again", primary=True)
 
 
@@ -56,8 +48,6 @@ def complete(state: State) -> State:
     """The latest run, its last checkpoint, the first item of what it trains on."""
     run = state.run or runs.latest()
     checkpoint = state.checkpoint or runs.list_checkpoints(run)[-1]
-    if checkpoint == "step-0":
-        checkpoint = START
     item = state.item or items.first_item(live.data_of(run)).id
     return State(run, checkpoint, item, state.family, state.draw)
 
@@ -66,40 +56,25 @@ def load(state: State) -> Properties:
     """The run's checkpoints and the place of the item in its benchmark."""
     checkpoints = runs.list_checkpoints(state.run)
     labels = [(runs.label_checkpoint(state.run, name), name) for name in checkpoints]
-    try:
-        task, split, family, number = items.position_of(state.item, state.family)
-    except EKIPLError:
-        task, split, family, number = items.FIRST
     return {
         "run": options(runs.choices(), state.run),
         "checkpoint": options(labels, state.checkpoint),
-        "task": {"value": task},
-        "split": {"value": split},
-        "family": options([ALL_FAMILIES, *items.list_families(task)], family),
-        "number": {"value": number + 1},
+        **item_controls.load(state.item, state.family),
     }
 
 
 def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     """The item that was set, its neighbour, a random one, or the same one sampled again.
 
-    Another task, split or family begins at its first item, another run at its last checkpoint.
+    Another run begins at its last checkpoint.
     """
     run, checkpoint = values.get("run", state.run), values.get("checkpoint", state.checkpoint)
-    task, split, number = values["task"], values["split"], int(values.get("number", 1)) - 1
-    family = values.get("family")
-    if family not in items.list_families(task):
-        family = ALL_FAMILIES
     if action == "run":
         checkpoint = runs.list_checkpoints(run)[-1]
-    elif action in ("task", "split", "family"):
-        number = 0
-    elif action == "random":
-        number = items.random_number(split)
-    number = max(0, number + {"previous": -1, "next": 1}.get(action, 0))
-    item = items.item_at(task, split, family, number).id
-    draw = state.draw + (action == "again") if item == state.item else 0
-    return State(run, checkpoint, item, family, draw)
+    item, family, draw = state.item, state.family, state.draw + (action == "again")
+    if action in item_controls.ACTIONS:
+        item, family = item_controls.chosen(action, values)
+    return State(run, checkpoint, item, family, draw if item == state.item else 0)
 
 
 def show(state: State) -> Iterator[str]:

@@ -7,23 +7,18 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from app import evaluations, html, items, measured, runs
-from app.columns import Column, column
+from app import evaluations, html, measured
 from app.filters import ITEM_FILTERS, Item
 from app.measured import ANY, Wanted, Where
-from app.notation import explain_notation
 from app.state import START, to_query
-from app.views import compare, recorded
 from app.views.base import Properties, View, options
+from app.views.measured_item import NOTHING, SIGNS, detail
 from ekipl_lab.errors import DataError, EKIPLError
-from ekipl_lab.plots.figures import source_colours
-from ekipl_lab.types import POLICY, EvalRecord
+from ekipl_lab.types import EvalRecord
 
 if TYPE_CHECKING:
     from app.ui import Ui
 
-NOTHING = "nothing"
-SIGNS = {"right": "✓", "wrong": "✗", "unscored": "?"}
 #: Items that the overview draws; a filter brings in the others.
 MAX_CELLS = 1_000
 NO_EVALUATION = (
@@ -114,6 +109,19 @@ def load(state: State) -> Properties:
         "difficulty": options([ANY, *levels], state.difficulty),
         "stratum": options([ANY, *known], state.stratum),
         "words": {"value": state.words},
+        **_ends(state),
+    }
+
+
+def _ends(state: State) -> Properties:
+    """The buttons say where there is no item before or after; nothing fits where both do."""
+    try:
+        place, fits = _place(state)
+    except EKIPLError:
+        place, fits = 0, []
+    return {
+        "previous": {"value": "← Previous" if place else "First item"},
+        "next": {"value": "Next →" if place + 1 < len(fits) else "Last item"},
     }
 
 
@@ -151,7 +159,7 @@ def show(state: State) -> Iterator[str]:
     if state.item and chosen is None:
         raise DataError(f"{state.set} has no item {state.item!r} at {state.checkpoint}.")
     overview = _overview(state, every, found, item)
-    yield overview if item is None else overview + _detail(state, item)
+    yield overview if item is None else overview + detail(state, item)
 
 
 def _where(state: State) -> Where:
@@ -216,11 +224,16 @@ def _fitting(state: State) -> list[str]:
 
 def _moved(state: State, shift: int) -> State:
     """The item before or after among those that fit; the same at either end."""
-    fits = _fitting(state)
+    place, fits = _place(state)
     if not fits:
         return state
-    place = fits.index(state.item) + shift if state.item in fits else max(0, shift)
-    return replace(state, item=fits[min(max(0, place), len(fits) - 1)])
+    return replace(state, item=fits[min(max(0, place + shift), len(fits) - 1)])
+
+
+def _place(state: State) -> tuple[int, list[str]]:
+    """The place of the item that is shown among those that fit, the first if it is none of them."""
+    fits = _fitting(state)
+    return (fits.index(state.item) if state.item in fits else 0), fits
 
 
 def _title(state: State, source: str, checkpoint: str) -> str:
@@ -244,6 +257,7 @@ def _overview(state: State, every: Sequence[Item], found: Sequence[Item], item: 
         filter=_filter_words(state),
         rows=rows,
         left_out=len(found) - len(drawn),
+        place=next((n for n, one in enumerate(found, 1) if one is item), 0),
     )
 
 
@@ -271,83 +285,6 @@ def _cell(state: State, item: Item, *, here: bool) -> dict[str, Any]:
         "query": to_query("measured", replace(state, item=item.record.sample_id)),
         "here": here,
     }
-
-
-def _detail(state: State, item: Item) -> str:
-    """Picture and question, the item across checkpoints, and the chains side by side."""
-    record = item.record
-    history = html.render_history(
-        [
-            {
-                "name": evaluations.label_checkpoint(state.run, checkpoint),
-                "verdict": verdict,
-                "sign": SIGNS[verdict],
-                "here": checkpoint == state.checkpoint,
-                "query": to_query(
-                    "measured", replace(state, checkpoint=checkpoint, item=record.sample_id)
-                ),
-            }
-            for checkpoint, verdict in measured.history(_where(state), record.sample_id)
-        ],
-        [*_taught(state, record.family),
-         ("beside teachers, in Compare", _compare(state, record.sample_id))],
-    )  # fmt: skip
-    try:
-        sample = evaluations.sample_of(state.run, record.sample_id)
-        head = html.render_page(sample, items.draw_large(sample) if sample.images else ())
-    except DataError as error:
-        sample = evaluations.text_sample(record)
-        head = html.render_message(record.sample_id, str(error))
-    color = source_colours([POLICY])[POLICY]
-    columns = [_column(state.run, state.checkpoint, record, sample, color)]
-    if item.other is not None:
-        columns.append(_column(state.against, state.against_checkpoint, item.other, sample, color))
-    chains = (column.first.raw for column in columns if column.first)
-    notation = html.render_notation(explain_notation(sample, chains))
-    return head + history + notation + html.render_columns(columns)
-
-
-def _column(source: str, checkpoint: str, record: EvalRecord, sample: Any, color: str) -> Column:
-    accent = (
-        color
-        if record.actions[0].source == POLICY
-        else source_colours([record.model_id])[record.model_id]
-    )
-    note = f"{evaluations.label_checkpoint(source, checkpoint)}, {record.mode}"
-    pairs = zip(record.actions, record.rewards, strict=True)
-    return column(evaluations.label_source(source), note, accent, sample, pairs)
-
-
-def _taught(state: State, family: str) -> list[tuple[str, str]]:
-    """Where the run's training shows from which teacher's actions it learned a family."""
-    for keep, words in (
-        ("taught", "in which a teacher taught"),
-        ("teacher_kept", "that kept a teacher's action on"),
-    ):
-        found = runs.list_groups(state.run, keep=keep, family=family) if family else ()
-        if found:
-            count = "1 group" if len(found) == 1 else f"{len(found)} groups"
-            there = recorded.State(run=state.run, keep=keep, family=family)
-            return [(f"{count} {words} the family {family}", to_query("recorded", there))]
-    return []
-
-
-def _compare(state: State, sample_id: str) -> str:
-    """The address of the item in Compare, with the same policies."""
-    if state.run.startswith(evaluations.FOLDER):
-        return to_query("compare", compare.State(item=sample_id))
-    beside = state.against not in ("", NOTHING) and not state.against.startswith(evaluations.FOLDER)
-    return to_query(
-        "compare",
-        compare.State(
-            run=state.run,
-            checkpoint=state.checkpoint,
-            run2=state.against if beside else "",
-            checkpoint2=state.against_checkpoint if beside else "",
-            how="stored" if state.mode == "greedy" else "stored_sampled",
-            item=sample_id,
-        ),
-    )
 
 
 VIEW = View("Measured", State, build, load, show, act, complete)

@@ -240,6 +240,12 @@ def test_next_and_previous_go_through_what_fits(store: tuple[str, str]) -> None:
     assert {*seen} <= {*wrong} and len(wrong) > 2
     assert len({*seen}) >= len(wrong) - 1 and seen[-1] == seen[-2]  # the end stays the end
     assert view.act("previous", state, shown).item == [*dict.fromkeys(seen)][-2]
+    assert view.load(state)["next"]["value"] == "Last item"
+    (page,) = views.show(to_query("measured", state))
+    assert f"Item {len(wrong)} of {len(wrong)}, the last." in page
+    first = view.complete(view.State(run=store[0], checkpoint="start", keep="wrong"))
+    assert view.load(first)["previous"]["value"] == "First item"
+    assert view.load(first)["next"]["value"] == "Next →"
 
 
 def test_a_lost_picture_leaves_the_chains(

@@ -6,10 +6,11 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from app import items, views
+from app import items, runs, views
 from app.state import from_query, to_query
 from app.views import live, recorded
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.tracking import LoggedCheckpoint
 
 ITEM = "mini/counting/test/s0/count_pair/000004"
 
@@ -120,7 +121,9 @@ def test_actions_move_the_item(action: str, number: int, draw: int) -> None:
 
 
 def test_previous_stops_at_the_first() -> None:
-    assert act("previous", number=1).item.endswith("/000000")
+    first = act("previous", number=1)
+    assert first.item.endswith("/000000") and live.load(first)["previous"]["value"] == "First item"
+    assert live.load(act("next"))["previous"]["value"] == "← Previous"
 
 
 def test_a_family_of_another_task_gives_way() -> None:
@@ -132,7 +135,31 @@ def test_an_unknown_item_falls_back_to_the_first() -> None:
 
 
 def test_start_and_step_0_are_one_thing() -> None:
-    assert live.complete(live.State(checkpoint="step-0")).checkpoint == "start"
+    fields = [
+        ("live", "checkpoint"),
+        ("compare", "checkpoint2"),
+        ("measured", "against_checkpoint"),
+    ]
+    for name, field in fields:
+        state = from_query(views.VIEWS[name].state, {field: "step-0"})
+        assert getattr(state, field) == "start"
+
+
+def test_a_checkpoint_of_step_0_is_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = {
+        f"step-{step}": LoggedCheckpoint(
+            f"m{step}", "run", "c", step, {"eval/test/accuracy_greedy": step / 10}, "", True
+        )
+        for step in (0, 4)
+    }
+    monkeypatch.setattr(runs, "_checkpoints", lambda run: saved)
+    monkeypatch.setattr(runs, "require_run", lambda run: None)
+    assert runs.list_checkpoints("run") == ["start", "step-4"]
+    assert runs.label_checkpoint("run", "start") == (
+        "start (step 0), before training · accuracy 0.00 on test"
+    )
+    with pytest.raises(ConfigError, match="no checkpoint 'step-9'; it has: start, step-4\\."):
+        runs.checkpoint_folder("run", "step-9")
 
 
 def test_a_view_that_does_not_exist_is_said() -> None:

@@ -206,6 +206,11 @@ def start(store: RunStore, **more: str) -> judge.State:
     return judge.complete(judge.State(**(given | more)))
 
 
+def test_the_start_is_named_as_everywhere(run_store: RunStore) -> None:
+    known = judge.load(start(run_store))["of"]["choices"]
+    assert ("test, start (step 0)", "test/0") in known and ("test, step 4", "test/4") in known
+
+
 def values(state: judge.State, **more: object) -> dict[str, object]:
     return {name: p["value"] for name, p in judge.load(state).items()} | more
 
