@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,13 @@ def sample_of(source: str, sample_id: str) -> Sample:
     """The item of a record with its picture; DataError where it cannot be had here."""
     if sample_id.startswith("mini/"):
         return benchmarks.load_sample(sample_id, image_size=_image_size(source))
-    found = {} if source.startswith(FOLDER) else _run_samples(source)
+    missing = f"The picture and question of {sample_id} are not here"
+    try:
+        found = _samples(tracking.tracking_uri(), source)
+    except EKIPLError as error:
+        raise DataError(f"{missing}; its chains are. {error}") from error
     if sample_id not in found:
-        raise DataError(f"The picture and question of {sample_id} are not here; its chains are.")
+        raise DataError(f"{missing}: the data of {label_source(source)!r} do not hold it.")
     return found[sample_id]
 
 
@@ -192,15 +197,18 @@ def _info(store: str, run: str) -> tracking.RunInfo:
 
 
 @lru_cache(maxsize=4)
-def _run_samples(run: str) -> Mapping[str, Sample]:
-    """The evaluation samples of a run on data in files, by id; none where these are gone."""
+def _samples(store: str, source: str) -> Mapping[str, Sample]:
+    """The samples that a source was measured on, by id; raises where its data cannot be read."""
+    from ekipl_lab.evaluation.job import Job, load_sets
     from ekipl_lab.training.config.run_config import parse_config
     from ekipl_lab.training.setup import load_evaluation_sets
 
-    try:
-        sets = load_evaluation_sets(parse_config(tracking.read_config(run)))
-    except EKIPLError:
-        return {}
+    if source.startswith(FOLDER):
+        names = {field.name for field in fields(Job)} - {"params", "loading"}
+        job = next(_summary(path)["job"] for path in _evaluated() if FOLDER + path.name == source)
+        sets = load_sets(Job(**{name: job[name] for name in names if name in job}))
+    else:
+        sets = load_evaluation_sets(parse_config(tracking.read_config(source)))
     return {sample.id: sample for samples in sets.values() for sample in samples}
 
 

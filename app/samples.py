@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ekipl_lab.errors import EKIPLError
+from app.words import said
+from ekipl_lab.errors import DataError, EKIPLError
 from ekipl_lab.notebook.face import rebuild_sample
 from ekipl_lab.records import RecordedGroup
 from ekipl_lab.types import Sample
@@ -27,6 +29,14 @@ def find_sample(config: Mapping[str, Any], record: RecordedGroup) -> Sample:
     return rebuild_sample(record, config.get("data", {}).get("image_size"))
 
 
+def opened(sample: Sample) -> tuple[Sample, str]:
+    """The sample to be shown, and "", or without pictures and why they cannot be read."""
+    try:
+        return replace(sample, images=tuple(sample.images)), ""
+    except DataError as error:
+        return replace(sample, images=()), f"No picture: {said(error)}"
+
+
 def why_no_picture(config: Mapping[str, Any], sample: Sample) -> str:
     """Why a recorded sample is shown without pictures, in one sentence."""
     if sample.id.startswith("mini/"):
@@ -34,7 +44,7 @@ def why_no_picture(config: Mapping[str, Any], sample: Sample) -> str:
     try:
         found = _read(config).get(sample.id)
     except EKIPLError as error:
-        return f"No picture: the run's data are not at hand. {error}"
+        return f"No picture: the run's data are not at hand. {said(error)}"
     name = config.get("data", {}).get("benchmark", "the benchmark")
     what = "has another text for this sample now" if found else "no longer holds this sample"
     return f"No picture: {name} {what}, so the picture may be another one."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from app import evaluations, html, items, live, measured, own, runs
+from app import evaluations, html, items, live, measured, own, runs, samples
 from app.columns import Column, column
 from app.filters import ITEM_FILTERS
 from app.group import MAX_SHOWN
@@ -18,6 +18,7 @@ from app.state import ALL_FAMILIES, START
 from app.streaming import Done, follow_all
 from app.views import item_controls
 from app.views.base import Properties, View, options
+from app.words import said
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
 from ekipl_lab.plots.figures import source_colours
@@ -166,8 +167,9 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
 def show(state: State) -> Iterator[str]:
     """The item at once; then every column as soon as it is there."""
     sample = _sample(state)
-    large = items.draw_large(sample)
-    picture = html.render_page(sample, large)
+    seen, why = samples.opened(sample)
+    large = items.draw_large(seen) if seen.images else ()
+    picture = html.render_page(seen, large, no_picture=why)
     policies, teachers = _policies(state, sample), _teachers(state, sample)
     columns = [waiting for waiting, _ in [*policies, *teachers]]
     yield _page(picture, sample, columns)
@@ -175,21 +177,21 @@ def show(state: State) -> Iterator[str]:
     place = 0
     for makers in rounds:
         for news in follow_all([make for _, make in makers]):
-            for at, said in news.items():
-                columns[place + at] = _heard(columns[place + at], said)
+            for at, heard in news.items():
+                columns[place + at] = _heard(columns[place + at], heard)
             yield _page(picture, sample, columns)
         place += len(makers)
 
 
-def _heard(waiting: Column, said: str | Done[Column] | BaseException) -> Column:
+def _heard(waiting: Column, heard: str | Done[Column] | BaseException) -> Column:
     """The column, its text so far, or why there is none."""
-    if isinstance(said, Done):
-        return said.value
-    if isinstance(said, str):
-        return replace(waiting, message=f"{said[-MAX_SHOWN:]} …")
-    if isinstance(said, EKIPLError):
-        return replace(waiting, message=str(said))
-    raise said
+    if isinstance(heard, Done):
+        return heard.value
+    if isinstance(heard, str):
+        return replace(waiting, message=f"{heard[-MAX_SHOWN:]} …")
+    if isinstance(heard, EKIPLError):
+        return replace(waiting, message=said(heard))
+    raise heard
 
 
 def _page(picture: str, sample: Sample, columns: Sequence[Column]) -> str:
@@ -251,7 +253,7 @@ def _teachers(state: State, sample: Sample) -> list[Maker]:
         setup = live.setup_of(run, START)
     except EKIPLError as error:
         color = source_colours(["teachers"])["teachers"]
-        broken = Column("teachers", "", color, message=str(error))
+        broken = Column("teachers", "", color, message=said(error))
         return [(broken, lambda say: broken)]
     colours = source_colours(teacher.source.id for teacher in setup.teachers)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from app import chains, curves, html, items, judging, runs, votes
+from app import chains, curves, html, items, judging, runs, samples, votes
 from app.notation import explain_notation
 from app.views.base import Properties, View, options
 from ekipl_lab.errors import EKIPLError
@@ -194,7 +194,7 @@ def show(state: State) -> Iterator[str]:
         yield html.render_message("That was the last pair", end) + _results(state)
         return
     pair = found[state.pair - 1]
-    sample = judging.sample_of(pair.source_a, pair.sample_id)
+    sample, why = samples.opened(judging.sample_of(pair.source_a, pair.sample_id))
     seen = judging.voted(state.rater)
     done = sum(one.key in seen for one in found)
     sides = [
@@ -212,7 +212,8 @@ def show(state: State) -> Iterator[str]:
     yield (
         html.render_page(
             sample,
-            items.draw_large(sample),
+            items.draw_large(sample) if sample.images else (),
+            no_picture=why,
             message=html.render_message(problem or "Which chain is better?", word),
         )
         + html.render_notation(explain_notation(sample, pair.sides))

@@ -14,6 +14,7 @@ from app.state import ALL_FAMILIES
 from app.streaming import Done, follow
 from app.views import item_controls
 from app.views.base import Properties, View, options
+from app.words import said
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
 
@@ -97,7 +98,7 @@ def show(state: State) -> Iterator[str]:
             else:
                 yield html.render_page(sample, large) + html.render_growing(heard, asked)
     except EKIPLError as error:
-        yield page("No group could be made", str(error))
+        yield page("No group could be made", said(error))
         return
     chains = (action.completion for action in made.group.candidates)
     yield html.render_page(

@@ -257,8 +257,16 @@ def _overview(state: State, every: Sequence[Item], found: Sequence[Item], item: 
         filter=_filter_words(state),
         rows=rows,
         left_out=len(found) - len(drawn),
+        nothing=_nothing(state, every),
         place=next((n for n, one in enumerate(found, 1) if one is item), 0),
     )
+
+
+def _nothing(state: State, every: Sequence[Item]) -> str:
+    """What is said where no item fits."""
+    if ITEM_FILTERS[state.keep].scene and not any(measured.has_checker(i.record) for i in every):
+        return f"Nothing can check the chains of {every[0].record.task}, only answers are judged."
+    return "No item fits; widen the filter."
 
 
 def _filter_words(state: State) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from app import evaluations, html, items, measured, runs
+from app import evaluations, html, items, measured, runs, samples
 from app.columns import Column, column
 from app.filters import Item
 from app.measured import Where
 from app.notation import explain_notation
 from app.state import to_query
 from app.views import compare, recorded
+from app.words import said
 from ekipl_lab.errors import DataError
 from ekipl_lab.plots.figures import source_colours
 from ekipl_lab.types import POLICY, EvalRecord
@@ -45,11 +46,12 @@ def detail(state: State, item: Item) -> str:
          ("beside teachers, in Compare", _compare(state, record.sample_id))],
     )  # fmt: skip
     try:
-        sample = evaluations.sample_of(state.run, record.sample_id)
-        head = html.render_page(sample, items.draw_large(sample) if sample.images else ())
+        sample, why = samples.opened(evaluations.sample_of(state.run, record.sample_id))
+        large = items.draw_large(sample) if sample.images else ()
+        head = html.render_page(sample, large, no_picture=why)
     except DataError as error:
         sample = evaluations.text_sample(record)
-        head = html.render_message(record.sample_id, str(error))
+        head = html.render_message(record.sample_id, said(error))
     color = source_colours([POLICY])[POLICY]
     columns = [_column(state.run, state.checkpoint, record, sample, color)]
     if item.other is not None:

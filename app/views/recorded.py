@@ -162,7 +162,9 @@ def show(state: State) -> Iterator[str]:
         return
     group = runs.load_recorded(state.run, state.step, state.group)
     config = runs.config_of(state.run)
-    sample = group.sample
+    sample, why = samples.opened(group.sample)
+    if not sample.images:
+        why = why or samples.why_no_picture(config, sample)
     now = live.State(state.run, runs.list_checkpoints(state.run)[-1], sample.id)
     if state.keep not in GROUP_FILTERS:
         raise unknown_name("filter", state.keep, GROUP_FILTERS)
@@ -176,7 +178,7 @@ def show(state: State) -> Iterator[str]:
         note=_note(state),
         live_query=to_query("live", now) if sample.id.startswith("mini/") else "",
         place=place,
-        no_picture="" if sample.images else samples.why_no_picture(config, sample),
+        no_picture=why,
         notation=explain_notation(sample, (a.completion for a in group.candidates)),
         other=_other(state, config.get("ekipl", {}), group),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app import curves, html, runs, teaching
 from app.views.base import Properties, View, options
+from app.words import said
 from ekipl_lab.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def show(state: State) -> Iterator[str]:
     try:
         parts = teaching.report(teaching.measured(state.run))
     except DataError as error:
-        parts = [html.render_message("No report", str(error))]
+        parts = [html.render_message("No report", said(error))]
     (info,) = curves.infos([state.run])
     figures = curves.sources(info, only=("usd", "paid", "cached", "latency", "actions"))
     plots = f'<div class="plots">{"".join(figures)}</div>' if figures else ""
