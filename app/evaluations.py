@@ -104,6 +104,18 @@ def sample_of(source: str, sample_id: str) -> Sample:
     return found[sample_id]
 
 
+def list_items(source: str) -> list[str]:
+    """Ids of everything that a source was measured on, in the order of its sets and records."""
+    return list(
+        dict.fromkeys(
+            record.sample_id
+            for name in list_sets(source)
+            if not name.startswith("control-")
+            for record in load(source, name, list_checkpoints(source, name)[0])
+        )
+    )
+
+
 def text_sample(record: EvalRecord) -> Sample:
     """What a record says of its item, where the item itself is not here."""
     return Sample(

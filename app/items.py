@@ -42,9 +42,14 @@ def item_at(task: str, split: str, family: str, number: int) -> Sample:
     )[0]
 
 
+def is_built_in(data: Mapping[str, Any]) -> bool:
+    """Whether the data settings of a run name the built-in benchmark."""
+    return bool(data.get("benchmark", BENCHMARK) == BENCHMARK)
+
+
 def first_item(data: Mapping[str, Any]) -> Sample:
     """The item that the page opens with: the first for validation of what a run trains on."""
-    if "task" not in data or data.get("benchmark", BENCHMARK) != BENCHMARK:
+    if "task" not in data or not is_built_in(data):
         return item_at(*FIRST)
     families = data.get("families") or [ALL_FAMILIES]
     return item_at(data["task"], "validation", families[0], 0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app import runs
 from app.state import START, checkpoint_name
 from app.turns import Turns
-from ekipl_lab import tracking
+from ekipl_lab import benchmarks, tracking
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import instructed
 from ekipl_lab.rewards import get_scorer
@@ -37,7 +37,8 @@ _TURNS = Turns()
 class Setup:
     """Everything a live group needs; ``policy`` is a checkpoint folder, ``step`` of the run.
 
-    ``instructed``: the prompt states the benchmark's conventions, as it does in the run;
+    ``instructed``: the prompt states the benchmark's conventions, and ``image_size`` is the side of
+    its pictures, as in the run (None: the benchmark's own);
     ``spent`` on teachers until ``step``, as ``ekipl.run_budget`` counts it; ``seed`` is the run's.
     """
 
@@ -52,6 +53,13 @@ class Setup:
     scorer: Callable[..., RewardBreakdown]
     options: EKIPLOptions
     instructed: bool
+    image_size: int | None
+
+    def asked(self, sample: Sample) -> Sample:
+        """The sample as the run asks it."""
+        if sample.id.startswith("mini/"):
+            sample = benchmarks.load_sample(sample.id, image_size=self.image_size)
+        return instructed(sample, self.instructed)
 
     @property
     def doing(self) -> str:
@@ -87,7 +95,7 @@ def live_group(
     from ekipl_lab.groups.options import StepContext
 
     setup = setup_of(run, checkpoint)
-    sample = instructed(sample, setup.instructed)
+    sample = setup.asked(sample)
     with _TURNS:
         _require_ceiling(setup, sample, draw)
         policy = _load(setup.policy)
@@ -133,7 +141,7 @@ def sample_once(
     one = replace(setup, group_size=1)
     on_texts = None if on_text is None else lambda texts: on_text(texts[0])
     with _TURNS:
-        asked = instructed(sample, setup.instructed)
+        asked = setup.asked(sample)
         return _sample(_load(setup.policy), one, asked, draw, on_texts)[0]
 
 
@@ -142,7 +150,7 @@ def ask_teacher(setup: Setup, teacher: Teacher, sample: Sample, draw: int) -> Se
     TeacherError if it fails."""
     from dataclasses import replace
 
-    sample = instructed(sample, setup.instructed)
+    sample = setup.asked(sample)
     _require_ceiling(replace(setup, teachers=(teacher,)), sample, draw)
     params = GenerationParams(max_new_tokens=setup.generation.max_new_tokens, seed=draw)
     with _TURNS:
@@ -188,6 +196,7 @@ def setup_of(run: str, checkpoint: str) -> Setup:
         scorer=get_scorer(config.reward.scorer, config.reward.weights),
         options=config.ekipl,
         instructed=config.data.instructed,
+        image_size=config.data.image_size,
     )
 
 

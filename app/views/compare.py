@@ -19,7 +19,6 @@ from app.streaming import Done, follow_all
 from app.views import item_controls
 from app.views.base import Properties, View, options
 from app.words import said
-from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
 from ekipl_lab.plots.figures import source_colours
 from ekipl_lab.types import POLICY, Action, RewardBreakdown, Sample
@@ -116,7 +115,7 @@ def _first_item(state: State) -> str:
             found = measured.items_of(mine, Where(state.run2, name, state.checkpoint2, "greedy"))
             gained = (item for item in found if ITEM_FILTERS["gained"].keeps(item))
             return next(gained, found[0]).record.sample_id
-    return items.first_item(live.data_of(state.run)).id
+    return item_controls.first(state.run)
 
 
 def load(state: State) -> Properties:
@@ -127,7 +126,7 @@ def load(state: State) -> Properties:
         "teachers": options([choice for choice in of if choice[1] or choice[0] != NO_RUN_LABEL],
                             state.teachers),
         "how": options([(title, name) for name, title in HOWS.items()], state.how),
-        **item_controls.load(state.item, state.family),
+        **item_controls.load(state.run, state.item, state.family),
         "question": {"value": state.question},
         "answer": {"value": state.answer},
     }  # fmt: skip
@@ -159,7 +158,7 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     if action == "benchmark":
         return replace(state, own="", question="", answer="")
     if action in item_controls.ACTIONS:
-        item, family = item_controls.chosen(action, values)
+        item, family = item_controls.chosen(action, state.run, state.item, values)
         return replace(state, item=item, family=family, own="", draw=0)
     return replace(state, draw=state.draw + (action == "again"))
 
@@ -210,9 +209,7 @@ def _sample(state: State) -> Sample:
         setup = live.config_of("" if state.run == NO_POLICY else state.run)
         bare = setup.data.benchmark == "mini" and not setup.data.instructed
         return own.own_sample(state.own, state.question, state.answer, bare=bare)
-    if state.item.startswith("mini/"):
-        return benchmarks.load_sample(state.item)
-    return evaluations.sample_of(state.run, state.item)
+    return item_controls.sample_of(state.run, state.item)
 
 
 def _policies(state: State, sample: Sample) -> list[Maker]:

@@ -1,21 +1,27 @@
-"""The controls that choose a benchmark item, of the views that can sample one: Live and Compare."""
+"""The controls that choose an item, of the views that can sample one: Live and Compare.
+
+An item is one of the built-in benchmark, which goes on for ever, or one that a run on data of your
+own was measured on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from app import items
+from app import evaluations, items, live, runs
 from app.state import ALL_FAMILIES
 from app.views.base import Properties, options
 from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
+from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
     from app.ui import Ui
 
 #: What changes the item; another task, split or family begins at its first one.
 ACTIONS = ("task", "split", "family", "number", "previous", "next", "random")
+_SHIFTS = {"previous": -1, "next": 1}
 
 
 def build(ui: Ui) -> None:
@@ -31,24 +37,31 @@ def build(ui: Ui) -> None:
     ui.button("random", "Random item")
 
 
-def load(item: str, family: str) -> Properties:
-    """The place of the item in its benchmark, which goes on for ever; the first of all where the
-    item is none of it."""
+def load(run: str, item: str, family: str) -> Properties:
+    """The place of the item in its benchmark, or the first of all beside an item of a run's."""
+    own = _own_items(run, item)
     try:
         task, split, family, number = items.position_of(item, family)
     except EKIPLError:
         task, split, family, number = items.FIRST
+    place = own.index(item) if own else number
     return {
         "task": {"value": task},
         "split": {"value": split},
         "family": options([ALL_FAMILIES, *items.list_families(task)], family),
         "number": {"value": number + 1},
-        "previous": {"value": "← Previous" if number else "First item"},
+        "previous": {"value": "← Previous" if place else "First item"},
+        "next": {"value": "Last item" if own and place + 1 == len(own) else "Next →"},
     }
 
 
-def chosen(action: str, values: Mapping[str, Any]) -> tuple[str, str]:
-    """The item that the controls say after one of ``ACTIONS``, and the family that is asked for."""
+def chosen(action: str, run: str, item: str, values: Mapping[str, Any]) -> tuple[str, str]:
+    """The item that the controls say after one of ``ACTIONS``, and the family that is asked for.
+
+    ``item`` is the one before: the neighbours of one of a run's own are of the run's own.
+    """
+    if action in _SHIFTS and (own := _own_items(run, item)):
+        return own[min(max(0, own.index(item) + _SHIFTS[action]), len(own) - 1)], ALL_FAMILIES
     task, split, number = values["task"], values["split"], int(values.get("number", 1)) - 1
     family = values.get("family")
     if family not in items.list_families(task):
@@ -57,5 +70,28 @@ def chosen(action: str, values: Mapping[str, Any]) -> tuple[str, str]:
         number = items.random_number(split)
     elif action in ("task", "split", "family"):
         number = 0
-    number = max(0, number + {"previous": -1, "next": 1}.get(action, 0))
+    number = max(0, number + _SHIFTS.get(action, 0))
     return items.item_at(task, split, family, number).id, family
+
+
+def first(run: str) -> str:
+    """The item that opens first: of what the run trains on, where it was measured on that."""
+    data = live.data_of(run)
+    own = [] if items.is_built_in(data) else evaluations.list_items(run)
+    return own[0] if own else items.first_item(data).id
+
+
+def sample_of(run: str, item: str) -> Sample:
+    """The item as the run sees it; ConfigError or DataError where there is none."""
+    if item.startswith("mini/") and not runs.is_known(run):
+        return benchmarks.load_sample(item)
+    return evaluations.sample_of(run, item)
+
+
+def _own_items(run: str, item: str) -> list[str]:
+    """What a run on own data was measured on, if the item is one of these."""
+    try:
+        found = [] if item.startswith("mini/") else evaluations.list_items(run)
+    except EKIPLError:
+        return []
+    return found if item in found else []

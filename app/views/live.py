@@ -15,7 +15,6 @@ from app.streaming import Done, follow
 from app.views import item_controls
 from app.views.base import Properties, View, options
 from app.words import said
-from ekipl_lab import benchmarks
 from ekipl_lab.errors import EKIPLError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def complete(state: State) -> State:
     """The latest run, its last checkpoint, the first item of what it trains on."""
     run = state.run or runs.latest()
     checkpoint = state.checkpoint or runs.list_checkpoints(run)[-1]
-    item = state.item or items.first_item(live.data_of(run)).id
+    item = state.item or item_controls.first(run)
     return State(run, checkpoint, item, state.family, state.draw)
 
 
@@ -60,7 +59,7 @@ def load(state: State) -> Properties:
     return {
         "run": options(runs.choices(), state.run),
         "checkpoint": options(labels, state.checkpoint),
-        **item_controls.load(state.item, state.family),
+        **item_controls.load(state.run, state.item, state.family),
     }
 
 
@@ -74,13 +73,13 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
         checkpoint = runs.list_checkpoints(run)[-1]
     item, family, draw = state.item, state.family, state.draw + (action == "again")
     if action in item_controls.ACTIONS:
-        item, family = item_controls.chosen(action, values)
+        item, family = item_controls.chosen(action, run, item, values)
     return State(run, checkpoint, item, family, draw if item == state.item else 0)
 
 
 def show(state: State) -> Iterator[str]:
     """The sample at once, then the policy's chains as they grow, then the group."""
-    sample = benchmarks.load_sample(state.item)
+    sample = item_controls.sample_of(state.run, state.item)
     large = items.draw_large(sample)
 
     def page(title: str, text: str) -> str:

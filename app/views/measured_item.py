@@ -42,8 +42,7 @@ def detail(state: State, item: Item) -> str:
             }
             for checkpoint, verdict in measured.history(where, record.sample_id)
         ],
-        [*_taught(state, record.family),
-         ("beside teachers, in Compare", _compare(state, record.sample_id))],
+        [*_taught(state, record.family), *_compare(state, record)],
     )  # fmt: skip
     try:
         sample, why = samples.opened(evaluations.sample_of(state.run, record.sample_id))
@@ -86,19 +85,20 @@ def _taught(state: State, family: str) -> list[tuple[str, str]]:
     return []
 
 
-def _compare(state: State, sample_id: str) -> str:
-    """The address of the item in Compare, with the same policies."""
-    if state.run.startswith(evaluations.FOLDER):
-        return to_query("compare", compare.State(item=sample_id))
-    beside = state.against not in ("", NOTHING) and not state.against.startswith(evaluations.FOLDER)
-    return to_query(
-        "compare",
-        compare.State(
+def _compare(state: State, record: EvalRecord) -> list[tuple[str, str]]:
+    """The item in Compare, with the same policies; an item of a folder's own data is in no run."""
+    there = compare.State(item=record.sample_id)
+    if not state.run.startswith(evaluations.FOLDER):
+        beside = state.against not in ("", NOTHING)
+        beside = beside and not state.against.startswith(evaluations.FOLDER)
+        there = replace(
+            there,
             run=state.run,
             checkpoint=state.checkpoint,
             run2=state.against if beside else "",
             checkpoint2=state.against_checkpoint if beside else "",
             how="stored" if state.mode == "greedy" else "stored_sampled",
-            item=sample_id,
-        ),
-    )
+        )
+    elif not measured.has_checker(record):
+        return []
+    return [("beside teachers, in Compare", to_query("compare", there))]
