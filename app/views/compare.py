@@ -19,7 +19,7 @@ from app.streaming import Done, follow_all
 from app.views import item_controls
 from app.views.base import Properties, View, options
 from app.words import said
-from ekipl_lab.errors import EKIPLError
+from ekipl_lab.errors import EKIPLError, unknown_name
 from ekipl_lab.plots.figures import source_colours
 from ekipl_lab.types import POLICY, Action, RewardBreakdown, Sample
 
@@ -92,7 +92,6 @@ def complete(state: State) -> State:
         run2=run2,
         checkpoint2=state.checkpoint2 or usual,
         checkpoint3=state.checkpoint3 or START,
-        how=state.how if state.how in HOWS else "greedy",
     )
     return replace(state, item=state.item or _first_item(state))
 
@@ -165,6 +164,8 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
 
 def show(state: State) -> Iterator[str]:
     """The item at once; then every column as soon as it is there."""
+    if state.how not in HOWS:
+        raise unknown_name("way to get chains", state.how, HOWS)
     sample = _sample(state)
     seen, why = samples.opened(sample)
     large = items.draw_large(seen) if seen.images else ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app import curves, html, runs
 from app.views.base import Properties, View, options
+from ekipl_lab.errors import unknown_name
 
 if TYPE_CHECKING:
     from app.ui import Ui
@@ -46,8 +47,7 @@ def build(ui: Ui) -> None:
 
 def complete(state: State) -> State:
     """The latest run."""
-    panel = state.panel if state.panel in dict(map(reversed, PANELS)) else LEARNING  # type: ignore[arg-type]
-    return State(state.run or runs.latest(), state.beside, panel)
+    return replace(state, run=state.run or runs.latest())
 
 
 def load(state: State) -> Properties:
@@ -57,7 +57,7 @@ def load(state: State) -> Properties:
     return {
         "run": options(runs.choices(), state.run),
         "beside": {"choices": others, "value": [id for id in _beside(state) if id in known]},
-        "panel": {"value": state.panel},
+        "panel": options(PANELS, state.panel),
     }
 
 
@@ -76,14 +76,16 @@ def show(state: State) -> Iterator[str]:
         yield html.render_message("No run yet", runs.NO_RUN, "make demo")
         return
     found = curves.infos([state.run, *_beside(state)])
-    figures = {
+    figures: dict[str, Callable[[], list[str]]] = {
         LEARNING: lambda: curves.learning(found),
         SOURCES: lambda: curves.sources(found[0]),
         DIAGNOSTICS: lambda: curves.diagnostics(found),
-    }[state.panel]()
+    }
+    if state.panel not in figures:
+        raise unknown_name("panel of figures", state.panel, figures)
     yield html.render_runs(
         curves.rows(found),
-        figures,
+        figures[state.panel](),
         chosen=state.run,
         refresh=REFRESH if any(one.status == "RUNNING" for one in found) else 0,
     )

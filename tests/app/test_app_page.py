@@ -70,6 +70,23 @@ async def _hands(address: str, run: str) -> None:
         assert await tab.js("document.getElementById('zoom').open")
         await tab.js("document.querySelector('#zoom button').click()")
         await _another_run(tab)
+        await _from_a_curve(tab, f"{address}/?run={run}&view=runs&panel=diagnostics")
+        await tab.open(f"{address}/?run={run}&view=measured", "document.querySelector('.measured')")
+        await tab.press("/")
+        assert await tab.js("document.activeElement.closest('#measured-words') !== null")
+
+
+async def _from_a_curve(tab: Chrome, address: str) -> None:
+    """Two clicks: a curve at the right end, then another group of that step."""
+    await tab.open(address, "document.querySelector('.plot a')")
+    await tab.js(
+        "(() => { const box = document.querySelector('.plot svg').getBoundingClientRect(); "
+        "document.elementFromPoint(box.right - 25, box.top + box.height / 2)"
+        ".dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true})) })()"
+    )
+    await _at(tab, "Step 8, group 1 of 2.")
+    await tab.js("document.getElementById('square-2').click()")
+    await _at(tab, "Step 8, group 2 of 2. The last recorded group.")
 
 
 async def _another_run(tab: Chrome) -> None:
@@ -126,6 +143,10 @@ async def _folded(tab: Chrome) -> None:
     hidden = "document.querySelector('#recorded-step').offsetParent === null"
     assert await tab.js(hidden)
     await tab.js("document.getElementById('fold').click()")
+    assert not await tab.js(hidden)
+    await tab.js("document.getElementById('fold').click()")
+    await tab.press("/")  # unfolds
+    assert await tab.js("document.activeElement.closest('#recorded-search') !== null")
     assert not await tab.js(hidden)
     places = await tab.js(
         "[...document.querySelectorAll('.card')].sort((a, b) => a.getBoundingClientRect().top - "
