@@ -8,7 +8,7 @@ sends it in order; the state is the address, and the browser has it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +19,7 @@ from app import api, html, views
 from app.state import from_query, to_query
 from app.ui import Ui
 from app.views import VIEWS
+from app.wanted import Wanted
 from ekipl_lab.errors import ConfigError
 
 _STATIC = Path(__file__).parent / "static"
@@ -76,33 +77,44 @@ class Page:
         self.query = gr.Textbox(visible=False)
         self.waiting = gr.Textbox(visible=False)
         self.answer = gr.Textbox(visible=False)
-        self.send = gr.Button("", elem_id="send")
+        self.send = gr.Button("", elem_id="send", elem_classes="send")
+        #: Sends what stays in a view: Gradio makes every output of an event anew, changed or not.
+        self.sends = {
+            name: gr.Button("", elem_id=f"send-{name}", elem_classes="send") for name in VIEWS
+        }
+        self.wanted = Wanted()
         #: What is being shown, so that it can be stopped.
         self.shows: list[Any] = []
         self.view.input(None, inputs=[self.view], js=_SWITCH)
-        self._on(self.send.click, self._act, [self.waiting, self.query], _SEND)
 
-    def _on(self, trigger: Any, function: Any, inputs: Any, js: str | None = None) -> None:
-        """An event makes a state, then the controls that show it, then the stage."""
-        parts = [part for ui in self.uis.values() for part in ui.parts.values()]
+    def _on(
+        self, trigger: Any, function: Any, inputs: Any, js: str | None = None, view: str = ""
+    ) -> None:
+        """An event makes a state, then the controls that show it (of a ``view`` that is shown, or
+        of all), then the stage."""
+        uis = [self.uis[view]] if view else self.uis.values()
+        parts = [part for ui in uis for part in ui.parts.values()]
+        around = [] if view else [self.view, *self.columns.values()]
         event = trigger(
             function,
             inputs=inputs,
-            outputs=[self.view, *self.columns.values(), *parts, self.query, self.answer],
+            outputs=[*around, *parts, self.query, self.answer],
             js=js,
             show_progress="hidden",
             trigger_mode="multiple",
             concurrency_limit=4,
+            concurrency_id="act",
             api_visibility="private",
         )
         event.then(None, inputs=[self.answer], js=_DONE)
         shown = event.then(
-            views.show,
+            self._show,
             inputs=[self.query],
             outputs=[self.stage],
             show_progress="hidden",
-            trigger_mode="always_last",
+            trigger_mode="multiple",
             concurrency_limit=4,
+            concurrency_id="show",
             api_visibility="private",
         )
         self.shows.append(shown)
@@ -110,22 +122,39 @@ class Page:
     def open_when(self, loaded: Any) -> None:
         """Open the page as its address asks for it."""
         self._on(loaded, self._open, None)
-        # What is still being made for an address that was left need not be finished.
-        for trigger in [self.send.click, *(stop for ui in self.uis.values() for stop in ui.stops)]:
-            trigger(None, cancels=self.shows, api_visibility="private")
+        inputs = [self.waiting, self.query]
+        self._on(self.send.click, self._acts(""), inputs, _SEND)
+        for view, button in self.sends.items():
+            self._on(button.click, self._acts(view), inputs, _SEND, view)
+        for stop in (stop for ui in self.uis.values() for stop in ui.stops):
+            stop(None, cancels=self.shows, api_visibility="private")
+
+    def _show(self, query: str, request: gr.Request) -> Iterator[Any]:
+        """The pages of an address; it ends when the reader has gone on."""
+        pages = self.wanted.until_left(request.session_hash, query, views.show(query))
+        yield next(pages, gr.skip())
+        yield from pages
 
     def _open(self, request: gr.Request) -> dict[Any, Any]:
-        query = urlencode(dict(request.query_params))
-        return self._arranged([_after({"query": query}, "")], before="")
+        query = _after({"query": urlencode(dict(request.query_params))}, "")
+        self.wanted.now(request.session_hash, query)
+        return self._arranged([query], before="")
 
-    def _act(self, waiting: str, query: str) -> dict[Any, Any]:
-        before, addresses = query, []
-        for step in json.loads(waiting):
-            query = _after(step, query)
-            addresses.append(query)
-        return self._arranged(addresses or [query], before)
+    def _acts(self, view: str) -> Callable[..., dict[Any, Any]]:
+        """What makes the updates after some steps of the reader; all of them in ``view``, if one is
+        named."""
 
-    def _arranged(self, addresses: list[str], before: str) -> dict[Any, Any]:
+        def act(waiting: str, query: str, request: gr.Request) -> dict[Any, Any]:
+            before, addresses = query, []
+            for step in json.loads(waiting):
+                query = _after(step, query)
+                addresses.append(query)
+            self.wanted.now(request.session_hash, query)
+            return self._arranged(addresses or [query], before, view)
+
+        return act
+
+    def _arranged(self, addresses: list[str], before: str, view: str = "") -> dict[Any, Any]:
         """The updates that make a page that shows the address ``before`` show the last one."""
         name, state = views.find(views.parse(addresses[-1]))
         parts = self.uis[name].parts
@@ -135,7 +164,8 @@ class Page:
             self.answer: json.dumps({"view": name, "addresses": addresses}),
             **{parts[part]: gr.update(**properties) for part, properties in shown},
         }
-        if not before or views.parse(before).get("view", views.NAMES[0]) != name:
+        known = view or (views.parse(before).get("view", views.NAMES[0]) if before else "")
+        if known != name:
             updates[self.view] = gr.update(value=name)
             updates |= {c: gr.update(visible=n == name) for n, c in self.columns.items()}
         return updates

@@ -7,10 +7,18 @@ window.ekipl = (() => {
 
   const byId = (id) => document.getElementById(id);
 
+  /* All that waits goes together. What stays in the view that is shown goes by a way of its own, on
+     which the server makes the controls of that view alone. */
   function drain() {
     if (busy || !queue.length) return;
     busy = true;
-    byId("send").click();
+    sent = queue.splice(0);
+    byId(sent.every((step) => viewOf(step) === view) ? `send-${view}` : "send").click();
+  }
+
+  /* The view that a step stays in or leads to; null where the server decides. */
+  function viewOf(step) {
+    return "action" in step ? step.view : new URLSearchParams(step.query ?? "").get("view");
   }
 
   function add(step) {
@@ -26,11 +34,8 @@ window.ekipl = (() => {
     add({ view: name, action, value, values: { ...values } });
   }
 
-  /* Everything that waits, as the server takes it. */
-  function take() {
-    sent = queue.splice(0);
-    return JSON.stringify(sent);
-  }
+  /* What was sent, as the server takes it. */
+  const take = () => JSON.stringify(sent);
 
   /* The server's answer: the view shown and the address after each step that was sent. */
   function done(answer) {

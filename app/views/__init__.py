@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
@@ -58,7 +58,7 @@ def _opening(query: Mapping[str, str]) -> str:
     return "recorded" if recorded and not names_item else NAMES[0]
 
 
-def show(query: str) -> Iterator[str]:
+def show(query: str) -> Generator[str, None, None]:
     """HTML of what an address names; the last one is the whole."""
     try:
         found = parse(query)

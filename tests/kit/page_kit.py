@@ -28,6 +28,13 @@ def served() -> Iterator[str]:
     thread.join(30)
 
 
+def _view_of(step: dict[str, Any]) -> str | None:
+    """The view that a step stays in or leads to, as ``static/page.js`` tells it."""
+    if "action" in step:
+        return str(step["view"])
+    return httpx.QueryParams(step.get("query", "")).get("view")
+
+
 class Browser:
     """One open page: ``values`` by element id, ``query`` the address, ``stage`` the HTML shown."""
 
@@ -55,8 +62,12 @@ class Browser:
 
     def send(self, *steps: dict[str, Any]) -> None:
         """What ``static/page.js`` sends for some steps of the reader, and all that follows."""
-        number = self._number("send")
-        sent = next(e for e in self._events if [number, "click"] in e["targets"])
+        found = httpx.QueryParams(self.query).get("view", "live")
+        stays = all(_view_of(step) == found for step in steps)
+        number = self._number(f"send-{found}" if stays else "send")
+        sent = next(
+            e for e in self._events if [number, "click"] in e["targets"] and e["backend_fn"]
+        )
         self._parts[sent["inputs"][0]]["value"] = json.dumps(steps)
         self._follow(sent)
 
