@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import runs
 from app.state import START, checkpoint_name
-from app.turns import Turns
+from app.turns import Readers, Turns
 from ekipl_lab import benchmarks, tracking
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import instructed
@@ -31,6 +31,8 @@ DEMO_CONFIG = ROOT / "configs" / "demo_ekipl.yaml"
 WAITING = "The policy and the teachers are being loaded; the first time takes some seconds."
 #: One token at a time: torch's threads are few. All who sample at once go on in turn.
 _TURNS = Turns()
+#: Who only reads goes before the next token, which waits for them at most so many seconds.
+READERS, PATIENCE = Readers(), 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,7 @@ def _sample(
 
     def heard(texts: Sequence[str]) -> None:
         _TURNS.give_way()
+        READERS.let_pass(PATIENCE)
         if on_texts is not None:
             on_texts(texts)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
 
-from app import api, html, views
+from app import api, html, live, views
 from app.state import from_query, to_query
 from app.ui import Ui
 from app.views import VIEWS
@@ -132,8 +133,9 @@ class Page:
     def _show(self, query: str, request: gr.Request) -> Iterator[Any]:
         """The pages of an address; it ends when the reader has gone on."""
         pages = self.wanted.until_left(request.session_hash, query, views.show(query))
-        yield next(pages, gr.skip())
-        yield from pages
+        with live.READERS if _reads(query) else nullcontext():
+            yield next(pages, gr.skip())
+            yield from pages
 
     def _open(self, request: gr.Request) -> dict[Any, Any]:
         query = _after({"query": urlencode(dict(request.query_params))}, "")
@@ -146,11 +148,12 @@ class Page:
 
         def act(waiting: str, query: str, request: gr.Request) -> dict[Any, Any]:
             before, addresses = query, []
-            for step in json.loads(waiting):
-                query = _after(step, query)
-                addresses.append(query)
-            self.wanted.now(request.session_hash, query)
-            return self._arranged(addresses or [query], before, view)
+            with live.READERS:
+                for step in json.loads(waiting):
+                    query = _after(step, query)
+                    addresses.append(query)
+                self.wanted.now(request.session_hash, query)
+                return self._arranged(addresses or [query], before, view)
 
         return act
 
@@ -169,6 +172,11 @@ class Page:
             updates[self.view] = gr.update(value=name)
             updates |= {c: gr.update(visible=n == name) for n, c in self.columns.items()}
         return updates
+
+
+def _reads(query: str) -> bool:
+    """Whether the view of an address samples nothing."""
+    return views.parse(query).get("view", views.NAMES[0]) not in ("live", "compare")
 
 
 def _after(step: Mapping[str, Any], query: str) -> str:

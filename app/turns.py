@@ -31,3 +31,24 @@ class Turns:
         if len(self._line) > 1:
             self.__exit__()
             self.__enter__()
+
+
+class Readers:
+    """``with readers:`` marks who only reads; who samples lets them go first, for a moment."""
+
+    def __init__(self) -> None:
+        self._changed, self._reading = threading.Condition(), 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._reading += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._reading -= 1
+            self._changed.notify_all()
+
+    def let_pass(self, seconds: float) -> None:
+        """Wait until nobody reads, at most so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._reading == 0, seconds)

@@ -111,7 +111,7 @@ class Reader(threading.Thread):
         elif kind == "filter":
             page.act("recorded-keep", "input", self._rng.choice(("all", "taught", "zero_spread")))
         elif kind == "rule":
-            page.act("recorded-scale", "input", self._rng.choice(("group", "batch", "none")))
+            page.act("recorded-scale", "input", self._rng.choice(("group", "pool", "none")))
         else:
             run = self._rng.choice(self._runs)
             page.send({"query": f"run={run}&view=measured&keep=gained"})
@@ -245,7 +245,7 @@ def slower(parts: Sequence[Any], of: str) -> float | None:
         busy: statistics.mean(p["clicks"][of] for p in parts if bool(p["samplers"]) == busy)
         for busy in (False, True)
     }
-    return round(means[True] / means[False], 2)
+    return float(round(means[True] / means[False], 2))
 
 
 def table(record: Any) -> str:

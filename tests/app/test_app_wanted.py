@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 
 import pytest
 
-from app import wanted
+from app import turns, wanted
 
 
 def pages(closed: list[str]) -> Generator[str, None, None]:
@@ -36,6 +37,23 @@ def test_a_page_that_is_closed_closes_what_makes_it() -> None:
     assert next(shown) == "first"  # no session: a program
     shown.close()  # type: ignore[attr-defined]
     assert closed == ["closed"]
+
+
+def test_who_samples_lets_readers_pass_and_waits_no_longer_than_said() -> None:
+    readers, passed = turns.Readers(), threading.Event()
+
+    def sample(seconds: float) -> None:
+        readers.let_pass(seconds)
+        passed.set()
+
+    readers.let_pass(60)  # nobody reads
+    with readers:
+        waiting = threading.Thread(target=sample, args=(60,))
+        waiting.start()
+        readers.let_pass(0.01)  # no longer than that
+        assert not passed.is_set()
+    waiting.join(30)
+    assert passed.is_set()
 
 
 def test_only_so_many_pages_are_kept_in_mind(monkeypatch: pytest.MonkeyPatch) -> None:

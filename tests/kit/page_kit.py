@@ -32,7 +32,8 @@ def _view_of(step: dict[str, Any]) -> str | None:
     """The view that a step stays in or leads to, as ``static/page.js`` tells it."""
     if "action" in step:
         return str(step["view"])
-    return httpx.QueryParams(step.get("query", "")).get("view")
+    view: str | None = httpx.QueryParams(step.get("query", "")).get("view")
+    return view
 
 
 class Browser:
