@@ -210,7 +210,9 @@ def _sample(state: State) -> Sample:
         setup = live.config_of("" if state.run == NO_POLICY else state.run)
         bare = setup.data.benchmark == "mini" and not setup.data.instructed
         return own.own_sample(state.own, state.question, state.answer, bare=bare)
-    return item_controls.sample_of(state.run, state.item)
+    if state.item.startswith("mini/"):
+        return item_controls.sample_of(state.run, state.item)
+    return evaluations.sample_of(state.run, state.item)
 
 
 def _policies(state: State, sample: Sample) -> list[Maker]:

@@ -83,9 +83,10 @@ def first(run: str) -> str:
 
 def sample_of(run: str, item: str) -> Sample:
     """The item as the run sees it; ConfigError or DataError where there is none."""
-    if item.startswith("mini/") and not runs.is_known(run):
-        return benchmarks.load_sample(item)
-    return evaluations.sample_of(run, item)
+    own = not items.is_built_in(live.data_of(run))
+    if runs.is_known(run) and (own or item.startswith("mini/")):
+        return evaluations.sample_of(run, item)
+    return benchmarks.load_sample(item)
 
 
 def _own_items(run: str, item: str) -> list[str]:
