@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ekipl_lab.errors import DataError
 
@@ -50,8 +50,8 @@ def read_image(source: Path | bytes) -> Picture:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             return to_rgb(opened)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"Image {name} cannot be read ({error}); replace it.") from error
+    except Exception as error:  # Pillow's decoders raise whatever they meet
+        raise _unreadable(name, error) from error
 
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
@@ -65,8 +65,13 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
             turned = opened.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
             turned = turned and opened.format != "TIFF"  # whose size Pillow gives as it is shown
             return (opened.height, opened.width) if turned else opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"Image {name} cannot be read ({error}); replace it.") from error
+    except Exception as error:  # Pillow's decoders raise whatever they meet
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    said = "no known format" if isinstance(error, UnidentifiedImageError) else error
+    return DataError(f"Image {name} cannot be read ({said}); replace it.")
 
 
 def to_rgb(image: Image.Image) -> Picture:

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ekipl_lab.benchmarks.choices import choice_lines
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.errors import DataError
 from ekipl_lab.images import IMAGE_MARK
@@ -119,7 +118,11 @@ def instructed_text(sample: Sample) -> str:
         family = task.families.get(sample.family)
         form = family.answer_form or form if family else form
     return "\n\n".join(
-        [*rules, sample.question + _choices(sample), f"{_FORM} {form}" if form else _FORM]
+        [
+            *rules,
+            sample.question + choice_lines(sample.question, sample.choices),
+            f"{_FORM} {form}" if form else _FORM,
+        ]
     )
 
 
@@ -139,28 +142,3 @@ def prompt_fingerprint() -> str:
 
 def _benchmark(sample: Sample) -> str:
     return sample.id.split("/", 1)[0]
-
-
-def _choices(sample: Sample) -> str:
-    """The choices as lettered lines, unless the question already lists them so."""
-    lettered = [(chr(ord("A") + index), choice) for index, choice in enumerate(sample.choices)]
-    bare = [re.sub(rf"^\(?{letter}[).:]\s*", "", choice) for letter, choice in lettered]
-    if not set(bare) & set(sample.choices):  # each choice brings its letter
-        lettered = [(letter, text) for (letter, _), text in zip(lettered, bare, strict=True)]
-    if not lettered or _lists(sample.question, lettered):
-        return ""
-    return "".join(f"\n{letter}. {choice}" for letter, choice in lettered)
-
-
-def _lists(question: str, lettered: Sequence[tuple[str, str]]) -> bool:
-    """Whether each choice stands whole and in order behind its letter: ``A. 30 B. 60``, ``(a) 30``.
-
-    That a choice occurs somewhere says nothing: "2" is in "AB = 12".
-    """
-    entries = [
-        rf"(?<!\w)(?i:{letter})[\s*]{{0,2}}[).:\]、][\s*]{{0,4}}?"
-        + r"\s+".join(map(re.escape, choice.split()))
-        + r"(?!\w|[.,:/]\d)"
-        for letter, choice in lettered
-    ]
-    return re.search(".*?".join(entries), question, re.DOTALL) is not None

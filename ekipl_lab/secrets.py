@@ -41,10 +41,13 @@ _LONG = {short: long for long, short in _SHORT.items()}
 
 
 def secrets() -> Iterator[tuple[str, str]]:
-    """Names and values of environment variables that look like credentials."""
+    """Names and values of environment variables that look like credentials, as they are sent:
+
+    without the line break that a file ends with.
+    """
     for name, value in os.environ.items():
-        if name.upper().endswith(SECRET_ENDINGS) and len(value) >= SHORTEST:
-            yield name, value
+        if name.upper().endswith(SECRET_ENDINGS) and len(value.strip()) >= SHORTEST:
+            yield name, value.strip()
 
 
 @cache

@@ -105,6 +105,40 @@ def test_what_is_no_image_is_an_error(data):
         read_image(data)
 
 
+@pytest.mark.parametrize(
+    "wrong", [RuntimeError("decoding failed"), TypeError("Missing dimensions")]
+)
+@pytest.mark.parametrize("look", [read_image, image_size])
+def test_whatever_a_decoder_raises_is_an_error_of_the_image(look, wrong, monkeypatch):
+    """Pillow does for damaged AVIF and TIFF files."""
+
+    def fails(*_):
+        raise wrong
+
+    monkeypatch.setattr(Image, "open", fails)
+    with pytest.raises(DataError, match=f"cannot be read .{wrong}.; replace it"):
+        look(b"")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP"])
+@pytest.mark.filterwarnings("ignore:Truncated", "ignore:Corrupt")
+def test_damaged_files_are_read_or_refused(kind):
+    """Whatever byte is another one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    data, refused = stored(Image.fromarray(pixels), kind), 0
+    draws = np.random.default_rng(1)
+    for _ in range(40):
+        damaged = bytearray(data)
+        for at in draws.integers(0, min(len(data), 200), 3):
+            damaged[at] = draws.integers(256)
+        for look in (read_image, image_size):
+            try:
+                look(bytes(damaged))
+            except DataError:
+                refused += 1
+    assert refused
+
+
 def test_pixels_that_are_no_numbers_are_an_error():
     values = np.array([[0.1, np.nan]], dtype=np.float32)
     with pytest.raises(DataError, match="not finite numbers"):

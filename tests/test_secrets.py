@@ -117,6 +117,14 @@ def test_a_secret_in_a_packed_file_is_refused(secret, tmp_path):
         refuse_secret_files(tmp_path / "cut.gz")
 
 
+def test_a_secret_is_found_without_the_line_break_of_its_file(monkeypatch):
+    """Keys are sent stripped, and so they are echoed."""
+    monkeypatch.setenv("EKIPL_TEST_TOKEN", " sk-abcdefgh\n")
+    with pytest.raises(ConfigError, match="EKIPL_TEST_TOKEN stands in a tag"):
+        refuse_secrets("a tag", "key sk-abcdefgh is wrong")
+    assert without_secrets("key sk-abcdefgh.") == "key <EKIPL_TEST_TOKEN>."
+
+
 def test_a_flood_of_backslashes_is_no_burden():
     """A square of time would be hours."""
     began = time.monotonic()

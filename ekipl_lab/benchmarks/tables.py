@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ def read_rows(path: Path) -> Iterable[Row]:
         raise unknown_name("file type", path.suffix, READERS)
     try:
         return reader(path)
-    except (ValueError, OSError, csv.Error) as error:
+    except (ValueError, OSError, RecursionError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}); fix the file.") from error
 
 
@@ -68,7 +69,7 @@ def _read_jsonl(path: Path) -> list[Row]:
     for number, line in enumerate(lines, 1):
         try:
             rows += [json.loads(line, object_pairs_hook=_unique)] if line.strip() else []
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number}: {error}") from None
     return rows
 
@@ -85,15 +86,22 @@ def _read_csv(path: Path) -> list[Row]:
     """A table whose fields are of any length, parted by commas, semicolons or tabs."""
     text = read_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    head = text.split("\n", 1)[0]
+    head = re.split("[\r\n]", text, maxsplit=1)[0]
     mark = max(",;\t", key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
     names = next(csv.reader([head], delimiter=mark), [])
     if double := [name for name in names if name and names.count(name) > 1]:
         raise ValueError(f"two columns are named {double[0]!r}")
-    rows: list[Row] = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark))
-    for index, row in enumerate(rows):
-        if None in row:
-            raise ValueError(f"record {index} has more fields than the first line; quote its texts")
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    rows: list[Row] = []
+    try:
+        for row in table:
+            if None in row:
+                raise ValueError(
+                    f"record {len(rows)} has more fields than the first line; quote its texts"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise ValueError(f"record {len(rows)}: {error}; check its quotes") from None
     return rows
 
 

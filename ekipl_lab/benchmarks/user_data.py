@@ -6,6 +6,7 @@ The path of the YAML file is the benchmark's name: ``load_samples("fruit/data.ya
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -15,13 +16,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from ekipl_lab.benchmarks.base import Benchmark, Request, ordered, text_fault
+from ekipl_lab.benchmarks.choices import MOST_CHOICES, choice_lines, without_letters
 from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.benchmarks.tables import Row, hub_rows, read_rows
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
 from ekipl_lab.images import image_size
 from ekipl_lab.types import Sample
-from ekipl_lab.validation import Section, complaint, load_yaml
+from ekipl_lab.validation import LARGEST, Section, complaint, load_yaml
 
 #: Answer types whose numbers are places in a picture.
 GROUNDING = ("box", "boxes", "point")
@@ -156,8 +158,11 @@ def _sample(
     columns = data.columns
     images: Any = ImageFiles(_images(row, columns.image, folder / data.images, where), size)
     question = _text(row, columns.question, where, len(images))
+    choices = () if columns.choices is None else _choices(row, columns.choices, where)
     if data.prompt is not None:
-        question = data.prompt.replace("{question}", question)
+        lines = choice_lines(data.prompt + question, choices)
+        asked = question + lines + ("\n" if lines else "")
+        question = data.prompt.replace("{question}", asked).strip()
     record_id = str(index) if columns.id is None else _text(row, columns.id, where)
     return Sample(
         id=f"{data.name}/{data.task}/{split}/{record_id}",
@@ -168,8 +173,8 @@ def _sample(
         answer=_answer(data, _text(row, columns.answer, where), images, where),
         answer_type=data.answer_type,
         family="" if columns.family is None else _text(row, columns.family, where),
-        choices=() if columns.choices is None else _choices(row, columns.choices, where),
-        cot=_text(row, columns.cot, where) if columns.cot and row.get(columns.cot) else None,
+        choices=choices,
+        cot=_text(row, columns.cot, where) if columns.cot and _given(row, columns.cot) else None,
         difficulty=0 if columns.difficulty is None else _whole(row, columns.difficulty, where),
         metadata={
             "benchmark": data.name,
@@ -200,16 +205,23 @@ def _answer(data: OwnData, text: str, images: ImageFiles, where: str) -> str:
 def _value(row: Row, column: str, where: str) -> Any:
     if column not in row:
         raise DataError(f"{where}: there is no column {column!r}; fix `columns`.")
-    value = row[column]
-    if value is None or value == "" or value == []:
+    if not _given(row, column) and row[column] != 0:
         raise DataError(f"{where}, column {column!r}: empty.")
-    return value
+    return row[column]
+
+
+def _given(row: Row, column: str) -> bool:
+    """Whether the field holds something: what pandas writes for nothing is not a number."""
+    value = row.get(column)
+    return bool(value) and value == value
 
 
 def _text(row: Row, column: str, where: str, images: int = 0) -> str:
     value = _value(row, column, where)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where}, column {column!r}: a {type(value).__name__}, not a text.")
+    if isinstance(value, float) and math.isinf(value):
+        raise DataError(f"{where}, column {column!r}: an infinite number.")
     if not str(value).strip():
         raise DataError(f"{where}, column {column!r}: empty.")
     if fault := text_fault(str(value), images):
@@ -219,26 +231,29 @@ def _text(row: Row, column: str, where: str, images: int = 0) -> str:
 
 def _whole(row: Row, column: str, where: str) -> int:
     try:
-        return int(_text(row, column, where))
+        number = int(_text(row, column, where))
     except ValueError:
-        raise DataError(f"{where}, column {column!r}: not a whole number.") from None
+        number = LARGEST
+    if abs(number) >= LARGEST:
+        raise DataError(f"{where}, column {column!r}: not a whole number below 2^63.")
+    return number
 
 
 def _choices(row: Row, column: str, where: str) -> tuple[str, ...]:
     value = _value(row, column, where)
     if isinstance(value, str):
         value = [part.strip() for part in value.split("|")]
-    if not isinstance(value, list) or len(value) < 2:
-        raise DataError(f"{where}, column {column!r}: no list of two or more choices.")
+    if not isinstance(value, list) or not 2 <= len(value) <= MOST_CHOICES:
+        raise DataError(f"{where}, column {column!r}: no list of two to {MOST_CHOICES} choices.")
     if not all(_is_choice(part) for part in value):
         raise DataError(f"{where}, column {column!r}: a choice is empty or no text.")
     if fault := text_fault("".join(map(str, value)), 0):
         raise DataError(f"{where}, column {column!r}: {fault}.")
-    return tuple(str(part) for part in value)
+    return without_letters([str(part) for part in value])
 
 
 def _is_choice(value: Any) -> bool:
-    return isinstance(value, str | int | float) and str(value).strip() != ""
+    return isinstance(value, str | int | float) and value == value and str(value).strip() != ""
 
 
 def _images(row: Row, column: str, folder: Path, where: str) -> tuple[Path | bytes, ...]:
@@ -255,9 +270,13 @@ def _image(entry: Any, folder: Path, where: str) -> Path | bytes:
     if not isinstance(entry, str) or not entry:
         raise DataError(f"{where}: neither a path nor the bytes of an image.")
     base = folder.resolve()
-    path = (base / entry).resolve()
+    try:
+        path = (base / entry).resolve()
+        found = path.is_file()
+    except (OSError, ValueError) as error:  # too long, a NUL, half a character
+        raise DataError(f"{where}: {entry[:80]!r} is no path ({error}).") from error
     if not path.is_relative_to(base):
         raise DataError(f"{where}: {entry!r} leads out of {folder}.")
-    if not path.is_file():
+    if not found:
         raise DataError(f"{where}: {entry!r} does not exist under {folder}.")
     return path

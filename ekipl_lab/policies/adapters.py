@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -211,16 +212,29 @@ def weights_fingerprint(folder: str | Path) -> str | None:
     files = sorted(Path(folder).glob("*.safetensors")) if folder else []
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-            header.pop("__metadata__", None)
-            for name, about in sorted(header.items()):
-                stream.seek(8 + length + about["data_offsets"][0])
-                size = about["data_offsets"][1] - about["data_offsets"][0]
-                start = stream.read(min(64, size))
-                digest.update(repr((name, about["dtype"], about["shape"], start)).encode())
+        try:
+            _add_tensors(digest, file)
+        except _NO_HEADER as error:
+            raise ConfigError(f"{file} is damaged: its header cannot be read.") from error
     return digest.hexdigest()[:16] if files else None
+
+
+#: What reading a header meets that is none: its length may be any number, its content anything.
+_NO_HEADER = (
+    struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError,
+)  # fmt: skip
+
+
+def _add_tensors(digest: hashlib._Hash, file: Path) -> None:
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        for name, about in sorted(header.items()):
+            stream.seek(8 + length + about["data_offsets"][0])
+            size = about["data_offsets"][1] - about["data_offsets"][0]
+            start = stream.read(min(64, size))
+            digest.update(repr((name, about["dtype"], about["shape"], start)).encode())
 
 
 def adapter_weights(folder: Path) -> Path:
@@ -239,7 +253,7 @@ def apply_adapter(model: Any, folder: str | Path) -> Any:
     weights = adapter_weights(folder)
     try:
         adapted = PeftModel.from_pretrained(model, folder)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"Adapter {str(folder)!r} does not fit its base: {str(error).splitlines()[0]}"
         ) from error

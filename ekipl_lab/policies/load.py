@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
@@ -177,7 +178,7 @@ def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype
 
 
 def require_sight(model: Any, processor: Any, name: str) -> None:
-    """Raise ConfigError unless two unlike images give unlike logits for the same question."""
+    """Raise ConfigError unless two unlike images give unlike, finite logits for one question."""
     text = _short_prompt(processor)
     logits = []
     for colour in ((250, 250, 250), (160, 20, 60)):
@@ -187,6 +188,8 @@ def require_sight(model: Any, processor: Any, name: str) -> None:
             inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
         with torch.no_grad():
             logits.append(model(**inputs).logits[0, -1].float())
+    if not bool(torch.stack(logits).isfinite().all()):
+        raise ConfigError(f"{name!r} gives logits that are not numbers; its weights are damaged.")
     if torch.allclose(logits[0], logits[1], rtol=0.0, atol=1e-6):
         raise ConfigError(
             f"{name!r} is blind: changing the image does not change its logits; "
@@ -279,8 +282,10 @@ def _load_model(source: str, dtype: str, device: str, quantize: str, attention: 
     if attention is not None:
         settings["attn_implementation"] = attention
     try:
-        model = AutoModelForImageTextToText.from_pretrained(source, **settings)
-    except OSError as error:
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+        )
+    except (OSError, SafetensorError) as error:
         raise _no_weights(source) from error
     except (ImportError, ValueError) as error:
         if attention is None:
@@ -289,6 +294,13 @@ def _load_model(source: str, dtype: str, device: str, quantize: str, attention: 
             f"policy.attn_implementation {attention!r} cannot be used here "
             f"({str(error).splitlines()[0]}); install what it needs, or leave it unset."
         ) from error
+    # transformers would fill these at random
+    lacking = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
+    if lacking:
+        raise ConfigError(
+            f"Checkpoint {source!r} lacks {len(lacking)} of its model's weights or has them in "
+            f"another shape, such as {lacking[0]}; give the whole checkpoint."
+        )
     return model if quantize == "4bit" else model.to(device)
 
 

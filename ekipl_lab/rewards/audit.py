@@ -98,6 +98,7 @@ WELL_FORMED: dict[str, Attack] = {
     "right but for a tiny part": lambda c: _framed(f"{c.right} + 10^{{-20}}"),
     TINY: lambda c: _framed(c.wrong),
     "an arrow to the right one": lambda c: _framed(rf"{c.wrong} \to {c.right}"),
+    "a command that is read over": lambda c: _framed(rf"\prec {c.right}"),
     "a bound": lambda c: _framed(rf"\neq {c.right}"),
     "nan": lambda c: _framed("nan"),
     "infinity": lambda c: _framed("inf"),

@@ -53,14 +53,14 @@ class Match:
 RIGHT = Match(1.0, "right")
 
 _NUMBER = re.compile(
-    r"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+(?=\d+/\d))?"
+    r"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+(?=\d+\s*/))?(?!0\d*\s*/\s*\d)"
     r"(?P<body>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?: \d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)"
-    r"(?P<exponent>[eE][+-]?\d{1,3})?(?:/(?P<over>\d+))?",
+    r"(?P<exponent>[eE][+-]?\d{1,3})?(?:\s*/\s*(?P<over>[1-9]\d*))?",
     re.ASCII,
 )
 _FRAC = re.compile(r"\s*\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d))", re.ASCII)
 _NEGATIVE_FRAC = re.compile(r"^(\\[dt]?frac\s*\{)\s*-")
-_CURRENCY = re.compile(r"(-?)\\?([$€£])\s*([\d.].*)", re.ASCII | re.DOTALL)
+CURRENCY = re.compile(r"(-?)\\?([$€£])\s*([\d.].*)", re.ASCII | re.DOTALL)
 _POWER = re.compile(r"(?:\s*(?:\\times|\\cdot|[×·*x])\s*|^[+-]?)10\s*\^\s*([+-]?\d{1,3})", re.ASCII)
 _UNITS = {
     "°": "deg", "degree": "deg", "degrees": "deg", "\\circ": "deg", "^\\circ": "deg",
@@ -94,14 +94,14 @@ def read_number(text: str, unit: str = "") -> tuple[Fraction, str] | None:
     text = plain(text)
     if len(text) > _MAX_NUMBER_CHARS:
         return None
-    text = _CURRENCY.sub(r"\1\3 \2", _NEGATIVE_FRAC.sub(r"-\1", text))
+    text = CURRENCY.sub(r"\1\3 \2", _NEGATIVE_FRAC.sub(r"-\1", text))
     text = _FRAC.sub(lambda found: " {}/{}".format(*filter(None, found.groups())), as_digits(text))
     text = _POWER.sub(_exponent, text.strip())
     found = _NUMBER.match(text)
     if found is None:
         return None
     over, given = int(found["over"] or 1), _normal_unit(text[found.end() :])
-    if over == 0 or given not in _KNOWN_UNITS | {_normal_unit(unit)}:
+    if given not in _KNOWN_UNITS | {_normal_unit(unit)}:
         return None
     body = found["body"].replace(",", "").replace(" ", "")
     value = int(found["whole"] or 0) + Fraction(body + (found["exponent"] or "")) / over
@@ -139,12 +139,13 @@ def match_number(answer: str, truth: Truth) -> Match:
     unit = _normal_unit(truth.unit) or wanted[1]
     if given[1] and given[1] != unit:
         return Match(0.0, f"unit {given[1]!r} where {unit or 'none'!r} is expected")
-    if abs(given[0] - wanted[0]) <= _tolerance(truth):
+    if abs(given[0] - wanted[0]) <= tolerance_of(truth):
         return RIGHT
     return Match(0.0, "another number")
 
 
-def _tolerance(truth: Truth) -> Fraction:
+def tolerance_of(truth: Truth) -> Fraction:
+    """The tolerance as an exact number; RewardError if it is none."""
     try:
         tolerance = Fraction(truth.tolerance)
     except (ValueError, ZeroDivisionError):
@@ -157,6 +158,10 @@ def _tolerance(truth: Truth) -> Fraction:
 _NUMBERS = re.compile(r"[+-]?\d{1,18}(?:[\s,;]+[+-]?\d{1,18})*", re.ASCII)
 
 
+#: ``1,000, 2``: one number with a comma in it, or two of them?
+_THOUSANDS = re.compile(r"\d[, ]0\d\d(?!\d)|\d,\d{3}(?!\d)(?=.*[,;]\s)", re.ASCII)
+
+
 def read_numbers(text: str) -> tuple[int, ...] | None:
     """The integers of a list such as ``3, 0, 2``, or None if the text is not one."""
     text = unlatex(text)
@@ -164,7 +169,7 @@ def read_numbers(text: str) -> tuple[int, ...] | None:
         return None
     if text[:1] + text[-1:] in ("[]", "()"):
         text = text[1:-1].strip()
-    if not _NUMBERS.fullmatch(text):
+    if not _NUMBERS.fullmatch(text) or _THOUSANDS.search(text):
         return None
     return tuple(int(part) for part in re.split(r"[\s,;]+", text, flags=re.ASCII))
 

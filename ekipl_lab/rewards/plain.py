@@ -19,7 +19,8 @@ _MAX_DEPTH = 8
 _CHARACTERS = str.maketrans(
     dict.fromkeys("’‘‛", "'")
     | dict.fromkeys("“”„", '"')
-    | dict.fromkeys("−‐‑", "-")
+    | dict.fromkeys("−‐‑–", "-")
+    | dict.fromkeys("⁄∕", "/")
     | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ")
     | dict.fromkeys("\u200b\u2060\ufeff", "")
 )
@@ -93,9 +94,15 @@ def unlatex(text: str) -> str:
 
 _FRACTION = re.compile("[¼-¾⅐-⅞]")
 _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
-_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
+_ROOT = re.compile(
+    r"(?:√|(?<![A-Za-z\\])sqrt)\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))"
+)
 _SYMBOLS = str.maketrans(
-    {"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "°": r"^\circ ", "π": r"\pi ", "∞": r"\infty "}
+    {"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "°": r"^\circ ", "π": r"\pi ",
+     "∞": r"\infty ", "∈": r"\in ", "∅": r"\emptyset "}
+)  # fmt: skip
+_ASCII_NAME = re.compile(
+    r"(?<![A-Za-z\\])(?<!\\operatorname\{)(?<!\\mathrm\{)(?<!\\text\{)(pi|ln|sin|cos|tan)(?![A-Za-z])"
 )
 
 
@@ -108,10 +115,11 @@ def as_latex(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda found: f"^{{{_ascii(found[0])}}}", text)
     text = text.replace(">=", r"\geq ").replace("<=", r"\leq ")
     text = _ROOT.sub(lambda found: rf"\sqrt{{{found[1] or found[2] or found[3]}}}", text)
+    text = _ASCII_NAME.sub(r"\\\1 ", text)
     return text.translate(_SYMBOLS)
 
 
-_NAME = r"\\?[A-Za-z]\w{0,9}"
+_NAME = r"(?!\\?(?:l?not|neg)\b)\\?[A-Za-z]\w{0,9}"
 _NAMED = re.compile(rf"\s*{_NAME}\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
 _NAMED_FIRST = re.compile(rf"\$?\s*{_NAME}\s*=")
 

@@ -24,12 +24,13 @@ from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.context import check_prompts_fit
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.prompts import build_messages
+from ekipl_lab.rewards import get_scorer
 from ekipl_lab.teachers.adapters.chat import teacher_messages
 from ekipl_lab.teachers.gateway.types import image_digest
 from ekipl_lab.training.config.plan import describe_plan
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.setup import load_evaluation_sets, load_training_samples
-from ekipl_lab.types import GenerationParams, Sample
+from ekipl_lab.types import Action, GenerationParams, Sample
 
 DESCRIPTION = """\
 name: own
@@ -273,8 +274,9 @@ def test_doubles_are_listed_and_contradictions_named(
         "id\timage\tq\ta\r\n1\t1.png\tHow many?\t3\r\n".encode("utf-16"),
         b"id;image;q;a\r\n1;1.png;How many?;3\r\n",
         b'id,image,q,a\n1,1.png,"How\nmany?",3\n',
+        b"id,image,q,a\r1,1.png,How many?,3\r",
     ],
-    ids=["mark", "utf-16", "semicolons", "two lines"],
+    ids=["mark", "utf-16", "semicolons", "two lines", "carriage returns"],
 )
 def test_tables_of_spreadsheets_are_read(folder: Path, data: bytes) -> None:
     Path("train.csv").write_bytes(data)
@@ -295,6 +297,7 @@ def test_marks_before_json_and_yaml_are_no_text(folder: Path) -> None:
     [
         ("id,image,q,a\n1,1.png,Größe?,3\n".encode("latin-1"), "not UTF-8 at byte 23; save it as"),
         (b"id,image,q,a\n1,1.png,How many, do you think?,3\n", "record 0 has more fields"),
+        (b'id,image,q,a\n1,1.png,How many?,3\n2,1.png,"5 inch,3\n3,1.png,x,4\n', "record 1: unexp"),
     ],
 )
 def test_a_table_that_cannot_be_read_right_is_refused(
@@ -307,8 +310,10 @@ def test_a_table_that_cannot_be_read_right_is_refused(
 
 
 @pytest.mark.parametrize(
-    "choices", [{"A": "1", "B": "2"}, ["1"], ["", "2"], [None, "2"], [["1"], "2"], "['1', '2']", 7]
-)
+    "choices",
+    [{"A": "1", "B": "2"}, ["1"], ["", "2"], [None, "2"], [["1"], "2"], "['1', '2']", 7,
+     [float("nan"), 1], list("abcdefghijklmnopqrstuvwxyz0")],
+)  # fmt: skip
 def test_choices_are_a_list_of_texts(folder: Path, choices: object) -> None:
     write({"a": "A", "c": ["1", 2]}, kind="letter", more=", choices: c")
     assert load()[0].choices == ("1", "2")
@@ -333,6 +338,60 @@ def test_nothing_is_taken_from_two(folder: Path, file: str, text: str, says: str
     describe(file)
     with pytest.raises(DataError, match=says):
         load()
+
+
+@pytest.mark.parametrize("column", ["q", "a", "image", "id"])
+@pytest.mark.parametrize(("value", "says"), [("NaN", "empty"), ("1e400", "infinite|neither")])
+def test_what_is_no_number_is_no_text(folder: Path, column: str, value: str, says: str) -> None:
+    """pandas writes NaN for a missing field."""
+    row = {"id": '"1"', "image": '"1.png"', "q": '"x"', "a": "3", column: value}
+    Path("train.jsonl").write_text("{" + ", ".join(f'"{k}": {v}' for k, v in row.items()) + "}")
+    describe(kind="text")
+    with pytest.raises(DataError, match=rf"record 0, column '{column}': .*(?:{says})"):
+        load()
+
+
+def test_a_chain_that_is_missing_is_none(folder: Path) -> None:
+    Path("train.jsonl").write_text('{"id": "1", "image": "1.png", "q": "x", "a": 3, "c": NaN}')
+    describe(more=", cot: c")
+    assert load()[0].cot is None
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0.png", "\ud800.png"])
+def test_what_can_be_no_path_is_named(folder: Path, name: str) -> None:
+    write({"image": name})
+    with pytest.raises(DataError, match=r"record 0, column 'image': .* is no path"):
+        load()
+
+
+@pytest.mark.parametrize("file", ["train.jsonl", "train.json"])
+def test_bottomless_nesting_is_refused(folder: Path, file: str) -> None:
+    Path(file).write_text("[" * 100_000)
+    describe(file)
+    with pytest.raises(DataError, match="cannot be read"):
+        load()
+
+
+def test_a_prompt_of_its_own_shows_the_choices(folder: Path) -> None:
+    """As the instruction would; and not twice, in the teacher's prompt neither."""
+    options = {"kind": "letter", "more": ", choices: c"}
+    write({"a": "B", "c": ["5 cm", "6 cm"]}, **options)
+    with Path("data.yaml").open("a") as stream:
+        stream.write("prompt: 'Look. {question} Use tags.'\n")
+    (sample,) = load()
+    asked = "Look. How many?\nA. 5 cm\nB. 6 cm\n Use tags."
+    assert build_messages(sample)[0]["content"][1]["text"] == asked
+    assert str(teacher_messages(sample)).count("6 cm") == 1
+
+
+def test_choices_that_bring_their_letters_are_named_without(folder: Path) -> None:
+    options = {"kind": "letter", "more": ", choices: c"}
+    write({"a": "B", "c": ["A. 5 cm", "B. 6 cm"]}, **options)
+    (sample,) = load()
+    score = get_scorer("ekipl/auto")
+    given = ["B", "B. 6 cm", "(B) 6 cm", "6 cm", "B. 5 cm"]
+    texts = [f"<think>x</think><answer>{answer}</answer>" for answer in given]
+    assert [score(sample, Action(t, "t", "t")).success for t in texts] == [True] * 4 + [False]
 
 
 def test_a_description_in_another_encoding_is_refused(folder: Path) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.files import SUMS
 from ekipl_lab.policies import (
     PolicySource,
     as_policy,
@@ -23,6 +25,7 @@ from ekipl_lab.policies import (
     save_policy,
     suppressed_token_ids,
 )
+from ekipl_lab.policies.adapters import weights_fingerprint
 from ekipl_lab.policies.generation import choose_tokens, filtered_log_probs, uniform_table
 from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.policies.tokenizer import SPECIAL, build_tokenizer
@@ -172,6 +175,44 @@ def test_blind_model_is_refused(tmp_path: Path) -> None:
     save_policy(model, processor, tmp_path / "blind")
     with pytest.raises(ConfigError, match="is blind"):
         load_policy(tmp_path / "blind")
+
+
+def without(weights, name):
+    return {key: value for key, value in weights.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (without, "lacks 1 of its model's weights"),
+        (lambda weights, name: weights | {name: weights[name][:-1].clone()}, "another shape"),
+        (lambda weights, _: {f"x.{key}": value for key, value in weights.items()}, "lacks"),
+        (lambda weights, name: weights | {name: weights[name] * float("nan")}, "not numbers"),
+    ],
+)
+def test_a_checkpoint_that_no_seal_keeps_is_loaded_whole_or_not(
+    nano, tmp_path: Path, change, says: str
+) -> None:
+    """transformers fills what is missing at random, and goes on."""
+    save_policy(nano.model, nano.processor, tmp_path)
+    (tmp_path / SUMS).unlink()
+    weights = load_file(tmp_path / "model.safetensors")
+    name = next(key for key in weights if "mlp.down_proj" in key)
+    metadata = {"format": "pt"}
+    save_file(change(weights, name), tmp_path / "model.safetensors", metadata=metadata)
+    with pytest.raises(ConfigError, match=says):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}\0\0    ", b"\xff" * 64])
+def test_weights_whose_header_is_damaged_are_refused(nano, tmp_path: Path, content: bytes) -> None:
+    save_policy(nano.model, nano.processor, tmp_path)
+    (tmp_path / SUMS).unlink()
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ConfigError, match="no usable weights"):
+        load_policy(tmp_path)
+    with pytest.raises(ConfigError, match="its header cannot be read"):
+        weights_fingerprint(tmp_path)
 
 
 def test_greedy_equals_the_models_own_generate(nano) -> None:

@@ -21,7 +21,8 @@ from ekipl_lab.rewards.mathematics import match_math, math_equal
     "truth",
     ["12:30", "3:00", "3,5", "1.000,5", "1,00", "10-12", "2024-05-01", "3m 20s", "3 x 4", "3 4",
      "3)", "5+", "1.5.2", "3 (left)", "0x10", "5 and 6", "3 o'clock", "7 apples", "٣", "1e5000",
-     "5k", "5M", "2n", "5!", "5²", "30°15'", "±5", "1,2345", "12 345 6", "-", "", "3 1/0", "1/2/3"],
+     "5k", "5M", "2n", "5!", "5²", "30°15'", "±5", "1,2345", "12 345 6", "-", "", "3 1/0", "1/2/3",
+     "2024/05", "05/2024", "3 of 4", "3/"],
 )  # fmt: skip
 def test_a_truth_that_is_not_one_number_is_refused_by_record(truth: str) -> None:
     with pytest.raises(RewardError, match=r"own/1.*is not a number"):
@@ -40,6 +41,9 @@ def test_a_truth_that_is_not_one_number_is_refused_by_record(truth: str) -> None
         ("12 cm²", "12", "1"),
         ("1e400", "1e400", "1"),
         ("-2½", "-2.5", "-2"),
+        ("1 / 4", "0.25", "1"),
+        ("1⁄4", "0.25", "1"),
+        ("–5", "-5", "5"),
     ],
 )
 def test_a_number_is_read_whole(truth: str, right: str, leading: str) -> None:
@@ -85,6 +89,13 @@ def test_a_currency_stands_on_either_side(answer: str) -> None:
 def test_a_fraction_below_zero() -> None:
     for answer, value in {r"\frac{-1}{2}": 1.0, r"-\frac{1}{2}": 1.0, r"\frac12": 0.0}.items():
         assert match_number(answer, Truth("-0.5")).value == value
+
+
+@pytest.mark.parametrize("truth", ["1,000, 2", "1 050", "5; 1,000; 2"])
+def test_a_list_whose_numbers_cannot_be_told_apart_is_refused(truth: str) -> None:
+    with pytest.raises(RewardError, match="not a list of integers"):
+        check_ground_truth(replace(SAMPLE, answer=truth, answer_type="numbers"))
+    assert MATCHERS["numbers"](truth, Truth("1, 0, 2")).value == 0.0
 
 
 CHOICES = ("3 cm", "5 cm", "7 cm")
@@ -141,6 +152,10 @@ def test_a_text_in_another_form(answer: str, truth: str) -> None:
      (r"6.02\times10^{23}", "602000000000000000000000"), (r"\sin(\pi)", "0"),
      ("x>=2", r"x \geq 2"), ("x ≥ 2", "x >= 2"), (r"5~\text{cm}", "5"), ("|x|", r"\left|x\right|"),
      (r"2\pi\text{ cm}", r"2\pi"), ("y ≠ 0", r"y \neq 0"), ("50 cm", "50"),
+     ("–5", "-5"), ("2sqrt3", r"2\sqrt{3}"), ("pi/2", r"\frac{\pi}{2}"), ("1⁄2", "0.5"),
+     ("ln(2)", r"\ln 2"), ("x ∈ [1,2]", r"x \in [1,2]"), (r"x \ge 2", r"x \geq 2"),
+     ("3 > x", "x < 3"), ("$5", "5"), ("$1,234.50", "1234.5"), ("5 dollars", r"\$5"),
+     ("9:05", "09:05"),
      (r"\sqrt{2}+\sqrt{3}", r"\sqrt{5+2\sqrt{6}}"), (r"\frac{2}{2^{99}}", r"\frac{1}{2^{98}}")],
 )  # fmt: skip
 def test_mathematics_in_another_form(answer: str, truth: str) -> None:
@@ -166,12 +181,22 @@ def test_another_value_is_not_right_however_small(answer: str, truth: str) -> No
 
 HEDGES = [r"4 \to 5", "4 → 5", "4 -> 5", "4 | 5", r"4 \mid 5", "4 # 5", "5_9", "5..9", r"5\\9",
           r"\neq 5", r"\ge 5", "≤ 5", "< 5", r"\approx 5", r"5 \text{ or more}", "5; 6",
-          "the answer is not 5", r"4 \Rightarrow 5"]  # fmt: skip
+          "the answer is not 5", r"4 \Rightarrow 5",
+          r"4 \hookrightarrow 5", r"4 \xrightarrow{} 5", r"4 \Longrightarrow 5", r"\prec 5", "5 ∈",
+          r"\propto 5", r"\lesssim 5", r"\not= 5", r"4\vee 5", "4 ≡ 5", r"5\hspace{1em}4",
+          r"5\cancel{4}", "5 +", "5^", "5'", r"5 \cdot", "$5 and $6"]  # fmt: skip
 
 
 @pytest.mark.parametrize("answer", HEDGES)
 def test_a_relation_or_another_value_beside_it_is_no_value(answer: str) -> None:
     assert match_math(answer, Truth("5")).value == 0.0
+
+
+def test_a_relation_of_the_truth_allows_no_other() -> None:
+    """And a time is no quotient, of which 1 would be as good as 12:12."""
+    assert match_math(r"x \geq 1 \to x \geq 2", Truth(r"x \geq 2")).value == 0.0
+    assert match_math("1", Truth("12:12")).value == 0.0
+    assert match_math("2:5", Truth("12:30")).value == 0.0
 
 
 @pytest.mark.parametrize(
@@ -204,6 +229,7 @@ def test_the_auditor_attacks_with_each_false_positive() -> None:
         "right, then another behind a colon",
         "side by side with a factor of 1",
         "an arrow to the right one",
+        "a command that is read over",
         "a bound",
     ):
         assert rows["reason_rft/eval/counting", attack].gamed

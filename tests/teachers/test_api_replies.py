@@ -63,6 +63,27 @@ DETAILS = [
         ),
         ({"reasoning_content": "Why"}, {}, Choice("", "Why")),
         ({"content": "2", "reasoning": 7}, {}, Choice("2")),
+        ({"content": [{"type": "text", "text": {"value": "2"}}]}, {}, Choice("2")),
+        ({"content": [{"type": "text", "value": "2"}]}, {}, Choice("2")),
+        ({"content": [[THOUGHT, {"type": "output_text", "text": "2"}]]}, {}, Choice("2", "Why")),
+        ({"content": {"parts": [{"thought": "Why"}, {"text": "2"}]}}, {}, Choice("2", "Why")),
+        ({"content": [{"type": "think", "think": "Why"}, "2"]}, {}, Choice("2", "Why")),
+        (
+            {"content": [{"type": "reasoning_content", "reasoning_content": {"text": "Why"}}, "2"]},
+            {},
+            Choice("2", "Why"),
+        ),
+        (
+            {
+                "content": [
+                    {"channel": "analysis", "text": "Why"},
+                    {"channel": "final", "text": "2"},
+                ]
+            },
+            {},
+            Choice("2", "Why"),
+        ),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, {}, Choice("", refusal="No.")),
         ({"content": "2", "refusal": ""}, {}, Choice("2")),
         ({"content": "2"}, {"finish_reason": "length"}, Choice("2", finish_reason="length")),
         ({"content": ""}, {"finish_reason": "content_filter"}, Choice("", finish_reason="refusal")),

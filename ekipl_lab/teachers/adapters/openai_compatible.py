@@ -99,11 +99,19 @@ def _choice(choice: Mapping[str, Any], envelope: Mapping[str, Any]) -> Choice:
         text=text,
         reasoning=next(filter(None, said), ""),
         finish_reason={"content_filter": "refusal", "length": "length"}.get(reason, "stop"),
-        refusal=str(message["refusal"]) if message.get("refusal") else None,
+        refusal=_refusal(message),
         logprobs=tuple(float(entry["logprob"]) for entry in logprobs) if logprobs else None,
         token_ids=tuple(int(token) for token in token_ids) if token_ids else None,
         raw={**envelope, "choices": [choice]},
     )
+
+
+def _refusal(message: Mapping[str, Any]) -> str | None:
+    """Why the model refused, said beside its content or as a part of it."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    said = [message, *(part for part in parts if isinstance(part, Mapping))]
+    return next((str(one["refusal"]) for one in said if one.get("refusal")), None)
 
 
 def _usage(usage: Any) -> TokenUsage:

@@ -67,6 +67,10 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
         raise ConfigError(
             "grpo.use_liger_kernel needs a CUDA GPU and `pip install liger-kernel`; leave it out."
         )
+    if settings.get("sync_ref_model") and not settings.get("beta"):
+        raise ConfigError(
+            "grpo.sync_ref_model needs a reference, and grpo.beta 0 has none; set beta above 0."
+        )
     scale = config.ekipl.scale_rewards
     try:
         args = GRPOConfig(
@@ -79,8 +83,8 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
             save_strategy="no",
             disable_tqdm=True,
         )
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"grpo: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # accelerate reads files and packages that a setting names
+        raise ConfigError(f"grpo: {(str(error) or repr(error)).splitlines()[0]}") from error
     return CheckedRun(config, Path(folder), sizes, scorer, args)
 
 

@@ -56,6 +56,7 @@ OWNED = {
     "disable_tqdm": "nothing: progress comes as events",
     "push_to_hub": "nothing: nothing is uploaded",
     "model_init_kwargs": "policy.dtype, policy.attn_implementation, policy.quantize",
+    "parallelism_config": "the launcher's own settings (accelerate)",
     "trust_remote_code": "nothing: remote code is never run",
     "gradient_checkpointing": "grpo.activation_checkpointing",
     "gradient_checkpointing_kwargs": "grpo.activation_checkpointing_kwargs",

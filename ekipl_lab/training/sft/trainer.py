@@ -74,8 +74,8 @@ def trl_arguments(config: RunConfig, settings: ActionSFT, folder: Path) -> SFTCo
             **precision(config, on_gpu),
             **{key: given[key] for key in SHARED if key in given},
         )
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"grpo: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # accelerate reads files and packages that a setting names
+        raise ConfigError(f"grpo: {(str(error) or repr(error)).splitlines()[0]}") from error
 
 
 class Collator:
