@@ -18,6 +18,7 @@ from ekipl_lab.prompts import instructed
 from ekipl_lab.training.checkpoint import is_whole, mark_complete
 from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.combinations import evaluation_data
+from ekipl_lab.training.config.late import check_engine
 from ekipl_lab.training.config.plan import Plan, plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sections import DataSettings, PolicySettings
@@ -57,6 +58,7 @@ def build_setup(
     from ekipl_lab.training.loss.token_weights import check_scored
 
     config = run.config
+    check_engine(run.args)
     left_out = [] if left_out is None else left_out
     sets = _checked_sets(config, samples, left_out.append)
     teachers = build_run_teachers(config, samples)

@@ -3,9 +3,12 @@
 import pytest
 import yaml
 from test_config_run import BASE
+from trl import import_utils
 
 from ekipl_lab.commands import cli
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.training.config.check import check_run
+from ekipl_lab.training.config.late import check_engine
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import load_config, parse_config
 
@@ -125,3 +128,40 @@ def test_a_dry_run_refuses_what_the_run_refuses(
         said.append(capsys.readouterr().err.splitlines()[-1])
     assert said[0] == said[1] and message in said[0]
     assert not list(tmp_path.glob("store/*/unit")) and not list(tmp_path.glob("store/mlflow.db"))
+
+
+@pytest.mark.parametrize(
+    ("grpo", "message"),
+    [
+        ({"optim_args": "abc"}, "optim_args 'abc' is not read by adamw_torch_fused"),
+        ({"optim_args": "width=3"}, "optim_args 'width=3' changes nothing of adamw_torch_fused"),
+        ({"lr_scheduler_kwargs": {"x": 1}}, "Unknown key of grpo.lr_scheduler_kwargs 'x'"),
+        ({"generation_kwargs": {"min_q": 1}}, "did you mean 'min_p'"),
+        ({"cache_implementation": "abc"}, "Invalid `cache_implementation`"),
+        ({"activation_checkpointing_kwargs": {"a": 1}}, "Unknown key of grpo.activation_checkp"),
+        ({"dataloader_num_workers": 10**6}, "it must be at most 64"),
+    ],
+)
+def test_what_libraries_read_late_is_tried_before(tmp_path, grpo, message):
+    with pytest.raises(ConfigError, match=message):
+        check_run(parse_config(BASE | {"grpo": grpo}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_libraries_take_is_taken(tmp_path):
+    grpo = {
+        "lr_scheduler_type": "polynomial",
+        "lr_scheduler_kwargs": {"power": 2.0},
+        "generation_kwargs": {"min_p": 0.1},
+        "activation_checkpointing_kwargs": {"use_reentrant": False},
+        "optim": "adafactor",
+    }
+    checked = check_run(parse_config(BASE | {"grpo": grpo}), tmp_path)
+    assert checked.args.lr_scheduler_kwargs == {"power": 2.0}
+
+
+def test_without_vllm_the_run_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    checked = check_run(parse_config(BASE | {"grpo": {"use_vllm": True}}), tmp_path)
+    monkeypatch.setattr(import_utils, "is_vllm_available", lambda *args, **kwargs: False)
+    with pytest.raises(ConfigError, match="needs vLLM, which is not installed here"):
+        check_engine(checked.args)

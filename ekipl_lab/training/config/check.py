@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.config.combinations import RATIO_LOSSES, check_combinations
+from ekipl_lab.training.config.late import check_late
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import BatchSizes, batch_sizes
 from ekipl_lab.training.config.targets import TARGETS
@@ -85,6 +86,7 @@ def check_run(config: RunConfig, folder: str | Path) -> CheckedRun:
         )
     except Exception as error:  # accelerate reads files and packages that a setting names
         raise ConfigError(f"grpo: {(str(error) or repr(error)).splitlines()[0]}") from error
+    check_late(args)
     return CheckedRun(config, Path(folder), sizes, scorer, args)
 
 

@@ -1,0 +1,105 @@
+"""Settings of ``grpo:`` that libraries read only while a run trains, tried beforehand."""
+
+from __future__ import annotations
+
+import inspect
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from ekipl_lab.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
+
+#: What a schedule is given by the trainer, and never by ``grpo.lr_scheduler_kwargs``.
+_OF_THE_TRAINER = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"}
+
+
+def check_late(args: GRPOConfig) -> None:
+    """Raise ConfigError for what the optimiser, schedule, sampling or checkpointing would refuse,
+    or leave aside without a word."""
+    _optimiser(args)
+    _schedule(args)
+    _sampling(args)
+    _checkpointing(args)
+
+
+def _optimiser(args: GRPOConfig) -> None:
+    import torch
+    from transformers import Trainer
+
+    if not args.optim_args:
+        return
+    without = copy(args)
+    without.optim_args = None
+    try:
+        kind, settings = Trainer.get_optimizer_cls_and_kwargs(args)
+        if kind.__module__.startswith("torch."):
+            kind([torch.nn.Parameter(torch.zeros(1))], **settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"grpo.optim_args {args.optim_args!r} is not read by {_name(args)} ({error}); give "
+            "name=value, name=value."
+        ) from error
+    if (kind, settings) == Trainer.get_optimizer_cls_and_kwargs(without):
+        raise ConfigError(
+            f"grpo.optim_args {args.optim_args!r} changes nothing of {_name(args)}; leave it out."
+        )
+
+
+def _name(args: GRPOConfig) -> str:
+    return str(getattr(args.optim, "value", args.optim))
+
+
+def _schedule(args: GRPOConfig) -> None:
+    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
+
+    known = inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[args.lr_scheduler_type]).parameters
+    _refuse_unknown(
+        "grpo.lr_scheduler_kwargs", args.lr_scheduler_kwargs, set(known) - _OF_THE_TRAINER
+    )
+
+
+def _sampling(args: GRPOConfig) -> None:
+    from transformers import GenerationConfig
+
+    given = args.generation_kwargs or {}
+    if not args.use_vllm:
+        _refuse_unknown("grpo.generation_kwargs", given, set(GenerationConfig().to_dict()))
+    try:
+        GenerationConfig(cache_implementation=args.cache_implementation).validate()
+    except ValueError as error:
+        raise ConfigError(f"grpo.cache_implementation: {str(error).splitlines()[0]}") from error
+
+
+def _checkpointing(args: GRPOConfig) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    known = {
+        name
+        for name, each in inspect.signature(checkpoint).parameters.items()
+        if each.kind is inspect.Parameter.KEYWORD_ONLY or each.default is not each.empty
+    } | {"preserve_rng_state"}
+    given = args.activation_checkpointing_kwargs
+    _refuse_unknown("grpo.activation_checkpointing_kwargs", given, known)
+
+
+def _refuse_unknown(where: str, given: Any, known: set[str]) -> None:
+    if given is None or given == "":
+        return
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where} is {given!r}: it must hold settings (key: value).")
+    for key in given:
+        if key not in known:
+            raise unknown_name(f"key of {where}", str(key), sorted(known))
+
+
+def check_engine(args: GRPOConfig) -> None:
+    """Raise ConfigError where `grpo.use_vllm` is set and vLLM is not on this machine."""
+    from trl.import_utils import is_vllm_available
+
+    if args.use_vllm and not is_vllm_available():
+        raise ConfigError(
+            "grpo.use_vllm needs vLLM, which is not installed here; `pip install '.[gpu,vllm]' -c "
+            "constraints-vllm.txt`, or leave it out."
+        )
