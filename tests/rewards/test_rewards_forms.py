@@ -55,6 +55,12 @@ def test_a_number_is_read_whole(truth: str, right: str, leading: str) -> None:
     assert match_number(truth, Truth(leading)).value == 0.0
 
 
+@pytest.mark.parametrize("truth", ["<answer>4</answer>", "red</think>"])
+def test_a_truth_that_no_completion_can_hold_is_refused_by_record(truth: str) -> None:
+    with pytest.raises(RewardError, match=r"own/1.*parts a completion"):
+        check_ground_truth(replace(SAMPLE, answer=truth, answer_type="text"))
+
+
 def test_a_unit_of_the_data_makes_a_truth_one_number() -> None:
     apples = replace(SAMPLE, answer="7 apples", metadata={"unit": "apples"})
     check_ground_truth(apples)
