@@ -53,7 +53,7 @@ class Match:
 RIGHT = Match(1.0, "right")
 
 _NUMBER = re.compile(
-    r"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+(?=\d+\s*/))?(?!0\d*\s*/\s*\d)"
+    r"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+(?=\d+\s*/))?(?!0\d+\s*/\s*\d)"
     r"(?P<body>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?: \d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)"
     r"(?P<exponent>[eE][+-]?\d{1,3})?(?:\s*/\s*(?P<over>[1-9]\d*))?",
     re.ASCII,
@@ -115,7 +115,7 @@ def _exponent(found: re.Match[str]) -> str:
 
 
 def _normal_unit(text: str) -> str:
-    unit = " ".join(as_digits(text).split()).rstrip(".")
+    unit = " ".join(as_digits(text).split()).removesuffix(".")
     if len(unit) > 1:  # 5 M are five million, not metres
         unit = unit.lower()
     area = _AREA.fullmatch(unit)

@@ -23,20 +23,22 @@ DECIMAL_TOLERANCE, EXACT_TOLERANCE, _DIGITS = 5e-6, 1e-60, 100
 def answer_request(request: dict[str, str]) -> dict[str, Any]:
     """``{"parse": text}`` -> ``{"ok": bool}``; ``{"gold": .., "text": ..}`` -> ``{"ok": bool}``.
 
-    With ``"compare": "relative"``, numbers must also be near in proportion to their size.
+    With ``"compare": "relative"``, numbers must also be near in proportion to their size, and a
+    text that is no LaTeX is equal to itself alone.
     A text that math-verify cannot read is not equal to anything; running out of memory is an
     error reply.
     """
-    from math_verify import grader, parse, verify
+    from math_verify import LatexExtractionConfig, grader, parse, verify
 
-    published = _published_near()
     relative = request.get("compare") == "relative"
-    grader.sympy_numeric_eq = _near if relative else published
+    grader.sympy_numeric_eq = _near if relative else _published_near()
+    # As LaTeX only: of LaTeX that has no sense, as 5(4, the other reader takes the first number.
+    ways = {"extraction_config": [LatexExtractionConfig()]} if relative else {}
     try:
         if "parse" in request:
             return {"ok": len(parse(request["parse"], parsing_timeout=None)) > 0}
-        gold = parse(request["gold"], parsing_timeout=None)
-        text = parse(request["text"], parsing_timeout=None)
+        gold = parse(request["gold"], parsing_timeout=None, **ways)
+        text = parse(request["text"], parsing_timeout=None, **ways)
         return {"ok": bool(verify(gold, text, timeout_seconds=None))}
     except (MemoryError, RecursionError) as error:
         return {"error": type(error).__name__}

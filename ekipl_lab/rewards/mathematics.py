@@ -219,7 +219,13 @@ def _as_math(text: str) -> str | None:
     return f"${text}$" if text and not _MARK.search(text) else None
 
 
-_SIDE_BY_SIDE = re.compile(r"\d(?:\s|\\[,;: ])+\d")
+_TEXT = r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox)\s*\{"
+_SIDE_BY_SIDE = re.compile(
+    r"\d(?:[\s~]|\{\}|\\[,;: ])+\d|[\d}]\s*[A-Za-z][A-Za-z.]*(?:\s+[A-Za-z.]+)*\s+\d"
+    rf"|{_TEXT}(?:[^{{}}]*\s)?\d|{_TEXT}[^{{}}]*\}}\s*\d"
+)
+_SHORT_FRAC = re.compile(r"(?<!\d)\s*\\[dtc]?frac\s*\d\s*\d")
+_DIGITS = re.compile(r"\d+")
 #: What math-verify understands. It reads over all others: it takes ``5`` from ``4 \to 5``.
 _NAMES = (
     "frac dfrac tfrac cfrac sqrt binom pi infty cdot times div pm mp left right big Big bigl bigr "
@@ -233,7 +239,8 @@ _NAMES = (
 _COMMANDS = frozenset(_NAMES.split())
 _TOKEN = re.compile(
     r"\\([A-Za-z]+)|([<>#&@?;_]|\.\.|\\\\)"
-    r"|\b(or|not|and|to|than|least|most|more|less)\b|([^\x00-\x7f])"
+    r"|\b(or|not|and|to|than|least|most|more|less|no|never|wrong|half|twice|plus|minus|negative|times|"
+    r"hundred|thousand|million|billion|trillion|dozen|th|root|squared|cubed)\b|([^\x00-\x7f])"
 )
 #: The same relation from the other side, and in other words.
 _SAME = {
@@ -273,7 +280,10 @@ def _one_expression(answer: str, truth: str) -> bool:
         return False
     if answer.count(",") > truth.count(","):
         return False
-    if _SIDE_BY_SIDE.search(answer) and not _SIDE_BY_SIDE.search(truth) and "frac" not in answer:
+    beside = [_SIDE_BY_SIDE.search(_SHORT_FRAC.sub("", text)) for text in (answer, truth)]
+    if beside[0] and not beside[1]:
+        return False
+    if beside[1] and _DIGITS.findall(answer) != _DIGITS.findall(truth):  # one of several
         return False
     equations = answer.count("=") - names_first(answer)
     return equations <= truth.count("=")

@@ -73,9 +73,11 @@ def _balanced(text: str) -> bool:
     return depth == 0
 
 
+_TIE = re.compile(r"(?<=[\w}])~")
 _UNLATEX = (
     (re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}"), r"\1"),
     (re.compile(r"\\[,;: ]|\\quad\b"), " "),
+    (_TIE, " "),
     (re.compile(r"\\!"), ""),
     (re.compile(r"\\([%$])"), r"\1"),
     (re.compile(r"\{,\}"), ","),
@@ -106,20 +108,28 @@ _ASCII_NAME = re.compile(
 )
 
 
+_CUBIC = re.compile(r"\s+(mm|cm|dm|km|in|ft|yd|units?)\s*(\^(?:\{[23]\}|[23]))$")
+
+
 def as_latex(text: str) -> str:
     r"""The plain form with unicode mathematics as LaTeX: ``2√3`` is ``2\sqrt{3}``."""
     text = plain(text)
     if len(text) > MAX_ANSWER_CHARS:
         return text
     text = _FRACTION.sub(lambda found: r"\frac{{{}}}{{{}}}".format(*_two(found[0])), text)
+    text = _TIE.sub(" ", text)
     text = _SUPERSCRIPT.sub(lambda found: f"^{{{_ascii(found[0])}}}", text)
     text = text.replace(">=", r"\geq ").replace("<=", r"\leq ")
     text = _ROOT.sub(lambda found: rf"\sqrt{{{found[1] or found[2] or found[3]}}}", text)
-    text = _ASCII_NAME.sub(r"\\\1 ", text)
+    text = _CUBIC.sub(r"\\text{ \1}\2", _ASCII_NAME.sub(r"\\\1 ", text))
     return text.translate(_SYMBOLS)
 
 
-_NAME = r"(?!\\?(?:l?not|neg)\b)\\?[A-Za-z]\w{0,9}"
+_NAME = (
+    r"(?:m?\s*(?:\\angle|∠)\s*)?(?!\\?(?:l?not|neg)\b)"
+    r"(?:\\?[A-Za-z]\w{0,9}(?:_\{\w{1,9}\})?(?:\(\w{1,9}\))?"
+    r"|\\text\s*\{(?!not\b)[A-Za-z]{1,20}\}|\\overline\s*\{[A-Za-z]{2}\})"
+)
 _NAMED = re.compile(rf"\s*{_NAME}\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
 _NAMED_FIRST = re.compile(rf"\$?\s*{_NAME}\s*=")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from ekipl_lab.errors import RewardError, unknown_name
-from ekipl_lab.parsing import Parsed, parse_completion
+from ekipl_lab.parsing import TAGS, Parsed, parse_completion
 from ekipl_lab.rewards.calls import match_calls, match_calls_strict
 from ekipl_lab.rewards.grounding import match_box, match_boxes, match_point
 from ekipl_lab.rewards.matchers import (
@@ -81,6 +81,12 @@ def check_ground_truth(sample: Sample) -> None:
 
     Call it when samples are loaded: a broken ground truth is an error there, never a reward of 0.
     """
+    tag = next((tag for tag in TAGS if tag in sample.answer), None)
+    if tag:  # no completion could hold it as its answer
+        raise RewardError(
+            f"Sample {sample.id}: its ground truth {sample.answer!r} holds {tag}, which parts a "
+            "completion; correct the record."
+        )
     match = _match(sample, sample.answer, MATCHERS)
     if match.value != 1.0:
         raise RewardError(

@@ -44,6 +44,8 @@ def test_a_truth_that_is_not_one_number_is_refused_by_record(truth: str) -> None
         ("1 / 4", "0.25", "1"),
         ("1⁄4", "0.25", "1"),
         ("–5", "-5", "5"),
+        ("0/3", "0", "3"),
+        (r"\frac{0}{1}", "0", "1"),
     ],
 )
 def test_a_number_is_read_whole(truth: str, right: str, leading: str) -> None:
@@ -51,6 +53,12 @@ def test_a_number_is_read_whole(truth: str, right: str, leading: str) -> None:
     assert match_number(right, Truth(truth)).value == 1.0
     assert match_number(leading, Truth(truth)).value == 0.0
     assert match_number(truth, Truth(leading)).value == 0.0
+
+
+@pytest.mark.parametrize("truth", ["<answer>4</answer>", "red</think>"])
+def test_a_truth_that_no_completion_can_hold_is_refused_by_record(truth: str) -> None:
+    with pytest.raises(RewardError, match=r"own/1.*parts a completion"):
+        check_ground_truth(replace(SAMPLE, answer=truth, answer_type="text"))
 
 
 def test_a_unit_of_the_data_makes_a_truth_one_number() -> None:
@@ -65,7 +73,8 @@ def test_a_unit_of_the_data_makes_a_truth_one_number() -> None:
     "answer",
     ["5", "5 cm", "5.0 cm", "$5$", "$$5$$", r"\(5\)", r"\[5\]", r"\boxed{5}", "**5**", "`5`", '"5"',
      r"5\text{ cm}", r"5\,\text{cm}", r"$\boxed{5\,\mathrm{cm}}$", "5\u00a0cm", "10/2", "5 Cm.",
-     "x = 5", "5 cm = x", r"$AB = 5\text{ cm}$"],
+     "x = 5", "5~cm", r"5~\mathrm{cm}", r"\overline{AB} = 5", "f(2) = 5 cm", r"\text{AB} = 5",
+     "x_{1} = 5", "5 cm = x", r"$AB = 5\text{ cm}$"],
 )  # fmt: skip
 def test_a_number_in_another_form(answer: str) -> None:
     assert match_number(answer, Truth("5", unit="cm")).value == 1.0
@@ -73,7 +82,21 @@ def test_a_number_in_another_form(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["5 kg", "5 6", "5:1", "5-6", "$5$ $6$", r"\boxed{5}6", "5 cm 6", "x = 4 = 5", "4 = 5", "$5"],
+    [
+        "5 kg",
+        "5 6",
+        "5:1",
+        "5-6",
+        "$5$ $6$",
+        r"\boxed{5}6",
+        "5 cm 6",
+        "x = 4 = 5",
+        "4 = 5",
+        "$5",
+        "5...",
+        "5~4",
+        r"\text{not} = 5",
+    ],
 )
 def test_a_number_and_more_is_not_that_number(answer: str) -> None:
     assert match_number(answer, Truth("5", unit="cm")).value == 0.0
@@ -155,7 +178,10 @@ def test_a_text_in_another_form(answer: str, truth: str) -> None:
      ("–5", "-5"), ("2sqrt3", r"2\sqrt{3}"), ("pi/2", r"\frac{\pi}{2}"), ("1⁄2", "0.5"),
      ("ln(2)", r"\ln 2"), ("x ∈ [1,2]", r"x \in [1,2]"), (r"x \ge 2", r"x \geq 2"),
      ("3 > x", "x < 3"), ("$5", "5"), ("$1,234.50", "1234.5"), ("5 dollars", r"\$5"),
-     ("9:05", "09:05"),
+     ("9:05", "09:05"), (r"\angle ABC = 30^\circ", "30"), ("∠A = 30°", "30"), ("f(2) = 5", "5"),
+     (r"m\angle A = 30", "30"), ("P(A) = 1/2", "0.5"), ("x_{1} = 5", "5"), (r"5\mathrm{~cm}", "5"),
+     (r"\text{Area} = 5\text{ cm}^2", "5"), (r"\overline{AB} = 5", "5"), ("36π cm³", r"36\pi"),
+     (r"\frac{\sqrt{3}}2", r"\frac{\sqrt3}{2}"), (r"1 \frac12", "3/2"), ("1~000", "1000"),
      (r"\sqrt{2}+\sqrt{3}", r"\sqrt{5+2\sqrt{6}}"), (r"\frac{2}{2^{99}}", r"\frac{1}{2^{98}}")],
 )  # fmt: skip
 def test_mathematics_in_another_form(answer: str, truth: str) -> None:
@@ -184,12 +210,29 @@ HEDGES = [r"4 \to 5", "4 → 5", "4 -> 5", "4 | 5", r"4 \mid 5", "4 # 5", "5_9",
           "the answer is not 5", r"4 \Rightarrow 5",
           r"4 \hookrightarrow 5", r"4 \xrightarrow{} 5", r"4 \Longrightarrow 5", r"\prec 5", "5 ∈",
           r"\propto 5", r"\lesssim 5", r"\not= 5", r"4\vee 5", "4 ≡ 5", r"5\hspace{1em}4",
-          r"5\cancel{4}", "5 +", "5^", "5'", r"5 \cdot", "$5 and $6"]  # fmt: skip
+          r"5\cancel{4}", "5 +", "5^", "5'", r"5 \cdot", "$5 and $6",
+          "5(4", "5)4", "5}4", "5[4", "5`4", "5+*4", "5^!4", "4 ( 5", "4 . 5", r"5\4", "5!(4",
+          "5%{4", r"5\text{ h 4 min}",
+          r"4\frac 5", r"4\sum 5", r"\max{4} 5", r"\lg 5", r"5\big{4}4", r"\end{4} 5", r"4\cup 5",
+          r"5\text{4}", r"5\mathrm{4}", r"5 \text{h }4\text{ min}", "5 h 4 min",
+          "5~4", "5{}4", "~~4~~ 5", "x ~ 5", "5.e2", "5...", "5 e 4", r"5\text{ million}",
+          r"5\text{ plus four}", r"5\text{ is wrong}", r"5\text{th root}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("answer", HEDGES)
 def test_a_relation_or_another_value_beside_it_is_no_value(answer: str) -> None:
     assert match_math(answer, Truth("5")).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth"),
+    [("5", "5 h 4 min"), ("5 h", "5 h 4 min"), ("2", r"2\text{ h }30\text{ min}"), ("3", "3(4"),
+     ("4", "3 4"), ("4", "5 ft 4 in"), ("3", r"3\text{4}"),
+     (r"\sqrt{2}\text{ million}", r"\sqrt{2}"), (r"\pi\text{ hundred}", r"\pi")],
+)  # fmt: skip
+def test_a_part_of_the_truth_is_not_right(answer: str, truth: str) -> None:
+    assert match_math(answer, Truth(truth)).value == 0.0
+    assert match_math(truth, Truth(truth)).value == 1.0
 
 
 def test_a_relation_of_the_truth_allows_no_other() -> None:

@@ -49,6 +49,12 @@ DETAILS = [
         ({"content": WELL}, {}, Choice(WELL)),
         ({"content": "2", "reasoning_content": "Why"}, {}, Choice("2", "Why")),
         ({"content": "2", "reasoning": "Why"}, {}, Choice("2", "Why")),
+        ({"content": "2", "thinking": "Why"}, {}, Choice("2", "Why")),
+        ({"content": "2", "thinking_blocks": [THOUGHT]}, {}, Choice("2", "Why")),
+        ({"content": "2", "reasoning_text": "Why"}, {}, Choice("2", "Why")),
+        ({"content": "2"}, {"logprobs": {"content": [{"logprob": None}]}}, Choice("2")),
+        ({"content": "2"}, {"logprobs": {"content": [{"logprob": float("-inf")}]}}, Choice("2")),
+        ({"content": "2"}, {"logprobs": [-0.5], "token_ids": ["a"]}, Choice("2")),
         ({"content": None, "reasoning_content": "Why"}, {}, Choice("", "Why")),
         ({"content": [{"type": "text", "text": "a"}, {"text": "b"}]}, {}, Choice("ab")),
         ({"content": ["a", {"type": "text", "text": None}, "b"]}, {}, Choice("ab")),
@@ -295,3 +301,20 @@ def test_shares_add_up(completion: int, parts: int) -> None:
     total = [sum(getattr(s, name) for s in shares) for name in ("prompt", "cached", "completion")]
     assert total == [7, 3, completion]
     assert max(s.completion for s in shares) - min(s.completion for s in shares) <= 1
+
+
+@pytest.mark.parametrize("count", [float("inf"), float("nan")])
+@pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini"])
+def test_a_count_that_is_no_number_does_not_lose_the_answer(
+    kind: str, count: float, tmp_path: Path
+) -> None:
+    """JSON's 1e999 is infinity."""
+    anthropic = {"content": [{"type": "text", "text": "2"}], "usage": {"input_tokens": count}}
+    parts = {"content": {"parts": [{"text": "2"}]}, "finishReason": "STOP"}
+    answers: dict[str, dict[str, Any]] = {
+        "openai": openai({"content": "2"}) | {"usage": {"prompt_tokens": count}},
+        "anthropic": anthropic | {"stop_reason": "end_turn"},
+        "gemini": {"candidates": [parts], "usageMetadata": {"promptTokenCount": count}},
+    }
+    reply = read(kind, answers[kind], tmp_path)
+    assert (reply.choices[0].text, reply.usage.prompt) == ("2", 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -160,7 +161,7 @@ def spoken(content: Any) -> tuple[str, str]:
 def tokens(usage: Any, name: str) -> int:
     """A count in what a server says of its usage; 0 where it says nothing readable."""
     count = usage.get(name) if isinstance(usage, Mapping) else None
-    return int(count) if isinstance(count, int | float) else 0
+    return int(count) if isinstance(count, int | float) and isfinite(count) else 0
 
 
 class ChatAdapter(Adapter):

@@ -6,13 +6,14 @@ OpenAI, vLLM, `transformers serve`, llama.cpp, OpenRouter, Gemini's compatible e
     {type: openai, id: own, model: Qwen/Qwen2.5-VL-7B-Instruct, base_url: "http://127.0.0.1:8000/v1"}
 
 Servers that know no ``n`` or no log-probabilities ignore them; missing choices are asked one by
-one. ``reasoning_content``, ``reasoning`` or ``reasoning_details`` of a message, and parts of its
-content that are thoughts, go into ``<think>``.
+one. Reasoning beside the content (``reasoning_content``, ``reasoning``, ``thinking``, ...), and
+parts of the content that are thoughts, go into ``<think>``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -22,7 +23,10 @@ from ekipl_lab.teachers.adapters.http import ApiKey
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 from ekipl_lab.types import Capabilities
 
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
+_REASONING = (
+    "reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks",
+    "reasoning_text", "thoughts",
+)  # fmt: skip
 
 
 class OpenAIAdapter(ChatAdapter):
@@ -93,17 +97,30 @@ def _choice(choice: Mapping[str, Any], envelope: Mapping[str, Any]) -> Choice:
     reason = str(choice.get("finish_reason") or "stop")
     if reason in ("error", "abort"):  # it broke off on the server
         raise ValueError(reason)
-    logprobs = (choice.get("logprobs") or {}).get("content")
-    token_ids = choice.get("token_ids")
     return Choice(
         text=text,
         reasoning=next(filter(None, said), ""),
         finish_reason={"content_filter": "refusal", "length": "length"}.get(reason, "stop"),
         refusal=_refusal(message),
-        logprobs=tuple(float(entry["logprob"]) for entry in logprobs) if logprobs else None,
-        token_ids=tuple(int(token) for token in token_ids) if token_ids else None,
+        logprobs=_logprobs(choice.get("logprobs")),
+        token_ids=_token_ids(choice.get("token_ids")),
         raw={**envelope, "choices": [choice]},
     )
+
+
+def _logprobs(said: Any) -> tuple[float, ...] | None:
+    """Those of all tokens, or None: what stands beside a readable answer does not lose it."""
+    entries = said.get("content") if isinstance(said, Mapping) else None
+    try:
+        found = tuple(float(entry["logprob"]) for entry in entries or ())
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return None
+    return found if found and all(map(isfinite, found)) else None
+
+
+def _token_ids(said: Any) -> tuple[int, ...] | None:
+    is_list = isinstance(said, list) and all(isinstance(token, int) for token in said)
+    return tuple(said) if is_list and said else None
 
 
 def _refusal(message: Mapping[str, Any]) -> str | None:
