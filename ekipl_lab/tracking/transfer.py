@@ -105,7 +105,7 @@ def import_run(path: Path, experiment: str | None = None) -> str:
 
 
 def _refuse_twice(path: Path, run_id: str) -> None:
-    for run in list_runs():
+    for run in list_runs(limit=50_000):  # MLflow's most
         if run_id in (run.run_id, run.tags.get(_ORIGIN)):
             raise DataError(
                 f"The run of {path} is here already, as {run.name} ({run.run_id[:8]}); delete "
