@@ -16,6 +16,8 @@ CONFIRM = load_study(ROOT / "configs/studies/counting_confirm.yaml")
 TUNE = load_study(ROOT / "configs/studies/counting_tune.yaml")
 RECIPE = load_study(ROOT / "configs/studies/counting_recipe.yaml")
 RECIPE_TUNE = load_study(ROOT / "configs/studies/counting_recipe_tune.yaml")
+AFTER = load_study(ROOT / "configs/studies/counting_after.yaml")
+AFTER_TUNE = load_study(ROOT / "configs/studies/counting_after_tune.yaml")
 TEXT = (ROOT / "docs" / "preregistration.md").read_text(encoding="utf-8")
 
 
@@ -25,7 +27,7 @@ def registered(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("study", "count"), [(CONFIRM, 12), (RECIPE, 5)], ids=lambda x: str(x)[:20]
+    ("study", "count"), [(CONFIRM, 12), (RECIPE, 5), (AFTER, 7)], ids=lambda x: str(x)[:20]
 )
 def test_the_contrasts_of_a_study_are_the_registered_ones_in_their_order(study, count):
     rows = [
@@ -44,8 +46,12 @@ def test_the_contrasts_of_a_study_are_the_registered_ones_in_their_order(study, 
 
 @pytest.mark.parametrize(
     ("study", "tune", "seeds", "items"),
-    [(CONFIRM, TUNE, range(100, 108), 31), (RECIPE, RECIPE_TUNE, range(110, 118), 33)],
-    ids=["confirm", "recipe"],
+    [
+        (CONFIRM, TUNE, range(100, 108), 31),
+        (RECIPE, RECIPE_TUNE, range(110, 118), 33),
+        (AFTER, AFTER_TUNE, range(120, 128), 35),
+    ],
+    ids=["confirm", "recipe", "after"],
 )
 def test_seeds_items_and_arms_are_the_registered_ones(study, tune, seeds, items):
     assert study.seeds == tuple(seeds) and tune.seeds == (7,)
@@ -98,6 +104,22 @@ def test_more_supervised_steps_have_the_rate_that_their_tuning_chose():
             for steps in (ours, theirs)
         ]
         assert rates[0] == rates[1]
+
+
+def test_the_arms_after_enough_supervised_steps_have_the_rates_that_their_tuning_chose():
+    steps = {arm: plan_cell(AFTER, "counting", arm, 120).steps for arm in AFTER.arms}
+    rates = {"grpo": {"low": 5e-5, "mid": 1e-4, "high": 2e-4},
+             "paper": {"low": 1e-4, "mid": 2e-4, "high": 4e-4}}  # fmt: skip
+    (twice,) = plan_cell(RECIPE, "counting", "sft_twice", 110).steps
+    assert steps["sft_twice"][0].sft == twice.sft
+    for arm, tried in rates.items():
+        first, last = steps[f"sft_twice_then_{arm}"]
+        assert first.sft == twice.sft
+        assert last.config.grpo_settings["learning_rate"] == tried[best(arm, AFTER_TUNE)]
+    thrice = steps["sft_thrice"][0].sft
+    assert thrice is not None and thrice.actions == 7680
+    chosen = best("sft_thrice", AFTER_TUNE, ("mid", "high", "highest"))
+    assert thrice.matrix_lr == 0.006 * {"mid": 1, "high": 2, "highest": 4}[chosen]
 
 
 def test_the_table_of_claims_is_that_of_the_records():
