@@ -147,27 +147,24 @@ def demo(arguments: list[str]) -> int:
     return code
 
 
-def checks() -> list[tuple[str, list[str | Path]]]:
-    """Lint and types, cheapest first."""
-    return [
-        ("ruff check", [BIN / "ruff", "check", "."]),
-        ("ruff format", [BIN / "ruff", "format", "--check", "."]),
-        ("mypy", [BIN / "mypy"]),
-    ]
-
-
 def test(arguments: list[str]) -> int:
-    """Lint, types and the tests that are not marked slow."""
+    """Lint; then types and the tests that are not marked slow, side by side."""
     ensure("dev")
-    for name, command in checks():
-        say(name)
+    for command in ([BIN / "ruff", "check", "."], [BIN / "ruff", "format", "--check", "."]):
+        say(f"ruff {command[1]}")
         if run(command) != 0:
-            print(f"[test] {name} failed", flush=True)
+            print(f"[test] ruff {command[1]} failed", flush=True)
             return 1
+    say("mypy and pytest, side by side")
+    types = subprocess.Popen([str(BIN / "mypy")], cwd=ROOT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     workers = ["-n", "2", "--dist", "loadfile"]
     selection = arguments or ["-m", "not slow"]
-    return run([PYTHON, "-m", "pytest", *workers, *selection], env=environment)
+    code = run([PYTHON, "-m", "pytest", *workers, *selection], env=environment)
+    if types.wait() != 0:
+        print("[test] mypy failed; what it says is above the tests' result", flush=True)
+        return 1
+    return code
 
 
 def verify(arguments: list[str]) -> int:
