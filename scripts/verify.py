@@ -58,7 +58,7 @@ def save(path: Path, evidence: dict[str, Any]) -> None:
 def run_step(command: list[str]) -> dict[str, Any]:
     """Run one step and say how it went."""
     begin = time.monotonic()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "EKIPL_VERIFY": "1"}
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     if result.returncode not in (0, 5):
         print(result.stdout[-4000:] + result.stderr[-2000:], flush=True)

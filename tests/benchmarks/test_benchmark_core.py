@@ -132,7 +132,7 @@ def test_hand_computed_seed_and_split() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_no_scene_in_two_splits(task: str) -> None:
-    assert set(shared_scenes(task, 500).values()) == {0}
+    assert set(shared_scenes(task, 150).values()) == {0}
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from examples import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -170,20 +171,20 @@ def library_rule(name: str, pool: Pool, **params: object) -> list[int]:
     return [int(i) for i in kept]
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=examples(1000), deadline=None, derandomize=True)
 @given(pools(), st.data())
 def test_top_g(pool: Pool, data: st.DataObject) -> None:
     keep = data.draw(st.integers(0, pool.size))
     assert library_rule("top_g", pool, keep_failures=keep) == ref_top_g(pool, keep)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=examples(1000), deadline=None, derandomize=True)
 @given(pools())
 def test_max_variance(pool: Pool) -> None:
     assert library_rule("max_variance", pool) == ref_max_variance(pool)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=examples(1000), deadline=None, derandomize=True)
 @given(pools(), st.data())
 def test_quota(pool: Pool, data: st.DataObject) -> None:
     rows = data.draw(st.integers(0, pool.size))
@@ -192,7 +193,7 @@ def test_quota(pool: Pool, data: st.DataObject) -> None:
     assert kept == ref_quota(pool, rows, choose)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=examples(1000), deadline=None, derandomize=True)
 @given(pools(), st.data())
 def test_on_failure(pool: Pool, data: st.DataObject) -> None:
     rows = data.draw(st.integers(0, pool.size))
@@ -256,7 +257,7 @@ def ref_advantages(pool: Pool, kept: list[int], baseline: str, scale: str) -> li
     return out
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 @given(pools(), st.data())
 @pytest.mark.parametrize("scale", sorted(SPREADS))
 @pytest.mark.parametrize("baseline", sorted(BASELINES))
@@ -314,7 +315,7 @@ def candidate(pool: Pool, row: int) -> tuple[Action, RewardBreakdown]:
     return Action(str(row), source, source), RewardBreakdown(parts, {"accuracy": 1.0}, success)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 @given(pools(), st.sampled_from(sorted(SELECTION_RULES)), st.sampled_from(sorted(BASELINES)))
 def test_groups(pool: Pool, rule: str, baseline: str) -> None:
     """Selection and advantages belong together row by row; every row trains one kept action."""

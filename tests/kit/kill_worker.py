@@ -1,8 +1,8 @@
 """Trains a run of test_trainer_kills.py and kills itself at the n-th call of a function.
 
-python tests/kit/kill_worker.py CONFIG NAME POINT N        POINT: a key of POINTS, or "seconds"
+python tests/kit/kill_worker.py CONFIG NAME POINT N SAID     POINT: a key of POINTS, or "seconds"
 
-``started`` is a command in a process that others kill.
+``started`` is a function in a process that others kill.
 """
 
 import functools
@@ -10,8 +10,12 @@ import importlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
+from pathlib import Path
+
+ROOT = str(Path(__file__).resolve().parents[2])
 
 #: What is going on -> the function in whose n-th call the process dies (before it does its work).
 POINTS = {
@@ -60,37 +64,68 @@ def arm(point, number):
     return setattr(owner, name, watched)
 
 
-def started(words, environment, said):
-    """`ekipl WORDS` in a process of its own; what it prints goes to the file ``said``.
+def started(target, *arguments, **environment):
+    """A process of its own that calls the function, with an environment and the rest as ours.
 
     Forked from a server that has imported the libraries once, which takes longer than all else.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["ekipl_lab.training.run", "ekipl_lab.tracking.runlog", "mlflow"]
-    )
-    process = context.Process(target=command, args=(words, environment, str(said)))
+        ["ekipl_lab.training.run", "ekipl_lab.tracking.runlog", "mlflow.tracking.client",
+         "mlflow.store.tracking.sqlalchemy_store"]
+    )  # fmt: skip
+    process = context.Process(target=_in_process, args=(target, arguments, environment))
     process.start()
     return process
 
 
-def command(words, environment, said):
-    """What such a process does."""
+def _in_process(target, arguments, environment):
     os.environ.update(environment)
-    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    target(*arguments)
+
+
+def say_to(path):
+    """What this process prints from now on goes to the file."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
+
+
+def command(words, said):
+    """`ekipl WORDS`; what it prints goes to the file ``said``."""
+    say_to(said)
     from ekipl_lab.commands import cli
 
     sys.exit(cli.main(words))
 
 
-def main(path, name, point, number):
+def killed(path, name, point, number, said):
+    """The exit code of a process that trains the run until it dies at the point; 0: it finished.
+
+    A function that was imported into other modules by its name is watched only in a process that
+    arms before it imports them; of a method the class is watched.
+    """
+    method = "." in POINTS.get(point, ("", ""))[1]
+    if method:
+        uri = os.environ["MLFLOW_TRACKING_URI"]
+        process = started(
+            main, str(path), name, point, number, said, MLFLOW_TRACKING_URI=uri, HF_HUB_OFFLINE="1"
+        )
+        process.join()
+        return process.exitcode
+    words = [sys.executable, __file__, str(path), name, point, str(number), str(said)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([ROOT, environment.get("PYTHONPATH", "")])
+    return subprocess.run(words, env=environment).returncode
+
+
+def main(path, name, point, number, said):
+    say_to(said)
+    # Names that were imported into other modules would not be watched: import those after arming.
+    arm(point, float(number) if point == "seconds" else int(number))
     from ekipl_lab.training.config.run_config import load_config
     from ekipl_lab.training.run import train
 
-    # Names that were imported into other modules would not be watched: import those after arming.
-    arm(point, float(number) if point == "seconds" else int(number))
     train(load_config(path, [f"name={name}"]))
 
 

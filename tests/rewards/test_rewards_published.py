@@ -10,6 +10,7 @@ import re
 from fractions import Fraction
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from math_verify import parse, verify
@@ -160,7 +161,7 @@ def same(one: float, other: float) -> bool:
 
 
 NO_CALLS = [name for name in RULES if "transformation" not in name and "format" not in name]
-many = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=examples(1500), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @many
@@ -175,7 +176,7 @@ def test_transformation_follows_the_rule(completion: str, truth: str, name: str)
     assert same(SCORERS[name](completion, truth), RULES[name](completion, truth))
 
 
-@settings(parent=many, max_examples=500)
+@settings(parent=many, max_examples=examples(500))
 @given(
     st.one_of(fragments, framed),
     st.sampled_from(["4", "4.0", " 4", "A", "\\frac{1}{2}", "<answer> 4 </answer>", "0", "so"]),
@@ -186,7 +187,7 @@ def test_accuracy_follows_the_rule(completion: str, truth: str, name: str) -> No
     assert same(SCORERS[name](completion, truth), RULES[name](completion, truth))
 
 
-@settings(parent=many, max_examples=1000)
+@settings(parent=many, max_examples=examples(1000))
 @given(
     st.one_of(st.sampled_from(NUMBERS), st.floats(-200, 200).map(str)),
     st.one_of(st.sampled_from(NUMBERS), st.floats(-200, 200).map(str)),

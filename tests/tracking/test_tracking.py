@@ -8,14 +8,18 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from kill_worker import started
 from mlflow.entities import Metric
 from paths import ROOT
+from study_kit import wait_for
 
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.files import write_text
 from ekipl_lab.tracking import store
 from ekipl_lab.tracking.provenance import process_tags
 
@@ -142,46 +146,44 @@ def test_the_end_state_tells_what_happened(home: Path) -> None:
     assert tracking.find_run(stopped.run_id).status == "KILLED"
 
 
-CHILD = """
-import sys
-from ekipl_lab.tracking import open_run
-with open_run("demo", "child") as run:
-    run.log_metrics({"a": 1.0}, step=0)
-    run.flush()
-    print(run.run_id, flush=True)
-    sys.stdin.read()
-"""
+def open_until_it_ends(said: Path) -> None:
+    """A run in a process of its own, open until a signal comes; its id goes to the file."""
+    with tracking.open_run("demo", "child") as run:
+        run.log_metrics({"a": 1.0}, step=0)
+        run.flush()
+        write_text(said, run.run_id)
+        signal.pause()
+
+
+@pytest.fixture
+def child(home: Path, tmp_path: Path) -> tuple[BaseProcess, str]:
+    """Such a process, and the id of its run."""
+    said = tmp_path / "run"
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    process = started(open_until_it_ends, said, MLFLOW_TRACKING_URI=uri)
+    return process, wait_for(lambda: said.exists() and said.read_text(), "the id of the run")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_marks_the_run_as_killed(home: Path, number: signal.Signals) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD],
-        cwd=ROOT,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=-1,
-        stderr=-1,
-    )
-    assert child.stdout is not None
-    run_id = child.stdout.readline().strip()
-    assert tracking.find_run(run_id).status == "RUNNING"
-    child.send_signal(number)
-    child.communicate()
+def test_a_signal_marks_the_run_as_killed(
+    child: tuple[BaseProcess, str], number: signal.Signals
+) -> None:
+    process, run_id = child
+    assert process.pid is not None and tracking.find_run(run_id).status == "RUNNING"
+    os.kill(process.pid, number)
+    process.join()
     assert tracking.find_run(run_id).status == "KILLED"
 
 
-def test_a_run_whose_process_is_gone_is_repaired_at_the_next_start(home: Path) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=-1
-    )
-    assert child.stdout is not None
-    run_id = child.stdout.readline().strip()
-    with pytest.raises(ConfigError, match=f"process {child.pid}"):
+def test_a_run_whose_process_is_gone_is_repaired_at_the_next_start(
+    child: tuple[BaseProcess, str],
+) -> None:
+    process, run_id = child
+    with pytest.raises(ConfigError, match=f"process {process.pid}"):
         tracking.open_run("demo", "child", run_id=run_id)
     assert tracking.repair_stale_runs() == []
-    child.kill()
-    child.communicate()
+    process.kill()
+    process.join()
     assert tracking.find_run(run_id).status == "RUNNING"
     with tracking.open_run("demo", "next"):
         info = tracking.find_run(run_id)
@@ -305,9 +307,9 @@ def test_two_processes_create_the_store_and_write_at_the_same_time(tmp_path: Pat
 from ekipl_lab.tracking import ensure_store, open_run
 ensure_store()
 with open_run("side by side", "arm") as run:
-    for step in range(200):
+    for step in range(50):
         run.log_metrics({f"m{i}": float(step) for i in range(20)}, step)
-        if step % 20 == 0: run.flush(); run.set_tags({"at": str(step)})
+        if step % 10 == 0: run.flush(); run.set_tags({"at": str(step)})
 print(run.run_id)
 """
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
@@ -317,7 +319,7 @@ print(run.run_id)
     with sqlite3.connect(tmp_path / "new" / "mlflow.db") as connection:
         rows = connection.execute("SELECT run_uuid, count(*) FROM metrics GROUP BY 1").fetchall()
         states = connection.execute("SELECT status FROM runs").fetchall()
-    assert sorted(rows) == sorted((out.strip(), 4000) for (out, _), _ in ends)
+    assert sorted(rows) == sorted((out.strip(), 1000) for (out, _), _ in ends)
     assert states == [("FINISHED",), ("FINISHED",)]
 
 

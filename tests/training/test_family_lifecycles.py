@@ -4,16 +4,13 @@ Width 32, random weights, each family's own processor (`families`); one family h
 verify`. Teachers' actions are kept, the whole model or an adapter is trained.
 """
 
-import os
 import signal
-import subprocess
-import sys
 
 import families
 import pytest
 import torch
 import yaml
-from paths import ROOT
+from kill_worker import killed
 from safetensors.torch import load_file
 
 from ekipl_lab.commands import cli
@@ -23,7 +20,6 @@ from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
 
 torch.set_num_threads(1)
-WORKER = ROOT / "tests/kit/kill_worker.py"
 
 
 def settings(start, adapter):
@@ -46,11 +42,9 @@ def settings(start, adapter):
 
 def killed_in_its_third_update(folder):
     """kill -9 before the optimiser's third step, in a process of its own."""
-    command = [sys.executable, str(WORKER), str(folder / "unit.yaml"), "killed", "optimiser", "3"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    out = folder / "said.txt"
+    code = killed(folder / "unit.yaml", "killed", "optimiser", 3, out)
+    assert code == -signal.SIGKILL, out.read_text(encoding="utf-8")[-3000:]
 
 
 def said(path):

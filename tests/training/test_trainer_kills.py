@@ -9,22 +9,17 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 
 import pytest
 import yaml
-from kill_worker import POINTS, started
-from paths import ROOT
+from kill_worker import POINTS, command, killed, started
 from test_trainer_resume import SETTINGS, assert_same_run
 
 from ekipl_lab import tracking
 from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
-
-WORKER = ROOT / "tests/kit/kill_worker.py"
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +35,10 @@ def store(tmp_path_factory):
 
 def attempt(folder, name, point, number):
     """Go on with the run until it dies at the point; its exit code (0: it finished first)."""
-    command = [sys.executable, str(WORKER), str(folder / "unit.yaml"), name, point, str(number)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    root = str(ROOT)
-    environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr[-3000:]
-    return done.returncode
+    said = folder / "said.txt"
+    code = killed(folder / "unit.yaml", name, point, number, said)
+    assert code in (0, -signal.SIGKILL), said.read_text(encoding="utf-8")[-3000:]
+    return code
 
 
 def continued(folder, name):
@@ -145,9 +137,11 @@ MOMENTS = {
 def killed_at(moment, folder, name, *overrides):
     """SIGKILL of the plain command once the moment is seen; False if the run ended before."""
     words = ["train", "--config", str(folder / "unit.yaml"), f"name={name}", *overrides]
-    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "HF_HUB_OFFLINE": "1"}
+    uri = f"sqlite:///{folder}/mlflow.db"
     run = Watched(folder, name)
-    process = started(words, environment, folder / "said.txt")
+    process = started(
+        command, words, folder / "said.txt", MLFLOW_TRACKING_URI=uri, HF_HUB_OFFLINE="1"
+    )
     while process.is_alive():
         if MOMENTS[moment](run):
             process.kill()
