@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -220,11 +221,16 @@ def test_an_answer_needs_its_steps() -> None:
     assert odd.unread == ("because",)
 
 
+@cache
+def of_all_families(split: str) -> list[Sample]:
+    families = [*study_families("geometry"), *GROUND, "angle_choice", "solve_text"]
+    return load_samples("mini", task="geometry", split=split, limit=360, families=families)
+
+
 @pytest.mark.parametrize("style", CHAIN_STYLES)
 @pytest.mark.parametrize("split", ["train", "test_ood"])
 def test_written_chains_are_what_they_claim(style: str, split: str) -> None:
-    families = [*study_families("geometry"), *GROUND, "angle_choice", "solve_text"]
-    for sample in load_samples("mini", task="geometry", split=split, limit=360, families=families):
+    for sample in of_all_families(split):
         rng = random.Random(sample.id)
         right = check_chain(sample, write_chain(sample, style=style, rng=rng))
         assert right.sound and right.answer_correct
