@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.plots.figures import Point, learning_curves, write_image
+from ekipl_lab.plots.figures import Curves, Point, learning_curves, write_image
 from ekipl_lab.studies.config import Study
 from ekipl_lab.studies.page_tables import final_values, places
 from ekipl_lab.studies.record import CellRecord
@@ -23,19 +23,23 @@ def figures(study: Study, records: Sequence[CellRecord], folder: Path) -> str:
         if not any(len(curve) > 1 for curve in curves.values()):
             continue
         path = folder / f"curve-{task}-{name.replace(' ', '_')}.svg"
-        figure = learning_curves(
-            curves,
-            title=f"{task}, {name}",
-            y_title="greedy accuracy",
-            x_title="policy completions",
-            arms=list(study.arms),
-        )
-        try:
-            write_image(figure, path)
-        except ConfigError as error:
-            return f"No figures: {markdown_text(str(error))}"
+        axes = ("policy completions", "greedy accuracy")
+        if missing := draw(study, curves, path, f"{task}, {name}", *axes):
+            return f"No figures: {missing}"
         shown.append(f"![greedy accuracy over policy completions: {task}, {name}]({path.name})")
     return "\n\n".join(shown)
+
+
+def draw(study: Study, curves: Curves, path: Path, title: str, x_title: str, y_title: str) -> str:
+    """Write the figure of the arms' curves; what is missing for that, as Markdown, else nothing."""
+    figure = learning_curves(
+        curves, title=title, x_title=x_title, y_title=y_title, arms=list(study.arms)
+    )
+    try:
+        write_image(figure, path)
+    except ConfigError as error:
+        return markdown_text(str(error))
+    return ""
 
 
 def curves_of(

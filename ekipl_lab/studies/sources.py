@@ -12,10 +12,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ekipl_lab.errors import ConfigError
 from ekipl_lab.files import write_text
-from ekipl_lab.plots.figures import Point, learning_curves, write_image
+from ekipl_lab.plots.figures import Point
 from ekipl_lab.studies.config import Study
+from ekipl_lab.studies.page_figures import draw
 from ekipl_lab.studies.plan import Cell
 from ekipl_lab.studies.record import CellRecord
 from ekipl_lab.tables import markdown_text, percent
@@ -71,16 +71,10 @@ def sources_section(study: Study, records: Sequence[CellRecord], folder: Path) -
         if not curves:
             continue
         path = folder / f"sources-{task}.svg"
-        figure = learning_curves(
-            curves,
-            title=f"{task}: kept actions that are teachers'",
-            y_title="share of kept actions",
-            arms=list(study.arms),
-        )
-        try:
-            write_image(figure, path)
-        except ConfigError as error:
-            return f"No figure of sources: {markdown_text(str(error))}"
+        title = f"{task}: kept actions that are teachers'"
+        axes = ("optimiser steps", "share of kept actions")
+        if missing := draw(study, curves, path, title, *axes):
+            return f"No figure of sources: {missing}"
         ends = "; ".join(
             f"{markdown_text(arm)} {percent(curve[0].y)} to {percent(curve[-1].y)} % "
             f"({len(cells[arm])} seeds)"

@@ -9,9 +9,8 @@ import pkgutil
 import shutil
 
 import pytest
-import yaml
 from safetensors import SafetensorError
-from test_trainer_resume import SETTINGS, assert_same_run
+from test_trainer_resume import assert_same_run, config, whole_run
 
 from ekipl_lab import tracking
 from ekipl_lab.commands import cli
@@ -24,24 +23,14 @@ from ekipl_lab.policies.load import check_checkpoint
 from ekipl_lab.records import list_steps, load_groups
 from ekipl_lab.teachers.adapters.local import LocalSpec
 from ekipl_lab.training import checkpoint
-from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
 from ekipl_lab.types import Action, Sample
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store of its own, with the unbroken run in it."""
-    folder = tmp_path_factory.mktemp("damage")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    (folder / "unit.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
-    yield folder, train(config(folder, "whole"))
-    patch.undo()
-
-
-def config(folder, name, *overrides):
-    return load_config(folder / "unit.yaml", [f"name={name}", *overrides])
+    with whole_run(tmp_path_factory.mktemp("damage")) as made:
+        yield made
 
 
 def stopped(folder, name, after=6):

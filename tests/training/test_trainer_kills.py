@@ -15,22 +15,16 @@ from contextlib import closing
 import pytest
 import yaml
 from kill_worker import POINTS, command, killed, started
-from test_trainer_resume import SETTINGS, assert_same_run
+from test_trainer_resume import SETTINGS, assert_same_run, config, whole_run
 
 from ekipl_lab import tracking
-from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store of its own, with the uninterrupted run in it."""
-    folder = tmp_path_factory.mktemp("kills")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    (folder / "unit.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
-    yield folder, train(load_config(folder / "unit.yaml", ["name=whole"]))
-    patch.undo()
+    with whole_run(tmp_path_factory.mktemp("kills")) as made:
+        yield made
 
 
 def attempt(folder, name, point, number):
@@ -43,7 +37,7 @@ def attempt(folder, name, point, number):
 
 def continued(folder, name):
     """The run, brought to its end by the same call as any."""
-    result = train(load_config(folder / "unit.yaml", [f"name={name}"]))
+    result = train(config(folder, name))
     assert result.status == "finished" and len(tracking.list_runs(name=name)) == 1
     return result
 
@@ -169,10 +163,10 @@ def left_of(folder, result):
 def test_killed_from_outside_while_it_registers_and_while_it_ends(store):
     folder, _ = store
     short = ("grpo.max_steps=2", "evaluation.sets=[]")
-    whole = train(load_config(folder / "unit.yaml", ["name=short", *short]))
+    whole = train(config(folder, "short", *short))
     for moment in ("in MLflow, not noted", "last policy half saved"):
         assert killed_at(moment, folder, "shot", *short), f"{moment}: not seen"
-    again = train(load_config(folder / "unit.yaml", ["name=shot", *short]))
+    again = train(config(folder, "shot", *short))
     assert_same_run(again, whole, 2, ())
     assert left_of(folder, again) == left_of(folder, whole)
 
@@ -193,11 +187,11 @@ def test_killed_from_outside_at_every_moment_of_its_life(tmp_path, monkeypatch):
                 break  # it has ended; what was missed comes again in the next run
             print(f"killed: {moment}")
             missing.remove(moment)
-        ended.append(train(load_config(tmp_path / "unit.yaml", [f"name={name}"])))
+        ended.append(train(config(tmp_path, name)))
         if not missing:
             break
     assert missing == []
-    whole = train(load_config(tmp_path / "unit.yaml", ["name=whole"]))
+    whole = train(config(tmp_path, "whole"))
     for result in ended:
         assert_same_run(result, whole)
         assert left_of(tmp_path, result) == left_of(tmp_path, whole)

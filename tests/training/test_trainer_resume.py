@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,15 +38,19 @@ SETTINGS = {
 }  # fmt: skip
 
 
+@contextmanager
+def whole_run(folder):
+    """A store in the folder, in use meanwhile, with the uninterrupted run in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        (folder / "unit.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
+        yield folder, train(config(folder, "whole"))
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store of its own, with the uninterrupted run in it."""
-    folder = tmp_path_factory.mktemp("store")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    (folder / "unit.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
-    yield folder, train(config(folder, "whole"))
-    patch.undo()
+    with whole_run(tmp_path_factory.mktemp("store")) as made:
+        yield made
 
 
 def config(folder, name, *overrides):
