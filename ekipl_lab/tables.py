@@ -27,10 +27,17 @@ _CODE = re.compile(r"`([^`]+)`")
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
+class _Output(Console):
+    """A console that leaves a pipe whose reader has left to the command line's exit code 141."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def piped() -> Console:
     """Standard output; where it is no terminal, lines as wide as they need: no word is broken."""
     wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=PIPED_WIDTH if wide else None)
+    return _Output(width=PIPED_WIDTH if wide else None)
 
 
 @dataclass(frozen=True, slots=True)
