@@ -1,6 +1,7 @@
 """What the trainer promises: TRL's bits where no teacher takes part, and the groups it records."""
 
 import random
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,6 +64,19 @@ def same_bits(ours, theirs):
     assert not all(torch.equal(mine[name], initial[name]) for name in mine)
 
 
+@pytest.fixture(scope="module")
+def of_trl(tmp_path_factory):
+    """TRL's own trainer after a run with these settings; each is trained once, and only read."""
+
+    @cache
+    def trained(**changes):
+        theirs = toys.grpo_trainer(toys.config(tmp_path_factory.mktemp("trl"), **changes))
+        theirs.train()
+        return theirs
+
+    return trained
+
+
 @pytest.mark.parametrize(
     ("changes", "options"),
     [
@@ -76,11 +90,12 @@ def same_bits(ours, theirs):
 @pytest.mark.parametrize(
     "teachers", [[], [SILENT], [LOSING]], ids=["no teacher", "silent teacher", "losing teacher"]
 )
-def test_without_a_kept_teacher_action_every_bit_is_trls(tmp_path, changes, options, teachers):
-    theirs = toys.grpo_trainer(toys.config(tmp_path / "trl", **changes))
-    theirs.train()
+def test_without_a_kept_teacher_action_every_bit_is_trls(
+    tmp_path, of_trl, changes, options, teachers
+):
+    theirs = of_trl(**changes)
     ours = toys.ekipl_trainer(
-        toys.config(tmp_path / "ours", **changes),
+        toys.config(tmp_path, **changes),
         teachers=[Teacher(Plays(text)) for text in teachers],
         **options,
     )
