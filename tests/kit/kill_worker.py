@@ -84,11 +84,13 @@ def _in_process(target, arguments, environment):
     target(*arguments)
 
 
-def say_to(path):
-    """What this process prints from now on goes to the file."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+def say_to(path, errors=None):
+    """What this process prints from now on goes to the file, or its errors to one of their own."""
+    for stream, file in ((1, path), (2, errors)):
+        if file is None:
+            os.dup2(1, stream)
+        else:
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
 
 
 def command(words, said):

@@ -1,61 +1,65 @@
 """A store that was killed while it was made, cut, damaged or left half made: used, or named."""
 
+import importlib
+import itertools
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 
 import pytest
-from paths import ROOT
+from kill_worker import say_to, started
 
+from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.tracking import store
 
-#: Opens the store and dies at the n-th call of the function, if one is named.
-CODE = """
-import importlib, os, signal, sys
-from ekipl_lab import tracking
-from ekipl_lab.errors import ConfigError
-module, owner, name, calls = sys.argv[1:]
-if module:
-    def dies(*arguments, original=getattr(getattr(importlib.import_module(module), owner), name)):
-        global calls
-        calls = int(calls) - 1
-        if calls == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments)
-    setattr(getattr(importlib.import_module(module), owner), name, dies)
-try:
-    tracking.ensure_store()
-    with tracking.open_run("first", "run"):
-        pass
-    print(len(tracking.list_runs()))
-except ConfigError as error:
-    print(error)
-"""
+
+def opens(said, module, owner, name, calls):
+    """Open the store, write a run and count the runs; die at the n-th call of the function, if one
+    is named."""
+    say_to(said, f"{said}.err")
+    left = itertools.count(calls, -1)
+    if module:
+        holder = getattr(importlib.import_module(module), owner)
+        original = getattr(holder, name)
+
+        def dies(*arguments):
+            if next(left) == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments)
+
+        setattr(holder, name, dies)
+    try:
+        tracking.ensure_store()
+        with tracking.open_run("first", "run"):
+            pass
+        print(len(tracking.list_runs()))
+    except ConfigError as error:
+        print(error)
 
 
 def opened(path, *point):
-    """What a process of its own says of the store, and how it ends."""
-    return subprocess.run(
-        [sys.executable, "-c", CODE, *(point or ("", "", "", "0"))],
-        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{path}"},
-        cwd=ROOT, text=True, capture_output=True,
-    )  # fmt: skip
+    """How a process of its own that opens the store ends, what it says, and its errors."""
+    said = path.with_name("said.txt")
+    process = started(
+        opens, str(said), *(point or ("", "", "", 0)), MLFLOW_TRACKING_URI=f"sqlite:///{path}"
+    )
+    process.join()
+    errors = path.with_name("said.txt.err")
+    return process.exitcode, said.read_text(encoding="utf-8"), errors.read_text(encoding="utf-8")
 
 
 def test_a_store_killed_while_it_was_made_is_made_by_the_next_start(tmp_path):
     path = tmp_path / "mlflow.db"
     for point in (
-        ("alembic.operations", "Operations", "batch_alter_table", "3"),
-        ("pathlib", "Path", "replace", "1"),
+        ("alembic.operations", "Operations", "batch_alter_table", 3),
+        ("pathlib", "Path", "replace", 1),
     ):
-        assert opened(path, *point).returncode == -signal.SIGKILL
+        assert opened(path, *point)[0] == -signal.SIGKILL
         assert not path.exists() and list(tmp_path.glob(".mlflow.db.new-*"))
     path.touch()  # as another program may have left it
-    assert opened(path).stdout == "1\n"
+    assert opened(path)[:2] == (0, "1\n")
     assert not list(tmp_path.glob(".mlflow.db.new-*"))
 
 
@@ -67,15 +71,15 @@ def test_a_half_made_store_of_an_earlier_version(tmp_path, runs):
         connection.execute("CREATE TABLE runs (a)")
         connection.executemany("INSERT INTO runs VALUES (?)", [("x",)] * runs)
     before = path.read_bytes()
-    said = opened(path)
-    assert "Traceback" not in said.stderr
+    code, said, errors = opened(path)
+    assert code == 0 and "Traceback" not in errors
     if runs:  # never moved by itself
-        assert "mlflow.db cannot be opened" in said.stdout and "move the file away" in said.stdout
+        assert "mlflow.db cannot be opened" in said and "move the file away" in said
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("SELECT a FROM runs").fetchall() == [("x",)]
     else:
         (aside,) = tmp_path.glob("mlflow.db.half-made-*")
-        assert said.stdout == "1\n" and aside.read_bytes() == before
+        assert said == "1\n" and aside.read_bytes() == before
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.9])
