@@ -19,8 +19,8 @@ from ekipl_lab.evaluation.metrics import success_counts
 from ekipl_lab.types import POLICY, EvalRecord, Sample
 
 #: Columns of group records that ``group_facts`` needs.
-GROUP_COLUMNS = ("step", "group", "family", "source", "success", "kept", "total")
-_KEYS = ("step", "group", "family")
+GROUP_COLUMNS = ("step", "group", "family", "difficulty", "source", "success", "kept", "total")
+_KEYS = ("step", "group", "family", "difficulty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def says(record: EvalRecord, words: str) -> bool:
 
 def group_facts(rows: pa.Table) -> pa.Table:
     """One row per group of group records, by step and group: ``step``, ``group``, ``family``,
-    ``policy`` and ``policy_right`` (the policy's scored actions and the right ones),
+    ``difficulty``, ``policy`` and ``policy_right`` (the policy's scored and right actions),
     ``teacher_right``, ``teacher_kept``, ``both`` (kept and right), and the ``low`` and ``high`` of
     the kept rewards (null where none could be scored)."""
     own = pc.equal(rows["source"], POLICY)
@@ -182,12 +182,16 @@ def _all_wrong(facts: pa.Table) -> pa.ChunkedArray:
     return pc.and_(pc.greater(facts["policy"], 0), pc.equal(facts["policy_right"], 0))
 
 
-def matching_groups(facts: pa.Table, name: str, family: str = "") -> list[tuple[int, int]]:
-    """(step, group) of the groups, of one family if one is named, that a filter keeps, in order;
-    ConfigError for an unknown filter."""
+def matching_groups(
+    facts: pa.Table, name: str, family: str = "", difficulty: str = ""
+) -> list[tuple[int, int]]:
+    """(step, group) of the groups, of one family and difficulty if they are named, that a filter
+    keeps, in order; ConfigError for an unknown filter."""
     if name not in GROUP_FILTERS:
         raise unknown_name("filter", name, GROUP_FILTERS)
     found = facts.filter(GROUP_FILTERS[name][1](facts))
     if family:
         found = found.filter(pc.equal(found["family"], family))
+    if difficulty:
+        found = found.filter(pc.equal(pc.cast(found["difficulty"], pa.string()), difficulty))
     return list(zip(found["step"].to_pylist(), found["group"].to_pylist(), strict=True))

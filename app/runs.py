@@ -233,14 +233,20 @@ def list_marks(run: str) -> tuple[GroupMark, ...]:
 def list_families(run: str) -> list[str]:
     """The families of a run's recorded groups."""
     _, facts, marks = _known(run)
-    return sorted({name for name in facts["family"].to_pylist() if name}) if marks else []
+    return sorted(filter(None, facts["family"].unique().to_pylist())) if marks else []
+
+
+def list_difficulties(run: str) -> list[str]:
+    """The difficulties of a run's recorded groups, the easiest first."""
+    _, facts, marks = _known(run)
+    return list(map(str, sorted(facts["difficulty"].unique().to_pylist()))) if marks else []
 
 
 def list_groups(
-    run: str, search: str = "", keep: str = "all", family: str = ""
+    run: str, search: str = "", keep: str = "all", family: str = "", difficulty: str = ""
 ) -> tuple[tuple[int, int], ...]:
     """Step and group (from 0) of every recorded group, in order, that holds a text, is of a family
-    and that a filter (`filters.GROUP_FILTERS`) keeps."""
+    and a difficulty, and that a filter (`filters.GROUP_FILTERS`) keeps."""
     search, family = (text.encode("utf-8", "replace").decode() for text in (search, family))
     folder, (_, facts, marks) = _records_folder(run), _known(run)
     if folder is None or not marks:
@@ -248,9 +254,9 @@ def list_groups(
     found = tuple((mark.step, mark.group) for mark in marks)
     if search:
         found = remembered(("search", run, search), lambda: search_groups(folder, search))
-    if (keep, family) == ("all", ""):
+    if (keep, family, difficulty) == ("all", "", ""):
         return found
-    kept = set(matching_groups(facts, keep, family))
+    kept = set(matching_groups(facts, keep, family, difficulty))
     return tuple(place for place in found if place in kept)
 
 

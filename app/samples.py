@@ -21,7 +21,7 @@ def find_sample(config: Mapping[str, Any], record: RecordedGroup) -> Sample:
     """
     if not record.sample_id.startswith("mini/"):
         try:
-            sample = _read(config).get(record.sample_id)
+            sample = trained_on(config).get(record.sample_id)
         except EKIPLError:
             sample = None
         if sample and (sample.question, sample.answer) == (record.question, record.answer):
@@ -42,7 +42,7 @@ def why_no_picture(config: Mapping[str, Any], sample: Sample) -> str:
     if sample.id.startswith("mini/"):
         return "No picture: the benchmark has changed since this was recorded."
     try:
-        found = _read(config).get(sample.id)
+        found = trained_on(config).get(sample.id)
     except EKIPLError as error:
         return f"No picture: the run's data are not at hand. {said(error)}"
     name = config.get("data", {}).get("benchmark", "the benchmark")
@@ -50,8 +50,8 @@ def why_no_picture(config: Mapping[str, Any], sample: Sample) -> str:
     return f"No picture: {name} {what}, so the picture may be another one."
 
 
-def _read(config: Mapping[str, Any]) -> dict[str, Sample]:
-    """Id -> training sample of a run."""
+def trained_on(config: Mapping[str, Any]) -> dict[str, Sample]:
+    """Id -> training sample of a run; raises where its data cannot be read."""
     from ekipl_lab.training.config.run_config import parse_config
 
     return _samples(parse_config(config).model_dump_json())
@@ -59,7 +59,7 @@ def _read(config: Mapping[str, Any]) -> dict[str, Sample]:
 
 @lru_cache(maxsize=4)
 def _samples(settings: str) -> dict[str, Sample]:
-    """As `_read`, kept: the data of a run are read once. Pictures are opened when looked at."""
+    """As `trained_on`, kept: data are read once. Pictures are opened when looked at."""
     from ekipl_lab.training.config.run_config import RunConfig
     from ekipl_lab.training.setup import load_training_samples
 

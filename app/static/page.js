@@ -48,6 +48,7 @@ window.ekipl = (() => {
     });
     sent = [];
     busy = false;
+    byId("share").textContent = "Copy link";
     drain();
   }
 
@@ -73,7 +74,9 @@ window.ekipl = (() => {
       await navigator.clipboard.writeText(location.href);
       button.textContent = byId("said").textContent = "Link copied";
     } catch {
-      button.textContent = location.href;
+      byId("address").value = location.href;
+      byId("link").showModal();
+      byId("address").select();
     }
   }
 
@@ -116,12 +119,12 @@ window.ekipl = (() => {
 
   document.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const hit = event.target.closest("a[href^='?'], [data-action], button.zoom, #fold, #help, #copy");
+    const hit = event.target.closest("a[href^='?'], [data-action], button.zoom, #fold, #help, .copy");
     if (event.target.matches("dialog")) event.target.close();
     if (!hit || hit.matches("input")) return;
     if (hit.matches("#fold")) return fold();
     if (hit.matches("#help")) return byId("keys").showModal();
-    if (hit.matches("#copy")) return copy(hit);
+    if (hit.matches(".copy")) return copy(hit);
     if (hit.matches("button.zoom")) return zoom(hit);
     focused = hit.id;
     if (hit.dataset.action) return act(view, hit.dataset.action);

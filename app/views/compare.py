@@ -152,6 +152,8 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
         if action == run and chosen != NO_POLICY:
             last: dict[str, Any] = {checkpoint: _checkpoints(state, chosen)[-1]}
             state = replace(state, **last)
+    if action == "run":
+        state = replace(state, item=item_controls.kept(state.run, state.item))
     if action == "picture" and values.get("picture"):
         return replace(state, own=own.keep(values["picture"]), draw=0)
     if action == "benchmark":
@@ -212,7 +214,7 @@ def _sample(state: State) -> Sample:
         return own.own_sample(state.own, state.question, state.answer, bare=bare)
     if state.item.startswith("mini/"):
         return item_controls.sample_of(state.run, state.item)
-    return evaluations.sample_of(state.run, state.item)
+    return item_controls.own_sample(state.run, state.item)
 
 
 def _policies(state: State, sample: Sample) -> list[Maker]:

@@ -1,19 +1,20 @@
 """The controls that choose an item, of the views that can sample one: Live and Compare.
 
 An item is one of the built-in benchmark, which goes on for ever, or one that a run on data of your
-own was measured on.
+own was measured on or trained on: those have no task, split or family to choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from app import evaluations, items, live, runs
+from app import evaluations, items, live, runs, samples
 from app.state import ALL_FAMILIES
 from app.views.base import Properties, options
 from ekipl_lab import benchmarks
-from ekipl_lab.errors import EKIPLError
+from ekipl_lab.errors import DataError, EKIPLError
 from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ _SHIFTS = {"previous": -1, "next": 1}
 
 def build(ui: Ui) -> None:
     """Task, split, family and number of an item, its neighbours, or any."""
-    ui.heading("Benchmark item")
+    ui.heading("Item")
     ui.choice("task", "Task", items.list_tasks())
     ui.choice("split", "Split", benchmarks.SPLITS)
     ui.choice("family", "Family")
-    ui.number("number", "Item, counted from 1", least=1)
+    ui.number("number", "Number, counted from 1", least=1)
     with ui.row():
         ui.button("previous", "← Previous")
         ui.button("next", "Next →")
@@ -46,9 +47,10 @@ def load(run: str, item: str, family: str) -> Properties:
         task, split, family, number = items.FIRST
     place = own.index(item) if own else number
     return {
-        "task": {"value": task},
-        "split": {"value": split},
-        "family": options([ALL_FAMILIES, *items.list_families(task)], family),
+        "task": {"value": task, "visible": not own},
+        "split": {"value": split, "visible": not own},
+        "family": options([ALL_FAMILIES, *items.list_families(task)], family)
+        | {"visible": not own},
         "number": {"value": number + 1},
         "previous": {"value": "← Previous" if place else "First item"},
         "next": {"value": "Last item" if own and place + 1 == len(own) else "Next →"},
@@ -60,8 +62,8 @@ def chosen(action: str, run: str, item: str, values: Mapping[str, Any]) -> tuple
 
     ``item`` is the one before: the neighbours of one of a run's own are of the run's own.
     """
-    if action in _SHIFTS and (own := _own_items(run, item)):
-        return own[min(max(0, own.index(item) + _SHIFTS[action]), len(own) - 1)], ALL_FAMILIES
+    if own := _own_items(run, item):
+        return _own_chosen(action, own, item, values), ALL_FAMILIES
     task, split, number = values["task"], values["split"], int(values.get("number", 1)) - 1
     family = values.get("family")
     if family not in items.list_families(task):
@@ -72,6 +74,18 @@ def chosen(action: str, run: str, item: str, values: Mapping[str, Any]) -> tuple
         number = 0
     number = max(0, number + _SHIFTS.get(action, 0))
     return items.item_at(task, split, family, number).id, family
+
+
+def _own_chosen(action: str, own: Sequence[str], item: str, values: Mapping[str, Any]) -> str:
+    if action == "random":
+        return random.choice(own)
+    place = int(values.get("number", 1)) - 1 if action == "number" else own.index(item)
+    return own[min(max(0, place + _SHIFTS.get(action, 0)), len(own) - 1)]
+
+
+def kept(run: str, item: str) -> str:
+    """The item where another run can be asked about it, too, else the run's first."""
+    return item if item.startswith("mini/") or _own_items(run, item) else first(run)
 
 
 def first(run: str) -> str:
@@ -85,14 +99,37 @@ def sample_of(run: str, item: str) -> Sample:
     """The item as the run sees it; ConfigError or DataError where there is none."""
     own = not items.is_built_in(live.data_of(run))
     if runs.is_known(run) and (own or item.startswith("mini/")):
-        return evaluations.sample_of(run, item)
+        return own_sample(run, item)
     return benchmarks.load_sample(item)
 
 
-def _own_items(run: str, item: str) -> list[str]:
-    """What a run on own data was measured on, if the item is one of these."""
+def own_sample(run: str, item: str) -> Sample:
+    """What a run was measured on, or trained on; DataError where it is neither."""
     try:
-        found = [] if item.startswith("mini/") else evaluations.list_items(run)
+        return evaluations.sample_of(run, item)
+    except DataError:
+        if found := _trained_on(run).get(item):
+            return found
+        raise
+
+
+def _trained_on(run: str) -> Mapping[str, Sample]:
+    """The training samples of a run on own data by id; none where they cannot be read."""
+    if items.is_built_in(live.data_of(run)):
+        return {}
+    try:
+        return samples.trained_on(runs.config_of(run))
     except EKIPLError:
+        return {}
+
+
+def _own_items(run: str, item: str) -> list[str]:
+    """What a run on own data was measured on, or else trained on, if the item is one of these."""
+    if item.startswith("mini/"):
         return []
+    try:
+        found = evaluations.list_items(run)
+    except EKIPLError:
+        found = []
+    found = found if item in found else list(_trained_on(run))
     return found if item in found else []

@@ -72,6 +72,8 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     if action == "run":
         checkpoint = runs.list_checkpoints(run)[-1]
     item, family, draw = state.item, state.family, state.draw + (action == "again")
+    if action == "run":
+        item = item_controls.kept(run, item)
     if action in item_controls.ACTIONS:
         item, family = item_controls.chosen(action, run, item, values)
     return State(run, checkpoint, item, family, draw if item == state.item else 0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from app import evaluations, html, measured
 from app.filters import ITEM_FILTERS, Item
@@ -253,6 +254,8 @@ def _overview(state: State, every: Sequence[Item], found: Sequence[Item], item: 
         title=f"{_title(state, state.run, state.checkpoint)} · {where} · {state.mode}",
         tally=measured.tally(every),
         against=_title(state, state.against, state.against_checkpoint),
+        flips={keep: _only(state, keep) for keep in ("gained", "lost")},
+        chains="" if state.run.startswith(evaluations.FOLDER) else urlencode({"run": state.run}),
         shown=len(found),
         filter=_filter_words(state),
         rows=rows,
@@ -260,6 +263,11 @@ def _overview(state: State, every: Sequence[Item], found: Sequence[Item], item: 
         nothing=_nothing(state, every),
         place=next((n for n, one in enumerate(found, 1) if one is item), 0),
     )
+
+
+def _only(state: State, keep: str) -> str:
+    """The address of the items of this overview that a filter keeps."""
+    return to_query("measured", replace(state, keep=keep, item=""))
 
 
 def _nothing(state: State, every: Sequence[Item]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AS_TRAINED = ("as in this run", "")
 _SHIFTS = ("previous", "next")
 #: Fields of the state that a control of the same name sets.
-_CHOSEN = ("baseline", "scale", "search", "keep", "family")
+_CHOSEN = ("baseline", "scale", "search", "keep", "family", "difficulty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class State:
 
     ``baseline`` and ``scale`` are those of the table of other rules; empty: as in the run.
     Previous and next go through the groups that hold ``search``, that the filter ``keep`` keeps
-    and that are of ``family``.
+    and that are of ``family`` and ``difficulty``.
     """
 
     run: str = ""
@@ -44,6 +44,7 @@ class State:
     search: str = ""
     keep: str = "all"
     family: str = ANY
+    difficulty: str = ANY
 
 
 def build(ui: Ui) -> None:
@@ -57,6 +58,7 @@ def build(ui: Ui) -> None:
     ui.heading("Groups")
     ui.choice("keep", "Show")
     ui.choice("family", "Family")
+    ui.choice("difficulty", "Difficulty")
     ui.text("search", "Find in completions", "such as blue cone")
     ui.heading("Other rules")
     ui.choice("baseline", "Advantage measured from the mean of")
@@ -88,6 +90,7 @@ def load(state: State) -> Properties:
         "search": {"value": state.search},
         "keep": options([(title, name) for name, (title, _) in GROUP_FILTERS.items()], state.keep),
         "family": options([ANY, *runs.list_families(state.run)], state.family),
+        "difficulty": options([ANY, *runs.list_difficulties(state.run)], state.difficulty),
         "baseline": options([AS_TRAINED, *whatif.baselines()], state.baseline),
         "scale": options([AS_TRAINED, *whatif.spreads()], state.scale),
     }
@@ -113,7 +116,7 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
         group = max(0, int(values.get("group", 1)) - 1)
     elif action in _SHIFTS:
         step, group = _neighbour(state, action)
-    elif action in ("search", "keep", "family") and _is_filtered(state):
+    elif action in ("search", "keep", "family", "difficulty") and _is_filtered(state):
         step, group = next(iter(_found_from(state) or _found(state)), (step, group))
     return replace(state, step=step, group=min(group, max(0, runs.count_groups(run, step) - 1)))
 
@@ -137,12 +140,15 @@ def _found(state: State) -> Sequence[tuple[int, int]]:
     """The groups that are wanted, in order; none for an unknown filter."""
     if state.keep not in GROUP_FILTERS:
         return ()
-    family = "" if state.family == ANY else state.family
-    return runs.list_groups(state.run, state.search, state.keep, family)
+    family, difficulty = (
+        "" if chosen == ANY else chosen for chosen in (state.family, state.difficulty)
+    )
+    return runs.list_groups(state.run, state.search, state.keep, family, difficulty)
 
 
 def _is_filtered(state: State) -> bool:
-    return bool(state.search) or (state.keep, state.family) != ("all", ANY)
+    chosen = (state.search, state.keep, state.family, state.difficulty)
+    return chosen != ("", "all", ANY, ANY)
 
 
 def _wanted(state: State) -> str:
@@ -151,6 +157,7 @@ def _wanted(state: State) -> str:
         return ""
     words = [GROUP_FILTERS[state.keep][0]] if state.keep != "all" else []
     words += [state.family] if state.family != ANY else []
+    words += [f"difficulty {state.difficulty}"] if state.difficulty != ANY else []
     words += [f"with “{state.search}”"] if state.search else []
     return ", ".join(words)
 
@@ -176,7 +183,7 @@ def show(state: State) -> Iterator[str]:
         items.draw_large(sample) if sample.images else (),
         describe_group(group),
         note=_note(state),
-        live_query=to_query("live", now) if sample.id.startswith("mini/") else "",
+        live_query=to_query("live", now) if sample.images else "",
         place=place,
         no_picture=why,
         notation=explain_notation(sample, (a.completion for a in group.candidates)),

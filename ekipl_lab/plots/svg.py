@@ -53,7 +53,8 @@ def draw(
     body += [frame.line(curve, *looks[name]) for name, curve in kept.items()]
     body += [frame.strips(kept, links or {})]
     legend = "".join(
-        f'<li style="--c:{looks[name][0]}"><i></i>{escape(name)} <b>{curve[-1].y:.3g}</b></li>'
+        f'<li style="--c:{looks[name][0]}">{_key(looks[name][1])}{escape(name)} '
+        f"<b>{curve[-1].y:.3g}</b></li>"
         for name, curve in kept.items()
     )
     role = "group" if links else "img"  # nothing inside a picture can be reached
@@ -62,6 +63,12 @@ def draw(
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="{role}" aria-label="{escape(title)}">'
         f"{''.join(body)}</svg><ul>{legend}</ul></figure>"
     )
+
+
+def _key(dashes: str) -> str:
+    """A short piece of a line with its dashes, so that its colour is not its only sign."""
+    stroke = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'<svg viewBox="0 0 24 4" aria-hidden="true"><path d="M0 2H24"{stroke}/></svg>'
 
 
 def thinned(curve: Sequence[Point]) -> list[Point]:
