@@ -40,6 +40,7 @@ window.ekipl = (() => {
   /* The server's answer: the view shown and the address after each step that was sent. */
   function done(answer) {
     const { view: shown, addresses } = JSON.parse(answer);
+    if (view && view !== shown) scrollTo(0, 0);
     view = shown;
     addresses.forEach((query, i) => {
       const address = query ? "?" + query : location.pathname;
@@ -72,7 +73,7 @@ window.ekipl = (() => {
   async function copy(button) {
     try {
       await navigator.clipboard.writeText(location.href);
-      button.textContent = byId("said").textContent = "Link copied";
+      button.textContent = byId("said").textContent = "Copied";
     } catch {
       byId("address").value = location.href;
       byId("link").showModal();
@@ -127,6 +128,7 @@ window.ekipl = (() => {
     if (hit.matches(".copy")) return copy(hit);
     if (hit.matches("button.zoom")) return zoom(hit);
     focused = hit.id;
+    if (byId("rail").hasAttribute("data-open")) fold();
     if (hit.dataset.action) return act(view, hit.dataset.action);
     event.preventDefault();
     add({ query: hit.getAttribute("href").slice(1) });

@@ -14,7 +14,7 @@ import pytest
 from page_kit import Browser, served
 from synthetic_runs import make_run, player
 
-from app import evaluations, filters, measured, views
+from app import evaluations, filters, measured, runs, views
 from app.filters import GROUP_COLUMNS, Item, group_facts, matching_groups
 from app.measured import Wanted, Where
 from app.state import to_query
@@ -157,12 +157,21 @@ def test_group_filters_agree_with_the_groups(store: tuple[str, str]) -> None:
     for name, wanted in expected.items():
         assert matching_groups(group_facts(rows), name) == sorted(wanted), name  # type: ignore[type-var]
     unscored = pa.Table.from_pylist(
-        [dict(zip(GROUP_COLUMNS, (1, 0, "", POLICY, None, True, None), strict=True))],
+        [dict(zip(GROUP_COLUMNS, (1, 0, "", 1, POLICY, None, True, None), strict=True))],
         schema=pa.schema([records.SCHEMA.field(name) for name in GROUP_COLUMNS]),
     )
     families = {group.sample_id.split("/")[4] for group in groups}
     own = [matching_groups(group_facts(rows), "all", family) for family in families]
     assert sorted(place for found in own for place in found) == sorted(expected["all"])  # type: ignore[type-var]
+    levels = runs.list_difficulties(store[0])
+    assert levels == sorted({str(group.difficulty) for group in groups})
+    for level in levels:
+        wanted = [(g.step, g.group) for g in groups if str(g.difficulty) == level]
+        assert runs.list_groups(store[0], difficulty=level) == tuple(wanted)
+    assert not runs.list_groups(store[0], difficulty="nonsense")
+    facts = group_facts(rows)
+    harder = facts.set_column(3, "difficulty", pa.array(range(len(facts)), pa.int32()))
+    assert matching_groups(harder, "all", difficulty="3") == [sorted(expected["all"])[3]]  # type: ignore[type-var]
     assert matching_groups(group_facts(unscored), "zero_spread") == [(1, 0)]
     assert matching_groups(group_facts(unscored), "all_wrong") == []
 
