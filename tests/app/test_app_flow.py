@@ -18,6 +18,8 @@ from app import runs
 from ekipl_lab.types import POLICY
 
 AUDIT = (Path(__file__).parents[1] / "kit" / "page_audit.js").read_text(encoding="utf-8")
+#: Nothing is loaded, sampled or asked any more.
+FINISHED = "!document.querySelector('#stage :is(.message h2, .growing, .waiting)')"
 TAUGHT = re.compile(r'href="\?([^"]*)">\d+ groups? in which a teacher taught')
 
 
@@ -38,7 +40,10 @@ def test_a_gained_prompt_leads_to_the_teacher_that_taught_it(store: tuple[str, s
     page = Browser(address, "view=measured")
     page.act("measured-run", "input", ekipl)
     page.act("measured-against", "input", grpo)
-    page.act("measured-keep", "input", "gained")
+    shown = re.search(r'<a href="\?([^"]*)" title="right here, wrong there"', page.stage)
+    assert shown is not None  # the count of gained items is a link to them
+    page.send({"query": html.unescape(shown[1])})
+    assert page["measured-keep"]["value"] == "gained"
     items = re.findall(r'<a class="right gained[^"]*" href="\?([^"]*)"', page.stage)
     assert items
     for item in items:
@@ -72,6 +77,8 @@ def test_every_view_has_names_contrast_and_fits(store: tuple[str, str, str], sch
         f"view=runs&run={ekipl}&panel=diagnostics",
         f"view=teachers&run={ekipl}",
         "view=studies",
+        f"view=live&run={ekipl}&checkpoint=start",
+        f"view=compare&run={ekipl}&run2=none&checkpoint=start",
         f"view=judge&{pair}",
     )
 
@@ -81,6 +88,7 @@ def test_every_view_has_names_contrast_and_fits(store: tuple[str, str, str], sch
                 await tab.size(width, 900, scheme)
                 for view in views:
                     await tab.open(f"{address}/?{view}", "document.getElementById('copy')")
+                    await tab.until(FINISHED)
                     assert await tab.js(AUDIT) == [], (view, width, scheme)
                     assert await violations(tab) == [], (view, width, scheme)
                     wide = "document.documentElement.scrollWidth"

@@ -180,7 +180,7 @@ def test_the_page_shows_overview_item_and_chains(store: tuple[str, str]) -> None
     run, folder = store
     (page,) = views.show(f"view=measured&run={run}")
     assert page.count('title="mini/counting/test/') == 14
-    assert "gained</b> (+)" in page and 'class="question"' in page
+    assert "gained</b></a> (+)" in page and 'class="question"' in page
     assert "step 2, greedy" in page and "start (step 0), before training, greedy" in page
     links = re.findall(r'<a class="(?:right|wrong)[^"]*" href="\?([^"]*)" title', page)
     for link in links[:3]:

@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from own_data import write_tiles
 
-from app import evaluations, samples, views
+from app import evaluations, runs, samples, views
 from app.state import to_query
-from app.views import compare, item_controls, live
+from app.views import compare, item_controls, live, recorded
 from ekipl_lab import tracking
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.errors import DataError
@@ -165,3 +165,30 @@ def test_a_live_reader_goes_through_what_the_run_was_measured_on(own: Own) -> No
     assert live.load(state)["next"]["value"] == "Last item"
     assert item_controls.sample_of(own.run, state.item).images[0].size in ((64, 64), (96, 48))
     assert "floor" in to_query("live", state)
+
+
+def test_a_training_sample_is_sampled_now_and_leads_to_the_others(own: Own) -> None:
+    sample = runs.load_recorded(own.run, 1, 0).sample
+    state = recorded.complete(recorded.State(run=own.run, step=1))
+    assert f"item={sample.id}" in page(to_query("recorded", state))  # "sample this item now"
+    assert item_controls.sample_of(own.run, sample.id).images[0].size in ((64, 64), (96, 48))
+    known = list(samples.trained_on(runs.config_of(own.run)))
+    here = live.State(own.run, "start", known[0])
+    assert sample.id in known and live.act("next", here, {}).item == known[1]
+    assert live.act("number", here, {"number": len(known) + 9}).item == known[-1]
+    assert live.act("random", here, {}).item in known
+
+
+@pytest.mark.parametrize("view", [live, compare])
+def test_an_item_of_own_data_has_no_task_split_or_family_to_choose(own: Own, view: Any) -> None:
+    boxes = ("task", "split", "family")
+    mine = view.load(view.complete(view.State(run=own.run)))
+    assert not any(mine[name]["visible"] for name in boxes)
+    built_in = view.State(run=own.run, item="mini/counting/test/s0/count_pair/000000")
+    assert all(view.load(view.complete(built_in))[name]["visible"] for name in boxes)
+
+
+def test_another_run_keeps_an_item_of_own_data_only_where_it_knows_it(own: Own) -> None:
+    item = evaluations.list_items(own.run)[0]
+    assert item_controls.kept(own.run, item) == item
+    assert item_controls.kept("", item) == item_controls.first("")  # the demo's

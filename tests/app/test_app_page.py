@@ -69,6 +69,7 @@ async def _hands(address: str, run: str) -> None:
         await tab.js("document.querySelector('button.zoom').click()")
         assert await tab.js("document.getElementById('zoom').open")
         await tab.js("document.querySelector('#zoom button').click()")
+        await _copied(tab)
         await _another_run(tab)
         await _from_a_curve(tab, f"{address}/?run={run}&view=runs&panel=diagnostics")
         await tab.open(f"{address}/?run={run}&view=measured", "document.querySelector('.measured')")
@@ -87,6 +88,20 @@ async def _from_a_curve(tab: Chrome, address: str) -> None:
     await _at(tab, "Step 8, group 1 of 2.")
     await tab.js("document.getElementById('square-2').click()")
     await _at(tab, "Step 8, group 2 of 2. The last recorded group.")
+
+
+async def _copied(tab: Chrome) -> None:
+    """The address is on the clipboard; where the browser forbids that, it is shown, selected."""
+    await tab.js("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    await tab.js("document.getElementById('share').click()")
+    await tab.until("window.copied === location.href")
+    await tab.until("document.getElementById('share').textContent === 'Copied'")
+    await tab.js("navigator.clipboard.writeText = () => Promise.reject(new Error('forbidden'))")
+    await tab.js("document.getElementById('copy').click()")
+    await tab.until("document.getElementById('link').open")
+    assert await tab.js("getSelection().toString() === location.href")
+    await tab.js("document.querySelector('#link button').click()")
+    assert not await tab.js("document.getElementById('link').open")
 
 
 async def _another_run(tab: Chrome) -> None:
@@ -148,6 +163,10 @@ async def _folded(tab: Chrome) -> None:
     await tab.press("/")  # unfolds
     assert await tab.js("document.activeElement.closest('#recorded-search') !== null")
     assert not await tab.js(hidden)
+    await tab.js("scrollTo(0, 600)")
+    await tab.until("document.getElementById('fold').getBoundingClientRect().top > 0")  # it stays
+    await tab.js("document.querySelector('.square:not(.here)').click()")
+    await tab.until(hidden)  # whoever follows a link sees the page, not the controls
     places = await tab.js(
         "[...document.querySelectorAll('.card')].sort((a, b) => a.getBoundingClientRect().top - "
         "b.getBoundingClientRect().top).map(c => Number(c.style.getPropertyValue('--place')))"
