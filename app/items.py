@@ -13,6 +13,7 @@ from app.state import ALL_FAMILIES
 from ekipl_lab import benchmarks
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.stream import study_families
+from ekipl_lab.errors import unknown_name
 from ekipl_lab.types import Sample
 
 BENCHMARK = "mini"
@@ -29,6 +30,8 @@ def list_tasks() -> list[str]:
 
 def list_families(task: str) -> list[str]:
     """Families of a task with images: those that studies use first, then the others."""
+    if task not in MINI_TASKS:
+        raise unknown_name("task", task, MINI_TASKS)
     table = MINI_TASKS[task].families.values()
     shown = [family for family in table if family.images]
     return [f.name for f in sorted(shown, key=lambda f: f.status != "study")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,8 +20,10 @@ from app import api, html, live, views
 from app.state import from_query, to_query
 from app.ui import Ui
 from app.views import VIEWS
+from app.views.base import could_send
 from app.wanted import Wanted
-from ekipl_lab.errors import ConfigError
+from app.words import said
+from ekipl_lab.errors import ConfigError, EKIPLError
 
 _STATIC = Path(__file__).parent / "static"
 _HEAD = (_STATIC / "head.html").read_text(encoding="utf-8")
@@ -148,7 +150,7 @@ class Page:
 
         def act(waiting: str, query: str, request: gr.Request) -> dict[Any, Any]:
             before, addresses = query, []
-            with live.READERS:
+            with live.READERS, _as_message():
                 for step in json.loads(waiting):
                     query = _after(step, query)
                     addresses.append(query)
@@ -172,6 +174,15 @@ class Page:
             updates[self.view] = gr.update(value=name)
             updates |= {c: gr.update(visible=n == name) for n, c in self.columns.items()}
         return updates
+
+
+@contextmanager
+def _as_message() -> Iterator[None]:
+    """What a control cannot have sent is one sentence on the page, without a traceback."""
+    try:
+        yield
+    except EKIPLError as error:
+        raise gr.Error(said(error), print_exception=False) from error
 
 
 def _reads(query: str) -> bool:
@@ -205,7 +216,10 @@ def _acted(step: Mapping[str, Any], query: str) -> str:
         raise ConfigError(f"There is no view {name!r}.")
     view = VIEWS[name]
     state = view.complete(from_query(view.state, views.parse(query)))
-    loaded = {part: properties.get("value") for part, properties in view.load(state).items()}
+    shown = view.load(state)
+    if value is not None and not could_send(shown.get(action, {}), value):
+        raise ConfigError(f"{action!r} of {view.title} does not take that value.")
+    loaded = {part: properties.get("value") for part, properties in shown.items()}
     values = {**step.get("values", {}), **loaded, **({} if value is None else {action: value})}
     known = {part: given for part, given in values.items() if given is not None}
     return to_query(name, view.complete(view.act(action, state, known)))

@@ -19,6 +19,10 @@ _PICK = """() => {
 }"""
 
 
+#: Most characters of a box for text.
+MAX_TEXT = 2_000
+
+
 class Ui:
     """Makes controls where it is called; changing or pressing one is the action of its name.
 
@@ -63,7 +67,7 @@ class Ui:
         placeholder: str = "",
         *,
         lines: int = 1,
-        longest: int | None = None,
+        longest: int = MAX_TEXT,
     ) -> None:
         """A text; leaving the box, or Enter in one of a single line, sets it."""
         control = gr.Textbox(

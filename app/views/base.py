@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from app.ui import Ui
 
 S = TypeVar("S")
+#: Numbers of a control are smaller.
+MAX_NUMBER = 10**9
 #: Properties of a control by the control's name, such as {"step": {"value": 3}}.
 Properties = Mapping[str, Mapping[str, Any]]
 
@@ -56,3 +58,18 @@ def options(choices: Sequence[Any], value: Any) -> dict[str, Any]:
     """The properties of a choice; without a value where ``value`` is none of the choices."""
     known = [choice[1] if isinstance(choice, tuple) else choice for choice in choices]
     return {"choices": list(choices), "value": value if value in known else None}
+
+
+def could_send(shown: Mapping[str, Any], value: Any) -> bool:
+    """Whether a control with these properties can have sent a value: a list of texts, a whole
+    number or a text, as it shows one; either of the last two where it shows nothing."""
+    usual = shown.get("value")
+    if isinstance(usual, list):
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_whole = is_number and abs(value) < MAX_NUMBER and value == int(value)
+    if isinstance(usual, int):
+        return is_whole
+    if usual is None and "choices" not in shown:
+        return is_whole or isinstance(value, str)
+    return isinstance(value, str)

@@ -155,7 +155,7 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     if action == "run":
         state = replace(state, item=item_controls.kept(state.run, state.item))
     if action == "picture" and values.get("picture"):
-        return replace(state, own=own.keep(values["picture"]), draw=0)
+        return replace(state, own=own.keep(str(values["picture"])), draw=0)
     if action == "benchmark":
         return replace(state, own="", question="", answer="")
     if action in item_controls.ACTIONS:

@@ -108,10 +108,10 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     )
     if action == "run" and step not in steps:
         return complete(replace(state, step=0, group=0))
-    if action == "step":
-        step = values.get("step", step)
-    elif action == "place" and steps:
-        step = steps[min(int(values["place"]), len(steps) - 1)]
+    if action == "step" and isinstance(values.get("step"), int):
+        step = values["step"]
+    elif action == "place" and steps and isinstance(values.get("place"), int):
+        step = steps[min(max(0, values["place"]), len(steps) - 1)]
     elif action == "group":
         group = max(0, int(values.get("group", 1)) - 1)
     elif action in _SHIFTS:

@@ -17,7 +17,7 @@ from conftest import RunStore
 from page_kit import served
 from test_app_view import Tags
 
-from app import api, views, votes
+from app import api, main, views, votes
 from app.state import from_query, to_query
 from ekipl_lab.errors import EKIPLError
 
@@ -118,6 +118,28 @@ def test_controls_may_send_anything(run_store: RunStore, view: str) -> None:
             changed = one.act(action, state, values)
             page = list(views.show(to_query(view, changed)))[-1]
             shown_safely(page, text)
+
+
+@pytest.mark.parametrize("view", list(views.VIEWS))
+def test_a_control_takes_only_what_it_could_have_sent(run_store: RunStore, view: str) -> None:
+    """Every control of every view is given every kind of value, as the browser would send it."""
+    one = views.VIEWS[view]
+    query = (
+        f"view={view}&run={run_store.runs['ekipl-s0']}&item=mini/counting/test/s0/compare/000000"
+    )
+    shown = one.load(one.complete(from_query(one.state, views.parse(query))))
+    taken = 0
+    for action in [*shown, "place", "picture", "nonsense"]:
+        for value in [*VALUES, CORPUS[0], CORPUS[4], "9" * 5000, "nan", -1, 2]:
+            step = {"view": view, "action": action, "value": value, "values": {action: value}}
+            try:
+                after = main._acted(step, query)
+            except EKIPLError as error:
+                of_machine(str(error))
+                continue
+            assert isinstance(after, str)
+            taken += 1
+    assert taken > len(shown)  # what it could have sent, buttons among them
 
 
 @pytest.mark.parametrize(
