@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
+from markupsafe import escape
 
 from app import api, html, live, views
 from app.state import from_query, to_query
@@ -30,6 +31,7 @@ _HEAD = (_STATIC / "head.html").read_text(encoding="utf-8")
 _SWITCH = "(view) => { window.ekipl.add({view}); }"
 _SEND = "(_, query) => [window.ekipl.take(), query]"
 _DONE = "(answer) => { window.ekipl.done(answer); }"
+_FAILED = "() => { window.ekipl.failed(); }"
 
 
 def look() -> dict[str, Any]:
@@ -110,6 +112,7 @@ class Page:
             api_visibility="private",
         )
         event.then(None, inputs=[self.answer], js=_DONE)
+        event.failure(None, js=_FAILED)
         shown = event.then(
             self._show,
             inputs=[self.query],
@@ -182,7 +185,7 @@ def _as_message() -> Iterator[None]:
     try:
         yield
     except EKIPLError as error:
-        raise gr.Error(said(error), print_exception=False) from error
+        raise gr.Error(escape(said(error)), print_exception=False) from error  # toasts are HTML
 
 
 def _reads(query: str) -> bool:

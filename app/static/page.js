@@ -53,6 +53,13 @@ window.ekipl = (() => {
     drain();
   }
 
+  /* The server could not do what was sent, and says so: what came after it goes on. */
+  function failed() {
+    sent = [];
+    busy = false;
+    drain();
+  }
+
   const raw = () => document.body.classList.contains("raw");
 
   /* After the stage changed: raw texts as chosen, focus where it was, and a word for who listens. */
@@ -160,5 +167,5 @@ window.ekipl = (() => {
     press("refresh");
   }, 1000);
 
-  return { act, add, take, done };
+  return { act, add, take, done, failed };
 })();

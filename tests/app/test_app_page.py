@@ -70,6 +70,7 @@ async def _hands(address: str, run: str) -> None:
         assert await tab.js("document.getElementById('zoom').open")
         await tab.js("document.querySelector('#zoom button').click()")
         await _copied(tab)
+        await _refused(tab)
         await _another_run(tab)
         await _from_a_curve(tab, f"{address}/?run={run}&view=runs&panel=diagnostics")
         await tab.open(f"{address}/?run={run}&view=measured", "document.querySelector('.measured')")
@@ -88,6 +89,17 @@ async def _from_a_curve(tab: Chrome, address: str) -> None:
     await _at(tab, "Step 8, group 1 of 2.")
     await tab.js("document.getElementById('square-2').click()")
     await _at(tab, "Step 8, group 2 of 2. The last recorded group.")
+
+
+async def _refused(tab: Chrome) -> None:
+    """What no control can send is one sentence of text, and the page goes on."""
+    await tab.js("ekipl.act('recorded', 'step', '<img src=x onerror=alert(1)>')")
+    await tab.until("document.querySelector('.toast-body')?.textContent.includes('does not take')")
+    assert await tab.js("document.querySelector('.toast-body img') === null")
+    await tab.js("document.querySelector('.toast-close').click()")
+    await tab.js("ekipl.act('recorded', 'step', 3)")
+    await _at(tab, "Step 3, group 1 of 2.")
+    await tab.until("document.querySelector('.toast-body') === null")
 
 
 async def _copied(tab: Chrome) -> None:
