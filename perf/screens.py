@@ -115,7 +115,7 @@ def report(source: Path, out: Path) -> None:
 
 
 def mlflow(out: Path) -> None:
-    """The list of runs, and the page and the charts of the latest run."""
+    """The list of runs, and of the latest run its page, its charts, and its traces, one opened."""
     from ekipl_lab import tracking
     from ekipl_lab.tracking.pages import start_address
 
@@ -137,6 +137,13 @@ def mlflow(out: Path) -> None:
             ("mlflow-charts", f"{base}/model-metrics", f"{text}('Overview')", ""),
             ("mlflow-traces", f"{base}/traces", f"{text}('Trace')", ""),
         ]
+        found = tracking.client().search_traces(
+            locations=[experiment], run_id=run.run_id, include_spans=False
+        )
+        named = {trace.info.tags["mlflow.traceName"]: trace.info.trace_id for trace in found}
+        group = next(key for name, key in named.items() if name.startswith("group"))
+        opened = f"{base}/traces?selectedEvaluationId={group}"
+        pages.append(("mlflow-trace", opened, f"{text}('reward')", ""))
         asyncio.run(shoot(pages, out, (1400, 800)))
 
 
@@ -175,7 +182,7 @@ def lab(out: Path, names: list[str]) -> None:
 
 def docs(source: Path, out: Path) -> None:
     """Pages of the built documentation."""
-    names = ("index", "tutorial", "architecture", "reference/face")
+    names = ("index", "tutorial", "notebooks", "tracking", "architecture", "reference/face")
     pages = [
         (
             f"docs-{name.replace('/', '-')}",

@@ -24,8 +24,11 @@ DEFAULT_POLICY = Path("assets/policies/counting")
 
 def check_policy(path: str | Path = DEFAULT_POLICY) -> str:
     """A policy loads and sees (another image changes its logits)."""
+    from transformers.utils import logging
+
     from ekipl_lab.policies.load import load_policy
 
+    logging.disable_progress_bar()
     policy = load_policy(path)
     size = sum(parameter.numel() for parameter in policy.model.parameters())
     return f"{path}: {size / 1e6:.2f} M parameters; another image changes its logits: it sees"

@@ -53,12 +53,15 @@ def run(args: argparse.Namespace) -> int:
     if args.data is None and not (isinstance(raw, dict) and "data" in raw):
         return _recipe(args.config)
     own = own_settings(args, raw)
+    from ekipl_lab.training.sft.own_card import NO_VALIDATION
     from ekipl_lab.training.sft.own_run import run_own
 
     reached = run_own(own)
     print_reached(reached)
     print(f"Policy saved in {own.output}; its card is README.md there.")
     print(f"GRPO from it: ekipl train --config {own.output / 'grpo.yaml'}")
+    if reached["held_out"]:
+        print(NO_VALIDATION)
     return 0
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from ekipl_lab.tracking.queue import retrying
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,19 +21,6 @@ APP, APP_VARIABLE = "http://127.0.0.1:7860", "EKIPL_APP_URL"
 #: Name of the view that `start_address` opens; MLflow reads it from a tag of the experiment.
 VIEW = "ekipl"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-#: The columns of the list of runs, beside name, time and duration.
-COLUMNS = (
-    "params.`method`",
-    "params.`task`",
-    "params.`seed`",
-    "params.`teachers`",
-    "params.`selection`",
-    "metrics.`eval/test/accuracy_greedy`",
-    "metrics.`eval/test/pass_at_1`",
-    "metrics.`eval/test_ood/accuracy_greedy`",
-    "metrics.`groups/zero_spread_after`",
-    "metrics.`cost/teacher_actions`",
-)
 _PURPOSES = {
     "demo": "The demo: GRPO and EKIPL from one warm start (`make demo`).",
     "notebooks": "Runs of the notebooks, each under its own name.",
@@ -49,10 +39,29 @@ def experiment_tags(name: str) -> dict[str, str]:
     about = _PURPOSES.get(name, "")
     if name.startswith("study-"):
         about = f"The study {name.removeprefix('study-')}: one run for each cell."
-    return {NOTE_TAG: f"{about} {_HOW}".strip(), VIEW_TAG: _view()}
+    return {NOTE_TAG: f"{about} {_HOW}".strip(), VIEW_TAG: _view(columns())}
 
 
-def _view() -> str:
+def columns(sets: Sequence[str] = ("test", "test_ood")) -> list[str]:
+    """Ten columns of the list of runs, beside name, time and duration.
+
+    Accuracies are of the first evaluation set and the second; without a second, of training.
+    """
+    params = ("method", "task", "seed", "teachers", "selection")
+    metrics = [f"eval/{sets[0]}/accuracy_greedy", f"eval/{sets[0]}/pass_at_1"]
+    metrics.append(f"eval/{sets[1]}/accuracy_greedy" if len(sets) > 1 else "policy/accuracy")
+    metrics += ["groups/zero_spread_after", "cost/teacher_actions"]
+    return [*(f"params.`{name}`" for name in params), *(f"metrics.`{name}`" for name in metrics)]
+
+
+def show_sets(client: MlflowClient, experiment_id: str, sets: Sequence[str]) -> None:
+    """Make the list's accuracies those of these sets; an experiment without our view stays."""
+    view = _view(columns(sets)) if sets else None
+    if view and client.get_experiment(experiment_id).tags.get(VIEW_TAG, view) != view:
+        retrying(client.set_experiment_tag, experiment_id, VIEW_TAG, view)
+
+
+def _view(shown: Sequence[str]) -> str:
     """The state of MLflow's list of runs, as its "share" button stores it."""
     return json.dumps(
         {
@@ -63,7 +72,7 @@ def _view() -> str:
             "lifecycleFilter": "Active",
             "datasetsFilter": [],
             "modelVersionFilter": "All Runs",
-            "selectedColumns": list(COLUMNS),
+            "selectedColumns": list(shown),
         }
     )
 

@@ -14,11 +14,12 @@ from ekipl_lab.errors import DataError
 from ekipl_lab.tracking.checkpoints import BEST_TAG, best_of
 from ekipl_lab.tracking.comparison import comparison_run, describe, join
 from ekipl_lab.tracking.pages import (
-    COLUMNS,
     NOTE_TAG,
     PARENT_TAG,
     VIEW_TAG,
     app_link,
+    columns,
+    show_sets,
     start_address,
 )
 from ekipl_lab.tracking.traces import TracedAnswer, TracedPrompt, log_traces
@@ -68,10 +69,30 @@ def test_mlflow_opens_where_the_latest_run_is(home: Path) -> None:
         pass
     experiment = tracking.client().get_experiment(run.experiment_id)
     assert "study screen" in experiment.tags[NOTE_TAG]
-    assert json.loads(experiment.tags[VIEW_TAG])["selectedColumns"] == list(COLUMNS)
-    assert len(COLUMNS) == 10
+    assert json.loads(experiment.tags[VIEW_TAG])["selectedColumns"] == columns()
+    assert len(columns()) == len(columns(["validation"])) == 10
     address = start_address(tracking.client(), root)
     assert address.startswith(f"{root}/#/experiments/{run.experiment_id}/runs?{kind}&")
+
+
+def test_the_list_shows_the_sets_of_the_latest_run(home: Path) -> None:
+    def shown(experiment_id: str) -> list[str]:
+        tags = opened.get_experiment(experiment_id).tags
+        return json.loads(tags[VIEW_TAG])["selectedColumns"] if VIEW_TAG in tags else []
+
+    with tracking.open_run("ekipl", "own data") as run:
+        pass
+    opened = tracking.client()
+    show_sets(opened, run.experiment_id, ["validation"])
+    assert [name for name in shown(run.experiment_id) if name.startswith("metrics.`eval/")] == [
+        "metrics.`eval/validation/accuracy_greedy`",
+        "metrics.`eval/validation/pass_at_1`",
+    ]
+    show_sets(opened, run.experiment_id, [])  # a run that measures nothing changes nothing
+    assert shown(run.experiment_id) == columns(["validation"])
+    foreign = opened.create_experiment("there before")
+    show_sets(opened, foreign, ["validation"])
+    assert shown(foreign) == []
 
 
 def test_arms_lie_under_their_comparison_and_are_reported_together(home: Path) -> None:

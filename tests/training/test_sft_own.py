@@ -33,7 +33,7 @@ from ekipl_lab.training.sft.own import (
     picture_side,
     stages_of,
 )
-from ekipl_lab.training.sft.own_card import card, next_config
+from ekipl_lab.training.sft.own_card import NO_VALIDATION, card, next_config
 from ekipl_lab.training.sft.own_run import load_split, planned_steps
 from ekipl_lab.training.sft.pictures import (
     PictureEncoder,
@@ -197,11 +197,10 @@ def test_without_a_validation_split_pictures_are_held_out(tmp_path: Path) -> Non
     )
     assert split.held_out and seen and kept and not seen & kept
     assert len(split.train) + len(split.validation) == 80
-    assert (
-        yaml.safe_load(next_config(own(tiles, tmp_path), 9, False))["evaluation"]["sets"][0][
-            "split"
-        ]
-        == "train"
+    written = next_config(own(tiles, tmp_path), 9, False)
+    assert yaml.safe_load(written)["evaluation"]["sets"][0]["split"] == "train"
+    assert NO_VALIDATION in written and NO_VALIDATION not in next_config(
+        own(tiles, tmp_path), 9, True
     )
 
 

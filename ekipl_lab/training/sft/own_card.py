@@ -9,6 +9,12 @@ import yaml
 from ekipl_lab.benchmarks.user_data import is_own, read_description
 from ekipl_lab.training.sft.own import OwnSFT
 
+#: Said where the data have no split to measure a run on.
+NO_VALIDATION = (
+    "The data have no validation split, so this run is measured on questions that it trains on; "
+    "add `validation` to `splits` for a figure that says more."
+)
+
 
 def next_config(own: OwnSFT, tokens: int, measured: bool) -> str:
     """A GRPO run from the policy, as YAML; ``measured``: the data have a validation split."""
@@ -36,6 +42,8 @@ def next_config(own: OwnSFT, tokens: int, measured: bool) -> str:
         },
     }
     head = "# Written by `ekipl sft`: GRPO from this policy. `ekipl train --config THIS_FILE`\n"
+    if not measured:
+        head += f"# {NO_VALIDATION}\n"
     return head + yaml.safe_dump(config, sort_keys=False)
 
 
@@ -48,7 +56,7 @@ pipeline_tag: image-text-to-text
 # {name}
 
 A Qwen2-VL of {parameters:,} parameters with {tokens} tokens of its own, trained by `ekipl sft` on
-the split `{split}` of `{data}`: {steps} steps, {seconds} s of one core{start}. It sees pictures
+the split `{split}` of `{data}`: {steps} steps, {seconds} s on one thread{start}. It sees pictures
 of {image_side} x {image_side} pixels and knows the words of that split, nothing else.
 
 ## Measured

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from ekipl_lab.benchmarks.mini.blind import shuffle_images
 from ekipl_lab.benchmarks.user_data import is_own, read_description
@@ -101,6 +102,7 @@ def _hold_out(samples: Sequence[Sample], most: int) -> Split:
 
 def run_own(own: OwnSFT, log: Log | None = None) -> dict[str, Any]:
     """Train, or continue, then measure; what ``reached.json`` holds."""
+    logging.disable_progress_bar()
     own = with_task(own)
     split = load_split(own)
     examples = examples_of(split.train, own.chains)
