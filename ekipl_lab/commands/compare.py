@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl_lab.commands.compare_study import run_study
+from ekipl_lab.commands.compare_study import run_study, say_failed
 from ekipl_lab.commands.console import CellProgress
 from ekipl_lab.commands.options import add_set_option
 from ekipl_lab.errors import ConfigError
@@ -98,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             fresh=args.fresh,
         )
     if failed := [result for result in results if result.returncode != 0]:
-        return _failed(failed)
+        return say_failed(failed)
     from ekipl_lab.report import gather_runs, report_runs
     from ekipl_lab.report.answer import answer
 
@@ -135,11 +134,3 @@ def _check_arms(cells: Sequence[studies.RunSpec], arms: int) -> None:
     for start in range(0, len(cells), arms):
         of_seed = cells[start : start + arms]
         check_comparable([(cell.name, cell.config, cell.overrides) for cell in of_seed])
-
-
-def _failed(results: Sequence[studies.CellResult]) -> int:
-    """Say of each cell how it ended; the highest exit code."""
-    for result in results:
-        tail = result.log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-        print(f"{result.cell.name} failed: {''.join(tail)} (log: {result.log})", file=sys.stderr)
-    return max(result.returncode for result in results)

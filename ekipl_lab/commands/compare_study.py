@@ -58,7 +58,7 @@ def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) ->
             ensure_store()
             gather_sources(planned, folder)
         print(f"Page: {write_page(study, records, len(planned), folder)}")
-    return _failed(failed)
+    return say_failed(failed)
 
 
 def _gather(cells: Sequence[Cell], args: argparse.Namespace) -> None:
@@ -129,10 +129,9 @@ def _one(cell: object, spec: plain.RunSpec, args: argparse.Namespace) -> int:
     return 0
 
 
-def _failed(results: Sequence[plain.CellResult]) -> int:
+def say_failed(results: Sequence[plain.CellResult]) -> int:
     """Say of each cell that failed how it ended; the highest exit code."""
     for result in results:
-        log: Path = result.log
-        tail = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-        print(f"{result.cell.name} failed: {''.join(tail)} (log: {log})", file=sys.stderr)
+        said = f"{result.cell.name} failed: {result.last_line()} (log: {result.log})"
+        print(said, file=sys.stderr)
     return max((result.returncode for result in results), default=0)

@@ -44,6 +44,10 @@ class CellResult:
     run_id: str | None
     log: Path
 
+    def last_line(self) -> str:
+        """What the cell said last: why it failed, if it did."""
+        return "".join(self.log.read_text(encoding="utf-8").strip().splitlines()[-1:])
+
 
 def plan_cells(
     configs: Sequence[Path], overrides: Sequence[str] = (), seeds: Sequence[int] = ()

@@ -241,7 +241,10 @@ def _teacher_context(config: RunConfig, samples: Sequence[Sample]) -> TeacherCon
 
     for spec in config.teachers:
         if getattr(spec, "cot", False) and not any(sample.cot for sample in samples):
-            raise ConfigError(f"Teacher {spec.id!r} repeats chains of the data, which hold none.")
+            raise ConfigError(
+                f"Teacher {spec.id!r} repeats chains of the data, which hold none; name their "
+                "column (`columns: {cot: ...}`) or take another teacher."
+            )
     has_scenes = config.data.benchmark == "mini"
     writer, styles = (write_chain, CHAIN_STYLES) if has_scenes else (None, ())
     return TeacherContext(writer, styles, pool_of(samples))

@@ -177,7 +177,10 @@ def test_cells_run_and_their_logs_keep_all_they_say(monkeypatch, tmp_path):
         ("one", 0, "r1"),
         ("two", 2, None),
     ]
-    assert seen == [("one", {"event": "start", "run_id": "r1"})]
+    assert seen == [
+        ("one", {"event": "start", "run_id": "r1"}),
+        ("two", {"event": "message", "phase": "failed", "text": "broken thing"}),
+    ]
     said = '{"event": "start", "run_id": "r1"}\nsome warning\n'
     assert (tmp_path / "one.log").read_text() == said
     assert (tmp_path / "two.log").read_text() == "broken thing\n"

@@ -96,7 +96,10 @@ def run_cells(
                 started.process.send_signal(signal.SIGINT)
             continue
         if event is None:
-            results[name] = running.pop(name).result()
+            ended = results[name] = running.pop(name).result()
+            if ended.returncode != 0 and not interrupted:  # the others go on for long, perhaps
+                failed = {"event": "message", "phase": "failed", "text": ended.last_line()}
+                on_event(name, failed)
         else:
             on_event(name, event)
     if interrupted:
