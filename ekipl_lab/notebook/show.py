@@ -21,7 +21,7 @@ WIDTH = 760
 #: Characters of a completion that are shown.
 MAX_SHOWN = 600
 _CELL = 'style="text-align:left;vertical-align:top;padding:4px 10px"'
-_IMAGE = 'style="image-rendering:pixelated;border:1px solid #ddd"'
+_IMAGE = 'style="image-rendering:pixelated;border:1px solid #ddd;flex:none"'
 
 
 def show_figure(figure: Any, *, width: int = WIDTH) -> None:

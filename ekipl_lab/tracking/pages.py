@@ -39,7 +39,7 @@ def experiment_tags(name: str) -> dict[str, str]:
     about = _PURPOSES.get(name, "")
     if name.startswith("study-"):
         about = f"The study {name.removeprefix('study-')}: one run for each cell."
-    return {NOTE_TAG: f"{about} {_HOW}".strip(), VIEW_TAG: _view(columns())}
+    return {NOTE_TAG: f"{about} {_HOW}".strip(), VIEW_TAG: _view()}
 
 
 def columns(sets: Sequence[str] = ("test", "test_ood")) -> list[str]:
@@ -54,14 +54,25 @@ def columns(sets: Sequence[str] = ("test", "test_ood")) -> list[str]:
     return [*(f"params.`{name}`" for name in params), *(f"metrics.`{name}`" for name in metrics)]
 
 
-def show_sets(client: MlflowClient, experiment_id: str, sets: Sequence[str]) -> None:
-    """Make the list's accuracies those of these sets; an experiment without our view stays."""
-    view = _view(columns(sets)) if sets else None
-    if view and client.get_experiment(experiment_id).tags.get(VIEW_TAG, view) != view:
-        retrying(client.set_experiment_tag, experiment_id, VIEW_TAG, view)
+def arrange_list(
+    client: MlflowClient, experiment_id: str, *, sets: Sequence[str] = (), unfolded: str = ""
+) -> None:
+    """Make the list's accuracies those of these sets, and unfold a run that has others below it.
+
+    An experiment without the project's view stays as it is.
+    """
+    before = client.get_experiment(experiment_id).tags.get(VIEW_TAG)
+    view = json.loads(before or "{}")
+    if sets:
+        view["selectedColumns"] = columns(sets)
+    if unfolded:
+        view["runsExpanded"] = {unfolded: True}
+    after = json.dumps(view)
+    if before is not None and after != before:
+        retrying(client.set_experiment_tag, experiment_id, VIEW_TAG, after)
 
 
-def _view(shown: Sequence[str]) -> str:
+def _view() -> str:
     """The state of MLflow's list of runs, as its "share" button stores it."""
     return json.dumps(
         {
@@ -72,7 +83,7 @@ def _view(shown: Sequence[str]) -> str:
             "lifecycleFilter": "Active",
             "datasetsFilter": [],
             "modelVersionFilter": "All Runs",
-            "selectedColumns": list(shown),
+            "selectedColumns": columns(),
         }
     )
 

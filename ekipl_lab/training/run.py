@@ -25,7 +25,7 @@ import transformers
 from ekipl_lab.errors import EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, client, store_folder
-from ekipl_lab.tracking.pages import NOTE_TAG, app_link, show_sets
+from ekipl_lab.tracking.pages import NOTE_TAG, app_link, arrange_list
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.longer import as_now, extended
@@ -210,7 +210,7 @@ def _run_log(
     tags = {"ekipl.prompts": prompt_fingerprint(), **config.tracking.tags}
     with noted_run(folder, note, settings, opened=opened, tags=tags, first=first) as log:
         log.set_tags({NOTE_TAG: f"{describe_run(config)} {app_link(log.run_id)}"})
-        show_sets(client(), log.experiment_id, list(setup.sets))
+        arrange_list(client(), log.experiment_id, sets=list(setup.sets))
         if extended(note, config):
             log.set_tags({EXTENDED_TAG: str(config.grpo["max_steps"])})
             (folder / "result.json").unlink(missing_ok=True)

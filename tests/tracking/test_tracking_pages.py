@@ -18,8 +18,8 @@ from ekipl_lab.tracking.pages import (
     PARENT_TAG,
     VIEW_TAG,
     app_link,
+    arrange_list,
     columns,
-    show_sets,
     start_address,
 )
 from ekipl_lab.tracking.traces import TracedAnswer, TracedPrompt, log_traces
@@ -83,21 +83,23 @@ def test_the_list_shows_the_sets_of_the_latest_run(home: Path) -> None:
     with tracking.open_run("ekipl", "own data") as run:
         pass
     opened = tracking.client()
-    show_sets(opened, run.experiment_id, ["validation"])
+    arrange_list(opened, run.experiment_id, sets=["validation"])
     assert [name for name in shown(run.experiment_id) if name.startswith("metrics.`eval/")] == [
         "metrics.`eval/validation/accuracy_greedy`",
         "metrics.`eval/validation/pass_at_1`",
     ]
-    show_sets(opened, run.experiment_id, [])  # a run that measures nothing changes nothing
+    arrange_list(opened, run.experiment_id)  # a run that measures nothing changes nothing
     assert shown(run.experiment_id) == columns(["validation"])
     foreign = opened.create_experiment("there before")
-    show_sets(opened, foreign, ["validation"])
+    arrange_list(opened, foreign, sets=["validation"])
     assert shown(foreign) == []
 
 
 def test_arms_lie_under_their_comparison_and_are_reported_together(home: Path) -> None:
     arms = [finished(home, {}, name) for name in ("a", "b")]
     parent = comparison_run("demo", ["a", "b"], {"lr": 1})
+    experiment = tracking.client().get_experiment_by_name("demo")
+    assert json.loads(experiment.tags[VIEW_TAG])["runsExpanded"] == {parent.run_id: True}
     for run_id in arms:
         join(run_id, parent)
     describe(parent.run_id, ["One.", "Two."])

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from datetime import datetime
 
 from ekipl_lab.tables import DASH, Table, TableCell, as_rich, piped, row
 from ekipl_lab.tracking import RunInfo, list_runs
 
-#: Columns of last values: heading -> metric.
-METRICS = {
-    "greedy, test": "eval/test/accuracy_greedy",
-    "pass@1, test": "eval/test/pass_at_1",
-    "greedy, test_ood": "eval/test_ood/accuracy_greedy",
-}
+#: Last values that are shown, each for every evaluation set: its heading, its metric.
+SHOWN = (("greedy", "accuracy_greedy"), ("pass@1", "pass_at_1"))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,15 +26,23 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         print("No run is in this store; `ekipl train` or `make demo` makes one.")
         return 0
-    columns = ["run", "id", "experiment", "status", "started", *METRICS]
-    table = Table("", columns, [_row(info) for info in found])
+    measured = {name for info in found for name in info.metrics}
+    sets = sorted({name.split("/")[1] for name in measured if name.startswith("eval/")})
+    metrics = {
+        f"{heading}, {label}": name
+        for label in sets
+        for heading, metric in SHOWN
+        if (name := f"eval/{label}/{metric}") in measured
+    }
+    columns = ["run", "id", "experiment", "status", "started", *metrics]
+    table = Table("", columns, [_row(info, metrics.values()) for info in found])
     for shown in as_rich(table):
         piped().print(shown)
     return 0
 
 
-def _row(info: RunInfo) -> list[TableCell]:
-    values = (info.metrics.get(name) for name in METRICS.values())
+def _row(info: RunInfo, metrics: Iterable[str]) -> list[TableCell]:
+    values = (info.metrics.get(name) for name in metrics)
     cells = [TableCell(DASH if value is None else f"{100 * value:.1f} %") for value in values]
     started = f"{datetime.fromtimestamp(info.start):%Y-%m-%d %H:%M}"
     return row(info.name, info.run_id[:8], info.experiment, info.status.lower(), started, *cells)
