@@ -31,7 +31,6 @@ from ekipl_lab.studies.plan import Cell
 from ekipl_lab.studies.recipe import Step
 from ekipl_lab.studies.record import final_metrics, pack, record_text, write_record
 from ekipl_lab.tracking import client, list_runs, open_run, store_folder
-from ekipl_lab.tracking.pages import arrange_list
 from ekipl_lab.tracking.provenance import git_tags
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.guards import only_one
@@ -61,7 +60,6 @@ def study_run(name: str) -> str:
         if run.tags.get(STUDY_TAG) == name:
             return run.run_id
     with open_run(experiment, name, tags={STUDY_TAG: name}) as log:
-        arrange_list(client(), log.experiment_id, unfolded=log.run_id)
         return log.run_id
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from ekipl_lab.tracking.pages import NOTE_TAG, PARENT_TAG, arrange_list
+from ekipl_lab.tracking.pages import NOTE_TAG, PARENT_TAG
 from ekipl_lab.tracking.queries import RunInfo, list_runs
 from ekipl_lab.tracking.queue import retrying
 from ekipl_lab.tracking.runlog import open_run
@@ -28,7 +28,6 @@ def comparison_run(
     note = "A comparison; its arms are the runs below it. The report's answer follows at its end."
     with open_run(experiment, name, tags={COMPARISON_TAG: key, NOTE_TAG: note}) as log:
         run_id = log.run_id
-        arrange_list(client(), log.experiment_id, unfolded=run_id)
     return next(run for run in list_runs(experiment, name=name) if run.run_id == run_id)
 
 

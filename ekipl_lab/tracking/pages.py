@@ -54,19 +54,12 @@ def columns(sets: Sequence[str] = ("test", "test_ood")) -> list[str]:
     return [*(f"params.`{name}`" for name in params), *(f"metrics.`{name}`" for name in metrics)]
 
 
-def arrange_list(
-    client: MlflowClient, experiment_id: str, *, sets: Sequence[str] = (), unfolded: str = ""
-) -> None:
-    """Make the list's accuracies those of these sets, and unfold a run that has others below it.
-
-    An experiment without the project's view stays as it is.
-    """
+def arrange_list(client: MlflowClient, experiment_id: str, sets: Sequence[str]) -> None:
+    """Make the list's accuracies those of these sets; not where the view is not the project's."""
     before = client.get_experiment(experiment_id).tags.get(VIEW_TAG)
     view = json.loads(before or "{}")
     if sets:
         view["selectedColumns"] = columns(sets)
-    if unfolded:
-        view["runsExpanded"] = {unfolded: True}
     after = json.dumps(view)
     if before is not None and after != before:
         retrying(client.set_experiment_tag, experiment_id, VIEW_TAG, after)

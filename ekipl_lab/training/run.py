@@ -210,7 +210,7 @@ def _run_log(
     tags = {"ekipl.prompts": prompt_fingerprint(), **config.tracking.tags}
     with noted_run(folder, note, settings, opened=opened, tags=tags, first=first) as log:
         log.set_tags({NOTE_TAG: f"{describe_run(config)} {app_link(log.run_id)}"})
-        arrange_list(client(), log.experiment_id, sets=list(setup.sets))
+        arrange_list(client(), log.experiment_id, list(setup.sets))
         if extended(note, config):
             log.set_tags({EXTENDED_TAG: str(config.grpo["max_steps"])})
             (folder / "result.json").unlink(missing_ok=True)
