@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
+from ekipl_lab.groups.asking import (
+    Answer,
+    Asking,
+    Given,
+    Question,
+    answers_of,
+    behind_gateways,
+    can_be_early,
+    question,
+)
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.groups.candidates import reward_totals
-from ekipl_lab.groups.doctor.causes import have_spread
 from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
 from ekipl_lab.random_state import preserved
 from ekipl_lab.teachers.encoding import ActionEncoder
@@ -26,7 +35,6 @@ from ekipl_lab.types import (
     POLICY,
     Action,
     ActionGroup,
-    GenerationParams,
     RewardBreakdown,
     Sample,
     Usage,
@@ -34,9 +42,6 @@ from ekipl_lab.types import (
 
 #: ``TeacherReply.refused`` of an action that never came: a gateway may skip calls that failed.
 NO_REPLY = "missing"
-
-#: What a teacher gave to one prompt, None for an action that never came; or why it was not asked.
-Answer = list[Action | None] | str
 
 #: What an action of a sample earns; pure. None components where it cannot be scored.
 Scorer = Callable[[Sample, Action], RewardBreakdown]
@@ -136,12 +141,39 @@ class GroupCollector:
         self.group_size, self.max_new_tokens = group_size, max_new_tokens
         self.spending = Spending(teacher.source for teacher in teachers)
         self.after_asking: Callable[[], None] | None = None
+        self._asking: Asking | None = None
+        self._early: dict[str, tuple[Question, Given]] = {}
         ids = [teacher.source.id for teacher in teachers]
         if {KEPT, POLICY} & set(ids) or len(set(ids)) < len(ids):
             raise ConfigError(
                 f"Teacher ids must differ and none may be {POLICY!r} or {KEPT!r}, which are names "
                 f"of ours in metrics: {ids}."
             )
+
+    @contextmanager
+    def early(
+        self, indices: Sequence[int], *, rank: int, gather: Any, context: StepContext
+    ) -> Iterator[None]:
+        """Ask, from now on, the teachers that can be before the policy's result is there.
+
+        ``indices``: the sample of each row of this rank. `run` within takes their answers.
+        """
+        if not any(behind_gateways(teacher) for teacher in self.teachers):
+            yield
+            return
+        tagged: list[tuple[int, int]] = gather([(rank, index) for index in indices])
+        firsts = tagged[:: self.group_size]
+        samples = [self.samples[index] for owner, index in firsts if owner == rank]
+        nothing: list[list[RewardBreakdown]] = [[] for _ in samples]
+        with Asking(self.teachers) as self._asking:
+            try:
+                for teacher in self.teachers:
+                    if can_be_early(teacher, samples, self.gates):
+                        put = self._put(self._asking, teacher, samples, nothing, context)
+                        self._early[teacher.source.id] = put
+                yield
+            finally:
+                self._asking, self._early = None, {}
 
     def run(
         self, rows: Sequence[Row], *, rank: int, gather: Any, context: StepContext
@@ -205,7 +237,7 @@ class GroupCollector:
         with preserved():
             own = [self.score(group) for group in groups]
             scored = time.perf_counter()
-            answers = [self._ask(teacher, indices, own, context) for teacher in self.teachers]
+            answers = self._ask(indices, own, context)
             asked = time.perf_counter()
             pools = [
                 self._pool(index, group, own[i], [proposed[i] for proposed in answers])
@@ -215,41 +247,38 @@ class GroupCollector:
         seconds["rewards"] = scored - began + time.perf_counter() - asked
         return pools
 
+    def _ask(
+        self,
+        indices: Sequence[int],
+        own: Sequence[Sequence[RewardBreakdown]],
+        context: StepContext,
+    ) -> list[list[Answer]]:
+        """What every teacher gives to each prompt, or why it was not asked."""
+        samples = [self.samples[index] for index in indices]
+        pending = []
+        with self._asking or Asking(self.teachers) as asking:
+            for teacher in self.teachers:
+                if (found := self._early.get(teacher.source.id)) is None:
+                    found = self._put(asking, teacher, samples, own, context)
+                pending.append(found)
+            return [answers_of(asked, given()) for asked, given in pending]
+
+    def _put(
+        self,
+        asking: Asking,
+        teacher: Teacher,
+        samples: Sequence[Sample],
+        own: Sequence[Sequence[RewardBreakdown]],
+        context: StepContext,
+    ) -> tuple[Question, Given]:
+        asked = question(teacher, samples, own, self.gates, context, self.max_new_tokens)
+        return asked, asking.put(asked)
+
     def _sample_of(self, group: Sequence[Row]) -> int:
         indices = {row.sample_index for row in group}
         if len(indices) != 1:
             raise DataError(f"One group holds rows of the samples {sorted(indices)}.")
         return indices.pop()
-
-    def _ask(
-        self,
-        teacher: Teacher,
-        indices: Sequence[int],
-        own: Sequence[Sequence[RewardBreakdown]],
-        context: StepContext,
-    ) -> list[Answer]:
-        """What a teacher gives to each prompt, or why it was not asked."""
-        name, count = teacher.source.id, self.gates.actions(teacher.actions, context.step)
-        closed = [
-            self.gates.closed(
-                name, self.samples[index],
-                successes=sum(reward.success is True for reward in rewards),
-                spread=have_spread(reward_totals(rewards)),
-                step=context.step, draw=context.draw, spent=context.spent,
-            ) if count else "schedule"
-            for index, rewards in zip(indices, own, strict=True)
-        ]  # fmt: skip
-        samples = [self.samples[i] for i, why in zip(indices, closed, strict=True) if why is None]
-        params = GenerationParams(max_new_tokens=self.max_new_tokens, seed=context.draw)
-        proposed = teacher.source.propose(samples, count, params) if samples else []
-        for sample, actions in zip(samples, proposed, strict=True):
-            if len(actions) > count:
-                raise TeacherError(
-                    f"Teacher {name!r} gave {len(actions)} actions for sample {sample.id}, not "
-                    f"{count}."
-                )
-        answers = iter(proposed)
-        return [why or _padded(next(answers), count) for why in closed]
 
     def _pool(
         self,
@@ -288,7 +317,3 @@ class GroupCollector:
             index, tuple(actions), (*own, *theirs), tuple(token_ids), tuple(replies),
             tuple(logprobs), tuple(not_asked),
         )  # fmt: skip
-
-
-def _padded(actions: Sequence[Action], count: int) -> Answer:
-    return [*[None] * (count - len(actions)), *actions]

@@ -66,6 +66,7 @@ def fit(
         paid = trainer.collector.spending.resume(run.folder, gather_object, log is not None)
         trainer.costs.teacher_paid_usd = max(trainer.costs.teacher_paid_usd, paid)
         trainer.prefetcher = _prefetcher(setup, trainer)
+        trainer.ask_while_generating = run.config.prefetch.while_generating
         try:
             if start is not None and start.step >= steps:
                 trainer.load_end(start.folder)

@@ -27,6 +27,7 @@ touches them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -104,6 +105,8 @@ class EKIPLTrainer(CheckedLoading, GRPOTrainer):
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "ekipl"]
     #: What is asked of paid teachers ahead of time, if anything; a run sets it.
     prefetcher: Prefetcher | None = None
+    #: Paid teachers are asked while the policy generates, where no gate needs its result first.
+    ask_while_generating: bool = True
 
     # ------------------------------------------------- what EKIPL changes in GRPO: three overrides
 
@@ -127,17 +130,20 @@ class EKIPLTrainer(CheckedLoading, GRPOTrainer):
 
     def _draft(self, inputs: list[dict[str, Any]], prompts: list[Any]) -> Draft:
         """The policy's completions for these rows, and the groups that they make with teachers'."""
-        now = self._context()
-        generated = super()._generate(prompts)
-        ids, completions = generated[1], generated[3]
-        own = self._policy_rows(ids, inputs)
-        if self._prefixes is not None:
-            mask = self._prefixes.redo(prompts, ids, completions, own, now)
-            generated = (*generated[:2], mask, *generated[3:])
+        now, rank = self._context(), self.accelerator.process_index
+        with contextlib.ExitStack() as asking:
+            if self.ask_while_generating and self.prefetcher is None:
+                indices = [row["sample_index"] for row in inputs]
+                early = self.collector.early(indices, rank=rank, gather=gather_object, context=now)
+                asking.enter_context(early)
+            generated = super()._generate(prompts)
+            ids, completions = generated[1], generated[3]
             own = self._policy_rows(ids, inputs)
-        batch = self.collector.run(
-            own, rank=self.accelerator.process_index, gather=gather_object, context=now
-        )
+            if self._prefixes is not None:
+                mask = self._prefixes.redo(prompts, ids, completions, own, now)
+                generated = (*generated[:2], mask, *generated[3:])
+                own = self._policy_rows(ids, inputs)
+            batch = self.collector.run(own, rank=rank, gather=gather_object, context=now)
         return Draft(inputs, generated, batch)
 
     def _refill(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""One rank of tests/training/test_trainer_prefetch.py: the same run without and with prefetch.
+"""One rank of tests/training/test_trainer_prefetch.py: the same run with teachers asked after the
+policy, beside it, and ahead of it.
 
 torchrun --nproc_per_node 2 tests/kit/prefetch_worker.py FOLDER URL
 """
@@ -20,13 +21,14 @@ from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
 
 def main(folder, url):
     result = {}
-    for name, generations in (("plain", 0), ("ahead", 1)):
+    for name, generations in (("plain", 0), ("beside", 0), ("ahead", 1)):
         args = arguments(folder / name)
         args.max_completion_length = 40
         (folder / name).mkdir(exist_ok=True)
         with api_gateway(url, folder / name, timeout=60.0) as gateway:
             teachers, samples = [Teacher(gateway)], toys.toy_samples(12)
             trainer = toys.ekipl_trainer(args, teachers=teachers, samples=samples)
+            trainer.ask_while_generating = name == "beside"
             if generations:
                 schedule = PromptSchedule(args, len(samples), args.max_steps)
                 ahead = Prefetcher(trainer.collector, schedule, generations=generations)

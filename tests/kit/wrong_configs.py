@@ -61,6 +61,7 @@ VALUES: dict[str, list[Any]] = {
     "hardware.target": ["toaster", 3, []],
     "prefetch.generations": [*_FROM_ZERO, 1000],
     "prefetch.accept_waste": _YES_NO,
+    "prefetch.while_generating": _YES_NO,
     "training": [{"share_work": "perhaps"}, {"share_work": 3}, {"shared_work": True}, [], "x"],
     "tracking.report_to": [["nowhere"], "nowhere", 3, [3]],
     "ekipl.signs.positive": [*_REAL, 11],

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from ekipl_lab import tracking
 from ekipl_lab.commands import cli
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.policies import as_policy, load_policy, merge_adapter, save_policy
+from ekipl_lab.policies import as_policy, load, load_policy, merge_adapter, save_policy
 from ekipl_lab.policies.adapters import (
     freeze_vision,
     language_linears,
@@ -234,6 +234,28 @@ def test_quantising_without_a_gpu_and_unknown_targets_are_refused(tmp_path, monk
         load_policy(folder, quantize="4bit")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(ConfigError, match="needs bitsandbytes; install the gpu extra"):
+        load_policy(folder, quantize="4bit")
+
+
+def test_what_4_bits_add_to_a_checkpoint_is_not_missed_and_a_missing_weight_is(
+    tmp_path, monkeypatch
+):
+    """The report of loading as transformers makes it for weights in 4 bits (docs/gpu.md)."""
+    model, processor = toys.nano()
+    folder = save_policy(model, processor, tmp_path / "start")
+    stem = "model.language_model.layers.0.mlp.up_proj.weight"
+    report = {"missing_keys": set(), "mismatched_keys": set(), "error_msgs": []}
+    report["unexpected_keys"] = {
+        f"{stem}.{part}"
+        for part in ("absmax", "quant_map", "nested_absmax", "quant_state.bitsandbytes__nf4")
+    }
+    monkeypatch.setattr(load, "quantization_config", lambda dtype: None)
+    monkeypatch.setattr(
+        load.AutoModelForImageTextToText, "from_pretrained", lambda *_, **__: (model, report)
+    )
+    assert load_policy(folder, quantize="4bit").model is model
+    report["missing_keys"].add(stem)
+    with pytest.raises(ConfigError, match=r"lacks 1 of its model's weights .*up_proj"):
         load_policy(folder, quantize="4bit")
     with pytest.raises(ConfigError, match="it has down_proj, gate_proj"):
         lora_config(toys.nano()[0], targets=("q_prj",))

@@ -1,4 +1,5 @@
-"""Prefetch in the trainer: the same run to the bit, nothing bought twice, in vain, or too much."""
+"""Teachers asked beside the policy's generation and ahead of it: the same run to the bit, nothing
+bought twice, in vain, or too much."""
 
 import itertools
 import json
@@ -46,6 +47,7 @@ def run(
     policy: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     other: str = "",
+    beside: bool = True,
     **gateway: Any,
 ) -> TrainResult:
     """Five generations of four prompts out of twelve: the second pass begins in the fourth."""
@@ -58,7 +60,11 @@ def run(
         "name": name,
         "policy": policy or {"build": "nano"},
         "teachers": [teacher | {"id": id, "base_url": at + "/v1"} for id, at in urls.items()],
-        "prefetch": {"generations": generations, "accept_waste": True},
+        "prefetch": {
+            "while_generating": beside,
+            "generations": generations,
+            "accept_waste": True,
+        },
         "ekipl": ekipl or {},
         "data": {"limit": 12, **(data or {})},
         "grpo": {
@@ -93,7 +99,7 @@ def assert_equal(first: TrainResult, second: TrainResult) -> None:
 
 def test_the_run_is_the_same_to_the_bit_and_costs_the_same(store: Path) -> None:
     with FaultServer() as server:
-        plain = run(store, "plain", server.url, 0)
+        plain = run(store, "plain", server.url, 0, beside=False)
         assert server.tally.received == STEPS * PROMPTS * ACTIONS
         ahead = run(store, "ahead", server.url, 2)
         assert server.tally.received == 2 * STEPS * PROMPTS * ACTIONS  # nothing beyond the end
@@ -101,8 +107,13 @@ def test_the_run_is_the_same_to_the_bit_and_costs_the_same(store: Path) -> None:
         assert whole.status == "stopped" and whole.step < STEPS
         whole = run(store, "stopped", server.url, 2)
         assert server.tally.received == 3 * STEPS * PROMPTS * ACTIONS
-    assert_equal(plain, ahead)
-    assert_equal(plain, whole)
+        beside = run(store, "beside", server.url, 0)
+        assert server.tally.received == 4 * STEPS * PROMPTS * ACTIONS
+    for other in (ahead, whole, beside):
+        assert_equal(plain, other)
+    for name in ("cache_hits", "prefetched"):
+        history = tracking.metric_history(beside.run_id).get(f"teacher/api/{name}", [])
+        assert not any(value for _, value in history)
     start = load_file(plain.folder / "start" / "model.safetensors")
     assert not all(torch.equal(start[name], value) for name, value in weights(plain).items())
 
@@ -122,8 +133,9 @@ def test_the_next_generation_is_bought_while_this_one_is_trained_on(store: Path)
         assert len(asked) > PROMPTS * ACTIONS
 
 
+@pytest.mark.parametrize("generations", [0, 1])
 def test_teachers_are_asked_side_by_side_while_the_policy_generates(
-    store: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, monkeypatch: pytest.MonkeyPatch, generations: int
 ) -> None:
     """The policy's first token is not sampled before both teachers have all their calls."""
     generate, waited = EKIPLTrainer._generate_single_turn, []
@@ -135,7 +147,7 @@ def test_teachers_are_asked_side_by_side_while_the_policy_generates(
             return generate(trainer, *args, **kwargs)
 
         monkeypatch.setattr(EKIPLTrainer, "_generate_single_turn", after_them)
-        run(store, "beside", one.url, 1, stop_after=1, other=other.url)
+        run(store, "beside", one.url, generations, stop_after=1, other=other.url)
     assert waited[0] == [True, True]
 
 
@@ -278,7 +290,7 @@ def test_two_processes_buy_everything_once_and_train_the_same(store: Path) -> No
         received = server.tally.received
     ranks = [json.loads((store / f"rank-{r}.json").read_text()) for r in (0, 1)]
     assert ranks[0]["world_size"] == 2
-    assert len({rank[run] for rank in ranks for run in ("plain", "ahead")}) == 1
-    # Three generations of three groups, one action each, bought once for each of two stores.
-    assert received == 2 * 9
+    assert len({rank[run] for rank in ranks for run in ("plain", "beside", "ahead")}) == 1
+    # Three generations of three groups, one action each, bought once for each of three stores.
+    assert received == 3 * 9
     assert [rank["prefetched"] > 0 and rank["wasted"] == 0 for rank in ranks] == [True, True]

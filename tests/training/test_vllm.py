@@ -1,17 +1,19 @@
 """What is handed to vLLM: sampling parameters as its own class takes them, in both modes.
 
 `RECORDED` is the part of vllm 0.30.0's `SamplingParams` that is used here, read from the source in
-its wheel. Where vLLM is installed (extra ``vllm``) the same values go into the class itself.
+its wheel. The slow tests take the wheel through pip (315 MB, once) and put the same values into
+vLLM's own classes, with its heavy imports as empty shells (`kit/vllm_wheel.py`).
 """
 
 import importlib.metadata
-import importlib.util
 import json
+import tomllib
 from types import SimpleNamespace
 
 import pytest
 import trainer_toys as toys
 import trl.generation.vllm_generation as engine
+import vllm_wheel
 from packaging.requirements import Requirement
 from paths import ROOT
 from pydantic import ConfigDict, TypeAdapter
@@ -46,9 +48,6 @@ RECORDED = {
 }
 #: vllm/v1/worker/gpu/sample/logit_bias.py: more biased tokens than this are refused.
 MOST_BIASED = 1024
-has_vllm = pytest.mark.skipif(
-    importlib.util.find_spec("vllm") is None, reason="needs the extra vllm"
-)
 
 
 class Recorder:
@@ -60,6 +59,21 @@ class Recorder:
     def generate(self, prompts, sampling_params, **_):
         self.seen = sampling_params
         return []
+
+
+def pinned():
+    """What the extra ``vllm`` asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (pin,) = project["optional-dependencies"]["vllm"]
+    return pin
+
+
+@pytest.fixture(scope="module")
+def vllm(pytestconfig):
+    """vLLM's request models can be imported from the wheel of the extra ``vllm``."""
+    folder = pytestconfig.cache.mkdir(pinned().replace("==", "-"))
+    with vllm_wheel.importable(vllm_wheel.unpacked(pinned(), folder)):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +152,7 @@ def test_a_policy_that_samples_itself_gets_no_bias(suppressed):
 
 
 def test_the_extras_vllm_is_one_that_trl_knows_and_torch_is_pinned_for():
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (pin,) = project["optional-dependencies"]["vllm"]
-    ours = Requirement(pin)
+    ours = Requirement(pinned())
     ranges = [Requirement(line) for line in importlib.metadata.requires("trl")]
     (theirs,) = [r for r in ranges if r.name == "vllm" and "vllm" in str(r.marker)]
     (version,) = [clause.version for clause in ours.specifier]
@@ -154,32 +164,38 @@ def test_the_extras_vllm_is_one_that_trl_knows_and_torch_is_pinned_for():
     assert different == {"fastapi", "lark", "numpy", "vllm"}
 
 
-@has_vllm
-def test_vllms_own_class_takes_what_colocate_hands_over(monkeypatch, suppressed):
-    from vllm import SamplingParams
+@pytest.mark.slow
+def test_vllms_own_class_takes_what_colocate_hands_over(monkeypatch, suppressed, vllm):
+    from vllm.sampling_params import SamplingParams
 
-    seen = through_colocate(monkeypatch, settings(suppressed), SamplingParams)
+    seen = through_colocate(monkeypatch, settings(suppressed, seed=3), SamplingParams)
     model = SimpleNamespace(get_vocab_size=lambda: max(suppressed) + 1)
-    seen._validate_logit_bias(model)  # where keys that are strings failed
-    assert seen.logit_bias == dict.fromkeys(suppressed, -100.0)
+    seen._validate_logit_bias(model)
+    assert (seen.logit_bias, seen.seed) == (dict.fromkeys(suppressed, -100.0), 3)
+    strings = {str(token): -100.0 for token in suppressed}
+    seen = through_colocate(monkeypatch, {"logit_bias": strings}, SamplingParams)
+    with pytest.raises(TypeError, match="'<' not supported between instances of 'str' and 'int'"):
+        seen._validate_logit_bias(model)  # how every colocate run died
 
 
-@has_vllm
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [None, [{"mm_hashes": {}}]])
-def test_vllms_own_server_models_take_what_the_client_posts(suppressed, features):
-    from vllm import SamplingParams
+def test_vllms_own_server_models_take_what_the_client_posts(suppressed, vllm, features):
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+    from vllm.entrypoints.scale_out.token_in_token_out.protocol import GenerateRequest
+    from vllm.sampling_params import SamplingParams
 
     _, body = through_server(settings(suppressed), features)
     if features:
-        seen = TypeAdapter(SamplingParams).validate_python(body)
+        seen = GenerateRequest(token_ids=[1, 2], sampling_params=body).sampling_params
     else:
         seen = SamplingParams.from_optional(logit_bias=CompletionRequest(**body).logit_bias)
+    assert type(seen) is SamplingParams
     assert seen.logit_bias == dict.fromkeys(suppressed, -100.0)
 
 
-@has_vllm
-def test_the_recorded_fields_are_those_of_the_installed_vllm():
-    from vllm import SamplingParams
+@pytest.mark.slow
+def test_the_recorded_fields_are_those_of_vllm(vllm):
+    from vllm.sampling_params import SamplingParams
 
     assert set(RECORDED) <= set(SamplingParams.__struct_fields__)

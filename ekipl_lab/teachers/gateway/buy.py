@@ -11,9 +11,9 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ekipl_lab.errors import BudgetExceeded
@@ -55,6 +55,7 @@ class Buyer:
         self._promised: dict[str, Future[Outcome]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._pid = 0
+        self._halted, self._stops = False, list[threading.Event]()
 
     def buy(
         self,
@@ -77,10 +78,10 @@ class Buyer:
             others = {}
             ahead(own)
         batch = _Batch({key: calls[key] for key in own}, stop_on, stop=stop or threading.Event())
-        try:
-            self._run(batch)
-        finally:
-            self._settle(batch)
+        if stop is None:
+            self._run_until_halted(batch)
+        else:
+            self._run_and_settle(batch)
         got = dict(batch.got)
         for key, promise in others.items():
             outcome = promise.result()
@@ -88,6 +89,18 @@ class Buyer:
                 outcome = self.buy({key: calls[key]}, stop_on=stop_on)[key]
             got[key] = outcome
         return got
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Within, purchases send nothing more (but those that have a ``stop`` of their own)."""
+        with self._lock:
+            self._halted = True
+            for stop in self._stops:
+                stop.set()
+        try:
+            yield
+        finally:
+            self._halted = False
 
     def close(self) -> None:
         """End the threads; requests in flight are waited for."""
@@ -119,6 +132,23 @@ class Buyer:
                 promises = [(key, self._promised.pop(key)) for key in batch.calls]
             for key, promise in promises:
                 promise.set_result(batch.got.setdefault(key, stopped()))
+
+    def _run_until_halted(self, batch: _Batch) -> None:
+        with self._lock:
+            self._stops.append(batch.stop)
+            if self._halted:
+                batch.stop.set()
+        try:
+            self._run_and_settle(batch)
+        finally:
+            with self._lock:
+                self._stops.remove(batch.stop)
+
+    def _run_and_settle(self, batch: _Batch) -> None:
+        try:
+            self._run(batch)
+        finally:
+            self._settle(batch)
 
     def _run(self, batch: _Batch) -> None:
         self._claim(batch, list(batch.calls))

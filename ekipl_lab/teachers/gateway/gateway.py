@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -146,6 +147,13 @@ class Gateway:
     def forget(self, keys: Iterable[str]) -> None:
         """What was prefetched under these keys and not asked for since is counted as wasted."""
         self.stats.waste(keys)
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Within, ``propose`` sends nothing more, in whatever thread it runs: it ends with an error
+        once the requests in flight have."""
+        with self._buyer.halted():
+            yield
 
     def missing(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams

@@ -128,12 +128,15 @@ class RewardSettings(Section):
 
 
 class PrefetchSettings(Section):
-    """Asking paid teachers about coming prompts (docs/gateway.md).
+    """When paid teachers are asked (docs/gateway.md).
 
-    ``generations``: how many beyond the present one, 0 for none. ``accept_waste``: also with a gate
-    that needs the policy's result first; what was bought for nothing is counted.
+    ``while_generating``: beside the policy's generation, where no gate needs its result first.
+    ``generations``: about the prompts of so many coming generations as well, 0 for none.
+    ``accept_waste``: those also with a gate that needs the policy's result first; what was bought
+    for nothing is counted.
     """
 
+    while_generating: bool = True
     generations: int = Field(default=0, ge=0, le=64)
     accept_waste: bool = False
 
