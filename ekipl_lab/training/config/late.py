@@ -104,7 +104,7 @@ def _sharding(args: GRPOConfig) -> None:
         _refuse_unknown("grpo.fsdp_config", args.fsdp_config, known)
     elif args.fsdp_config is not None:
         raise ConfigError(
-            f"grpo.fsdp_config is {args.fsdp_config!r} and grpo.fsdp is not set, so that it changes "
+            f"grpo.fsdp_config is {args.fsdp_config!r}, and without grpo.fsdp it changes "
             "nothing; set grpo.fsdp too, or leave it out."
         )
     if args.deepspeed is not None and not args.deepspeed:
