@@ -16,7 +16,6 @@ from ekipl_lab.errors import DataError
 
 if TYPE_CHECKING:
     from ekipl_lab.tracking.artifacts import Artifacts
-    from ekipl_lab.tracking.queries import RunInfo
 
 FIGURES = "metrics.json"
 #: (step, value).
@@ -45,20 +44,21 @@ class FigureSums:
 
 
 def check_figures(
-    run: RunInfo, artifacts: Artifacts, history: Mapping[str, Sequence[Point]] | None = None
+    run: str,
+    metrics: Mapping[str, float],
+    artifacts: Artifacts,
+    history: Mapping[str, Sequence[Point]],
 ) -> None:
-    """DataError if a metric of a run that has ended, or of its ``history``, is not as logged."""
+    """DataError if a last value, or a point of ``history``, is not what the run logged."""
     if artifacts.local is None or not (artifacts.local / FIGURES).is_file():
-        return
-    if run.status == "RUNNING":
         return
     logged = json.loads(artifacts.fetch(FIGURES).read_text(encoding="utf-8"))
     for name, (value, points) in logged.items():
-        found = run.metrics.get(name)
+        found = metrics.get(name)
         same = found is not None and (found == value or (math.isnan(found) and math.isnan(value)))
-        if not same or (history and name in history and _sum(history[name]) != points):
+        if not same or (name in history and _sum(history[name]) != points):
             raise DataError(
-                f"Run {run.name} ({run.run_id[:8]}): metric {name!r} in MLflow's database is not "
+                f"Run {run}: metric {name!r} in MLflow's database is not "
                 f"what the run logged ({artifacts.local / FIGURES}); put the database back from a "
                 "copy."
             )

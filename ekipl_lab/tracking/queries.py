@@ -121,8 +121,14 @@ def metric_history(
         latest = {p.step: p.value for p in sorted(points, key=lambda p: (p.step, p.timestamp))}
         if latest:
             history[name] = sorted(latest.items())
-    check_figures(info, _artifacts(info), history)
+    _check_figures(info, history)
     return history
+
+
+def _check_figures(info: RunInfo, history: Mapping[str, list[tuple[int, float]]]) -> None:
+    if info.status != "RUNNING":
+        label = f"{info.name} ({info.run_id[:8]})"
+        check_figures(label, info.metrics, _artifacts(info), history)
 
 
 def run_artifact(run: str | RunInfo, name: str = "") -> Path:
@@ -173,7 +179,7 @@ def changed_figures() -> list[str]:
     found = []
     for run in list_runs(limit=MOST_RUNS):
         try:
-            check_figures(run, _artifacts(run))
+            _check_figures(run, {})
         except DataError as error:
             found.append(str(error))
     return found
