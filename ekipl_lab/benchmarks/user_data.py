@@ -26,7 +26,7 @@ from ekipl_lab.types import Sample
 from ekipl_lab.validation import LARGEST, Section, complaint, load_yaml
 
 #: ``{name}`` in a prompt; what LaTeX has in braces, as ``\boxed{answer}``, is none.
-_PLACEHOLDER = re.compile(r"(?<![A-Za-z}])\{([A-Za-z_]\w*)\}")
+_PLACEHOLDER = re.compile(r"(?<![A-Za-z}])\{\s*(?:[A-Za-z_]\w*\s*|question\b[^{}]*)\}")
 #: Answer types whose numbers are places in a picture.
 GROUNDING = ("box", "boxes", "point")
 AnswerType = Literal[
@@ -104,8 +104,8 @@ def read_description(path: str | Path) -> OwnData:
         if split not in SPLITS:
             raise unknown_name(f"split in {path}", split, SPLITS)
     for name in _PLACEHOLDER.findall(data.prompt or ""):
-        if name != "question":
-            raise unknown_name(f"placeholder in {path}: prompt", name, ("question",))
+        if name != "{question}":
+            raise unknown_name(f"placeholder in {path}: prompt", name, ("{question}",))
     if data.prompt is not None and "{question}" not in data.prompt:
         raise ConfigError(f"{path}: prompt must hold {{question}} where the question goes.")
     return data
@@ -168,6 +168,8 @@ def _sample(
         lines = choice_lines(data.prompt + question, choices)
         asked = question + lines + ("\n" if lines else "")
         question = data.prompt.replace("{question}", asked).strip()
+        if fault := text_fault(question, len(images)):
+            raise DataError(f"{where}, its prompt: {fault}.")
     record_id = str(index) if columns.id is None else _text(row, columns.id, where)
     answer = _answer(data, _text(row, columns.answer, where), images, where)
     if data.answer_type == "letter":

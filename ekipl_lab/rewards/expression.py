@@ -89,6 +89,8 @@ def truth_fault(truth: str, unit: str = "") -> str | None:
     the alphabet (``abc``, ``xyz``) are taken for a product.
     """
     text = split_unit(as_latex(truth), unit)[0]
+    if not re.search(r"\w|\\[A-Za-z]", text) or _LEFT_OPEN.search(text) or text.count("|") % 2:
+        return "it is only a part of one"
     text = _PARTS.sub(", ", _SHORT_FRAC.sub("", _SUBSCRIPT.sub("", text)))
     if _SIDE_BY_SIDE.search(text):
         return "it has numbers or quantities side by side"

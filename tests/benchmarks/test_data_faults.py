@@ -533,12 +533,24 @@ def test_a_choice_that_stands_twice_is_refused_by_record(folder: Path, choices: 
         load()
 
 
-@pytest.mark.parametrize("name", ["qestion", "Question", "choices", "image"])
+def test_marks_of_prompt_and_question_are_counted_together(folder: Path) -> None:
+    write({}, {"q": "<image> How many?"})
+    with Path("data.yaml").open("a") as stream:
+        stream.write("prompt: '<image> {question}'\n")
+    with pytest.raises(DataError, match="record 1, its prompt: 2 <image> for 1 images"):
+        load()
+
+
+@pytest.mark.parametrize(
+    "name", ["qestion", "Question", "choices", "image", " question ", "question!r"]
+)
 def test_an_unknown_placeholder_of_a_prompt_is_refused(folder: Path, name: str) -> None:
     write({})
     known = Path("data.yaml").read_text()
     Path("data.yaml").write_text(known + f"prompt: 'Look. {{question}} {{{name}}}'\n")
-    with pytest.raises(ConfigError, match=f"placeholder in data.yaml: prompt '{name}'.*question"):
+    with pytest.raises(
+        ConfigError, match=f"placeholder in data.yaml: prompt '{{{name}}}'.*question"
+    ):
         load()
     Path("data.yaml").write_text(known + "prompt: '{question} Use \\boxed{answer}, {\"a\": 1}.'\n")
     assert "\\boxed{answer}" in load()[0].question

@@ -142,7 +142,8 @@ def test_wrappers_within_a_text_stay_words() -> None:
     [("red", "'red' is a word"), ("Yes", "is a word"), ("theta", "is a word"), ("3 4", "side by"),
      ("5 h 4 min", "side by side"), ("3(4", "other half"), ("3}4", "other half"), ("log 2", "word"),
      ("5 apples", "'apples' is a word"), ("5 ft 4 in", "side by side"), ("x + one", "'one'"),
-     (r"\sqrt{2} 3", "side by side"), ("[1, 2", "other half")],
+     (r"\sqrt{2} 3", "side by side"), ("[1, 2", "other half"),
+     ("=", "only a part"), ("?", "only a part"), ("5 +", "only a part"), ("|x", "only a part")],
 )  # fmt: skip
 def test_a_truth_that_is_no_mathematics_is_refused_by_record(truth: str, names: str) -> None:
     with pytest.raises(RewardError, match="own/1") as caught:
