@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,8 @@ from ekipl_lab.images import image_size
 from ekipl_lab.types import Sample
 from ekipl_lab.validation import LARGEST, Section, complaint, load_yaml
 
+#: ``{name}`` in a prompt; what LaTeX has in braces, as ``\boxed{answer}``, is none.
+_PLACEHOLDER = re.compile(r"(?<![A-Za-z}])\{\s*(?:[A-Za-z_]\w*\s*|question\b[^{}]*)\}")
 #: Answer types whose numbers are places in a picture.
 GROUNDING = ("box", "boxes", "point")
 AnswerType = Literal[
@@ -101,6 +103,9 @@ def read_description(path: str | Path) -> OwnData:
     for split in data.splits:
         if split not in SPLITS:
             raise unknown_name(f"split in {path}", split, SPLITS)
+    for name in _PLACEHOLDER.findall(data.prompt or ""):
+        if name != "{question}":
+            raise unknown_name(f"placeholder in {path}: prompt", name, ("{question}",))
     if data.prompt is not None and "{question}" not in data.prompt:
         raise ConfigError(f"{path}: prompt must hold {{question}} where the question goes.")
     return data
@@ -163,14 +168,19 @@ def _sample(
         lines = choice_lines(data.prompt + question, choices)
         asked = question + lines + ("\n" if lines else "")
         question = data.prompt.replace("{question}", asked).strip()
+        if fault := text_fault(question, len(images)):
+            raise DataError(f"{where}, its prompt: {fault}.")
     record_id = str(index) if columns.id is None else _text(row, columns.id, where)
+    answer = _answer(data, _text(row, columns.answer, where), images, where)
+    if data.answer_type == "letter":
+        _check_letter(question, choices, answer, where)
     return Sample(
         id=f"{data.name}/{data.task}/{split}/{record_id}",
         task=data.task,
         split=split,
         images=images,
         question=question,
-        answer=_answer(data, _text(row, columns.answer, where), images, where),
+        answer=answer,
         answer_type=data.answer_type,
         family="" if columns.family is None else _text(row, columns.family, where),
         choices=choices,
@@ -250,6 +260,21 @@ def _choices(row: Row, column: str, where: str) -> tuple[str, ...]:
     if fault := text_fault("".join(map(str, value)), 0):
         raise DataError(f"{where}, column {column!r}: {fault}.")
     return without_letters([str(part) for part in value])
+
+
+def _check_letter(question: str, choices: Sequence[str], answer: str, where: str) -> None:
+    """Raise DataError where a letter stands for no choice that a model sees, or for two."""
+    texts = [" ".join(choice.split()) for choice in choices]
+    twice = next((text for text in texts if texts.count(text) > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: the choice {twice!r} stands twice; which letter is right?")
+    letter = next(iter(re.findall("[A-Za-z]", answer)), "")
+    named = rf"(?<!\w)(?:{letter.upper()}|{letter.lower()}[).:])(?!\w)"
+    if letter and not choices and not re.search(named, question):
+        raise DataError(
+            f"{where}: the answer is the letter {answer!r}, and there are no choices; name their "
+            "column in `columns`, or say in the question or `prompt` which letters there are."
+        )
 
 
 def _is_choice(value: Any) -> bool:

@@ -7,12 +7,14 @@ a sample is refused by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from ekipl_lab.benchmarks.image_files import sizes_of
 from ekipl_lab.errors import DataError
 from ekipl_lab.images import IMAGE_MARK
+from ekipl_lab.parsing import TAGS
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.prompts import build_messages, prompt_text
 from ekipl_lab.types import Sample
@@ -86,11 +88,20 @@ def special_tokens(policy: Policy) -> frozenset[str]:
 
 
 def check_words(sample: Sample, reserved: frozenset[str]) -> None:
-    """Raise DataError if question or choices hold a special token, ``<image>`` marks aside."""
-    texts = [sample.question.replace(IMAGE_MARK, ""), *sample.choices]
-    found = sorted(token for token in reserved if any(token in text for text in texts))
-    if found:
-        raise DataError(
-            f"The question of sample {sample.id!r} holds {found[0]!r}, which the policy's "
-            "tokenizer reads as a sign of its own; write it otherwise, or leave the sample out."
-        )
+    """Raise DataError if a text of the sample holds a special token, ``<image>`` marks aside.
+
+    An answer that holds one can be given by no policy: it is not among the text of its completion.
+    """
+    texts = {
+        "question": sample.question.replace(IMAGE_MARK, ""),
+        "choices": "\n".join(sample.choices),
+        "answer": sample.answer,
+        "chain of thought": re.sub("|".join(TAGS), "", sample.cot or ""),
+    }
+    for part, text in texts.items():
+        found = min((token for token in reserved if token in text), default=None)
+        if found is not None:
+            raise DataError(
+                f"The {part} of sample {sample.id!r} holds {found!r}, which the policy's "
+                "tokenizer reads as a sign of its own; write it otherwise, or leave the sample out."
+            )

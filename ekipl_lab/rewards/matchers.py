@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ekipl_lab.errors import RewardError
-from ekipl_lab.rewards.plain import MAX_ANSWER_CHARS, as_digits, plain, unlatex, unnamed
+from ekipl_lab.rewards.plain import MAX_ANSWER_CHARS, as_digits, bare, plain, unlatex, unnamed
+from ekipl_lab.rewards.units import KNOWN_UNITS, normal_unit
 
 _MAX_NUMBER_CHARS = 64
 
@@ -53,7 +54,7 @@ class Match:
 RIGHT = Match(1.0, "right")
 
 _NUMBER = re.compile(
-    r"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+(?=\d+\s*/))?(?!0\d+\s*/\s*\d)"
+    r"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+(?P<and>and\s+)?(?=\d+\s*/))?(?!0\d+\s*/\s*\d)"
     r"(?P<body>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?: \d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)"
     r"(?P<exponent>[eE][+-]?\d{1,3})?(?:\s*/\s*(?P<over>[1-9]\d*))?",
     re.ASCII,
@@ -62,27 +63,6 @@ _FRAC = re.compile(r"\s*\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d))", re
 _NEGATIVE_FRAC = re.compile(r"^(\\[dt]?frac\s*\{)\s*-")
 CURRENCY = re.compile(r"(-?)\\?([$€£])\s*([\d.].*)", re.ASCII | re.DOTALL)
 _POWER = re.compile(r"(?:\s*(?:\\times|\\cdot|[×·*x])\s*|^[+-]?)10\s*\^\s*([+-]?\d{1,3})", re.ASCII)
-_UNITS = {
-    "°": "deg", "degree": "deg", "degrees": "deg", "\\circ": "deg", "^\\circ": "deg",
-    "\\degree": "deg", "radians": "rad", "percent": "%", "unit": "units", "square units": "units^2",
-    "L": "l",
-    "square unit": "units^2", "unit^2": "units^2", "hours": "h", "hour": "h", "minutes": "min",
-    "minute": "min", "seconds": "s", "second": "s", "sec": "s", "day": "days", "week": "weeks",
-    "month": "months", "year": "years", "inches": "in", "inch": "in", "feet": "ft", "foot": "ft",
-    "miles": "mi", "mile": "mi", "litre": "l", "litres": "l", "liter": "l", "liters": "l",
-    "pounds": "lb", "pound": "lb", "lbs": "lb", "dollars": "$", "dollar": "$", "euros": "€",
-    "euro": "€", "pixels": "px", "pixel": "px", "kilometers": "km", "kilometres": "km",
-    "meter": "m", "meters": "m", "metre": "m", "metres": "m", "centimeters": "cm",
-    "centimetres": "cm", "millimeters": "mm", "millimetres": "mm", "grams": "g", "gram": "g",
-    "kilograms": "kg", "kilogram": "kg",
-}  # fmt: skip
-_LENGTHS = ("mm", "cm", "dm", "m", "km", "in", "ft", "yd", "mi", "units")
-_KNOWN_UNITS = {
-    "", "g", "kg", "mg", "lb", "oz", "ms", "ml", "cl", "gal", "km/h", "m/s", "mph", "°c", "°f",
-    "pa", "kpa", "hz", "khz", "kw", "kwh", "kj", "mol", "£", "cents",
-    *_UNITS.values(), *_LENGTHS, *(f"{one}^{power}" for one in _LENGTHS for power in "23"),
-}  # fmt: skip
-_AREA = re.compile(r"(?:square|sq\.?) (\w+)|(\w+?)\^?([23])")
 
 
 def read_number(text: str, unit: str = "") -> tuple[Fraction, str] | None:
@@ -91,7 +71,7 @@ def read_number(text: str, unit: str = "") -> tuple[Fraction, str] | None:
     ``12:30``, ``3,5`` and ``10-12`` are not one number: what follows it must be a known unit, or
     ``unit``.
     """
-    text = plain(text)
+    text = bare(text)
     if len(text) > _MAX_NUMBER_CHARS:
         return None
     text = CURRENCY.sub(r"\1\3 \2", _NEGATIVE_FRAC.sub(r"-\1", text))
@@ -100,11 +80,14 @@ def read_number(text: str, unit: str = "") -> tuple[Fraction, str] | None:
     found = _NUMBER.match(text)
     if found is None:
         return None
-    over, given = int(found["over"] or 1), _normal_unit(text[found.end() :])
-    if given not in _KNOWN_UNITS | {_normal_unit(unit)}:
+    over, given = int(found["over"] or 1), normal_unit(text[found.end() :])
+    if given not in KNOWN_UNITS | {normal_unit(unit)}:
         return None
     body = found["body"].replace(",", "").replace(" ", "")
-    value = int(found["whole"] or 0) + Fraction(body + (found["exponent"] or "")) / over
+    part = Fraction(body + (found["exponent"] or "")) / over
+    if found["and"] and not 0 < part < 1:  # 1 and 3/2 are two numbers
+        return None
+    value = int(found["whole"] or 0) + part
     return (-value if found["sign"] == "-" else value), given
 
 
@@ -112,17 +95,6 @@ def _exponent(found: re.Match[str]) -> str:
     """The power of ten as ``e``: of 1 where no factor is before it."""
     factor = "" if found.start() else found[0][: found[0].index("10")] + "1"
     return f"{factor}e{found[1]}"
-
-
-def _normal_unit(text: str) -> str:
-    unit = " ".join(as_digits(text).split()).removesuffix(".")
-    if len(unit) > 1:  # 5 M are five million, not metres
-        unit = unit.lower()
-    area = _AREA.fullmatch(unit)
-    if area is None:
-        return _UNITS.get(unit, unit)
-    base = area[1] or area[2]
-    return f"{_UNITS.get(base, base)}^{area[3] or 2}"
 
 
 def match_number(answer: str, truth: Truth) -> Match:
@@ -136,7 +108,7 @@ def match_number(answer: str, truth: Truth) -> Match:
     given = read_number(unnamed(plain(answer)), truth.unit)
     if given is None:
         return Match(0.0, "not a number")
-    unit = _normal_unit(truth.unit) or wanted[1]
+    unit = normal_unit(truth.unit) or wanted[1]
     if given[1] and given[1] != unit:
         return Match(0.0, f"unit {given[1]!r} where {unit or 'none'!r} is expected")
     if abs(given[0] - wanted[0]) <= tolerance_of(truth):

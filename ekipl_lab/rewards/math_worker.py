@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,10 @@ def answer_request(request: dict[str, str]) -> dict[str, Any]:
     relative = request.get("compare") == "relative"
     grader.sympy_numeric_eq = _near if relative else _published_near()
     # As LaTeX only: of LaTeX that has no sense, as 5(4, the other reader takes the first number.
-    ways = {"extraction_config": [LatexExtractionConfig()]} if relative else {}
+    # And with its units, which it would drop: what is no unit of ours is a factor (units.py).
+    form = replace(LatexExtractionConfig().normalization_config, units=False)
+    latex = LatexExtractionConfig(normalization_config=form)
+    ways = {"extraction_config": [latex]} if relative else {}
     try:
         if "parse" in request:
             return {"ok": len(parse(request["parse"], parsing_timeout=None)) > 0}

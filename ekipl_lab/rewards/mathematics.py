@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ekipl_lab.errors import RewardError
+from ekipl_lab.rewards.expression import one_expression, truth_fault
 from ekipl_lab.rewards.matchers import (
     CURRENCY,
     RIGHT,
@@ -28,7 +29,8 @@ from ekipl_lab.rewards.matchers import (
     read_number,
     tolerance_of,
 )
-from ekipl_lab.rewards.plain import as_latex, names_first, plain, unnamed
+from ekipl_lab.rewards.plain import as_latex, plain, unnamed
+from ekipl_lab.rewards.units import split_unit
 
 MAX_MATH_CHARS = 500
 #: Wall time for a reply and for the start: backstops that a busy machine must not reach.
@@ -174,9 +176,9 @@ def match_math(answer: str, truth: Truth) -> Match:
         raise RewardError(f"ground truth must have 1 to {MAX_MATH_CHARS} characters")
     if _DATE.fullmatch(plain(truth.text)):
         raise RewardError(f"ground truth {truth.text!r} is a date, not a mathematical expression")
-    if _TIME.fullmatch(plain(truth.text)):
-        return RIGHT if _same_time(plain(answer), plain(truth.text)) else Match(0.0, "another time")
-    gold = _as_math(CURRENCY.sub(r"\1\3", truth.text))
+    if _time(truth.text):
+        return RIGHT if _time(answer) == _time(truth.text) else Match(0.0, "another time")
+    gold, wanted = _as_math(CURRENCY.sub(r"\1\3", truth.text), truth.unit, letters=False)
     if gold is None or not _readable(gold):
         raise RewardError(f"ground truth {truth.text!r} is not a mathematical expression")
     if plain(answer) == plain(truth.text):
@@ -185,14 +187,18 @@ def match_math(answer: str, truth: Truth) -> Match:
         return Match(0.0, "answer too long")
     if "=" not in truth.text:
         answer = unnamed(plain(answer))
-    units = _unit(plain(truth.text), truth.unit), _unit(plain(answer), truth.unit)
-    if all(units) and units[0] != units[1]:
-        return Match(0.0, f"unit {units[1]!r} where {units[0]!r} is expected")
+    if _TUPLE.match(plain(truth.text)):
+        answer = _POINT_NAME.sub("", plain(answer))
+    text, given = _as_math(answer, truth.unit, letters=True)
     numbers = read_number(truth.text, truth.unit), read_number(answer, truth.unit)
+    wanted, given = numbers[0][1] if numbers[0] else wanted, numbers[1][1] if numbers[1] else given
+    if wanted and given and wanted != given:
+        return Match(0.0, f"unit {given!r} where {wanted!r} is expected")
+    if _GLUED.search(plain(truth.text)):  # 5m may be five times m
+        numbers = None, None
     if numbers[0] and numbers[1] and abs(numbers[0][0] - numbers[1][0]) <= tolerance_of(truth):
         return RIGHT
-    text = _as_math(answer)
-    if text is None or not _one_expression(as_latex(answer), as_latex(truth.text)):
+    if text is None or not one_expression(as_latex(answer), as_latex(truth.text)):
         return Match(0.0, "not one expression")
     equal = math_equal(gold, text, relative=True)
     if equal is None:
@@ -200,90 +206,32 @@ def match_math(answer: str, truth: Truth) -> Match:
     return RIGHT if equal else Match(0.0, "another value")
 
 
+def math_truth_fault(truth: Truth) -> str | None:
+    """Why a truth that `match_math` can compare is no mathematics all the same; None if it is."""
+    alone = read_number(truth.text, truth.unit) or _time(truth.text)
+    return None if alone else truth_fault(CURRENCY.sub(r"\1\3", truth.text), truth.unit)
+
+
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[/.]\d{1,2}[/.]\d{4}", re.ASCII)
-_TIME = re.compile(r"\d{1,2}:[0-5]\d(?::[0-5]\d)?", re.ASCII)
+_TIME = re.compile(
+    r"(\d{1,2})(?::([0-5]\d)(?::([0-5]\d))?)?(?:\s*([ap])\.?m\.?)?", re.ASCII | re.IGNORECASE
+)
+#: A point or an interval; the letter before one as in ``A(-2,3)``; one letter behind a number.
+_TUPLE = re.compile(r"(?:\\left\s*)?\([^()]*,")
+_POINT_NAME = re.compile(r"^[A-Z]'?\s*(?=(?:\\left\s*)?\()")
+_GLUED = re.compile(r"\d[A-Za-z]$", re.ASCII)
 _MARK = re.compile(r"\$|\\boxed|(?<!\\)\\[(\[]")
 
 
-def _same_time(answer: str, truth: str) -> bool:
-    """Whether both are one time of the clock, which is no quotient: ``9:05`` is ``09:05``."""
-    parts = [
-        [int(part) for part in text.split(":")] for text in (truth, answer) if _TIME.fullmatch(text)
-    ]
-    return len(parts) == 2 and parts[0] == parts[1]
+def _time(text: str) -> tuple[str | int | None, ...] | None:
+    """A time of the clock, which is no quotient, or None: ``9:05`` is ``09:05``, not 9:05 pm."""
+    found = _TIME.fullmatch(plain(text))
+    if found is None or not (found[2] or found[4]):
+        return None
+    return int(found[1]), int(found[2] or 0), found[3], (found[4] or "").lower()
 
 
-def _as_math(text: str) -> str | None:
-    """The plain expression in dollars, or None if it is empty or has others inside."""
-    text = as_latex(text)
-    return f"${text}$" if text and not _MARK.search(text) else None
-
-
-_TEXT = r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox)\s*\{"
-_SIDE_BY_SIDE = re.compile(
-    r"\d(?:[\s~]|\{\}|\\[,;: ])+\d|[\d}]\s*[A-Za-z][A-Za-z.]*(?:\s+[A-Za-z.]+)*\s+\d"
-    rf"|{_TEXT}(?:[^{{}}]*\s)?\d|{_TEXT}[^{{}}]*\}}\s*\d"
-)
-_SHORT_FRAC = re.compile(r"(?<!\d)\s*\\[dtc]?frac\s*\d\s*\d")
-_DIGITS = re.compile(r"\d+")
-#: What math-verify understands. It reads over all others: it takes ``5`` from ``4 \to 5``.
-_NAMES = (
-    "frac dfrac tfrac cfrac sqrt binom pi infty cdot times div pm mp left right big Big bigl bigr "
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp lim sum prod int "
-    "max min gcd lcm text textbf textit textrm mathrm mathbf mathit mathbb mbox circ degree angle "
-    "triangle overline overrightarrow vec bar dot hat begin end cup cap setminus emptyset lbrace "
-    "rbrace lfloor rfloor lceil rceil langle rangle quad displaystyle limits operatorname "
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda mu nu xi rho sigma "
-    "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega"
-)
-_COMMANDS = frozenset(_NAMES.split())
-_TOKEN = re.compile(
-    r"\\([A-Za-z]+)|([<>#&@?;_]|\.\.|\\\\)"
-    r"|\b(or|not|and|to|than|least|most|more|less|no|never|wrong|half|twice|plus|minus|negative|times|"
-    r"hundred|thousand|million|billion|trillion|dozen|th|root|squared|cubed)\b|([^\x00-\x7f])"
-)
-#: The same relation from the other side, and in other words.
-_SAME = {
-    "\\ge": "\\leq", "\\geq": "\\leq", "\\geqslant": "\\leq", "\\le": "\\leq",
-    "\\leqslant": "\\leq", "\\gt": "<", "\\lt": "<", ">": "<", "\\ne": "\\neq", "≠": "\\neq",
-    "≤": "\\leq", "≥": "\\leq",
-}  # fmt: skip
-_LEFT_OPEN = re.compile(r"(?:[-+*/^'=]|\\(?:cdot|times|div|pm|mp))\s*$")
-
-
-def _beyond(text: str) -> set[str]:
-    """What math-verify would read over: relations, arrows, other commands and signs, words."""
-    return {
-        _SAME.get(found[0], found[0])
-        for found in _TOKEN.finditer(text)
-        if found[1] not in _COMMANDS and not (found[4] and found[4].isalpha())
-    }
-
-
-_UNIT_IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*(\{[^{}]*\}(?:\^\{?[23]\}?)?)\s*")
-
-
-def _unit(text: str, unit: str) -> str:
-    """The unit of a number, or the one that ends an expression as LaTeX text; "" for none."""
-    number, ends = read_number(text, unit), list(_UNIT_IN_TEXT.finditer(text))
-    if number is None and ends and ends[-1].end() == len(text):
-        number = read_number("1 " + re.sub("[{}]", "", ends[-1][1]), unit)
-    return "" if number is None else number[1]
-
-
-def _one_expression(answer: str, truth: str) -> bool:
-    if _beyond(answer) - _beyond(truth):
-        return False
-    if _LEFT_OPEN.search(answer) and not _LEFT_OPEN.search(truth):
-        return False
-    if answer.count("|") % 2 and not truth.count("|") % 2:
-        return False
-    if answer.count(",") > truth.count(","):
-        return False
-    beside = [_SIDE_BY_SIDE.search(_SHORT_FRAC.sub("", text)) for text in (answer, truth)]
-    if beside[0] and not beside[1]:
-        return False
-    if beside[1] and _DIGITS.findall(answer) != _DIGITS.findall(truth):  # one of several
-        return False
-    equations = answer.count("=") - names_first(answer)
-    return equations <= truth.count("=")
+def _as_math(text: str, unit: str, *, letters: bool) -> tuple[str | None, str]:
+    """The plain expression in dollars (None if it is empty or has others inside), and its unit."""
+    text, given = split_unit(as_latex(text), unit, letters=letters)
+    return (f"${text}$" if text and not _MARK.search(text) else None), given

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 MAX_ANSWER_CHARS = 2000
 #: Wrappers in wrappers that are taken off, as in ``$\boxed{\text{B}}$``.
@@ -73,6 +74,24 @@ def _balanced(text: str) -> bool:
     return depth == 0
 
 
+_INNER = r"((?:(?!\\[(\[\])])[^*`$])+)"
+#: Something in a wrapper and a text behind it that begins with no digit or bracket.
+_HEAD = re.compile(
+    rf"(?:(?P<mark>\*\*|\*|`|\$\$|\$){_INNER}(?P=mark)|\\\({_INNER}\\\)|\\\[{_INNER}\\\]"
+    r"|\\(?:boxed|fbox)\s*\{([^{}]*)\})(\s*(?![\d.,(\[{=])\S(?:(?!\\[(\[]|\\f?boxe?d?\b)[^*`$])*)"
+)
+
+
+def bare(text: str) -> str:
+    """The plain form, where a wrapper is around the value alone: ``**24** cm`` is ``24 cm``."""
+    text = plain(text)
+    found = _HEAD.fullmatch(text) if len(text) <= MAX_ANSWER_CHARS else None
+    if found is None:
+        return text
+    inner = next(part for part in found.groups()[1:-1] if part is not None)
+    return f"{inner.strip()} {found.groups()[-1].strip()}"
+
+
 _TIE = re.compile(r"(?<=[\w}])~")
 _UNLATEX = (
     (re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}"), r"\1"),
@@ -99,6 +118,13 @@ _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
 _ROOT = re.compile(
     r"(?:√|(?<![A-Za-z\\])sqrt)\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))"
 )
+_REPEATING = re.compile(
+    r"(^|(?:[-+=*/({,]|\\times|\\cdot)\s*)(\d{0,20})\.(\d{0,20})"
+    r"\\(?:overline|bar|dot)\s*(?:\{(\d{1,20})\}|(\d))(?![\d.\\/^])",
+    re.ASCII,
+)
+_TRIGONOMETRY = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degree)", re.ASCII)
 _SYMBOLS = str.maketrans(
     {"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "°": r"^\circ ", "π": r"\pi ",
      "∞": r"\infty ", "∈": r"\in ", "∅": r"\emptyset "}
@@ -108,21 +134,32 @@ _ASCII_NAME = re.compile(
 )
 
 
-_CUBIC = re.compile(r"\s+(mm|cm|dm|km|in|ft|yd|units?)\s*(\^(?:\{[23]\}|[23]))$")
+def _repeating(form: str) -> Callable[[re.Match[str]], str]:
+    """A replacement: ``0.1\\overline{6}`` as the exact fraction 15/90."""
+
+    def fraction(found: re.Match[str]) -> str:
+        fixed, cycle = found[2] + found[3], found[4] or found[5]
+        over = (10 ** len(cycle) - 1) * 10 ** len(found[3])
+        return found[1] + form.format(int(fixed + cycle) - int(fixed or 0), over)
+
+    return fraction
 
 
 def as_latex(text: str) -> str:
     r"""The plain form with unicode mathematics as LaTeX: ``2√3`` is ``2\sqrt{3}``."""
-    text = plain(text)
+    text = bare(text)
     if len(text) > MAX_ANSWER_CHARS:
         return text
+    text = _REPEATING.sub(_repeating(r"\frac{{{}}}{{{}}}"), text)
     text = _FRACTION.sub(lambda found: r"\frac{{{}}}{{{}}}".format(*_two(found[0])), text)
     text = _TIE.sub(" ", text)
     text = _SUPERSCRIPT.sub(lambda found: f"^{{{_ascii(found[0])}}}", text)
     text = text.replace(">=", r"\geq ").replace("<=", r"\leq ")
     text = _ROOT.sub(lambda found: rf"\sqrt{{{found[1] or found[2] or found[3]}}}", text)
-    text = _CUBIC.sub(r"\\text{ \1}\2", _ASCII_NAME.sub(r"\\\1 ", text))
-    return text.translate(_SYMBOLS)
+    text = _ASCII_NAME.sub(r"\\\1 ", text).translate(_SYMBOLS)
+    if _TRIGONOMETRY.search(text):  # math-verify takes 30 degrees for 30
+        text = _DEGREES.sub(r"{\\frac{\1\\pi}{180}}", text)
+    return text
 
 
 _NAME = (
@@ -130,14 +167,17 @@ _NAME = (
     r"(?:\\?[A-Za-z]\w{0,9}(?:_\{\w{1,9}\})?(?:\(\w{1,9}\))?"
     r"|\\text\s*\{(?!not\b)[A-Za-z]{1,20}\}|\\overline\s*\{[A-Za-z]{2}\})"
 )
-_NAMED = re.compile(rf"\s*{_NAME}\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
+_NAMED = re.compile(rf"\s*(?:{_NAME})?\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
+_PARENTHESES = re.compile(r"(?:\\left\s*)?\(([^(),\\]*)(?:\\right\s*)?\)")
 _NAMED_FIRST = re.compile(rf"\$?\s*{_NAME}\s*=")
 
 
 def unnamed(answer: str) -> str:
-    """The value of ``x = 5`` or ``5 = x``; another text as it is."""
+    """The value of ``x = 5``, ``5 = x``, ``= 5`` or ``(5)``; another text as it is."""
+    answer = _PARENTHESES.sub(r"\1", answer) if _PARENTHESES.fullmatch(answer) else answer
     found = _NAMED.fullmatch(answer)
-    return (found[1] or found[2] or "").strip() if found else answer
+    value = (found[1] or found[2] or "").strip() if found else answer
+    return value[1:-1].strip() if found and _PARENTHESES.fullmatch(value) else value
 
 
 def names_first(answer: str) -> bool:
@@ -147,7 +187,8 @@ def names_first(answer: str) -> bool:
 
 def as_digits(text: str) -> str:
     """``unlatex`` with unicode fractions and powers in ASCII: ``2½`` is ``2 1/2``."""
-    text = _FRACTION.sub(lambda found: " {}/{}".format(*_two(found[0])), unlatex(text))
+    text = _REPEATING.sub(_repeating("{}/{}"), unlatex(bare(text)))
+    text = _FRACTION.sub(lambda found: " {}/{}".format(*_two(found[0])), text)
     return _SUPERSCRIPT.sub(lambda found: f"^{_ascii(found[0])}", text).strip()
 
 

@@ -21,7 +21,7 @@ from ekipl_lab.rewards.matchers import (
     match_numbers,
     match_text,
 )
-from ekipl_lab.rewards.mathematics import match_math
+from ekipl_lab.rewards.mathematics import match_math, math_truth_fault
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 
 Matcher = Callable[[str, Truth], Match]
@@ -88,6 +88,11 @@ def check_ground_truth(sample: Sample) -> None:
             "completion; correct the record."
         )
     match = _match(sample, sample.answer, MATCHERS)
+    if sample.answer_type == "math" and (fault := math_truth_fault(truth_of(sample))):
+        raise RewardError(
+            f"Sample {sample.id}: its ground truth {sample.answer!r} is not a mathematical "
+            f"expression ({fault}); correct the record."
+        )
     if match.value != 1.0:
         raise RewardError(
             f"Sample {sample.id}: its own ground truth {sample.answer!r} is not scored right "

@@ -15,6 +15,7 @@ from ekipl_lab.tracking.checkpoints import LoggedCheckpoint, find_checkpoint, li
 from ekipl_lab.tracking.comparison import run_together
 from ekipl_lab.tracking.queries import (
     RunInfo,
+    changed_figures,
     find_run,
     list_artifacts,
     list_runs,
@@ -32,6 +33,7 @@ __all__ = [
     "LoggedCheckpoint",
     "RunInfo",
     "RunLog",
+    "changed_figures",
     "client",
     "ensure_store",
     "find_checkpoint",

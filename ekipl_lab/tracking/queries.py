@@ -14,11 +14,14 @@ import yaml
 from ekipl_lab.errors import DataError, MissingData
 from ekipl_lab.tracking import provenance
 from ekipl_lab.tracking.artifacts import Artifacts
+from ekipl_lab.tracking.figures import check_figures
 from ekipl_lab.tracking.queue import retrying
 from ekipl_lab.tracking.store import EXPERIMENT_TAG, client
 
 #: Tag: the hash of the run's config (`config_hash`).
 CONFIG_TAG = "ekipl.config_hash"
+#: The most that MLflow gives at once.
+MOST_RUNS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +109,26 @@ def _info(run: Any, experiment: str) -> RunInfo:
 def metric_history(
     run_id: str, names: Sequence[str] | None = None
 ) -> dict[str, list[tuple[int, float]]]:
-    """Metric -> its (step, value) points by rising step, one a step (the last logged)."""
-    opened = client()
-    wanted = list(find_run(run_id).metrics) if names is None else list(names)
+    """Metric -> its (step, value) points by rising step, one a step (the last logged).
+
+    DataError for a run that has ended and one that is not what it logged.
+    """
+    opened, info = client(), find_run(run_id)
+    wanted = list(info.metrics) if names is None else list(names)
     history: dict[str, list[tuple[int, float]]] = {}
     for name in sorted(wanted):
         points = retrying(opened.get_metric_history, run_id, name)
         latest = {p.step: p.value for p in sorted(points, key=lambda p: (p.step, p.timestamp))}
         if latest:
             history[name] = sorted(latest.items())
+    _check_figures(info, history)
     return history
+
+
+def _check_figures(info: RunInfo, history: Mapping[str, list[tuple[int, float]]]) -> None:
+    if info.status != "RUNNING":
+        label = f"{info.name} ({info.run_id[:8]})"
+        check_figures(label, info.metrics, _artifacts(info), history)
 
 
 def run_artifact(run: str | RunInfo, name: str = "") -> Path:
@@ -159,6 +172,17 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """16 hex digits over a config, the same for the same settings in another order."""
     canonical = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def changed_figures() -> list[str]:
+    """A sentence for each run that has ended and a last value of which is not what it logged."""
+    found = []
+    for run in list_runs(limit=MOST_RUNS):
+        try:
+            _check_figures(run, {})
+        except DataError as error:
+            found.append(str(error))
+    return found
 
 
 def repair_stale_runs() -> list[str]:

@@ -20,10 +20,12 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.secrets import refuse_secrets, without_secrets
 from ekipl_lab.tracking import checkpoints, provenance, store
 from ekipl_lab.tracking.artifacts import Artifacts
+from ekipl_lab.tracking.figures import FIGURES, FigureSums
 from ekipl_lab.tracking.queries import (
     CONFIG_TAG,
     config_hash,
     find_run,
+    metric_history,
     repair_stale_runs,
 )
 from ekipl_lab.tracking.queue import MetricQueue, retrying
@@ -55,6 +57,7 @@ class RunLog:
         self.artifacts = Artifacts(run.info.artifact_uri)
         self._queue = MetricQueue(client, run_id)
         self._logged = {m.key: m.step for m in run.data._metric_objs} if resumed else {}
+        self._figures = FigureSums(metric_history(run_id) if resumed else {})
         self._last: dict[str, tuple[int, int]] = {}  # metric: its last step and timestamp
         self._closed = False
         self._previous: Any = None
@@ -79,6 +82,8 @@ class RunLog:
             from mlflow.entities import Metric
 
             self._queue.put([Metric(n, _finite(v), now, step) for n, v in new.items()])
+        for name, value in new.items():
+            self._figures.add(name, step, _finite(value))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log chosen parameters; one that the run already has keeps its first value."""
@@ -195,6 +200,7 @@ class RunLog:
         try:
             self._queue.close()
             self.artifacts.sync()
+            self._figures.write(self.artifacts)
             self.artifacts.seal()
         finally:
             retrying(self._client.set_terminated, self.run_id, status)
@@ -269,6 +275,8 @@ def _continue(client: MlflowClient, run_id: str, own: Mapping[str, str]) -> RunL
         )
     log = RunLog(client, before.run_id, resumed=True)
     log.artifacts.unseal()
+    if log.artifacts.local is not None:  # of the figures until here
+        (log.artifacts.local / FIGURES).unlink(missing_ok=True)
     log.set_tags({**own, "ekipl.resumes": str(int(before.tags.get("ekipl.resumes", "0")) + 1)})
     retrying(client.update_run, before.run_id, status="RUNNING")
     return log

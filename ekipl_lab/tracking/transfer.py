@@ -19,7 +19,13 @@ from ekipl_lab.secrets import refuse_secrets
 from ekipl_lab.tracking import checkpoints, store
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.pages import PARENT_TAG
-from ekipl_lab.tracking.queries import RunInfo, find_run, list_runs
+from ekipl_lab.tracking.queries import (
+    MOST_RUNS,
+    RunInfo,
+    find_run,
+    list_runs,
+    metric_history,
+)
 from ekipl_lab.tracking.queue import BATCH, retrying
 
 FORM = "ekipl-run/1"
@@ -60,6 +66,7 @@ def _models(run_id: str) -> tuple[list[checkpoints.LoggedCheckpoint], list[str]]
 
 def _about(info: RunInfo, models: Sequence[checkpoints.LoggedCheckpoint]) -> dict[str, Any]:
     client = store.client()
+    metric_history(info.run_id)  # DataError if a figure is not what the run logged
     points = {name: client.get_metric_history(info.run_id, name) for name in info.metrics}
     return {
         "form": FORM,
@@ -105,7 +112,7 @@ def import_run(path: Path, experiment: str | None = None) -> str:
 
 
 def _refuse_twice(path: Path, run_id: str) -> None:
-    for run in list_runs(limit=50_000):  # MLflow's most
+    for run in list_runs(limit=MOST_RUNS):
         if run_id in (run.run_id, run.tags.get(_ORIGIN)):
             raise DataError(
                 f"The run of {path} is here already, as {run.name} ({run.run_id[:8]}); delete "

@@ -466,3 +466,102 @@ def test_long_checks_say_how_far_they_are(
     write({}, {"a": 4})
     main(["data", "check", "data.yaml"])
     assert capsys.readouterr().err == "1 records looked at\n2 records looked at\n"
+
+
+# ---- what a truth, a choice and a prompt may not hold
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [({"q": "Which <|mine|>?"}, "question"), ({"c": ["x", "<|mine|>"]}, "choices"),
+     ({"r": "So <|mine|>."}, "chain of thought")],
+)  # fmt: skip
+def test_a_special_token_is_refused_wherever_it_stands(
+    folder: Path, row: dict[str, object], part: str
+) -> None:
+    model, processor = build_tiny_policy("nano", 0)
+    processor.tokenizer.add_special_tokens({"additional_special_tokens": ["<|mine|>"]})
+    plain = {"a": "A", "c": ["x", "y"], "r": "<think>So.</think><answer>A</answer>"}
+    write(plain, {**plain, **row}, kind="letter", more=", choices: c, cot: r")
+    sound, broken = load()
+    policy = as_policy(model, processor)
+    check_prompts_fit(policy, [sound], 1, None)
+    with pytest.raises(DataError, match=rf"The {part} of sample 'own/t/train/r1' holds '<|mine|>'"):
+        check_prompts_fit(policy, [sound, broken], 1, None)
+
+
+def test_a_special_token_in_a_truth_is_refused_by_record(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write({"a": "red"}, {"a": "red<|im_end|>"}, {"a": "<|image_pad|>"}, kind="text")
+    code, out = check(capsys)
+    assert code == 1 and "The answer of sample 'own/t/train/r2' holds '<|image_pad|>'" in out
+
+
+LETTERS = {"a": "B", "q": "Which one? A. 30 B. 60"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "prompt"),
+    [([LETTERS], ""), ([LETTERS | {"q": "Is it (a) a cat or (b) a dog?"}], ""),
+     ([LETTERS | {"q": "Which of the points A, B and C is highest?"}], ""),
+     ([LETTERS | {"q": "Which?"}], "{question} Answer by the letter in the picture: A or B.")],
+)  # fmt: skip
+def test_letters_that_the_prompt_names_need_no_choices(
+    folder: Path, rows: list[dict[str, object]], prompt: str
+) -> None:
+    write(*rows, kind="letter")
+    with Path("data.yaml").open("a") as stream:
+        stream.write(f"prompt: '{prompt}'\n" if prompt else "")
+    assert [sample.answer for sample in load()] == ["B"]
+
+
+@pytest.mark.parametrize("question", ["Which?", "Which bird? Brown or black.", "Was it 5B or 6C?x"])
+def test_a_letter_that_stands_for_nothing_is_refused_by_record(folder: Path, question: str) -> None:
+    write(LETTERS, LETTERS | {"q": question}, kind="letter")
+    with pytest.raises(
+        DataError, match=r"record 1: the answer is the letter 'B', and there are no"
+    ):
+        load()
+
+
+@pytest.mark.parametrize("choices", [["x", "y", "x"], ["x", " x"], ["A. x", "B. x"], ["x", 5, "5"]])
+def test_a_choice_that_stands_twice_is_refused_by_record(folder: Path, choices: list) -> None:
+    more = {"kind": "letter", "more": ", choices: c"}
+    write({"a": "A", "c": ["x", "X"]}, {"a": "A", "c": choices}, **more)
+    with pytest.raises(DataError, match=r"record 1: the choice .* stands twice"):
+        load()
+
+
+def test_marks_of_prompt_and_question_are_counted_together(folder: Path) -> None:
+    write({}, {"q": "<image> How many?"})
+    with Path("data.yaml").open("a") as stream:
+        stream.write("prompt: '<image> {question}'\n")
+    with pytest.raises(DataError, match="record 1, its prompt: 2 <image> for 1 images"):
+        load()
+
+
+@pytest.mark.parametrize(
+    "name", ["qestion", "Question", "choices", "image", " question ", "question!r"]
+)
+def test_an_unknown_placeholder_of_a_prompt_is_refused(folder: Path, name: str) -> None:
+    write({})
+    known = Path("data.yaml").read_text()
+    Path("data.yaml").write_text(known + f"prompt: 'Look. {{question}} {{{name}}}'\n")
+    with pytest.raises(
+        ConfigError, match=f"placeholder in data.yaml: prompt '{{{name}}}'.*question"
+    ):
+        load()
+    Path("data.yaml").write_text(known + "prompt: '{question} Use \\boxed{answer}, {\"a\": 1}.'\n")
+    assert "\\boxed{answer}" in load()[0].question
+
+
+def test_a_truth_that_is_no_mathematics_is_named_by_the_check(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise("2.png", 60, 60, seed=1)
+    write({"a": "2t"}, {"a": "red", "q": "x"}, {"a": "5 h 4 min", "q": "y"}, kind="math")
+    code, out = check(capsys)
+    assert code == 1 and "2 problems" in out
+    assert "own/t/train/r1: its ground truth 'red' is not a mathematical" in out
+    assert "own/t/train/r2: its ground truth '5 h 4 min' is not" in out

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ekipl_lab.parsing import TAGS, parse_completion
 from ekipl_lab.teachers.adapters.chat import to_action
-from ekipl_lab.teachers.gateway.send import split_usage
+from ekipl_lab.teachers.gateway.send import believable, doubt, split_usage
 from ekipl_lab.teachers.gateway.types import CallError, Choice, Reply, TokenUsage, to_value
 from ekipl_lab.teachers.repair import repair, with_reasoning
 
@@ -40,6 +40,21 @@ DETAILS = [
     {"type": "reasoning.text", "text": "Why", "signature": "x"},
     {"type": "reasoning.encrypted", "data": "x"},
     {"type": "reasoning.summary", "summary": "so"},
+]
+
+
+SAID = {"type": "output_text", "text": "2", "annotations": [{"type": "url_citation", "url": "x"}]}
+SUMMARY = {"type": "summary_text", "text": "Why"}
+#: Parts that servers put beside the answer, each with words in it.
+BESIDE = [
+    {"type": "citation", "text": "[1]"},
+    {"type": "reference", "text": "[1]", "reference_ids": [1]},
+    {"type": "url_citation", "content": "a page"},
+    {"type": "web_search_tool_result", "content": [{"type": "text", "text": "a page"}]},
+    {"type": "tool_use", "name": "t", "value": "x"},
+    {"type": "code_execution_result", "content": "4"},
+    {"type": "image_url", "value": "x"},
+    {"type": "something_new", "something_new": "x"},
 ]
 
 
@@ -89,6 +104,22 @@ DETAILS = [
             {},
             Choice("2", "Why"),
         ),
+        ({"content": [*BESIDE, {"type": "text", "text": "2"}, *BESIDE]}, {}, Choice("2")),
+        ({"content": [{"type": "message", "content": [*BESIDE, SAID]}]}, {}, Choice("2")),
+        ({"content": [{"type": "reasoning", "summary": [SUMMARY]}, SAID]}, {}, Choice("2", "Why")),
+        ({"content": [{"channel": "commentary", "text": "x"}, "2"]}, {}, Choice("2")),
+        ({"content": None, "text": "2"}, {}, Choice("2")),
+        ({"content": [], "text": "2", "reasoning": "Why"}, {}, Choice("2", "Why")),
+        ({"content": "2", "text": "3"}, {}, Choice("2")),
+        ({"content": {"type": "refusal", "refusal": "No."}}, {}, Choice("", refusal="No.")),
+        ({"content": "2"}, {"finish_reason": "MAX_TOKENS"}, Choice("2", finish_reason="length")),
+        ({"content": "2"}, {"finish_reason": "model_length"}, Choice("2", finish_reason="length")),
+        ({"content": "2"}, {"finish_reason": "SAFETY"}, Choice("2", finish_reason="refusal")),
+        (
+            {"content": "2"},
+            {"finish_reason": {"type": "length", "length": 9}},
+            Choice("2", finish_reason="length"),
+        ),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, {}, Choice("", refusal="No.")),
         ({"content": "2", "refusal": ""}, {}, Choice("2")),
         ({"content": "2"}, {"finish_reason": "length"}, Choice("2", finish_reason="length")),
@@ -108,6 +139,14 @@ def test_openai_messages(
     (choice,) = read("openai", answer, tmp_path).choices
     assert asdict(choice) | {"raw": {}} == asdict(expected)
     assert choice.raw == answer
+
+
+def test_a_choice_without_a_message_has_its_text(tmp_path: Path) -> None:
+    """As completions have it, and some proxies of chats."""
+    answer = {"choices": [{"index": 0, "text": "2", "finish_reason": "stop"}]}
+    assert read("openai", answer, tmp_path).choices[0].text == "2"
+    with pytest.raises(KeyError):
+        read("openai", {"choices": [{"index": 0}]}, tmp_path)
 
 
 def test_anthropic_blocks(tmp_path: Path) -> None:
@@ -301,6 +340,32 @@ def test_shares_add_up(completion: int, parts: int) -> None:
     total = [sum(getattr(s, name) for s in shares) for name in ("prompt", "cached", "completion")]
     assert total == [7, 3, completion]
     assert max(s.completion for s in shares) - min(s.completion for s in shares) <= 1
+
+
+@pytest.mark.parametrize("count", [-5, True, 2.5, -0.5])
+def test_a_count_that_cannot_be_is_not_hidden_in_a_sum(count: float, tmp_path: Path) -> None:
+    """Anthropic and Gemini count in parts: 10 fresh and -5 cached are not 5."""
+    usage: dict[str, Any] = {"input_tokens": 10, "cache_creation_input_tokens": count}
+    usage |= {"output_tokens": 3}
+    anthropic = {"content": [{"type": "text", "text": "2"}], "usage": usage}
+    candidate = {"content": {"parts": [{"text": "2"}]}, "finishReason": "STOP"}
+    counts = {"promptTokenCount": 9, "candidatesTokenCount": 10, "thoughtsTokenCount": count}
+    most = TokenUsage(300, 0, 32)
+    for kind, answer in {
+        "openai": openai({"content": "2"}) | {"usage": {"prompt_tokens": count}},
+        "anthropic": anthropic,
+        "gemini": {"candidates": [candidate], "usageMetadata": counts},
+    }.items():
+        used = read(kind, answer, tmp_path).usage
+        assert believable(used, most) == most, kind
+        assert "cannot be" in (doubt(used, most) or ""), kind
+
+
+def test_an_answer_of_gemini_that_was_cut_off_before_its_first_word(tmp_path: Path) -> None:
+    for fields in ({}, {"content": {"role": "model"}}, {"content": None}):
+        answer = {"candidates": [{"finishReason": "MAX_TOKENS", **fields}]}
+        (choice,) = read("gemini", answer, tmp_path).choices
+        assert (choice.text, choice.finish_reason) == ("", "length")
 
 
 @pytest.mark.parametrize("count", [float("inf"), float("nan")])

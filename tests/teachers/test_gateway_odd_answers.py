@@ -17,6 +17,7 @@ from ekipl_lab.teachers.gateway.types import Failure, TokenUsage
 
 WELL = "<think>One.</think><answer>1</answer>"
 MOST = TokenUsage(300, 0, 32)
+CACHED_BELOW_0 = {"cached_tokens": -1}
 
 
 def openai(text: str = WELL, finish: str = "stop", **fields: Any) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def openai(text: str = WELL, finish: str = "stop", **fields: Any) -> dict[str, A
         (b'{"choices": []}', "schema"),
         (json.dumps(openai(finish="error")), "schema"),
         (json.dumps(openai(finish="abort")), "schema"),
+        (json.dumps(openai(finish="insufficient_system_resource")), "schema"),
         (b'{"choices": [{"message": {"content": 7}}]}', "schema"),
         (b'{"error": {"message": "upstream is down", "code": 502}}', "server"),
         (b'{"error": "upstream is down"}', "server"),
@@ -102,6 +104,14 @@ def test_usages_by_hand(said: TokenUsage, taken: TokenUsage) -> None:
         ({"prompt_tokens": 9, "completion_tokens": 10**9}, None, "which cannot be: at most"),
         ({"prompt_tokens": 10**9, "completion_tokens": 9}, None, "which cannot be: at most"),
         ({"prompt_tokens": -9, "completion_tokens": 9}, None, "which cannot be: at most"),
+        ({"prompt_tokens": True, "completion_tokens": 9}, None, "which cannot be: at most"),
+        ({"prompt_tokens": 9, "completion_tokens": True}, None, "which cannot be: at most"),
+        ({"prompt_tokens": 9, "completion_tokens": 2.5}, None, "which cannot be: at most"),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 9, "prompt_tokens_details": CACHED_BELOW_0},
+            None,
+            "which cannot be: at most",
+        ),
     ],
 )
 def test_a_count_that_cannot_be_is_marked(

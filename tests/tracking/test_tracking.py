@@ -73,6 +73,7 @@ def test_a_run_keeps_what_it_is_given(home: Path) -> None:
     assert tracking.list_artifacts(run.run_id) == [
         "config.yaml",
         "environment.json",
+        "metrics.json",
         "notes/a.json",
         "tables/eval.json",
     ]

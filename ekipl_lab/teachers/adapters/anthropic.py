@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts, spoken, tokens
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
 from ekipl_lab.teachers.adapters.http import ApiKey
+from ekipl_lab.teachers.adapters.reading import spoken, tokens
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 
 _FINISH = {
@@ -51,8 +52,7 @@ class AnthropicAdapter(ChatAdapter):
         """One choice: its text blocks, its thinking blocks as reasoning."""
         text, reasoning = spoken(answer["content"])
         usage = answer.get("usage")
-        cached = tokens(usage, "cache_read_input_tokens")
-        fresh, written = (tokens(usage, f"{kind}input_tokens") for kind in ("", "cache_creation_"))
+        kinds = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
         reason = str(answer.get("stop_reason") or "end_turn")
         choice = Choice(
             text=text,
@@ -60,7 +60,9 @@ class AnthropicAdapter(ChatAdapter):
             finish_reason=_FINISH.get(reason, "stop"),
             raw=dict(answer),
         )
-        used = TokenUsage(fresh + cached + written, cached, tokens(usage, "output_tokens"))
+        used = TokenUsage(
+            tokens(usage, *kinds), tokens(usage, kinds[-1]), tokens(usage, "output_tokens")
+        )
         return Reply((choice,), used, str(answer.get("model") or self.model), {})
 
 

@@ -8,9 +8,7 @@ The ground truth never enters a prompt, but in the mode named ``hint``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -125,43 +123,6 @@ def prompt_parts(
             else:
                 parts.append(text(part["text"]))
     return system, parts
-
-
-#: Where the parts of a message keep their words, by the names that servers use.
-_WORDS = ("text", "thinking", "reasoning", "thought", "summary", "content", "value", "parts")
-_THOUGHT = re.compile("think|thought|reason|analysis")
-
-
-def spoken(content: Any) -> tuple[str, str]:
-    """Text and reasoning of a message's content: a text, or parts of any shape, nested ones too.
-
-    A part's words stand under one of `_WORDS` or the name of its type. What is in no known place (a
-    picture, an encrypted thought) is passed over, and so is a refusal.
-    """
-    if isinstance(content, str):
-        return content, ""
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for part in content if isinstance(content, list) else [content]:
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, list):
-            inside = spoken(part)
-            texts.append(inside[0])
-            thoughts.append(inside[1])
-        elif isinstance(part, Mapping) and part.get("type") != "refusal":
-            kind = str(part.get("type"))
-            inside = spoken(next((part[n] for n in (*_WORDS, kind) if part.get(n)), ""))
-            is_thought = part.get("thought") or _THOUGHT.search(f"{kind} {part.get('channel')}")
-            texts.append("" if is_thought else inside[0])
-            thoughts.append("".join(inside) if is_thought else inside[1])
-    return "".join(texts), "\n".join(filter(None, thoughts))
-
-
-def tokens(usage: Any, name: str) -> int:
-    """A count in what a server says of its usage; 0 where it says nothing readable."""
-    count = usage.get(name) if isinstance(usage, Mapping) else None
-    return int(count) if isinstance(count, int | float) and isfinite(count) else 0
 
 
 class ChatAdapter(Adapter):

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts, spoken, tokens
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
 from ekipl_lab.teachers.adapters.http import ApiKey
+from ekipl_lab.teachers.adapters.reading import spoken, tokens
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 
 #: Whatever else ended an answer (safety, recitation, a malformed call) did not let it end.
@@ -52,7 +53,7 @@ class GeminiAdapter(ChatAdapter):
         used = TokenUsage(
             prompt=tokens(usage, "promptTokenCount"),
             cached=tokens(usage, "cachedContentTokenCount"),
-            completion=tokens(usage, "candidatesTokenCount") + tokens(usage, "thoughtsTokenCount"),
+            completion=tokens(usage, "candidatesTokenCount", "thoughtsTokenCount"),
         )
         blocked = (answer.get("promptFeedback") or {}).get("blockReason")
         if blocked:
@@ -67,7 +68,8 @@ def _choice(answer: Mapping[str, Any]) -> Choice:
     reason = str(candidate.get("finishReason") or "STOP")
     if reason not in _ENDED:
         return Choice("", refusal=f"answer blocked: {reason}", raw=dict(answer))
-    text, reasoning = spoken(candidate["content"].get("parts"))
+    content = candidate["content"] if _ENDED[reason] == "stop" else candidate.get("content")
+    text, reasoning = spoken((content or {}).get("parts"))
     return Choice(text, reasoning, finish_reason=_ENDED[reason], raw=dict(answer))
 
 

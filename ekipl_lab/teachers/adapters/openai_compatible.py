@@ -18,8 +18,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts, spoken, tokens
+from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
 from ekipl_lab.teachers.adapters.http import ApiKey
+from ekipl_lab.teachers.adapters.reading import spoken, tokens
 from ekipl_lab.teachers.gateway.types import Call, Choice, Reply, TokenUsage
 from ekipl_lab.types import Capabilities
 
@@ -27,6 +28,10 @@ _REASONING = (
     "reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks",
     "reasoning_text", "thoughts",
 )  # fmt: skip
+#: What servers call the end of an answer, where it is not that it was whole.
+_BROKEN = ("error", "abort", "insufficient_system_resource")
+_CUT = ("length", "max_tokens", "model_length", "max_length")
+_REFUSED = ("content_filter", "safety", "refusal", "recitation", "prohibited_content", "blocklist")
 
 
 class OpenAIAdapter(ChatAdapter):
@@ -88,19 +93,21 @@ class OpenAIAdapter(ChatAdapter):
 
 
 def _choice(choice: Mapping[str, Any], envelope: Mapping[str, Any]) -> Choice:
-    message = choice["message"]
+    message = choice.get("message") or {"content": choice["text"]}
     thoughts = [message.get(name) for name in _REASONING]
     if not any(thoughts) and not isinstance(message["content"], str | list | dict | None):
         raise TypeError("content")
     text, thought = spoken(message.get("content"))
+    text = text or spoken(message.get("text"))[0]  # beside a content that is null
     said = (thought, *("".join(spoken(each)) for each in thoughts))
-    reason = str(choice.get("finish_reason") or "stop")
-    if reason in ("error", "abort"):  # it broke off on the server
+    ended = choice.get("finish_reason") or "stop"
+    reason = str(ended.get("type") if isinstance(ended, Mapping) else ended).lower()
+    if reason in _BROKEN:  # on the server
         raise ValueError(reason)
     return Choice(
         text=text,
         reasoning=next(filter(None, said), ""),
-        finish_reason={"content_filter": "refusal", "length": "length"}.get(reason, "stop"),
+        finish_reason="refusal" if reason in _REFUSED else "length" if reason in _CUT else "stop",
         refusal=_refusal(message),
         logprobs=_logprobs(choice.get("logprobs")),
         token_ids=_token_ids(choice.get("token_ids")),
@@ -126,7 +133,7 @@ def _token_ids(said: Any) -> tuple[int, ...] | None:
 def _refusal(message: Mapping[str, Any]) -> str | None:
     """Why the model refused, said beside its content or as a part of it."""
     content = message.get("content")
-    parts = content if isinstance(content, list) else []
+    parts = content if isinstance(content, list) else [content]
     said = [message, *(part for part in parts if isinstance(part, Mapping))]
     return next((str(one["refusal"]) for one in said if one.get("refusal")), None)
 

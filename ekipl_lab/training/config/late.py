@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import inspect
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.validation import complaint
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
 
 #: What a schedule is given by the trainer, and never by ``grpo.lr_scheduler_kwargs``.
 _OF_THE_TRAINER = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"}
+
+#: What transformers reads of ``fsdp_config``.
+_FSDP_SETTINGS = (
+    "version", "reshard_after_forward", "auto_wrap_policy", "transformer_layer_cls_to_wrap",
+    "min_num_params", "cpu_offload", "cpu_ram_efficient_loading", "state_dict_type",
+    "activation_checkpointing", "forward_prefetch", "backward_prefetch", "use_orig_params",
+    "sync_module_states", "limit_all_gathers", "xla", "xla_fsdp_v2", "xla_fsdp_grad_ckpt",
+    "xla_fsdp_settings",
+)  # fmt: skip
 
 
 def check_late(args: GRPOConfig) -> None:
@@ -22,6 +34,8 @@ def check_late(args: GRPOConfig) -> None:
     _schedule(args)
     _sampling(args)
     _checkpointing(args)
+    _sharding(args)
+    _accelerator(args)
 
 
 def _optimiser(args: GRPOConfig) -> None:
@@ -82,6 +96,39 @@ def _checkpointing(args: GRPOConfig) -> None:
     } | {"preserve_rng_state"}
     given = args.activation_checkpointing_kwargs
     _refuse_unknown("grpo.activation_checkpointing_kwargs", given, known)
+
+
+def _sharding(args: GRPOConfig) -> None:
+    if args.fsdp:  # read, and made a dict, by TRL's arguments
+        known = {*_FSDP_SETTINGS, *(f"fsdp_{name}" for name in _FSDP_SETTINGS)}
+        _refuse_unknown("grpo.fsdp_config", args.fsdp_config, known)
+    elif args.fsdp_config is not None:
+        raise ConfigError(
+            f"grpo.fsdp_config is {args.fsdp_config!r}, and without grpo.fsdp it changes "
+            "nothing; set grpo.fsdp too, or leave it out."
+        )
+    if args.deepspeed is not None and not args.deepspeed:
+        raise ConfigError(
+            f"grpo.deepspeed is {args.deepspeed!r}: it must hold settings, or name their file."
+        )
+
+
+def _accelerator(args: GRPOConfig) -> None:
+    """Its names are checked when it is read, its values only by the trainer."""
+    own = args.accelerator_config
+    hints = get_type_hints(type(own))
+    for name, value in vars(own).items():
+        try:
+            TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            wrong = complaint(error.errors()[0], "it")
+            raise ConfigError(f"grpo.accelerator_config.{name} is {value!r}: {wrong}.") from error
+    given = own.gradient_accumulation_kwargs
+    where = "grpo.accelerator_config.gradient_accumulation_kwargs"
+    _refuse_unknown(where, given, {"adjust_scheduler", "sync_with_dataloader", "sync_each_batch"})
+    for key, value in (given or {}).items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}.{key} is {value!r}: it must be true or false.")
 
 
 def _refuse_unknown(where: str, given: Any, known: set[str]) -> None:
