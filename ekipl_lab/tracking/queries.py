@@ -19,6 +19,8 @@ from ekipl_lab.tracking.store import EXPERIMENT_TAG, client
 
 #: Tag: the hash of the run's config (`config_hash`).
 CONFIG_TAG = "ekipl.config_hash"
+#: libyaml's parser where it is there: a page reads the config of every run that it shows.
+_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class RunInfo:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     artifact_uri: str
+    experiment_id: str = ""
 
 
 def list_runs(
@@ -100,6 +103,7 @@ def _info(run: Any, experiment: str) -> RunInfo:
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         artifact_uri=run.info.artifact_uri,
+        experiment_id=run.info.experiment_id,
     )
 
 
@@ -138,12 +142,12 @@ def read_table(run_id: str, name: str) -> list[dict[str, Any]]:
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
 
 
-def read_config(run_id: str) -> dict[str, Any]:
+def read_config(run: str | RunInfo) -> dict[str, Any]:
     """The whole config of a run; DataError if it is not the one that the run was given."""
-    info = find_run(run_id)
+    info = find_run(run) if isinstance(run, str) else run
     path = run_artifact(info, "config.yaml")
     try:
-        config = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        config = dict(yaml.load(path.read_text(encoding="utf-8"), _YAML))
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise _damaged(path) from error
     if info.tags.get(CONFIG_TAG) not in (None, config_hash(config)):
