@@ -26,6 +26,8 @@ _STATIC = Path(__file__).parent / "static"
 _HEAD = (_STATIC / "head.html").read_text(encoding="utf-8")
 _SWITCH = "(view) => { window.ekipl.add({view}); }"
 _SEND = "(_, query) => [window.ekipl.take(), query]"
+#: Views that sample what they show, piece by piece.
+SAMPLED = ("live", "compare")
 _DONE = "(answer) => { window.ekipl.done(answer); }"
 
 
@@ -187,7 +189,7 @@ class Page:
 
 def _reads(query: str) -> bool:
     """Whether the view of an address samples nothing."""
-    return views.parse(query).get("view", views.NAMES[0]) not in ("live", "compare")
+    return views.parse(query).get("view", views.NAMES[0]) not in SAMPLED
 
 
 def _after(step: Mapping[str, Any], query: str) -> str:
