@@ -110,6 +110,7 @@ class Page:
             inputs=inputs,
             outputs=[*around, *parts, self.query, self.stage, self.answer],
             js=js,
+            postprocess=False,  # what `load` gives is what the browser takes; no thread for each
             show_progress="hidden",
             trigger_mode="multiple",
             concurrency_limit=4,
