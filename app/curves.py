@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from app import evaluations, runs
+from app.kept import remembered, stamp_of_store
 from app.state import START
 from ekipl_lab import tracking
 from ekipl_lab.errors import MissingData
@@ -216,7 +217,7 @@ def _history(info: RunInfo, name: str) -> Sequence[tuple[int, float]]:
     def ask() -> Sequence[tuple[int, float]]:
         return tracking.metric_history(info.run_id, [name]).get(name, [])
 
-    return runs.remembered(key, ask, forever=info.status != "RUNNING")
+    return remembered(key, ask, stamp=stamp_of_store, forever=info.status != "RUNNING")
 
 
 def _rank(name: str) -> tuple[bool, str, str]:

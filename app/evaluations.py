@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app import runs
+from app.kept import remembered
 from app.state import START
 from ekipl_lab import benchmarks, tracking
 from ekipl_lab.errors import DataError, EKIPLError, MissingData
@@ -126,16 +127,17 @@ def text_sample(record: EvalRecord) -> Sample:
 
 def _index(source: str) -> Index:
     if source.startswith(FOLDER):
-        return runs.remembered(("measured", source), lambda: _of_folder(source))
+        return remembered(("measured", source), lambda: _of_folder(source))
     if not runs.is_known(source):
         return {}
-    return runs.remembered(("measured", source), lambda: _of_run(source))
+    info = runs.info(source)
+    return remembered(("measured", source), lambda: _of_run(info))
 
 
-def _of_run(run: str) -> Index:
+def _of_run(run: tracking.RunInfo) -> Index:
     """``evaluation/<set>/step-<n>.parquet`` among the artifacts."""
     try:
-        folder = tracking.run_artifact(_info(tracking.tracking_uri(), run), "evaluation")
+        folder = tracking.run_artifact(run, "evaluation")
     except MissingData:
         return {}
     found: dict[str, dict[str, Path]] = {}
@@ -174,7 +176,7 @@ def _evaluated() -> list[Path]:
 
 
 def _folders() -> list[tuple[str, str]]:
-    return runs.remembered(
+    return remembered(
         ("folders",),
         lambda: [
             (f"{_summary(folder)['source']['name']} · evaluation {folder.name[-6:]}",
@@ -198,14 +200,8 @@ def _image_size(source: str) -> int | None:
 
 @lru_cache(maxsize=1024)
 def _run_image_size(store: str, run: str) -> int | None:
-    size: int | None = tracking.read_config(run)["data"].get("image_size")
+    size: int | None = tracking.read_config(runs.info(run))["data"].get("image_size")
     return size
-
-
-@lru_cache(maxsize=1024)
-def _info(store: str, run: str) -> tracking.RunInfo:
-    """A run for its artifacts' place, which never changes."""
-    return tracking.find_run(run)
 
 
 @lru_cache(maxsize=4)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from PIL.Image import Image, Resampling
+from PIL.Image import Image, Resampling, frombytes
 
 from app.chains import pieces
 from app.columns import Column, rows_of
@@ -28,6 +29,9 @@ from ekipl_lab.benchmarks.mini.grid import CELLS
 from ekipl_lab.images import png_uri
 from ekipl_lab.plots.figures import source_colours
 from ekipl_lab.types import POLICY, Sample
+
+#: The most pixels of a picture whose PNG is kept; 64 of them are.
+MAX_KEPT = 1 << 18
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -216,11 +220,23 @@ def _render(template: str, **values: Any) -> str:
 
 def _picture(image: Image, large: Image) -> dict[str, Any]:
     return {
-        "shown": png_uri(_fit(large)),
-        "seen": png_uri(_fit(image)),
+        "shown": _uri(large),
+        "seen": _uri(image),
         "size": f"{image.width} × {image.height}",
         "redrawn": large.size != image.size,
     }
+
+
+def _uri(image: Image) -> str:
+    """The picture as a data URI; that of a small one is kept for the next click beside it."""
+    if image.mode != "RGB" or image.width * image.height > MAX_KEPT:
+        return png_uri(_fit(image))
+    return _uri_of(image.size, image.tobytes())
+
+
+@lru_cache(maxsize=64)
+def _uri_of(size: tuple[int, int], pixels: bytes) -> str:
+    return png_uri(frombytes("RGB", size, pixels))
 
 
 def _fit(image: Image, limit: int = 1024) -> Image:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from app import evaluations, runs, votes
+from app.kept import remembered
 from app.votes import Vote
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, EKIPLError
@@ -50,7 +51,7 @@ def stored(run: str) -> list[str]:
     """``set/step`` of every stored evaluation of a run, by set and step; empty for no run."""
     if not any(choice.id == run for choice in runs.list_runs()):
         return []
-    names = runs.remembered(("evals", run), lambda: tracking.list_artifacts(run, "evaluation"))
+    names = remembered(("evals", run), lambda: tracking.list_artifacts(run, "evaluation"))
     paths = [PurePosixPath(name) for name in names]
     parts = [(p.parent.name, p.stem.removeprefix("step-")) for p in paths if p.suffix == ".parquet"]
     return [f"{name}/{int(step)}" for name, step in sorted(parts) if step.isdecimal()]
@@ -74,7 +75,7 @@ def records_of(source: str) -> dict[str, EvalRecord]:
         path = tracking.run_artifact(run, f"evaluation/{where}/step-{int(step):06d}.parquet")
         return {r.sample_id: r for r in read_records(path) if r.mode == "greedy"}
 
-    return runs.remembered(("records", source), ask, forever=True)
+    return remembered(("records", source), ask, forever=True)
 
 
 def pairs(source_a: str, source_b: str, rater: str) -> list[Pair]:

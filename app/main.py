@@ -8,8 +8,8 @@ sends it in order; the state is the address, and the browser has it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -30,6 +30,8 @@ _STATIC = Path(__file__).parent / "static"
 _HEAD = (_STATIC / "head.html").read_text(encoding="utf-8")
 _SWITCH = "(view) => { window.ekipl.add({view}); }"
 _SEND = "(_, query) => [window.ekipl.take(), query]"
+#: Views that sample what they show, piece by piece.
+SAMPLED = ("live", "compare")
 _DONE = "(answer) => { window.ekipl.done(answer); }"
 _FAILED = "() => { window.ekipl.failed(); }"
 
@@ -83,37 +85,55 @@ class Page:
         self.waiting = gr.Textbox(visible=False)
         self.answer = gr.Textbox(visible=False)
         self.send = gr.Button("", elem_id="send", elem_classes="send")
-        #: Sends what stays in a view: Gradio makes every output of an event anew, changed or not.
-        self.sends = {
-            name: gr.Button("", elem_id=f"send-{name}", elem_classes="send") for name in VIEWS
-        }
+        #: Send what stays in a view, and what goes to one: Gradio makes every output of an event
+        #: anew, changed or not.
+        self.sends, self.goes = (
+            {name: gr.Button("", elem_id=f"{word}-{name}", elem_classes="send") for name in VIEWS}
+            for word in ("send", "go")
+        )
+        self.show = gr.Button("", elem_id="show", elem_classes="send")
         self.wanted = Wanted()
-        #: What is being shown, so that it can be stopped.
-        self.shows: list[Any] = []
         self.view.input(None, inputs=[self.view], js=_SWITCH)
 
     def _on(
-        self, trigger: Any, function: Any, inputs: Any, js: str | None = None, view: str = ""
+        self,
+        trigger: Any,
+        function: Any,
+        inputs: Any,
+        js: str | None = None,
+        *,
+        of: Iterable[str] = tuple(VIEWS),
+        stays: bool = False,
     ) -> None:
-        """An event makes a state, then the controls that show it (of a ``view`` that is shown, or
-        of all), then the stage."""
-        uis = [self.uis[view]] if view else self.uis.values()
-        parts = [part for ui in uis for part in ui.parts.values()]
-        around = [] if view else [self.view, *self.columns.values()]
+        """An event makes a state, the controls that show it (``of`` some views; it ends in one of
+        them, or ``stays`` in it), and the stage, unless the browser is to ask for that alone since
+        it is sampled."""
+        parts = [part for view in of for part in self.uis[view].parts.values()]
+        around = [] if stays else [self.view, *self.columns.values()]
         event = trigger(
             function,
             inputs=inputs,
-            outputs=[*around, *parts, self.query, self.answer],
+            outputs=[*around, *parts, self.query, self.stage, self.answer],
             js=js,
+            postprocess=False,  # what `load` gives is what the browser takes; no thread for each
             show_progress="hidden",
             trigger_mode="multiple",
             concurrency_limit=4,
             concurrency_id="act",
             api_visibility="private",
         )
-        event.then(None, inputs=[self.answer], js=_DONE)
+        event.success(None, inputs=[self.answer], js=_DONE)
         event.failure(None, js=_FAILED)
-        shown = event.then(
+
+    def open_when(self, loaded: Any) -> None:
+        """Open the page as its address asks for it."""
+        self._on(loaded, self._open, None)
+        inputs = [self.waiting, self.query]
+        self._on(self.send.click, self._acts(), inputs, _SEND)
+        for view in VIEWS:
+            self._on(self.goes[view].click, self._acts(), inputs, _SEND, of=[view])
+            self._on(self.sends[view].click, self._acts(view), inputs, _SEND, of=[view], stays=True)
+        shown = self.show.click(
             self._show,
             inputs=[self.query],
             outputs=[self.stage],
@@ -123,31 +143,22 @@ class Page:
             concurrency_id="show",
             api_visibility="private",
         )
-        self.shows.append(shown)
-
-    def open_when(self, loaded: Any) -> None:
-        """Open the page as its address asks for it."""
-        self._on(loaded, self._open, None)
-        inputs = [self.waiting, self.query]
-        self._on(self.send.click, self._acts(""), inputs, _SEND)
-        for view, button in self.sends.items():
-            self._on(button.click, self._acts(view), inputs, _SEND, view)
         for stop in (stop for ui in self.uis.values() for stop in ui.stops):
-            stop(None, cancels=self.shows, api_visibility="private")
+            stop(None, cancels=[shown], api_visibility="private")
 
     def _show(self, query: str, request: gr.Request) -> Iterator[Any]:
         """The pages of an address; it ends when the reader has gone on."""
         pages = self.wanted.until_left(request.session_hash, query, views.show(query))
-        with live.READERS if _reads(query) else nullcontext():
-            yield next(pages, gr.skip())
-            yield from pages
+        yield next(pages, gr.skip())
+        yield from pages
 
     def _open(self, request: gr.Request) -> dict[Any, Any]:
-        query = _after({"query": urlencode(dict(request.query_params))}, "")
-        self.wanted.now(request.session_hash, query)
-        return self._arranged([query], before="")
+        with live.READERS:
+            query = _after({"query": urlencode(dict(request.query_params))}, "")
+            self.wanted.now(request.session_hash, query)
+            return self._arranged([query], before="")
 
-    def _acts(self, view: str) -> Callable[..., dict[Any, Any]]:
+    def _acts(self, view: str = "") -> Callable[..., dict[Any, Any]]:
         """What makes the updates after some steps of the reader; all of them in ``view``, if one is
         named."""
 
@@ -164,13 +175,17 @@ class Page:
 
     def _arranged(self, addresses: list[str], before: str, view: str = "") -> dict[Any, Any]:
         """The updates that make a page that shows the address ``before`` show the last one."""
-        name, state = views.find(views.parse(addresses[-1]))
+        query = addresses[-1]
+        name, state = views.find(views.parse(query))
         parts = self.uis[name].parts
         shown = VIEWS[name].load(state).items()
+        whole = _reads(query)
+        answer = {"view": name, "addresses": addresses, "whole": whole}
         updates = {
-            self.query: addresses[-1],
-            self.answer: json.dumps({"view": name, "addresses": addresses}),
+            self.query: query,
+            self.answer: json.dumps(answer),
             **{parts[part]: gr.update(**properties) for part, properties in shown},
+            **({self.stage: list(views.show(query))[-1]} if whole else {}),
         }
         known = view or (views.parse(before).get("view", views.NAMES[0]) if before else "")
         if known != name:
@@ -190,7 +205,7 @@ def _as_message() -> Iterator[None]:
 
 def _reads(query: str) -> bool:
     """Whether the view of an address samples nothing."""
-    return views.parse(query).get("view", views.NAMES[0]) not in ("live", "compare")
+    return views.parse(query).get("view", views.NAMES[0]) not in SAMPLED
 
 
 def _after(step: Mapping[str, Any], query: str) -> str:

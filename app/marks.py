@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,9 +26,39 @@ class GroupMark:
     taught: bool
 
 
-def read_facts(folder: Path) -> pa.Table:
-    """`filters.group_facts` of all groups in a record folder."""
-    return group_facts(records.read_groups(folder, columns=list(GROUP_COLUMNS)))
+@dataclass(frozen=True, slots=True)
+class RunMarks:
+    """All groups of a run: `filters.group_facts` (None: there are none), a mark for each in order,
+    the (step, group) of each, step -> number of groups, the families and the difficulties that
+    there are, the easiest first."""
+
+    facts: pa.Table | None = None
+    marks: tuple[GroupMark, ...] = ()
+    places: tuple[tuple[int, int], ...] = ()
+    groups: Mapping[int, int] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
+    difficulties: tuple[str, ...] = ()
+
+
+def read_marks(folder: Path) -> RunMarks:
+    """The marks of all groups in a record folder."""
+    facts = group_facts(records.read_groups(folder, columns=list(GROUP_COLUMNS)))
+    if not facts.num_rows:
+        return RunMarks()
+    marks = marks_of(facts)
+    families = sorted({name for name in pc.unique(facts["family"]).to_pylist() if name})
+    levels = sorted(
+        level for level in pc.unique(facts["difficulty"]).to_pylist() if level is not None
+    )
+    places = tuple((mark.step, mark.group) for mark in marks)
+    return RunMarks(
+        facts,
+        marks,
+        places,
+        groups=Counter(step for step, _ in places),
+        families=tuple(families),
+        difficulties=tuple(map(str, levels)),
+    )
 
 
 def marks_of(facts: pa.Table) -> tuple[GroupMark, ...]:

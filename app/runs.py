@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-import pyarrow as pa
+from typing import Any
 
 from app import samples
 from app.filters import matching_groups
-from app.marks import GroupMark, marks_of, read_facts, search_groups
+from app.kept import remembered, stamp_of_folder, stamp_of_store
+from app.marks import GroupMark, RunMarks, read_marks, search_groups
 from app.state import START, checkpoint_name
 from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError, MissingData
@@ -28,20 +26,8 @@ NO_RUN = (
 NO_RECORDS = "This run has recorded no groups so far; they appear while it trains."
 #: Artifact folder of a run that holds its group records.
 RECORDS = "groups"
-#: Seconds for which what the store said is taken as still true.
-FRESH = 2.0
-#: Seconds for which an answer does while another one asks the store.
-LATE = 10.0
 #: How many of the last runs are looked through for one that shows something.
 LOOKED_AT = 8
-
-T = TypeVar("T")
-_SEEN: dict[tuple[Any, ...], tuple[float, Any]] = {}
-#: Store -> when its files were written, and the runs that it had then.
-_LISTED: dict[str, tuple[tuple[tuple[int, int], ...], dict[str, tracking.RunInfo]]] = {}
-_ASKING, _LOCKS = threading.Lock(), dict[tuple[Any, ...], threading.Lock]()
-#: (store, run) -> number of recorded steps, and the facts and marks of their groups.
-_MARKS: dict[tuple[str, str], tuple[int, pa.Table, tuple[GroupMark, ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +64,14 @@ def info(run: str) -> tracking.RunInfo:
 
 def _infos() -> dict[str, tracking.RunInfo]:
     """Run id -> the latest runs, latest first."""
-    return remembered(("runs",), _ask) if has_store() else {}
+    return remembered(("runs",), _ask, stamp=stamp_of_store) if has_store() else {}
 
 
 def _ask() -> dict[str, tracking.RunInfo]:
-    """Without the runs that only join others, such as a comparison's; a store in a file is asked
-    again only after it has changed."""
-    written = _written()
-    if written and _LISTED.get(store.tracking_uri(), ((), {}))[0] == written:
-        return _LISTED[store.tracking_uri()][1]
+    """Without the runs that only join others, such as a comparison's."""
     found = tracking.list_runs(limit=200)
     parents = {run.tags.get(PARENT_TAG) for run in found}
-    known = {run.run_id: run for run in found if run.run_id not in parents}
-    _LISTED[store.tracking_uri()] = (written, known)
-    return known
-
-
-def _written() -> tuple[tuple[int, int], ...]:
-    """When the files of the store were last written, and their sizes; empty for a server's."""
-    database = store.database()
-    files = [] if database is None else [database, database.with_name(f"{database.name}-wal")]
-    found = [file.stat() for file in files if file.is_file()]
-    return tuple((stat.st_mtime_ns, stat.st_size) for stat in found)
+    return {run.run_id: run for run in found if run.run_id not in parents}
 
 
 def choices() -> list[tuple[str, str]]:
@@ -174,11 +146,11 @@ def checkpoint_folder(run: str, checkpoint: str) -> Path:
 
 def config_of(run: str) -> dict[str, Any]:
     """The whole config of a run; ConfigError for no such run, empty where it logged none."""
-    require_run(run)
+    known = info(run)
 
     def ask() -> dict[str, Any]:
         try:
-            return tracking.read_config(run)
+            return tracking.read_config(known)
         except MissingData:
             return {}
 
@@ -187,25 +159,20 @@ def config_of(run: str) -> dict[str, Any]:
 
 def list_steps(run: str) -> list[int]:
     """Training steps that have group records, rising."""
-    folder = _records_folder(run)
-    if folder is None:
-        return []
-    return remembered(("steps", run), lambda: records.list_steps(folder))
+    return list(_known(run).groups)
 
 
 def count_groups(run: str, step: int) -> int:
     """Number of groups that were recorded at a step; 0 where there are none."""
-    folder = _records_folder(run)
-    if folder is None:
-        return 0
-    table = records.read_groups(folder, steps=step, columns=["group"])
-    return max(table["group"].to_pylist(), default=-1) + 1
+    return _known(run).groups.get(step, 0)
 
 
 def paid_by(run: str, step: int) -> float:
     """USD that the run had truly paid its teachers when that step was done; cached is free."""
     metric = "cost/teacher_paid_usd"
-    history = remembered(("paid", run), lambda: tracking.metric_history(run, [metric]))
+    history = remembered(
+        ("paid", run), lambda: tracking.metric_history(run, [metric]), stamp=stamp_of_store
+    )
     return max((value for at, value in history.get(metric, ()) if at <= step), default=0.0)
 
 
@@ -226,20 +193,18 @@ def load_recorded(run: str, step: int, group: int) -> ActionGroup:
 
 
 def list_marks(run: str) -> tuple[GroupMark, ...]:
-    """Every recorded group of a run in order; kept until the run has recorded another step."""
-    return _known(run)[2]
+    """Every recorded group of a run in order; kept until its records change."""
+    return _known(run).marks
 
 
 def list_families(run: str) -> list[str]:
     """The families of a run's recorded groups."""
-    _, facts, marks = _known(run)
-    return sorted(filter(None, facts["family"].unique().to_pylist())) if marks else []
+    return list(_known(run).families)
 
 
 def list_difficulties(run: str) -> list[str]:
     """The difficulties of a run's recorded groups, the easiest first."""
-    _, facts, marks = _known(run)
-    return list(map(str, sorted(facts["difficulty"].unique().to_pylist()))) if marks else []
+    return list(_known(run).difficulties)
 
 
 def list_groups(
@@ -248,28 +213,27 @@ def list_groups(
     """Step and group (from 0) of every recorded group, in order, that holds a text, is of a family
     and a difficulty, and that a filter (`filters.GROUP_FILTERS`) keeps."""
     search, family = (text.encode("utf-8", "replace").decode() for text in (search, family))
-    folder, (_, facts, marks) = _records_folder(run), _known(run)
-    if folder is None or not marks:
+    folder, known = _records_folder(run), _known(run)
+    if folder is None or known.facts is None:
         return ()
-    found = tuple((mark.step, mark.group) for mark in marks)
+    found = known.places
     if search:
-        found = remembered(("search", run, search), lambda: search_groups(folder, search))
+        stamp = partial(stamp_of_folder, folder)
+        key = ("search", run, search)
+        found = remembered(key, lambda: search_groups(folder, search), stamp=stamp)
     if (keep, family, difficulty) == ("all", "", ""):
         return found
-    kept = set(matching_groups(facts, keep, family, difficulty))
+    kept = set(matching_groups(known.facts, keep, family, difficulty))
     return tuple(place for place in found if place in kept)
 
 
-def _known(run: str) -> tuple[int, pa.Table, tuple[GroupMark, ...]]:
-    """What is known of a run's groups at a glance; no marks where nothing is recorded."""
-    folder, key = _records_folder(run), (store.tracking_uri(), run)
+def _known(run: str) -> RunMarks:
+    """What is known of a run's groups at a glance; nothing where nothing is recorded."""
+    folder = _records_folder(run)
     if folder is None:
-        return 0, None, ()
-    steps = len(list_steps(run))
-    if key not in _MARKS or _MARKS[key][0] != steps:
-        facts = read_facts(folder)
-        _MARKS[key] = (steps, facts, marks_of(facts))
-    return _MARKS[key]
+        return RunMarks()
+    stamp = partial(stamp_of_folder, folder)
+    return remembered(("marks", run), lambda: read_marks(folder), stamp=stamp)
 
 
 def opening_group(run: str) -> tuple[int, int]:
@@ -287,9 +251,11 @@ def opening_group(run: str) -> tuple[int, int]:
 
 def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:
     """``step-<n>`` -> checkpoint, by step; none for an unknown run."""
-    if run not in _infos():
+    if (known := _infos().get(run)) is None:
         return {}
-    found = remembered(("checkpoints", run), lambda: tracking.list_checkpoints(run))
+    found = remembered(
+        ("checkpoints", run), lambda: tracking.list_checkpoints(known), stamp=stamp_of_store
+    )
     return {f"step-{checkpoint.step}": checkpoint for checkpoint in found}
 
 
@@ -301,26 +267,3 @@ def _records_folder(run: str) -> Path | None:
         return remembered(("records", run), lambda: tracking.run_artifact(known, RECORDS))
     except MissingData:
         return None
-
-
-def remembered(key: tuple[Any, ...], ask: Callable[[], T], *, forever: bool = False) -> T:
-    """``ask()``, or its answer of less than ``FRESH`` seconds ago; one click asks many times.
-
-    Of several that ask at once one goes to the store; who has an answer of less than ``LATE``
-    seconds ago does not wait for it. ``forever`` is for what cannot change any more.
-    """
-    key = (store.tracking_uri(), *key)
-    known = _SEEN.get(key)
-    if known is not None and (forever or time.monotonic() - known[0] <= FRESH):
-        return cast(T, known[1])
-    with _ASKING:
-        asking = _LOCKS.setdefault(key, threading.Lock())
-    late = known is None or time.monotonic() - known[0] > LATE
-    if not asking.acquire(blocking=late):
-        return cast(T, known[1])  # type: ignore[index]
-    try:
-        if _SEEN.get(key) is known:
-            _SEEN[key] = (time.monotonic(), ask())
-        return cast(T, _SEEN[key][1])
-    finally:
-        asking.release()

@@ -7,18 +7,20 @@ window.ekipl = (() => {
 
   const byId = (id) => document.getElementById(id);
 
-  /* All that waits goes together. What stays in the view that is shown goes by a way of its own, on
-     which the server makes the controls of that view alone. */
+  /* All that waits goes together. What stays in the view that is shown, and what leads to one view,
+     go by ways of their own, on which the server makes the controls of that view alone. */
   function drain() {
     if (busy || !queue.length) return;
     busy = true;
     sent = queue.splice(0);
-    byId(sent.every((step) => viewOf(step) === view) ? `send-${view}` : "send").click();
+    const to = viewOf(sent[0]), same = sent.every((step) => viewOf(step) === to);
+    const way = same && byId(`${to === view ? "send" : "go"}-${to}`);
+    (way || byId("send")).click();
   }
 
   /* The view that a step stays in or leads to; null where the server decides. */
   function viewOf(step) {
-    return "action" in step ? step.view : new URLSearchParams(step.query ?? "").get("view");
+    return "query" in step ? new URLSearchParams(step.query).get("view") : step.view;
   }
 
   function add(step) {
@@ -37,11 +39,13 @@ window.ekipl = (() => {
   /* What was sent, as the server takes it. */
   const take = () => JSON.stringify(sent);
 
-  /* The server's answer: the view shown and the address after each step that was sent. */
+  /* The server's answer: the view shown and the address after each step that was sent, and whether
+     the stage is there already; one that is sampled is asked for now. */
   function done(answer) {
-    const { view: shown, addresses } = JSON.parse(answer);
+    const { view: shown, addresses, whole } = JSON.parse(answer);
     if (view && view !== shown) scrollTo(0, 0);
     view = shown;
+    if (!whole) byId("show").click();
     addresses.forEach((query, i) => {
       const address = query ? "?" + query : location.pathname;
       const fresh = sent[i] && !sent[i].history && query !== location.search.slice(1);

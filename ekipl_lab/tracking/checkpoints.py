@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from ekipl_lab.tracking.queries import RunInfo
+
 #: Folders up to this size (bytes) are copied into the store; larger ones are kept by reference.
 COPY_LIMIT = 64 << 20
 MODEL_TYPE = "ekipl-policy"
@@ -132,9 +134,12 @@ def _mark_best(client: MlflowClient, run_id: str) -> None:
     retrying(client.set_tag, run_id, "ekipl.best_checkpoint", text)
 
 
-def list_checkpoints(run_id: str, order_by: str | None = None) -> list[LoggedCheckpoint]:
+def list_checkpoints(run: str | RunInfo, order_by: str | None = None) -> list[LoggedCheckpoint]:
     """Checkpoints of a run, by step; with ``order_by`` (a metric's name) the best first."""
-    found = _logged_models(open_client(), run_id)
+    if isinstance(run, str):
+        found = _logged_models(open_client(), run)
+    else:
+        found = _logged_models(open_client(), run.run_id, run.experiment_id)
     rows = [_checkpoint(model) for model in found if str(model.status) == "READY"]
     rows.sort(key=lambda row: row.step)
     if order_by is not None:
@@ -154,9 +159,9 @@ def find_checkpoint(model_id: str) -> LoggedCheckpoint:
     return _checkpoint(model)
 
 
-def _logged_models(client: MlflowClient, run_id: str) -> list[Any]:
+def _logged_models(client: MlflowClient, run_id: str, experiment: str = "") -> list[Any]:
     """All of a run, whatever their status."""
-    experiment = client.get_run(run_id).info.experiment_id
+    experiment = experiment or client.get_run(run_id).info.experiment_id
     found: list[Any] = retrying(
         client.search_logged_models,
         [experiment],

@@ -22,6 +22,8 @@ from ekipl_lab.tracking.store import EXPERIMENT_TAG, client
 CONFIG_TAG = "ekipl.config_hash"
 #: The most that MLflow gives at once.
 MOST_RUNS = 50_000
+#: libyaml's parser where it is there: a page reads the config of every run that it shows.
+_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class RunInfo:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     artifact_uri: str
+    experiment_id: str = ""
 
 
 def list_runs(
@@ -103,6 +106,7 @@ def _info(run: Any, experiment: str) -> RunInfo:
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         artifact_uri=run.info.artifact_uri,
+        experiment_id=run.info.experiment_id,
     )
 
 
@@ -151,12 +155,12 @@ def read_table(run_id: str, name: str) -> list[dict[str, Any]]:
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
 
 
-def read_config(run_id: str) -> dict[str, Any]:
+def read_config(run: str | RunInfo) -> dict[str, Any]:
     """The whole config of a run; DataError if it is not the one that the run was given."""
-    info = find_run(run_id)
+    info = find_run(run) if isinstance(run, str) else run
     path = run_artifact(info, "config.yaml")
     try:
-        config = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        config = dict(yaml.load(path.read_text(encoding="utf-8"), _YAML))
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise _damaged(path) from error
     if info.tags.get(CONFIG_TAG) not in (None, config_hash(config)):

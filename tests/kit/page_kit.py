@@ -30,9 +30,9 @@ def served() -> Iterator[str]:
 
 def _view_of(step: dict[str, Any]) -> str | None:
     """The view that a step stays in or leads to, as ``static/page.js`` tells it."""
-    if "action" in step:
+    if "query" not in step:
         return str(step["view"])
-    view: str | None = httpx.QueryParams(step.get("query", "")).get("view")
+    view: str | None = httpx.QueryParams(step["query"]).get("view")
     return view
 
 
@@ -64,13 +64,19 @@ class Browser:
     def send(self, *steps: dict[str, Any]) -> None:
         """What ``static/page.js`` sends for some steps of the reader, and all that follows."""
         found = httpx.QueryParams(self.query).get("view", "live")
-        stays = all(_view_of(step) == found for step in steps)
-        number = self._number(f"send-{found}" if stays else "send")
-        sent = next(
-            e for e in self._events if [number, "click"] in e["targets"] and e["backend_fn"]
-        )
+        to = {_view_of(step) for step in steps}
+        way = f"{'send' if to == {found} else 'go'}-{next(iter(to))}"
+        known = len(to) == 1 and any(p.get("elem_id") == way for p in self._parts.values())
+        sent = self._clicked(way if known else "send")
         self._parts[sent["inputs"][0]]["value"] = json.dumps(steps)
         self._follow(sent)
+
+    def _clicked(self, name: str) -> dict[str, Any]:
+        """The event of a button."""
+        number = self._number(name)
+        return next(
+            e for e in self._events if [number, "click"] in e["targets"] and e["backend_fn"]
+        )
 
     def _number(self, name: str) -> int:
         return int(next(i for i, p in self._parts.items() if p.get("elem_id") == name))
@@ -82,9 +88,7 @@ class Browser:
     @property
     def query(self) -> str:
         """The address after ``?``."""
-        number = self._number("send")
-        sent = next(e for e in self._events if [number, "click"] in e["targets"])
-        return str(self._parts[sent["inputs"][1]]["value"])
+        return str(self._parts[self._clicked("send")["inputs"][1]]["value"])
 
     @property
     def stage(self) -> str:
@@ -92,11 +96,11 @@ class Browser:
         return str(self["stage"]["value"])
 
     def _follow(self, event: dict[str, Any]) -> None:
-        if event["backend_fn"]:
-            self._send(event)
-        for later in self._events:
-            if later["trigger_after"] == event["id"]:
-                self._follow(later)
+        """An event, and the one that ``static/page.js`` lets follow where the stage is missing."""
+        self._send(event)
+        (answer,) = (e["inputs"][0] for e in self._events if e["trigger_after"] == event["id"])
+        if not json.loads(self._parts[answer]["value"])["whole"]:
+            self._send(self._clicked("show"))
 
     def _send(self, event: dict[str, Any]) -> None:
         body = {

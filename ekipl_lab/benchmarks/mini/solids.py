@@ -85,18 +85,18 @@ _SOLIDS: dict[str, _Solid] = {
 
 
 def _grid(side: int, oversample: int) -> tuple[Array, Array]:
-    """Sample points of a sprite of ``side`` pixels in units from its centre, shape (n, n) each."""
+    """Sample points of a sprite of ``side`` pixels in units from its centre: x of shape (1, n), y
+    of shape (n, 1)."""
     count = side * oversample
     axis = (np.arange(count) + 0.5) * (BOX / count) - BOX / 2
-    x, y = np.meshgrid(axis, axis)
-    return x, y
+    return axis[None, :], axis[:, None]
 
 
-def _pool(values: npt.NDArray[np.int64], factor: int) -> npt.NDArray[np.int64]:
+def _pool(values: npt.NDArray[np.int32], factor: int) -> npt.NDArray[np.int32]:
     """Sum of every ``factor`` x ``factor`` block, exact because it is integer."""
     side = values.shape[0] // factor
-    blocks = values.reshape(side, factor, side, factor)
-    return np.asarray(blocks.sum(axis=(1, 3)), dtype=np.int64)
+    rows = values.reshape(side, factor, side * factor).sum(axis=1, dtype=np.int32)
+    return np.asarray(rows.reshape(side, side, factor).sum(axis=2, dtype=np.int32))
 
 
 @lru_cache(maxsize=4096)
@@ -116,12 +116,16 @@ def sprite(
         light = np.where(rim > 0, light, 1.15)
     alpha = np.where(solid > 0, body, shadow)
     white = highlight * (0.92 if gloss else 0.0)
-    weight = np.rint(alpha * 255).astype(np.int64)
+    weight = np.rint(alpha * 255).astype(np.int32)
+    inside = np.broadcast_to(solid > 0, weight.shape)
+    light, white = (np.broadcast_to(one, weight.shape)[inside] for one in (light, white))
+    covered = weight[inside]
     channels = []
     for base in rgb:
         lit = np.clip(base * light, 0.0, 255.0)
-        value = np.where(solid > 0, lit + (255.0 - lit) * white, 30.0)
-        channels.append(np.rint(value).astype(np.int64) * weight)
+        channel = 30 * weight
+        channel[inside] = np.rint(lit + (255.0 - lit) * white).astype(np.int32) * covered
+        channels.append(channel)
     total = _pool(weight, oversample)
     safe = np.maximum(total, 1)
     colours = np.stack([_pool(channel, oversample) // safe for channel in channels], axis=-1)
