@@ -19,7 +19,9 @@ from ekipl_lab.evaluation.metrics import success_counts
 from ekipl_lab.types import POLICY, EvalRecord, Sample
 
 #: Columns of group records that ``group_facts`` needs.
-GROUP_COLUMNS = ("step", "group", "family", "difficulty", "source", "success", "kept", "total")
+GROUP_COLUMNS = (
+    "step", "group", "family", "difficulty", "source", "success", "kept", "total", "components",
+)  # fmt: skip
 _KEYS = ("step", "group", "family", "difficulty")
 
 
@@ -118,16 +120,19 @@ def says(record: EvalRecord, words: str) -> bool:
 def group_facts(rows: pa.Table) -> pa.Table:
     """One row per group of group records, by step and group: ``step``, ``group``, ``family``,
     ``difficulty``, ``policy`` and ``policy_right`` (the policy's scored and right actions),
-    ``teacher_right``, ``teacher_kept``, ``both`` (kept and right), and the ``low`` and ``high`` of
-    the kept rewards (null where none could be scored)."""
+    ``teacher_right``, ``teacher_kept``, ``both`` (kept and right), ``misformed`` (actions of all
+    not in the asked form), and the ``low`` and ``high`` of the kept rewards (null where none could
+    be scored)."""
     own = pc.equal(rows["source"], POLICY)
     right, kept = pc.fill_null(rows["success"], False), rows["kept"]
+    form = pc.map_lookup(rows["components"], pa.scalar("format"), "first")
     facts = {
         "policy": pc.and_(own, pc.is_valid(rows["success"])),
         "policy_right": pc.and_(own, right),
         "teacher_right": pc.and_(pc.invert(own), right),
         "teacher_kept": pc.and_(pc.invert(own), kept),
         "both": pc.and_(pc.invert(own), pc.and_(right, kept)),
+        "misformed": pc.fill_null(pc.less(form, 1.0), False),
     }
     table = pa.table(
         {name: rows[name] for name in _KEYS}
@@ -141,6 +146,9 @@ def group_facts(rows: pa.Table) -> pa.Table:
     return found.sort_by([("step", "ascending"), ("group", "ascending")])
 
 
+#: The group filter that also needs a checker: its mask keeps groups with a right action, of which
+#: `runs.list_groups` leaves those where one has a wrong chain.
+UNSOUND = "unsound"
 #: A mask over the rows of ``group_facts``.
 GroupFilter = Callable[[pa.Table], pa.ChunkedArray]
 
@@ -175,6 +183,11 @@ GROUP_FILTERS: Mapping[str, tuple[str, GroupFilter]] = {
         "kept rewards all alike",
         lambda facts: pc.fill_null(pc.equal(facts["low"], facts["high"]), True),
     ),
+    UNSOUND: (
+        "a right answer, wrong chain",
+        lambda facts: pc.greater(pc.add(facts["policy_right"], facts["teacher_right"]), 0),
+    ),
+    "format": ("an action not in the asked form", lambda facts: pc.greater(facts["misformed"], 0)),
 }  # fmt: skip
 
 

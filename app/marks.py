@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.filters import GROUP_COLUMNS, GROUP_FILTERS, group_facts
-from ekipl_lab import records
+from app.filters import GROUP_COLUMNS, GROUP_FILTERS, group_facts, unsound
+from ekipl_lab import benchmarks, records
+from ekipl_lab.errors import EKIPLError
+from ekipl_lab.types import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +78,36 @@ def search_groups(folder: Path, text: str) -> tuple[tuple[int, int], ...]:
     found = table.filter(pc.match_substring(table["completion"], text, ignore_case=True))
     pairs = zip(found["step"].to_pylist(), found["group"].to_pylist(), strict=True)
     return tuple(dict.fromkeys(pairs))
+
+
+def unsound_groups(folder: Path) -> tuple[tuple[int, int], ...]:
+    """Step and group of every group in which an action is right by a chain that is not sound, as
+    far as its scene is known (`is_checked`) and its question has not changed since."""
+    names = ["step", "group", "sample_id", "question", "answer", "completion", "success"]
+    rows = records.read_groups(folder, columns=names)
+    right = rows.filter(pc.fill_null(rows["success"], False)).drop_columns("success")
+    found: dict[tuple[int, int], None] = {}
+    for step, group, *chain in zip(*(column.to_pylist() for column in right.columns), strict=True):
+        if (step, group) not in found and _unsound(*chain):
+            found[step, group] = None
+    return tuple(found)
+
+
+def is_checked(sample_id: str) -> bool:
+    """Whether a sample's scene is known, so that its chains can be checked."""
+    return sample_id.startswith("mini/")
+
+
+@lru_cache(maxsize=65_536)
+def _unsound(sample_id: str, question: str, answer: str, completion: str) -> bool:
+    sample = _scene(sample_id)
+    known = sample is not None and (sample.question, sample.answer) == (question, answer)
+    return sample is not None and known and unsound(sample, completion)
+
+
+@lru_cache(maxsize=4_096)
+def _scene(sample_id: str) -> Sample | None:
+    try:
+        return benchmarks.load_sample(sample_id) if is_checked(sample_id) else None
+    except EKIPLError:  # not in the benchmark of today
+        return None

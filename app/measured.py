@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from app import evaluations
 from app.filters import ITEM_FILTERS, Item, says, unsound, verdict_of
+from app.marks import is_checked
 from app.state import START
 from ekipl_lab.errors import DataError, EKIPLError, unknown_name
 from ekipl_lab.evaluation.slices import strata_of
@@ -122,7 +123,7 @@ def history(where: Where, sample_id: str) -> list[tuple[str, str]]:
 
 def has_checker(record: EvalRecord) -> bool:
     """Whether chains on the item can be checked: those of the built-in tasks."""
-    return record.sample_id.startswith("mini/")
+    return is_checked(record.sample_id)
 
 
 def is_unsound(source: str, record: EvalRecord) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from app import samples
-from app.filters import matching_groups
+from app.filters import UNSOUND, matching_groups
 from app.kept import remembered, stamp_of_folder, stamp_of_store
-from app.marks import GroupMark, RunMarks, read_marks, search_groups
+from app.marks import GroupMark, RunMarks, read_marks, search_groups, unsound_groups
 from app.state import START, checkpoint_name
 from ekipl_lab import records, tracking
 from ekipl_lab.errors import ConfigError, DataError, MissingData
@@ -224,6 +224,9 @@ def list_groups(
     if (keep, family, difficulty) == ("all", "", ""):
         return found
     kept = set(matching_groups(known.facts, keep, family, difficulty))
+    if keep == UNSOUND:
+        stamp = partial(stamp_of_folder, folder)
+        kept &= set(remembered((UNSOUND, run), lambda: unsound_groups(folder), stamp=stamp))
     return tuple(place for place in found if place in kept)
 
 

@@ -80,9 +80,9 @@ def build(ui: Ui) -> None:
 
 
 def complete(state: State) -> State:
-    """The last checkpoint of the latest run against its start, another run at its last one, on an
-    item that shows something."""
-    run = state.run or runs.latest()
+    """The last checkpoint of the run that the page opens on against its start, another run at its
+    last one, on an item that shows something."""
+    run = state.run or runs.opening_run()
     run2 = state.run2 or run
     usual = START if run2 in (run, NO_POLICY) else _checkpoints(state, run2)[-1]
     state = replace(

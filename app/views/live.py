@@ -45,8 +45,8 @@ def build(ui: Ui) -> None:
 
 
 def complete(state: State) -> State:
-    """The latest run, its last checkpoint, the first item of what it trains on."""
-    run = state.run or runs.latest()
+    """The run that the page opens on, its last checkpoint, the first item of what it trains on."""
+    run = state.run or runs.opening_run()
     checkpoint = state.checkpoint or runs.list_checkpoints(run)[-1]
     item = state.item or item_controls.first(run)
     return State(run, checkpoint, item, state.family, state.draw)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app import html, items, runs, samples, strips, whatif
-from app.filters import GROUP_FILTERS
+from app.filters import GROUP_FILTERS, UNSOUND
 from app.group import describe_group
+from app.marks import is_checked
 from app.measured import ANY
 from app.notation import explain_notation
 from app.state import to_query
@@ -175,9 +176,10 @@ def show(state: State) -> Iterator[str]:
     now = live.State(state.run, runs.list_checkpoints(state.run)[-1], sample.id)
     if state.keep not in GROUP_FILTERS:
         raise unknown_name("filter", state.keep, GROUP_FILTERS)
-    place = strips.place_of(
-        runs.list_marks(state.run), _found(state), state, _address, _wanted(state)
-    )
+    wanted = _wanted(state)
+    if state.keep == UNSOUND and not is_checked(sample.id):
+        wanted += " (nothing can check the chains of this run, only answers are judged)"
+    place = strips.place_of(runs.list_marks(state.run), _found(state), state, _address, wanted)
     yield html.render_page(
         sample,
         items.draw_large(sample) if sample.images else (),

@@ -6,12 +6,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ekipl_lab.report.gather import RunData
 
 #: Settings in which runs of one arm may differ.
 FREE = ("name", "seed", "tracking")
 _SEED = re.compile(r"[-_. ]*(seed|s)?[-_. ]*\d+$")
+#: The same before the number of a stage (``arm-s0.2``).
+_SEED_OF_STAGE = re.compile(r"[-_. ]*(seed|s)?[-_. ]*\d+(?=\.\d+$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,7 @@ def arms_of(runs: Sequence[RunData]) -> list[Arm]:
     """The arms, in the order of their first runs; a second run of one seed is an arm of its own."""
     found: dict[tuple[str, int], dict[int, RunData]] = {}
     for run in runs:
-        settings = {key: value for key, value in run.config.items() if key not in FREE}
-        key = json.dumps(settings, sort_keys=True, default=str)
+        key = json.dumps(_settings(run.config), sort_keys=True, default=str)
         seed, place = int(run.config.get("seed", 0)), 0
         while seed in found.get((key, place), {}):
             place += 1
@@ -54,6 +56,18 @@ def representatives(arms: Sequence[Arm]) -> list[RunData]:
     return [arm.runs[min(shared)] if shared else arm.runs[min(arm.runs)] for arm in arms]
 
 
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs of one arm share. A later stage (``arm-s0.2``) starts from the policy that the one
+    before it left, in a folder named after that run (``arm-s0.1``): that names the seed, too."""
+    settings = {key: value for key, value in config.items() if key not in FREE}
+    stem, _, stage = str(config.get("name", "")).rpartition(".")
+    policy = settings.get("policy") or {}
+    if stem and stage.isdecimal() and policy.get("path"):
+        arm = re.sub(rf"-s{config.get('seed', 0)}(?![^-])", "", stem)
+        settings["policy"] = policy | {"path": policy["path"].replace(f"{stem}.", f"{arm}.")}
+    return settings
+
+
 def _label(runs: Sequence[RunData]) -> str:
     """The name of the runs together: their one name, or what is left of it without the seed."""
     names = [run.info.name for run in runs]
@@ -61,8 +75,11 @@ def _label(runs: Sequence[RunData]) -> str:
         return runs[0].label
     if len(set(names)) == 1:
         return names[0]
-    stems = {_SEED.sub("", name) for name in names}
-    return (stems.pop() if len(stems) == 1 else "") or names[0]
+    for seed in (_SEED, _SEED_OF_STAGE):
+        stems = {seed.sub("", name, count=1) for name in names}
+        if len(stems) == 1 and "" not in stems:
+            return stems.pop()
+    return names[0]
 
 
 def _labels_apart(labels: Sequence[str], members: Sequence[Sequence[RunData]]) -> list[str]:

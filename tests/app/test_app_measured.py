@@ -14,11 +14,12 @@ import pytest
 from page_kit import Browser, served
 from synthetic_runs import make_run, player
 
-from app import evaluations, filters, measured, runs, views
+from app import evaluations, filters, marks, measured, runs, views
 from app.filters import GROUP_COLUMNS, Item, group_facts, matching_groups
 from app.measured import Wanted, Where
 from app.state import to_query
 from app.views import measured as view
+from app.views import recorded
 from ekipl_lab import benchmarks, records, tracking
 from ekipl_lab.benchmarks.mini.chains import write_chain
 from ekipl_lab.errors import ConfigError, DataError
@@ -149,6 +150,8 @@ def test_group_filters_agree_with_the_groups(store: tuple[str, str]) -> None:
             and any(pairs[i][1].success for i in group.kept if pairs[i][0].source != POLICY),
             "shown": not any(own) and shown,
             "zero_spread": zero_spread_cause(group) is not None,
+            "format": any(r.components["format"] != 1.0 for r in group.rewards),
+            filters.UNSOUND: any(r.success for r in group.rewards),  # and a checker: below
         }
         for name in expected:
             if is_so[name]:
@@ -157,7 +160,7 @@ def test_group_filters_agree_with_the_groups(store: tuple[str, str]) -> None:
     for name, wanted in expected.items():
         assert matching_groups(group_facts(rows), name) == sorted(wanted), name  # type: ignore[type-var]
     unscored = pa.Table.from_pylist(
-        [dict(zip(GROUP_COLUMNS, (1, 0, "", 1, POLICY, None, True, None), strict=True))],
+        [dict(zip(GROUP_COLUMNS, (1, 0, "", 1, POLICY, None, True, None, []), strict=True))],
         schema=pa.schema([records.SCHEMA.field(name) for name in GROUP_COLUMNS]),
     )
     families = {group.sample_id.split("/")[4] for group in groups}
@@ -174,6 +177,24 @@ def test_group_filters_agree_with_the_groups(store: tuple[str, str]) -> None:
     assert matching_groups(harder, "all", difficulty="3") == [sorted(expected["all"])[3]]  # type: ignore[type-var]
     assert matching_groups(group_facts(unscored), "zero_spread") == [(1, 0)]
     assert matching_groups(group_facts(unscored), "all_wrong") == []
+
+
+def test_groups_with_a_right_answer_behind_a_wrong_chain(store: tuple[str, str]) -> None:
+    folder = tracking.run_artifact(store[0], "groups")
+    groups = [g for step in records.list_steps(folder) for g in records.load_groups(folder, step)]
+    wanted = set()
+    for group in groups:
+        sample = benchmarks.load_sample(group.sample_id)
+        pairs = zip(group.candidates, group.rewards, strict=True)
+        right = [action.completion for action, reward in pairs if reward.success]
+        if any(filters.unsound(sample, text) for text in right):
+            wanted.add((group.step, group.group))
+    assert set(runs.list_groups(store[0], keep=filters.UNSOUND)) == wanted
+    scenes = {group.sample_id for group in groups}
+    assert all(marks.is_checked(name) for name in scenes) and not marks.is_checked("own/1")
+    shown = to_query("recorded", recorded.State(run=store[0], keep=filters.UNSOUND))
+    (page,) = views.show(shown)
+    assert f"{len(wanted)} groups: a right answer, wrong chain" in page
 
 
 def test_the_page_shows_overview_item_and_chains(store: tuple[str, str]) -> None:

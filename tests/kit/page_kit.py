@@ -98,7 +98,8 @@ class Browser:
     def _follow(self, event: dict[str, Any]) -> None:
         """An event, and the one that ``static/page.js`` lets follow where the stage is missing."""
         self._send(event)
-        (answer,) = (e["inputs"][0] for e in self._events if e["trigger_after"] == event["id"])
+        after = [e for e in self._events if e["trigger_after"] == event["id"]]
+        (answer,) = (e["inputs"][0] for e in after if e["trigger_only_on_success"])
         if not json.loads(self._parts[answer]["value"])["whole"]:
             self._send(self._clicked("show"))
 

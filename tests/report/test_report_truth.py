@@ -122,6 +122,24 @@ def test_arms_of_other_settings_have_other_labels() -> None:
     assert arms_of(digits)[0].label == "0"
 
 
+def test_later_stages_of_one_arm_are_one_arm() -> None:
+    """A stage starts from what the one before it left, in a folder with the seed in its name."""
+
+    def stage(arm: str, seed: int, number: int) -> RunData:
+        name = f"study-counting-{arm}-s{seed}.{number}"
+        path = f"/work/study-counting-{arm}-s{seed}.{number - 1}/policy"
+        run = replace(run_of(name), config={"name": name, "seed": seed, "policy": {"path": path}})
+        return replace(run, info=replace(run.info, name=name))
+
+    runs = [stage(arm, seed, 2) for arm in ("grpo", "sft") for seed in (0, 1, 10)]
+    found = arms_of([*runs, stage("grpo", 0, 3)])
+    assert [(arm.label, list(arm.runs)) for arm in found] == [
+        ("study-counting-grpo.2", [0, 1, 10]),
+        ("study-counting-sft.2", [0, 1, 10]),
+        ("study-counting-grpo-s0.3", [0]),
+    ]
+
+
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, str]]:
     """Two runs and an evaluation of one, all called `counting`."""
