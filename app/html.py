@@ -144,9 +144,9 @@ def render_history(entries: Sequence[Mapping[str, Any]], links: Sequence[tuple[s
     return _render("history.html", entries=entries, links=links)
 
 
-def render_message(title: str, text: str, command: str = "") -> str:
-    """HTML of one friendly or one warning sentence, and what to type."""
-    return _render("message.html", title=title, text=text, command=command)
+def render_message(title: str, text: str, command: str = "", *, busy: bool = False) -> str:
+    """HTML of one friendly or one warning sentence, and what to type; ``busy`` while one waits."""
+    return _render("message.html", title=title, text=text, command=command, busy=busy)
 
 
 def render_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -212,7 +212,9 @@ def list_groups(
 ) -> tuple[tuple[int, int], ...]:
     """Step and group (from 0) of every recorded group, in order, that holds a text, is of a family
     and a difficulty, and that a filter (`filters.GROUP_FILTERS`) keeps."""
-    search, family = (text.encode("utf-8", "replace").decode() for text in (search, family))
+    search, family, difficulty = (
+        text.encode("utf-8", "replace").decode() for text in (search, family, difficulty)
+    )
     folder, known = _records_folder(run), _known(run)
     if folder is None or known.facts is None:
         return ()

@@ -92,6 +92,17 @@ window.ekipl = (() => {
     }
   }
 
+  /* Sampling was stopped: what stands there says so, and no longer that it goes on. */
+  function stopped() {
+    const going = document.querySelector("#stage [aria-busy=true]");
+    if (!going) return;
+    going.removeAttribute("aria-busy");
+    const note = document.createElement("p");
+    note.className = "fine stopped";
+    note.textContent = byId("said").textContent = "Stopped: what is not here was not sampled.";
+    going.after(note);
+  }
+
   function zoom(button) {
     const dialog = byId("zoom"), image = button.querySelector("img").cloneNode();
     dialog.querySelector("figure").replaceChildren(image);
@@ -132,6 +143,7 @@ window.ekipl = (() => {
   document.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     const hit = event.target.closest("a[href^='?'], [data-action], button.zoom, #fold, #help, .copy");
+    if (event.target.closest("#rail button[id$='-stop']")) return stopped();
     if (event.target.matches("dialog")) event.target.close();
     if (!hit || hit.matches("input")) return;
     if (hit.matches("#fold")) return fold();

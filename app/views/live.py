@@ -84,8 +84,9 @@ def show(state: State) -> Iterator[str]:
     sample = item_controls.sample_of(state.run, state.item)
     large = items.draw_large(sample)
 
-    def page(title: str, text: str) -> str:
-        return html.render_page(sample, large, message=html.render_message(title, text))
+    def page(title: str, text: str, *, busy: bool = True) -> str:
+        message = html.render_message(title, text, busy=busy)
+        return html.render_page(sample, large, message=message)
 
     yield page("Preparing …", live.WAITING)
     try:
@@ -99,7 +100,7 @@ def show(state: State) -> Iterator[str]:
             else:
                 yield html.render_page(sample, large) + html.render_growing(heard, asked)
     except EKIPLError as error:
-        yield page("No group could be made", said(error))
+        yield page("No group could be made", said(error), busy=False)
         return
     chains = (action.completion for action in made.group.candidates)
     yield html.render_page(
