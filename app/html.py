@@ -30,6 +30,8 @@ from ekipl_lab.images import png_uri
 from ekipl_lab.plots.figures import source_colours
 from ekipl_lab.types import POLICY, Sample
 
+#: Up to this side (pixels) a picture that is enlarged keeps its pixels' edges; a photo is smooth.
+SHARP = 300
 #: The most pixels of a picture whose PNG is kept; 64 of them are.
 MAX_KEPT = 1 << 18
 
@@ -223,7 +225,7 @@ def _picture(image: Image, large: Image) -> dict[str, Any]:
         "shown": _uri(large),
         "seen": _uri(image),
         "size": f"{image.width} × {image.height}",
-        "redrawn": large.size != image.size,
+        "grid": large.size == image.size and max(image.size) <= SHARP,
     }
 
 

@@ -4,6 +4,7 @@
     python -m perf.screens mlflow --out screens        # the store in use, its latest run
     python -m perf.screens lab --out screens           # the notebooks, copied: untrusted
     python -m perf.screens docs build/docs --out screens
+    python -m perf.screens app --out screens           # every view, wide and narrow; or: app judge
 
 Those in docs/images/ were made so, looked at, and copied.
 """
@@ -195,14 +196,32 @@ def docs(source: Path, out: Path) -> None:
     asyncio.run(shoot(pages, out, (1300, 850)))
 
 
+def app(out: Path, views: list[str]) -> None:
+    """Views of the app on the store in use, wide and narrow; what is sampled, once it is there."""
+    from app.views import NAMES
+
+    drawn = "document.getElementById('copy') && !document.querySelector('#stage [aria-busy=true]')"
+    port = free_port()
+    command = [sys.executable, "-m", "app", "--port", str(port)]
+    with served(command, port, "config") as address:
+        for width in (1280, 400):
+            pages = [
+                (f"app-{view}-{width}", f"{address}/?view={view}", drawn, "")
+                for view in views or NAMES
+            ]
+            asyncio.run(shoot(pages, out, (width, 1200)))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["report", "mlflow", "lab", "docs"])
-    parser.add_argument("source", nargs="*", help="the report, the built docs, or notebooks")
+    parser.add_argument("what", choices=["report", "mlflow", "lab", "docs", "app"])
+    parser.add_argument("source", nargs="*", help="the report, the built docs, notebooks, or views")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.what == "mlflow":
         mlflow(args.out)
+    elif args.what == "app":
+        app(args.out, args.source)
     elif args.what == "lab":
         lab(args.out, args.source or ["00_quickstart"])
     else:
