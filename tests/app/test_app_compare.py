@@ -71,6 +71,8 @@ def test_columns_come_one_by_one(run: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert [page.count("not there yet") + page.count("not asked yet") for page in shown] == [
         3, 2, 1, 0,
     ]  # fmt: skip
+    busy = ['aria-busy="true"' in page for page in shown]  # what *Stop* then says is stopped
+    assert busy == [True, True, True, False]
     last = shown[-1]
     assert "careful" in last and "sloppy" in last and "not true" in last
     assert shown == list(compare.show(replace(state, run2="", checkpoint2=START)))  # again

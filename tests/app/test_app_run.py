@@ -159,6 +159,8 @@ def test_the_stage_shows_the_sample_first_and_then_the_group(trained: Trained) -
     assert "Now step 2 samples 4 actions; teachers: careful (1), guesser (1)." in first
     assert all("card" in page and "Kept" not in page for page in growing)
     assert last.count('<article class="card') == 6
+    busy = ['aria-busy="true"' in page for page in (waiting, first, *growing, last)]
+    assert all(busy[:-1]) and not busy[-1]  # what *Stop* then says is stopped
     (recorded,) = views.show(f"run={trained.run}&view=recorded&step=1&group=0")
     assert recorded.count('<article class="card') == 6
     assert "Recorded in step 1, group 1." in recorded
