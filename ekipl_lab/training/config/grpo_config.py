@@ -54,6 +54,7 @@ OWNED = {
     "do_train": "nothing",
     "remove_unused_columns": "nothing",
     "disable_tqdm": "nothing: progress comes as events",
+    "load_best_model_at_end": "nothing: the best checkpoint is marked in MLflow",
     "push_to_hub": "nothing: nothing is uploaded",
     "model_init_kwargs": "policy.dtype, policy.attn_implementation, policy.quantize",
     "parallelism_config": "the launcher's own settings (accelerate)",
@@ -140,6 +141,8 @@ def _bounds(key: str) -> list[tuple[Callable[[float], bool], str]]:
         bounds.append((lambda value: value <= 0, "more than 0"))
     elif key not in MAY_BE_NEGATIVE:
         bounds.append((lambda value: value < 0, "0 or more"))
+    if key == "top_k":
+        bounds.append((lambda value: value < -1, "1 or more, or 0 for all tokens"))
     if key == "dataloader_num_workers":
         bounds.append((lambda value: value > MOST_WORKERS, f"at most {MOST_WORKERS}"))
     if key in AT_MOST_ONE:
