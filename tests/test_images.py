@@ -145,7 +145,9 @@ def test_colours_of_16_bits_are_said_to_be_cut():
 
 def test_colours_of_a_png_of_16_bits_are_said_to_be_cut():
     def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(">6H", *range(0, 60000, 10000))))

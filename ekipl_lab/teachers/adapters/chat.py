@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.images import png_base64
-from ekipl_lab.secrets import holds_key, refuse_secrets
 from ekipl_lab.prompts import PROMPT_VERSION, content_of, instructed_text
+from ekipl_lab.secrets import holds_key, refuse_secrets
 from ekipl_lab.teachers.adapters.http import (
     ApiKey,
     JsonClient,

@@ -39,7 +39,7 @@ _REFUSED = (
     "blocklist", "spii", "sensitive", "guardrail_intervened",
 )  # fmt: skip
 _CUT = ("length", "max_tokens", "model_length", "max_length")
-#: The answer was whole. One that ended for a reason in none of these lists was only if it is closed.
+#: The answer was whole. One that ended for any other reason was only if it is closed.
 _WHOLE = (
     "stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete", "completed", "finished",
     "tool_calls", "function_call",

@@ -87,7 +87,7 @@ AT_MOST_ONE = {
     "ref_model_mixup_alpha",
     "vllm_gpu_memory_utilization",
 }
-MAY_BE_NEGATIVE = {"top_k", "local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
+MAY_BE_NEGATIVE = {"local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
 LARGEST = 2**31
 #: Processes that read data: each holds all of it.
 MOST_WORKERS = 64
@@ -141,8 +141,6 @@ def _bounds(key: str) -> list[tuple[Callable[[float], bool], str]]:
         bounds.append((lambda value: value <= 0, "more than 0"))
     elif key not in MAY_BE_NEGATIVE:
         bounds.append((lambda value: value < 0, "0 or more"))
-    if key == "top_k":
-        bounds.append((lambda value: value < -1, "1 or more, or 0 for all tokens"))
     if key == "dataloader_num_workers":
         bounds.append((lambda value: value > MOST_WORKERS, f"at most {MOST_WORKERS}"))
     if key in AT_MOST_ONE:
