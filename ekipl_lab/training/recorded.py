@@ -1,12 +1,14 @@
-"""Whether what teachers repeat is there for every prompt of the run, before its first step."""
+"""Whether teachers have what the run will ask of them, before its first step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.options import Teacher
 from ekipl_lab.teachers.adapters.replay import CotTeacher, ReplayTeacher
+from ekipl_lab.teachers.ensemble import gateways
 from ekipl_lab.training.prefetch import PromptSchedule
 from ekipl_lab.types import GenerationParams, Sample
 
@@ -34,3 +36,11 @@ def check_recorded(
     for teacher in repeating:
         for sample in asked:
             teacher.source.propose([sample], teacher.actions, GenerationParams(max_new_tokens=1))
+
+
+def check_ahead(generations: int, teachers: Sequence[Teacher]) -> None:
+    """ConfigError where actions are to be bought ahead, and no teacher is one that is paid."""
+    if generations and not any(list(gateways(t.source, t.actions)) for t in teachers):
+        raise ConfigError(
+            "prefetch.generations is set, and no teacher is behind a gateway; leave it at 0."
+        )

@@ -56,13 +56,14 @@ def build_setup(
 ) -> RunSetup:
     """Load and check everything else, cheapest first, so that wrong use costs no time."""
     from ekipl_lab.training.loss.token_weights import check_scored
-    from ekipl_lab.training.recorded import check_recorded
+    from ekipl_lab.training.recorded import check_ahead, check_recorded
 
     config = run.config
     check_engine(run.args)
     left_out = [] if left_out is None else left_out
     sets = _checked_sets(config, samples, left_out.append)
     teachers = build_run_teachers(config, samples)
+    check_ahead(config.prefetch.generations, teachers)
     if not config.ekipl.teacher_gates:  # else some prompts may never be asked about
         check_recorded(teachers, run.args, samples, plan.steps)
     on_main(lambda: save_start(config, run.folder))
@@ -92,7 +93,7 @@ def check_setup(config: RunConfig) -> Looked:
     """
     from ekipl_lab.teachers.adapters.local import LocalSpec
     from ekipl_lab.teachers.build import check_teachers
-    from ekipl_lab.training.recorded import check_recorded
+    from ekipl_lab.training.recorded import check_ahead, check_recorded
 
     run = check_run(config, "unused")
     if config.data.benchmark == "reason_rft" and not published_at_hand():
@@ -104,6 +105,8 @@ def check_setup(config: RunConfig) -> Looked:
     check_teachers(config.teachers, _teacher_context(config, samples))
     light = [spec for spec in config.teachers if not isinstance(spec, LocalSpec)]
     teachers = build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
+    if len(light) == len(config.teachers):  # a local one may be behind a gateway
+        check_ahead(config.prefetch.generations, teachers)
     if not config.ekipl.teacher_gates:
         check_recorded(teachers, run.args, samples, plan.steps)
     policy = _policy_without_weights(config)

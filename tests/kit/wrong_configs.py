@@ -112,7 +112,11 @@ VALUES: dict[str, list[Any]] = {
     "grpo.optim": ["adamm", 3],
     "grpo.optim_args": ["abc", "width=3"],
     "grpo.lr_scheduler_kwargs": [{"x": 1}],
-    "grpo.generation_kwargs": [{"foo": 1}],
+    "grpo": [{"lr_scheduler_type": "cosine_with_min_lr"},
+             {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": -1}},
+             {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": 1}},
+             {"dataloader_persistent_workers": True}],
+    "grpo.generation_kwargs": [{"foo": 1}, {"stop_strings": ["x"]}, {"sequence_bias": {"a": 1}}],
     "grpo.cache_implementation": ["abc"],
     "grpo.activation_checkpointing_kwargs": [{"a": 1}],
     "grpo.dataloader_num_workers": [10**6, -1],
@@ -315,6 +319,10 @@ def own_data(folder: Path) -> dict[str, dict[str, Any]]:
             "data": data | {"benchmark": write("some", {i: {"cot": "Look."} for i in range(7)},
                                                columns=description["columns"] | {"cot": "cot"})},
             "teachers": [{"type": "replay", "id": "a", "cot": True}], "grpo": {"max_steps": 40}},
+        "own data, bought ahead of no gateway": {
+            "data": data, "prefetch": {"generations": 2}, "evaluation": {"sets": []},
+            "teachers": [{"type": "replay", "id": "a",
+                          "path": recording("all", list(range(8)))}]},
         **{f"own data, a recording of {name}": {"data": data, "teachers": [
             {"type": "replay", "id": "a", "path": recording(name, rows), "actions": actions}]}
            for name, rows, actions in (("nothing", [], 1), ("others", ["x"], 1),
