@@ -4,6 +4,7 @@
 - Transparency is laid on white, as a browser shows it.
 - Pixels of more than 8 bits are stretched from the image's own range to 0..255; floating-point
   pixels between 0 and 1 are multiplied by 255.
+- Of colours with 16 bits Pillow keeps the upper 8.
 - Of several frames (an animation, a multi-page TIFF) the first is taken.
 
 ``read_image`` says each of these in words, for `ekipl data check`.
@@ -24,6 +25,9 @@ from ekipl_lab.errors import DataError
 
 #: Pillow's modes with more than 8 bits a pixel.
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+#: What a TIFF says of its pixels: how 0 looks (0: white), and their type (1: whole, not negative).
+_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
 
 #: EXIF's tag of how a picture lies: 1 upright, 2 to 8 turned or mirrored.
 _ORIENTATION = 0x0112
@@ -76,17 +80,28 @@ def _unreadable(name: str, error: Exception) -> DataError:
 
 def to_rgb(image: Image.Image) -> Picture:
     """Any Pillow image as RGB; ValueError if a pixel is not a finite number."""
-    notes = []
+    notes = ["colours of 16 bits cut to 8"] if _cut_to_8_bits(image) else []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         image.seek(0)
         notes.append(f"the first of {frames} frames")
     if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
         notes.append("turned as its EXIF orientation says")
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    transparent = image.info.get("transparency")
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP:
         notes.append("stretched from its own range of values")
-        return Picture(_eight_bits(upright).convert("RGB"), tuple(notes))
+        values = np.asarray(upright)
+        if upright.mode == "I" and tags.get(_SAMPLE_FORMAT, (1,)) == (1,) and tags:
+            values = values.view(np.uint32)  # which Pillow reads as signed
+        grey = _eight_bits(values, share=upright.mode == "F")
+        if tags.get(_PHOTOMETRIC) == 0:
+            grey = 255 - grey
+        if isinstance(transparent, int) and (values == transparent).any():
+            notes.append("transparent parts on white")
+            grey = np.where(values == transparent, 255, grey)
+        return Picture(Image.fromarray(grey.astype(np.uint8)).convert("RGB"), tuple(notes))
     if upright.has_transparency_data:
         colours = upright.convert("RGBA")
         if np.asarray(colours)[..., 3].min() < 255:
@@ -150,15 +165,23 @@ def png_uri(image: Image.Image) -> str:
     return f"data:image/png;base64,{png_base64(image)}"
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey image (L) of one with integers of more than 8 bits, or floats."""
-    values = np.asarray(image, dtype=np.float64)
+def _cut_to_8_bits(image: Image.Image) -> bool:
+    """Whether Pillow will cut samples of 16 bits, as the raw modes of its tiles say until it has
+    loaded them."""
+    if image.mode in _DEEP:
+        return False
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _eight_bits(pixels: np.ndarray, *, share: bool) -> np.ndarray:
+    """Grey from 0 to 255 of integers with more than 8 bits, or floats; ``share``: floats from 0 to
+    1 are a share of white."""
+    values = pixels.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("it holds pixels that are not finite numbers")
     low, high = float(values.min()), float(values.max())
-    if image.mode == "F" and low >= 0.0 and high <= 1.0:
+    if share and low >= 0.0 and high <= 1.0:
         low, high = 0.0, 1.0
     elif low == high:  # one value only: there is no range of its own
         low, high = 0.0, max(high, 65535.0)
-    grey = (values - low) * (255.0 / (high - low))
-    return Image.fromarray(np.rint(grey).astype(np.uint8))
+    return np.rint((values - low) * (255.0 / (high - low)))

@@ -20,8 +20,11 @@ from ekipl_lab.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Endings of the names of environment variables whose values must not be logged.
+#: Endings of the names of environment variables whose values must not be logged; a number may
+#: follow (``OPENAI_API_KEY_2``).
 SECRET_ENDINGS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+#: Variables of other names that hold a key all the same.
+_NAMED: set[str] = set()
 #: Shorter values are words like "true", not secrets.
 SHORTEST = 8
 #: What opens a compressed file, by its ending.
@@ -40,13 +43,19 @@ _SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 _LONG = {short: long for long, short in _SHORT.items()}
 
 
+def holds_key(name: str) -> None:
+    """From now on the value of this environment variable is a secret, whatever its name."""
+    _NAMED.add(name)
+
+
 def secrets() -> Iterator[tuple[str, str]]:
     """Names and values of environment variables that look like credentials, as they are sent:
 
     without the line break that a file ends with.
     """
     for name, value in os.environ.items():
-        if name.upper().endswith(SECRET_ENDINGS) and len(value.strip()) >= SHORTEST:
+        named = name in _NAMED or name.upper().rstrip("_0123456789").endswith(SECRET_ENDINGS)
+        if named and len(value.strip()) >= SHORTEST:
             yield name, value.strip()
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import ErrorDetails
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.secrets import refuse_secrets
 
 _SETTINGS = "settings (key: value)"
 #: No whole number beyond 64 bits: nothing counts as far, and files and stores cannot hold it.
@@ -60,7 +61,8 @@ _GIVEN = {
 
 
 class Section(BaseModel):
-    """Settings of a file: unknown keys are refused, values are frozen."""
+    """Settings of a file: unknown keys are refused, values are frozen, and none holds a secret of
+    the environment, so that a plan can be printed."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
@@ -79,6 +81,13 @@ class Section(BaseModel):
     def _bounded(cls, value: Any) -> Any:
         if any(abs(number) >= LARGEST for number in _inner(value, int)):
             raise ValueError("Input should be below 2^63")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_secret(cls, value: Any, info: ValidationInfo) -> Any:
+        for text in _inner(value, str):
+            refuse_secrets(f"the setting {info.field_name}", text)
         return value
 
 

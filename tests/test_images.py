@@ -1,6 +1,8 @@
 """One way from a file to the RGB picture a model sees: as a person would see it in a viewer."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -81,6 +83,76 @@ def test_floats_from_0_to_1_are_a_share_of_white():
 def test_one_value_of_16_bits_is_a_share_of_65535():
     flat = Image.fromarray(np.full((2, 2), 32768, dtype=np.uint16))
     assert read_image(stored(flat)).image.getpixel((0, 0)) == (128, 128, 128)
+
+
+def tiff(pixels, *, photometric=1, kind=1):
+    """A TIFF as cameras and scanners write it, which Pillow itself does not."""
+    height, width, *several = pixels.shape
+    samples = several[0] if several else 1
+    data = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    bits = 8 * pixels.itemsize
+    shorts = {258: [bits] * samples, 259: [1], 262: [photometric], 277: [samples]}
+    tags = {number: (3, values) for number, values in shorts.items()} | {339: (3, [kind] * samples)}
+    longs = {256: width, 257: height, 273: 0, 278: height, 279: len(data)}
+    tags |= {number: (4, [value]) for number, value in longs.items()}
+    behind = 14 + 12 * len(tags)  # what is longer than 4 bytes stands after the directory
+    far = {n: struct.pack(f"<{len(v)}H", *v) for n, (t, v) in sorted(tags.items()) if len(v) > 2}
+    tags[273] = (4, [behind + sum(map(len, far.values()))])
+    entries = b""
+    for number, (form, values) in sorted(tags.items()):
+        packed = struct.pack(f"<{len(values)}{'H' if form == 3 else 'I'}", *values)
+        if number in far:
+            packed, behind = struct.pack("<I", behind), behind + len(packed)
+        entries += struct.pack("<HHI", number, form, len(values)) + packed.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + entries + bytes(4) + b"".join(far.values()) + data
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_in_which_0_is_white_is_not_a_negative(kind):
+    """As X-rays and faxes are stored."""
+    shares = np.tile(np.linspace(0, 1, 5), (4, 1))
+    top = 1 if kind is np.float32 else np.iinfo(kind).max
+    data = tiff((shares * top).astype(kind), photometric=0, kind=3 if kind is np.float32 else 1)
+    grey = np.asarray(read_image(data).image)[0, :, 0]
+    assert np.allclose(grey, [255, 191, 128, 64, 0], atol=1)
+
+
+def test_whole_numbers_of_32_bits_above_half_are_not_read_as_negative():
+    values = np.tile(np.array([0, 2**30, 2**31, 2**32 - 1], np.uint32), (3, 1))
+    grey = np.asarray(read_image(tiff(values)).image)[0, :, 0]
+    assert list(grey) == [0, 64, 128, 255]
+    signed = np.tile(np.array([-(2**31), 0, 2**31 - 1], np.int32), (3, 1))
+    assert list(np.asarray(read_image(tiff(signed, kind=2)).image)[0, :, 0]) == [0, 128, 255]
+
+
+def test_a_transparent_value_of_16_bits_is_white():
+    values = np.tile(np.array([0, 30000, 60000], np.uint16), (3, 1))
+    picture = read_image(stored(Image.fromarray(values), "PNG", transparency=0))
+    assert list(np.asarray(picture.image)[0, :, 0]) == [255, 128, 255]
+    assert picture.notes == (
+        "stretched from its own range of values",
+        "transparent parts on white",
+    )
+
+
+def test_colours_of_16_bits_are_said_to_be_cut():
+    """Those of a camera with 12 bits are nearly black then."""
+    pixels = np.full((3, 3, 3), 4000, np.uint16)
+    assert read_image(tiff(pixels, photometric=2)).notes == ("colours of 16 bits cut to 8",)
+    assert read_image(tiff(pixels.astype(np.uint8), photometric=2)).notes == ()
+
+
+def test_colours_of_a_png_of_16_bits_are_said_to_be_cut():
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(">6H", *range(0, 60000, 10000))))
+    data = b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b"")
+    assert read_image(data).notes == ("colours of 16 bits cut to 8",)
 
 
 def test_the_first_frame_is_taken_and_said():

@@ -72,6 +72,8 @@ def plan_cells(
         raise ConfigError(f"A seed is named twice in {list(seeds)}; a run of it is the same run.")
     if not seeds:
         return [RunSpec(path.stem, path, tuple(overrides)) for path in configs]
+    if any(given.partition("=")[0].strip() == "seed" for given in overrides):
+        raise ConfigError("An override sets the seed, and so does --seeds; give one of them.")
     return [
         RunSpec(name, path, (*overrides, f"seed={seed}", f"name={name}"))
         for seed in seeds

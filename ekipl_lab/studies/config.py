@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -97,6 +97,12 @@ class Study(Section):
     def _known(self) -> Self:
         if self.baseline not in self.arms:
             raise unknown_name("baseline", self.baseline, self.arms)
+        for place, settings in (
+            ("set", self.set),
+            *((f"tasks.{name}", task) for name, task in self.tasks.items()),
+            *((f"arms.{name}.set", arm.set) for name, arm in self.arms.items()),
+        ):
+            refuse_owned(place, settings)
         if len(set_of(self.seeds)) < len(self.seeds):
             raise ConfigError(f"seeds names a seed twice: {list(self.seeds)}.")
         for name, arm in self.arms.items():
@@ -124,6 +130,15 @@ class Study(Section):
         """The primary metrics that the final measurement gives."""
         return [m for m in self.primary if not m.startswith("pass_at_")
                 or int(m.removeprefix("pass_at_")) <= self.final.num_samples]  # fmt: skip
+
+
+def refuse_owned(place: str, settings: Iterable[str]) -> None:
+    """ConfigError for a setting that each cell has its own of: all seeds would be one run."""
+    for key, instead in (("seed", "`seeds` or --seeds"), ("name", "the study's `name`")):
+        if key in settings:
+            raise ConfigError(
+                f"{place} sets {key!r}, which each cell has its own of; use {instead}."
+            )
 
 
 #: Parts of a study with keys of their own.

@@ -16,7 +16,7 @@ from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.files import check_folder
 from ekipl_lab.studies.cells import RunSpec
-from ekipl_lab.studies.config import Study, as_overrides
+from ekipl_lab.studies.config import Study, as_overrides, refuse_owned
 from ekipl_lab.studies.presets import PRESETS
 from ekipl_lab.studies.recipe import Step, as_steps
 from ekipl_lab.studies.record import CellRecord, read_record, settings_hash
@@ -83,6 +83,7 @@ def plan_study(
     study: Study, seeds: Sequence[int] = (), overrides: Sequence[str] = ()
 ) -> list[Cell]:
     """All cells, seed by seed, so that the first ones already compare every arm."""
+    refuse_owned("an override", [given.partition("=")[0].strip() for given in overrides])
     return [
         plan_cell(study, task, arm, seed, overrides)
         for seed in seeds or study.seeds

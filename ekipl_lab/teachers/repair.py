@@ -41,6 +41,8 @@ _NAMES = {
     "finalanswer": "answer",
 }
 _TAG = re.compile(rf"<[ \t]{{0,3}}(/?)[ \t]{{0,3}}({'|'.join(_NAMES)})[ \t]{{0,3}}>", re.IGNORECASE)
+#: What a chat template leaves of a block whose words stand in the reasoning field.
+_EMPTY_THINK = re.compile(r"\A\s*(<think>\s*)?</think>")
 _FENCE = re.compile(r"\A\s*```[A-Za-z]*\n(.*)\n```\s*\Z", re.DOTALL)
 _LAST_LINE = re.compile(
     r"\A(\*\*|#+ ?)?(the )?(final )?answer( is)?\s*:\s*(\*\*)?\s*(?P<answer>[^\n]+?)\s*(\*\*)?\Z",
@@ -87,13 +89,17 @@ def repaired(action: Action) -> Action:
 
 
 def with_reasoning(text: str, reasoning: str) -> str:
-    """Map an API's own reasoning field into ``<think>``, unless the text has a think block.
+    """Map an API's own reasoning field into ``<think>``, unless the text has a think block that
+    holds a word, under whatever name.
 
     A server that puts the whole completion into that field is taken at its word; beside a text of
     its own, tags in the reasoning mean nothing and are taken out, with no word between them.
     """
     thought = _TAG.sub("", reasoning).strip()
-    if not thought or THINK_OPEN in text or THINK_CLOSE in text:
+    if not thought:
+        return text
+    text = _EMPTY_THINK.sub("", text)
+    if THINK_OPEN in _tags(text) or THINK_CLOSE in _tags(text):
         return text
     if not text.strip() and ANSWER_OPEN in _tags(reasoning):
         return reasoning

@@ -56,12 +56,16 @@ def build_setup(
 ) -> RunSetup:
     """Load and check everything else, cheapest first, so that wrong use costs no time."""
     from ekipl_lab.training.loss.token_weights import check_scored
+    from ekipl_lab.training.recorded import check_ahead, check_recorded
 
     config = run.config
     check_engine(run.args)
     left_out = [] if left_out is None else left_out
     sets = _checked_sets(config, samples, left_out.append)
     teachers = build_run_teachers(config, samples)
+    check_ahead(config.prefetch.generations, teachers)
+    if not config.ekipl.teacher_gates:  # else some prompts may never be asked about
+        check_recorded(teachers, run.args, samples, plan.steps)
     on_main(lambda: save_start(config, run.folder))
     policy = load_run_policy(config, run.folder)  # all at once: each takes its shard of the weights
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
@@ -89,17 +93,22 @@ def check_setup(config: RunConfig) -> Looked:
     """
     from ekipl_lab.teachers.adapters.local import LocalSpec
     from ekipl_lab.teachers.build import check_teachers
+    from ekipl_lab.training.recorded import check_ahead, check_recorded
 
     run = check_run(config, "unused")
     if config.data.benchmark == "reason_rft" and not published_at_hand():
         return Looked(f"data                    not at hand, not checked (set {FOLDER_VARIABLE})")
     left_out: list[str] = []
     samples = load_training_samples(config, left_out.append)
-    plan_run(config, len(samples), batch_sizes(config, planned_processes(config)))
+    plan = plan_run(config, len(samples), batch_sizes(config, planned_processes(config)))
     sets = _checked_sets(config, samples, left_out.append)
     check_teachers(config.teachers, _teacher_context(config, samples))
     light = [spec for spec in config.teachers if not isinstance(spec, LocalSpec)]
     teachers = build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
+    if len(light) == len(config.teachers):  # a local one may be behind a gateway
+        check_ahead(config.prefetch.generations, teachers)
+    if not config.ekipl.teacher_gates:
+        check_recorded(teachers, run.args, samples, plan.steps)
     policy = _policy_without_weights(config)
     if policy is not None:
         check_distilled(config.ekipl.distill, policy.tokenizer_id)

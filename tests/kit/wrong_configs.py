@@ -101,6 +101,8 @@ VALUES: dict[str, list[Any]] = {
     "grpo.max_completion_length": [*_COUNT, 10**6],
     "grpo.epsilon": [NAN, INF, -0.1, "abc", True],
     "grpo.num_iterations": _COUNT,
+    "grpo.top_k": [NAN, -1, -5, 1.5, "abc"],
+    "grpo.load_best_model_at_end": [True],
     "grpo.top_p": [NAN, 0, -1, 1.5, "abc"],
     "grpo.weight_decay": [NAN, INF, -1, "abc"],
     "grpo.warmup_steps": [NAN, -5, "abc"],
@@ -110,7 +112,11 @@ VALUES: dict[str, list[Any]] = {
     "grpo.optim": ["adamm", 3],
     "grpo.optim_args": ["abc", "width=3"],
     "grpo.lr_scheduler_kwargs": [{"x": 1}],
-    "grpo.generation_kwargs": [{"foo": 1}],
+    "grpo": [{"lr_scheduler_type": "cosine_with_min_lr"},
+             {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": -1}},
+             {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": 1}},
+             {"dataloader_persistent_workers": True}],
+    "grpo.generation_kwargs": [{"foo": 1}, {"stop_strings": ["x"]}, {"sequence_bias": {"a": 1}}],
     "grpo.cache_implementation": ["abc"],
     "grpo.activation_checkpointing_kwargs": [{"a": 1}],
     "grpo.dataloader_num_workers": [10**6, -1],
@@ -161,7 +167,10 @@ VALUES: dict[str, list[Any]] = {
               {"sft": {"type": "chord_mu"}}, [], {"selection": 3}, {"params": []}],
     "name": ["", "a/b", "../a", ".hidden", "x" * 300, 7, None, [], "a b", "a\nb"],
     "tracking": [{"experiment": ""}, {"experiment": "  "}, {"experiment": "x" * 500},
-                 {"experiment": 3}, {"tags": {"a": 1}}, {"tags": [1]}, {"experimnt": "x"}],
+                 {"experiment": 3}, {"tags": {"a": 1}}, {"tags": {"a\nb": "x"}},
+                 {"tags": {"": "x"}}, {"tags": {"a" * 300: "x"}}, {"tags": {"a": "x" * 9000}},
+                 {"tags": {"../a": "x"}}, {"tags": {"mlflow.runName": "x"}},
+                 {"tags": {"ekipl.name": "x"}}, {"tags": [1]}, {"experimnt": "x"}],
     "hardware": [{"sharding": "zero9"}, {"images": -1}, {"image_side": 3}, {"text_tokens": 0}],
     "polcy": [{"build": "nano"}],
     "teachers": [3, {}, [3], [{}], [{"type": "oracle"}], [{"id": "a"}],
@@ -252,6 +261,12 @@ def own_data(folder: Path) -> dict[str, dict[str, Any]]:
         path.write_text(yaml.safe_dump(description | {"splits": splits} | settings), "utf-8")
         return str(path)
 
+    def recording(name: str, samples: list[Any]) -> str:
+        path = folder / f"recording-{name}.jsonl"
+        path.write_text("".join(json.dumps({"sample_id": str(sample), "completion": "x"}) + "\n"
+                                for sample in samples))  # fmt: skip
+        return str(path)
+
     sound = write("sound", {})
     data = {"benchmark": sound, "task": "t", "limit": 8}
     broken = {
@@ -300,6 +315,18 @@ def own_data(folder: Path) -> dict[str, dict[str, Any]]:
         "own data, an oracle": {"data": data, "teachers": [{"type": "oracle", "id": "a"}]},
         "own data, chains": {"data": data, "teachers": [{"type": "replay", "id": "a",
                                                          "cot": True}]},
+        "own data, chains of some": {
+            "data": data | {"benchmark": write("some", {i: {"cot": "Look."} for i in range(7)},
+                                               columns=description["columns"] | {"cot": "cot"})},
+            "teachers": [{"type": "replay", "id": "a", "cot": True}], "grpo": {"max_steps": 40}},
+        "own data, bought ahead of no gateway": {
+            "data": data, "prefetch": {"generations": 2}, "evaluation": {"sets": []},
+            "teachers": [{"type": "replay", "id": "a",
+                          "path": recording("all", list(range(8)))}]},
+        **{f"own data, a recording of {name}": {"data": data, "teachers": [
+            {"type": "replay", "id": "a", "path": recording(name, rows), "actions": actions}]}
+           for name, rows, actions in (("nothing", [], 1), ("others", ["x"], 1),
+                                       ("one action", list(range(8)), 2))},
         "own data, evaluation split": {"data": data, "evaluation": {"sets": [
             {"split": "test_ood"}]}},
     }  # fmt: skip

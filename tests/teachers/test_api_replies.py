@@ -114,6 +114,20 @@ BESIDE = [
         ({"content": {"type": "refusal", "refusal": "No."}}, {}, Choice("", refusal="No.")),
         ({"content": "2"}, {"finish_reason": "MAX_TOKENS"}, Choice("2", finish_reason="length")),
         ({"content": "2"}, {"finish_reason": "model_length"}, Choice("2", finish_reason="length")),
+        ({"content": "2"}, {"finish_reason": "eos_token"}, Choice("2")),
+        ({"content": "2"}, {"finish_reason": "sensitive"}, Choice("2", finish_reason="refusal")),
+        (
+            {"content": "2"},
+            {"finish_reason": "content-filter"},
+            Choice("2", finish_reason="refusal"),
+        ),
+        # What no list knows was cut off, unless the answer is closed.
+        (
+            {"content": "<answer>2"},
+            {"finish_reason": "model_context_window_exceeded"},
+            Choice("<answer>2", finish_reason="length"),
+        ),
+        ({"content": WELL}, {"finish_reason": "some_new_word"}, Choice(WELL)),
         ({"content": "2"}, {"finish_reason": "SAFETY"}, Choice("2", finish_reason="refusal")),
         (
             {"content": "2"},
@@ -200,6 +214,10 @@ def test_reasoning_fields_become_the_think_block() -> None:
         ("", WELL, WELL),
         (" ", "Two red.\n<answer>2</answer>", WELL),
         ("", "<think>Two red.", "<think>Two red.</think>"),
+        # Templates leave an empty block where the words stand in the other field.
+        ("<think>\n\n</think>\n\n<answer>2</answer>", "Two red.", WELL),
+        ("</think><answer>2</answer>", "Two red.", WELL),
+        ("<thinking>Two red.</thinking><answer>2</answer>", "Why", WELL),
     ],
 )
 def test_tags_within_the_reasoning_field_do_not_spoil_the_answer(
@@ -383,3 +401,37 @@ def test_a_count_that_is_no_number_does_not_lose_the_answer(
     }
     reply = read(kind, answers[kind], tmp_path)
     assert (reply.choices[0].text, reply.usage.prompt) == ("2", 0)
+
+
+@pytest.mark.parametrize("reason", ["network_error", "timeout", "error", "cancelled"])
+def test_what_broke_on_the_server_is_no_answer(reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=reason):
+        read("openai", openai({"content": "<answer>1"}, finish_reason=reason), tmp_path)
+    broken = openai({"content": "<answer>1"}, finish_reason=None, error={"message": "upstream"})
+    with pytest.raises(ValueError, match="stop"):
+        read("openai", broken, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("usage", "completion"),
+    [
+        ({"completion_tokens": 9, "total_tokens": 409}, 309),  # xAI, Gemini's compatible endpoint
+        ({"total_tokens": 409}, 309),
+        ({"completion_tokens": 9, "total_tokens": 109}, 9),
+        ({"completion_tokens": 9, "total_tokens": 5}, 9),
+        ({"completion_tokens": 9, "total_tokens": None}, 9),
+        ({"completion_tokens": -1, "total_tokens": 409}, -1),
+    ],
+)
+def test_thoughts_that_stand_in_the_total_alone_are_booked(
+    usage: dict[str, Any], completion: int, tmp_path: Path
+) -> None:
+    answer = openai({"content": "2"}) | {"usage": {"prompt_tokens": 100, **usage}}
+    assert read("openai", answer, tmp_path).usage == TokenUsage(100, 0, completion)
+
+
+def test_words_that_no_token_is_counted_for_are_booked_as_the_most() -> None:
+    most, said = TokenUsage(300, 0, 32), TokenUsage(100, 0, 0)
+    assert believable(said, most, spoke=True) == most
+    assert "cannot be" in (doubt(said, most, spoke=True) or "")
+    assert (believable(said, most), doubt(said, most)) == (said, None)  # it answered nothing

@@ -290,6 +290,36 @@ def test_a_misplaced_secret_is_refused_before_anything_is_printed_or_logged(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("env", ["UNIT_OPENAI", "UNIT_API_KEY_2", "UNIT_KEY"])
+@pytest.mark.parametrize("place", ["extra_body", "instruction"])
+def test_a_key_among_the_settings_is_refused_before_a_plan_is_printed(
+    tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch, env: str, place: str
+) -> None:
+    """Whatever its variable is called: the teacher names it."""
+    import yaml
+
+    from ekipl_lab.commands.cli import main
+
+    monkeypatch.setenv(env, KEY)
+    teacher = {
+        "type": "openai",
+        "id": "api",
+        "model": "m",
+        "base_url": "https://host/v1",
+        "api_key_env": env,
+        "gateway": {"price": {"input": 1, "output": 1}, "budget": {"usd": 1}},
+        place: {"headers": [f"Bearer {KEY}"]} if place == "extra_body" else f"Say {KEY}.",
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"policy": {"build": "nano"}, "teachers": [teacher]}))
+    for command in (["train", "--dry-run"], ["train"], ["teach", "precompute"]):
+        assert main([*command, "--config", str(path)]) == 2
+    said = capfd.readouterr()
+    assert said.err.count(f"The value of environment variable {env} stands in") == 3
+    assert KEY not in said.out + said.err
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_servers_words_cannot_steer_the_terminal(
     tmp_path: Path, capfd: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

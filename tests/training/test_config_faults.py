@@ -165,3 +165,11 @@ def test_without_vllm_the_run_is_refused_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(import_utils, "is_vllm_available", lambda *args, **kwargs: False)
     with pytest.raises(ConfigError, match="needs vLLM, which is not installed here"):
         check_engine(checked.args)
+
+
+def test_the_library_of_an_optimiser_is_missed_before_the_run_begins(tmp_path, monkeypatch):
+    """A plan with it may be made on another machine."""
+    monkeypatch.setattr("transformers.trainer_optimizer.is_lomo_available", lambda: False)
+    checked = check_run(parse_config(BASE | {"grpo": {"optim": "lomo"}}), tmp_path)
+    with pytest.raises(ConfigError, match=r"grpo\.optim lomo cannot be used here: .*lomo_optim"):
+        check_engine(checked.args)

@@ -29,6 +29,7 @@ from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.prefetch import PromptSchedule
+from ekipl_lab.training.recorded import asked_about
 from ekipl_lab.training.setup import build_run_teachers, load_training_samples
 from ekipl_lab.types import GenerationParams, Sample
 
@@ -80,12 +81,9 @@ def asked_in(config: RunConfig, samples: Sequence[Sample]) -> list[Pass]:
     """
     run = check_run(config, "unused")
     steps = plan_run(config, len(samples), run.sizes).steps
-    schedule = PromptSchedule(run.args, len(samples), steps)
-    places = list(schedule.following((0, 0)))
-    last = places[-1][0]
-    if last:
-        return [(number, samples) for number in range(last + 1)]
-    return [(0, [samples[index] for place in places for index in schedule.prompts(place)])]
+    *_, (last, _) = PromptSchedule(run.args, len(samples), steps).following((0, 0))
+    asked = asked_about(run.args, samples, steps)
+    return [(number, asked) for number in range(last + 1)]
 
 
 def recorded(teacher: Teacher, passes: Sequence[Pass], max_tokens: int) -> Iterator[dict[str, str]]:

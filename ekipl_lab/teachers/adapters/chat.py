@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.images import png_base64
 from ekipl_lab.prompts import PROMPT_VERSION, content_of, instructed_text
+from ekipl_lab.secrets import holds_key, refuse_secrets
 from ekipl_lab.teachers.adapters.http import (
     ApiKey,
     JsonClient,
@@ -59,6 +60,9 @@ class Address(TeacherSpecBase):
     def _safe_address(self) -> Self:
         if self.base_url is not None:
             check_base_url(self.base_url, self.id, has_key=self.api_key_env is not None)
+        if self.api_key_env is not None:
+            holds_key(self.api_key_env)
+            refuse_secrets(f"the settings of teacher {self.id!r}", self.model_dump_json())
         return self
 
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ekipl_lab.parsing import ANSWER_CLOSE
 from ekipl_lab.teachers.adapters.chat import ApiSpec, ChatAdapter, prompt_parts
 from ekipl_lab.teachers.adapters.http import ApiKey
 from ekipl_lab.teachers.adapters.reading import spoken, tokens
@@ -29,9 +30,20 @@ _REASONING = (
     "reasoning_text", "thoughts",
 )  # fmt: skip
 #: What servers call the end of an answer, where it is not that it was whole.
-_BROKEN = ("error", "abort", "insufficient_system_resource")
+_BROKEN = (
+    "error", "abort", "insufficient_system_resource", "network_error", "timeout", "time_limit",
+    "cancelled",
+)  # fmt: skip
+_REFUSED = (
+    "content_filter", "safety", "image_safety", "refusal", "recitation", "prohibited_content",
+    "blocklist", "spii", "sensitive", "guardrail_intervened",
+)  # fmt: skip
 _CUT = ("length", "max_tokens", "model_length", "max_length")
-_REFUSED = ("content_filter", "safety", "refusal", "recitation", "prohibited_content", "blocklist")
+#: The answer was whole. One that ended for any other reason was only if it is closed.
+_WHOLE = (
+    "stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete", "completed", "finished",
+    "tool_calls", "function_call",
+)  # fmt: skip
 
 
 class OpenAIAdapter(ChatAdapter):
@@ -102,12 +114,14 @@ def _choice(choice: Mapping[str, Any], envelope: Mapping[str, Any]) -> Choice:
     said = (thought, *("".join(spoken(each)) for each in thoughts))
     ended = choice.get("finish_reason") or "stop"
     reason = str(ended.get("type") if isinstance(ended, Mapping) else ended).lower()
-    if reason in _BROKEN:  # on the server
+    reason = reason.replace("-", "_")
+    if reason in _BROKEN or choice.get("error"):  # on the server
         raise ValueError(reason)
+    whole = reason in _WHOLE or (reason not in _CUT and text.rstrip().endswith(ANSWER_CLOSE))
     return Choice(
         text=text,
         reasoning=next(filter(None, said), ""),
-        finish_reason="refusal" if reason in _REFUSED else "length" if reason in _CUT else "stop",
+        finish_reason="refusal" if reason in _REFUSED else "stop" if whole else "length",
         refusal=_refusal(message),
         logprobs=_logprobs(choice.get("logprobs")),
         token_ids=_token_ids(choice.get("token_ids")),
@@ -139,12 +153,13 @@ def _refusal(message: Mapping[str, Any]) -> str | None:
 
 
 def _usage(usage: Any) -> TokenUsage:
+    """Tokens of thoughts that a server (xAI, Gemini's compatible endpoint) counts in the total
+    alone are paid for as the answer's."""
     details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
-    return TokenUsage(
-        prompt=tokens(usage, "prompt_tokens"),
-        cached=tokens(details, "cached_tokens"),
-        completion=tokens(usage, "completion_tokens"),
-    )
+    prompt, completion = tokens(usage, "prompt_tokens"), tokens(usage, "completion_tokens")
+    if prompt > 0 and completion >= 0:
+        completion = max(completion, tokens(usage, "total_tokens") - prompt)
+    return TokenUsage(prompt, tokens(details, "cached_tokens"), completion)
 
 
 class OpenAISpec(ApiSpec):

@@ -113,8 +113,9 @@ class Sender:
                 latency=time.monotonic() - started,
             )
             raise
-        odd = doubt(reply.usage, most)
-        reply = replace(reply, usage=believable(reply.usage, most))
+        spoke = any(choice.text or choice.reasoning for choice in reply.choices)
+        odd = doubt(reply.usage, most, spoke=spoke)
+        reply = replace(reply, usage=believable(reply.usage, most, spoke=spoke))
         spent = replace(self._spent(reply, time.monotonic() - started), error=odd)
         values = self._values(keys, reply, spent)
         self._ledger.commit(number, spent, values, self._cache)
@@ -195,26 +196,27 @@ def most_usage(call: Call, choices: int, price: Price) -> TokenUsage:
     )
 
 
-def believable(usage: TokenUsage, most: TokenUsage) -> TokenUsage:
+def believable(usage: TokenUsage, most: TokenUsage, *, spoke: bool = False) -> TokenUsage:
     """What a server says a call used; ``most`` if it says nothing, or what cannot be.
 
-    A server that leaves its usage out, or counts below zero, must not make a call free.
+    A server that leaves its usage out, or counts below zero, must not make a call free; nor one
+    that counts no token of an answer with words in it (``spoke``).
     """
     counts = (usage.prompt, usage.cached, usage.completion)
-    possible = 0 <= usage.cached <= usage.prompt and usage.completion >= 0
+    possible = 0 <= usage.cached <= usage.prompt and usage.completion >= spoke
     if possible and usage.prompt + usage.completion > 0 and max(counts) < MOST_TOKENS:
         return usage
     return most
 
 
-def doubt(said: TokenUsage, most: TokenUsage) -> str | None:
+def doubt(said: TokenUsage, most: TokenUsage, *, spoke: bool = False) -> str | None:
     """What to say of a count that is beyond anything a call can use; None where nothing is odd.
 
     One that is possible at all is booked all the same: it may be on the bill.
     """
     counts = f"{said.prompt} prompt and {said.completion} completion tokens"
     limits = f"at most {most.prompt} and {most.completion} were expected"
-    if said != TokenUsage() and believable(said, most) != said:
+    if said != TokenUsage() and believable(said, most, spoke=spoke) != said:
         return f"the server counts {counts}, which cannot be: {limits}, and are booked"
     if said.completion > most.completion or said.prompt > MOST_TIMES * most.prompt:
         return f"the server counts {counts}, which are booked, though {limits}"

@@ -54,6 +54,7 @@ OWNED = {
     "do_train": "nothing",
     "remove_unused_columns": "nothing",
     "disable_tqdm": "nothing: progress comes as events",
+    "load_best_model_at_end": "nothing: the best checkpoint is marked in MLflow",
     "push_to_hub": "nothing: nothing is uploaded",
     "model_init_kwargs": "policy.dtype, policy.attn_implementation, policy.quantize",
     "parallelism_config": "the launcher's own settings (accelerate)",
@@ -86,7 +87,7 @@ AT_MOST_ONE = {
     "ref_model_mixup_alpha",
     "vllm_gpu_memory_utilization",
 }
-MAY_BE_NEGATIVE = {"top_k", "local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
+MAY_BE_NEGATIVE = {"local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
 LARGEST = 2**31
 #: Processes that read data: each holds all of it.
 MOST_WORKERS = 64

@@ -33,6 +33,7 @@ def check_late(args: GRPOConfig) -> None:
     _optimiser(args)
     _schedule(args)
     _sampling(args)
+    _reading(args)
     _checkpointing(args)
     _sharding(args)
     _accelerator(args)
@@ -72,18 +73,58 @@ def _schedule(args: GRPOConfig) -> None:
     _refuse_unknown(
         "grpo.lr_scheduler_kwargs", args.lr_scheduler_kwargs, set(known) - _OF_THE_TRAINER
     )
+    _try_schedule(args)
+
+
+def _try_schedule(args: GRPOConfig) -> None:
+    """Make the schedule and ask for its first and last rates."""
+    import torch
+    from torch.optim.lr_scheduler import LambdaLR
+    from transformers import get_scheduler
+
+    steps = args.max_steps if args.max_steps > 0 else 10
+    weights = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.learning_rate)
+    try:
+        made = get_scheduler(
+            args.lr_scheduler_type,
+            weights,
+            num_warmup_steps=args.get_warmup_steps(steps),
+            num_training_steps=steps,
+            scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+        )
+        for step in (0, 1, steps - 1, steps) if isinstance(made, LambdaLR) else ():
+            made.lr_lambdas[0](step)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        kind = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+        raise ConfigError(
+            f"grpo.lr_scheduler_type {kind} cannot be used with grpo.lr_scheduler_kwargs "
+            f"{args.lr_scheduler_kwargs!r} ({error}); fix them."
+        ) from error
 
 
 def _sampling(args: GRPOConfig) -> None:
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, SequenceBiasLogitsProcessor
 
     given = args.generation_kwargs or {}
     if not args.use_vllm:
-        _refuse_unknown("grpo.generation_kwargs", given, set(GenerationConfig().to_dict()))
+        known = set(GenerationConfig().to_dict()) - {"stop_strings"}  # needs a tokenizer
+        _refuse_unknown("grpo.generation_kwargs", given, known)
+    try:
+        if given.get("sequence_bias") is not None:
+            SequenceBiasLogitsProcessor(given["sequence_bias"])
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"grpo.generation_kwargs: {error}") from error
     try:
         GenerationConfig(cache_implementation=args.cache_implementation).validate()
     except ValueError as error:
         raise ConfigError(f"grpo.cache_implementation: {str(error).splitlines()[0]}") from error
+
+
+def _reading(args: GRPOConfig) -> None:
+    if args.dataloader_persistent_workers and not args.dataloader_num_workers:
+        raise ConfigError(
+            "grpo.dataloader_persistent_workers needs grpo.dataloader_num_workers; set it too."
+        )
 
 
 def _checkpointing(args: GRPOConfig) -> None:
@@ -142,8 +183,15 @@ def _refuse_unknown(where: str, given: Any, known: set[str]) -> None:
 
 
 def check_engine(args: GRPOConfig) -> None:
-    """Raise ConfigError where `grpo.use_vllm` is set and vLLM is not on this machine."""
+    """Raise ConfigError where the config needs a library that is not on this machine: vLLM, or that
+    of an optimiser. (A plan may be made elsewhere.)"""
+    from transformers import Trainer
     from trl.import_utils import is_vllm_available
+
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"grpo.optim {_name(args)} cannot be used here: {error}") from error
 
     if args.use_vllm and not is_vllm_available():
         raise ConfigError(

@@ -6,14 +6,20 @@ Teachers have theirs in `ekipl_lab.teachers`, the method in `groups.options`, TR
 
 from __future__ import annotations
 
+import posixpath
+import re
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ekipl_lab.benchmarks.image_files import MAX_PIXELS
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.config.targets import TARGETS
 from ekipl_lab.validation import Count, Section, Seed
+
+#: Names of tags that MLflow takes, and the characters of a value that it keeps.
+_TAG = re.compile(r"(?!\.)[\w .:-][\w .:/-]{0,249}")
+_LONGEST_TAG = 8000
 
 
 class AdapterSettings(Section):
@@ -193,6 +199,8 @@ class EvaluationSettings(Section):
 class TrackingSettings(Section):
     """Where the run is logged and how often it can be continued from.
 
+    ``tags`` are put on the MLflow run; those that begin with ``ekipl.`` are the run's own.
+
     ``report_to``: trackers of transformers beside MLflow (tensorboard, wandb, ...), as installed.
     """
 
@@ -201,6 +209,20 @@ class TrackingSettings(Section):
     keep_checkpoints: Count = 2
     tags: dict[str, str] = Field(default_factory=dict)
     report_to: tuple[str, ...] = ()
+
+    @field_validator("tags")
+    @classmethod
+    def _tags_of_mlflow(cls, tags: dict[str, str]) -> dict[str, str]:
+        for name, value in tags.items():
+            if not _TAG.fullmatch(name) or posixpath.normpath(name) != name:
+                raise ValueError(
+                    f"{name!r} is no name of a tag; use letters, digits and _-.:/ (250 at most)"
+                )
+            if name.startswith("ekipl.") or name == "mlflow.runName":
+                raise ValueError(f"{name!r} is set by the run itself; choose another name")
+            if len(value) > _LONGEST_TAG:
+                raise ValueError(f"{name!r} has over {_LONGEST_TAG} characters; shorten it")
+        return tags
 
 
 class TrainingSettings(Section):
