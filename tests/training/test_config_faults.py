@@ -137,6 +137,8 @@ def test_a_dry_run_refuses_what_the_run_refuses(
         ({"optim_args": "width=3"}, "optim_args 'width=3' changes nothing of adamw_torch_fused"),
         ({"lr_scheduler_kwargs": {"x": 1}}, "Unknown key of grpo.lr_scheduler_kwargs 'x'"),
         ({"generation_kwargs": {"min_q": 1}}, "did you mean 'min_p'"),
+        ({"generation_kwargs": {"num_beams": 3}}, "num_beams: GRPO samples every completion by"),
+        ({"generation_kwargs": {"temperature": 2}}, "temperature: grpo.temperature is what the l"),
         ({"cache_implementation": "abc"}, "Invalid `cache_implementation`"),
         ({"activation_checkpointing_kwargs": {"a": 1}}, "Unknown key of grpo.activation_checkp"),
         ({"dataloader_num_workers": 10**6}, "it must be at most 64"),

@@ -102,6 +102,20 @@ def _try_schedule(args: GRPOConfig) -> None:
         ) from error
 
 
+_ALONE = "GRPO samples every completion by itself"
+_COUNTED = "grpo.num_generations says how many completions a prompt has"
+_LENGTH = "grpo.max_completion_length is the length"
+_TOKENS = "the policy's own processor says which token that is"
+#: Of transformers and vLLM; each would change what is sampled behind the loss's back.
+_SET_ELSEWHERE = {
+    **dict.fromkeys(("do_sample", "num_beams", "num_beam_groups", "penalty_alpha"), _ALONE),
+    **dict.fromkeys(("num_return_sequences", "n"), _COUNTED),
+    **dict.fromkeys(("max_new_tokens", "max_length", "max_tokens"), _LENGTH),
+    **dict.fromkeys(("eos_token_id", "pad_token_id", "bos_token_id"), _TOKENS),
+    "temperature": "grpo.temperature is what the loss knows of",
+}
+
+
 def _sampling(args: GRPOConfig) -> None:
     from transformers import GenerationConfig, SequenceBiasLogitsProcessor
 
@@ -109,6 +123,8 @@ def _sampling(args: GRPOConfig) -> None:
     if not args.use_vllm:
         known = set(GenerationConfig().to_dict()) - {"stop_strings"}  # needs a tokenizer
         _refuse_unknown("grpo.generation_kwargs", given, known)
+    for key in sorted(_SET_ELSEWHERE.keys() & given):
+        raise ConfigError(f"grpo.generation_kwargs.{key}: {_SET_ELSEWHERE[key]}; leave it out.")
     try:
         if given.get("sequence_bias") is not None:
             SequenceBiasLogitsProcessor(given["sequence_bias"])

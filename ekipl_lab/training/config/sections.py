@@ -132,6 +132,12 @@ class RewardSettings(Section):
     extra: dict[str, ExtraReward] = Field(default_factory=dict)
     overlong: OverlongPenalty | None = None
 
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if self.weights and not any(self.weights.values()) and not self.extra:
+            raise ConfigError("reward.weights are all 0, so that nothing is learned; raise one.")
+        return self
+
 
 class PrefetchSettings(Section):
     """When paid teachers are asked (docs/gateway.md).
