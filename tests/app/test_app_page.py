@@ -69,6 +69,7 @@ async def _hands(address: str, run: str) -> None:
         await tab.js("document.querySelector('button.zoom').click()")
         assert await tab.js("document.getElementById('zoom').open")
         await tab.js("document.querySelector('#zoom button').click()")
+        await tab.until("new URLSearchParams(location.search).get('step') === '1'")
         await _copied(tab)
         await _refused(tab)
         await _another_run(tab)
