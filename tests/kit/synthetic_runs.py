@@ -52,7 +52,7 @@ def make_run(
     config = {
         "name": name,
         "seed": seed,
-        "policy": {"path": "assets/policies/mini"},
+        "policy": {"path": "assets/policies/counting_study"},
         "data": {"benchmark": "mini", "task": "counting", "image_size": None},
         "teachers": [{"type": "oracle", "id": teacher} for teacher in teachers],
         "evaluation": {"ks": [1, 4]},
