@@ -19,7 +19,12 @@ from ekipl_lab.types import POLICY
 
 AUDIT = (Path(__file__).parents[1] / "kit" / "page_audit.js").read_text(encoding="utf-8")
 #: Nothing is loaded, sampled or asked any more.
-FINISHED = "!document.querySelector('#stage :is(.message h2, .growing, .waiting)')"
+#: No message but the question of the judge's page, and nothing that is being sampled.
+FINISHED = (
+    "[...document.querySelectorAll('#stage .message h2')]"
+    ".every(title => title.textContent === 'Which chain is better?')"
+    " && !document.querySelector('#stage :is(.growing, .waiting)')"
+)
 TAUGHT = re.compile(r'href="\?([^"]*)">\d+ groups? in which a teacher taught')
 
 
