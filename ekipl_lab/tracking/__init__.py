@@ -16,6 +16,7 @@ from ekipl_lab.tracking.comparison import run_together
 from ekipl_lab.tracking.queries import (
     RunInfo,
     changed_figures,
+    check_run,
     find_run,
     list_artifacts,
     list_runs,
@@ -34,6 +35,7 @@ __all__ = [
     "RunInfo",
     "RunLog",
     "changed_figures",
+    "check_run",
     "client",
     "ensure_store",
     "find_checkpoint",

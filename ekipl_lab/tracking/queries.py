@@ -125,14 +125,16 @@ def metric_history(
         latest = {p.step: p.value for p in sorted(points, key=lambda p: (p.step, p.timestamp))}
         if latest:
             history[name] = sorted(latest.items())
-    _check_figures(info, history)
+    check_run(info, history)
     return history
 
 
-def _check_figures(info: RunInfo, history: Mapping[str, list[tuple[int, float]]]) -> None:
+def check_run(info: RunInfo, history: Mapping[str, list[tuple[int, float]]] | None = None) -> None:
+    """DataError if a last value, or a point of ``history``, of a run that has ended is not what
+    the run logged."""
     if info.status != "RUNNING":
         label = f"{info.name} ({info.run_id[:8]})"
-        check_figures(label, info.metrics, _artifacts(info), history)
+        check_figures(label, info.metrics, _artifacts(info), history or {})
 
 
 def run_artifact(run: str | RunInfo, name: str = "") -> Path:
@@ -183,7 +185,7 @@ def changed_figures() -> list[str]:
     found = []
     for run in list_runs(limit=MOST_RUNS):
         try:
-            _check_figures(run, {})
+            check_run(run)
         except DataError as error:
             found.append(str(error))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ekipl_lab.errors import printable
-from ekipl_lab.tracking import find_run, list_artifacts, list_checkpoints, metric_history
+from ekipl_lab.tracking import check_run, find_run, list_artifacts, list_checkpoints
 from ekipl_lab.tracking.checkpoints import best_of
 from ekipl_lab.tracking.pages import NOTE_TAG
 
@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print it in parts."""
     info = find_run(args.run_id)
-    metric_history(info.run_id, [])  # DataError if a last value is not what the run logged
+    check_run(info)
     print(f"{printable(info.name)}  {info.run_id}  {info.status.lower()}  {info.experiment}")
     if note := info.tags.get(NOTE_TAG):
         print(printable(note))

@@ -26,6 +26,19 @@ _FSDP_SETTINGS = (
     "xla_fsdp_settings",
 )  # fmt: skip
 
+_ALONE = "GRPO samples every completion by itself"
+_COUNTED = "grpo.num_generations says how many completions a prompt has"
+_LENGTH = "grpo.max_completion_length is the length"
+_TOKENS = "the policy's own processor says which token that is"
+#: Of transformers and vLLM; each would change what is sampled behind the loss's back.
+_SET_ELSEWHERE = {
+    **dict.fromkeys(("do_sample", "num_beams", "num_beam_groups", "penalty_alpha"), _ALONE),
+    **dict.fromkeys(("num_return_sequences", "n"), _COUNTED),
+    **dict.fromkeys(("max_new_tokens", "max_length", "max_tokens"), _LENGTH),
+    **dict.fromkeys(("eos_token_id", "pad_token_id", "bos_token_id"), _TOKENS),
+    "temperature": "grpo.temperature is what the loss knows of",
+}
+
 
 def check_late(args: GRPOConfig) -> None:
     """Raise ConfigError for what the optimiser, schedule, sampling or checkpointing would refuse,
@@ -100,20 +113,6 @@ def _try_schedule(args: GRPOConfig) -> None:
             f"grpo.lr_scheduler_type {kind} cannot be used with grpo.lr_scheduler_kwargs "
             f"{args.lr_scheduler_kwargs!r} ({error}); fix them."
         ) from error
-
-
-_ALONE = "GRPO samples every completion by itself"
-_COUNTED = "grpo.num_generations says how many completions a prompt has"
-_LENGTH = "grpo.max_completion_length is the length"
-_TOKENS = "the policy's own processor says which token that is"
-#: Of transformers and vLLM; each would change what is sampled behind the loss's back.
-_SET_ELSEWHERE = {
-    **dict.fromkeys(("do_sample", "num_beams", "num_beam_groups", "penalty_alpha"), _ALONE),
-    **dict.fromkeys(("num_return_sequences", "n"), _COUNTED),
-    **dict.fromkeys(("max_new_tokens", "max_length", "max_tokens"), _LENGTH),
-    **dict.fromkeys(("eos_token_id", "pad_token_id", "bos_token_id"), _TOKENS),
-    "temperature": "grpo.temperature is what the loss knows of",
-}
 
 
 def _sampling(args: GRPOConfig) -> None:
