@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""The long proofs: every test, slow ones too, one file at a time. Resumable.
+"""The long proofs: every test, slow ones too, a process for each file. Resumable.
+
+    make verify [ARGS="--jobs 2 --only kills wrong_configs"]
 
 Each finished step is written to results/verify/<revision>.json at once, with its command, exit
 code, seconds and closing line; a second start at the same revision runs only what is missing or
-failed. Run by `make verify`; the folder is committed, so that the evidence lasts.
+failed. The folder is committed, so that the evidence lasts.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -15,6 +18,7 @@ import platform
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +75,32 @@ def run_step(command: list[str]) -> dict[str, Any]:
     }
 
 
+def chosen_steps(only: list[str]) -> dict[str, list[str]]:
+    """The steps whose name holds one of these texts; without any text all of them.
+
+    Raises:
+        SystemExit: a text that is in no name.
+    """
+    wanted = steps()
+    for text in only:
+        if not any(text in name for name in wanted):
+            raise SystemExit(
+                f"No step is called like {text!r}: they are ruff, mypy and test files."
+            )
+    return {
+        name: command
+        for name, command in wanted.items()
+        if not only or any(text in name for text in only)
+    }
+
+
 def main() -> int:
     """Run what is missing or failed at this revision."""
+    parser = argparse.ArgumentParser(description="The long proofs, and their dated evidence.")
+    parser.add_argument("--jobs", type=int, default=1, help="steps side by side")
+    parser.add_argument("--only", nargs="+", default=[], help="parts of the names of steps")
+    options = parser.parse_args()
+    wanted = chosen_steps(options.only)
     revision = git("rev-parse", "--short=12", "HEAD")
     dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
     path = RESULTS / f"{revision}{'-dirty' if dirty else ''}.json"
@@ -81,16 +109,18 @@ def main() -> int:
         evidence = json.loads(path.read_text(encoding="utf-8"))
     evidence["python"] = platform.python_version()
     evidence["cores"] = os.cpu_count()
-    wanted = steps()
-    for number, (name, command) in enumerate(wanted.items(), start=1):
-        done = evidence["steps"].get(name)
-        if done and done["returncode"] in (0, 5):
-            continue
-        print(f"[verify {number}/{len(wanted)}] {name}", flush=True)
-        evidence["steps"][name] = run_step(command)
-        evidence["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        save(path, evidence)
-        print(f"    {evidence['steps'][name]['summary']}", flush=True)
+    missing = [
+        name for name in wanted if evidence["steps"].get(name, {}).get("returncode") not in (0, 5)
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        running = {pool.submit(run_step, wanted[name]): name for name in missing}
+        for number, step in enumerate(as_completed(running), start=1):
+            name = running[step]
+            evidence["steps"][name] = step.result()
+            evidence["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            save(path, evidence)
+            summary = step.result()["summary"]
+            print(f"[verify {number}/{len(missing)}] {name}\n    {summary}", flush=True)
     failed = [name for name, step in evidence["steps"].items() if step["returncode"] not in (0, 5)]
     where = path.relative_to(ROOT)
     print(f"{len(evidence['steps']) - len(failed)} steps passed, {len(failed)} failed: {where}")

@@ -28,12 +28,14 @@ verify.steps = lambda: {{
     "fragile": [sys.executable, "-c", note.format("fragile") + "; " + fragile],
     "last": [sys.executable, "-c", note.format("last")],
 }}
+sys.argv = ["verify.py", *{arguments!r}]
 sys.exit(verify.main())
 """
 
 
-def start(folder, fault, status=""):
-    code = PRELUDE.format(script=str(SCRIPT), folder=str(folder), fault=fault, status=status)
+def start(folder, fault, status="", arguments=()):
+    values = {"folder": str(folder), "fault": fault, "status": status}
+    code = PRELUDE.format(script=str(SCRIPT), arguments=list(arguments), **values)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return done.returncode, done.stdout
 
@@ -62,6 +64,16 @@ def test_killed_in_a_step_it_goes_on_with_that_step(tmp_path):
     (tmp_path / "fixed").touch()
     assert start(tmp_path, "exit(3)")[0] == 0
     assert log(tmp_path) == ["first", "fragile", "fragile", "last"]
+
+
+def test_steps_are_chosen_by_a_part_of_their_name_and_run_side_by_side(tmp_path):
+    code, text = start(tmp_path, "exit(3)", arguments=["--jobs", "2", "--only", "fir", "last"])
+    assert code == 0 and "2 steps passed, 0 failed" in text
+    assert sorted(log(tmp_path)) == ["first", "last"]
+    code, text = start(tmp_path, "exit(3)", arguments=["--jobs", "2"])
+    assert code == 1 and "2 steps passed, 1 failed" in text
+    assert sorted(log(tmp_path)) == ["first", "fragile", "last"]
+    assert start(tmp_path, "exit(3)", arguments=["--only", "nothing"])[0] == 1
 
 
 def test_changed_files_are_no_revision(tmp_path):
