@@ -5,9 +5,9 @@
     python -m perf.ground sft NAME --policy FOLDER --task counting --families compare rare_one \
         --mixture '{"caption": 1, "rare_one:walk": 4}' --steps 100 [--seeds 0 1 2]
 
-Validation split only (its seed 1: strata are assigned on seed 0), 16 completions an item. Every
-pilot is appended to results/ground/{grpo,sft}_pilots.jsonl with its command. What was measured is
-kept in a cache, so that a second start goes on.
+Validation split only (seed 1, unless `--seed` says another: strata are assigned on other seeds), 16
+completions an item. Every pilot is appended to results/ground/{grpo,sft}_pilots.jsonl (`--out`: the
+folder) with its command. What was measured is kept in a cache, so that a second start goes on.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ekipl_lab.training.sft.run import run_sft
 from perf.strata import ROOT, measure
 
 RESULTS = ROOT / "results" / "ground"
-SAMPLES, SEED = 16, 1
+SAMPLES = 16
 FIGURES = ("greedy", "sampled", "pass_at_8", "sound_sampled")
 
 
 def figures(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Family -> greedy, sampled, pass@8, sound chains."""
-    rows = measure(folder, args.task, args.families, args.items, SEED, samples_each=SAMPLES)
+    rows = measure(folder, args.task, args.families, args.items, args.seed, samples_each=SAMPLES)
     return {family: {name: row[name] for name in FIGURES} for family, row in rows.items()}
 
 
@@ -84,8 +84,8 @@ def sft(args: argparse.Namespace, seed: int) -> tuple[Path, dict[str, Any]]:
     return work / "policy", {"stage": stage, "chains": shown}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a pilot on every seed, measure start and end, append the records."""
+def parser() -> argparse.ArgumentParser:
+    """What a pilot is told."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=("grpo", "sft"))
     parser.add_argument("name")
@@ -95,12 +95,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--train", nargs="+", help="families trained on, if others")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--items", type=int, default=80)
+    parser.add_argument("--seed", type=int, default=1, help="of the validation items")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--config", default="configs/study_grpo.yaml")
     parser.add_argument("--mixture", type=json.loads)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a pilot on every seed, measure start and end, append the records."""
+    args = parser().parse_args(arguments)
     ensure_store()
     start = figures(args.policy, args)
     for seed in args.seeds:
@@ -114,11 +121,16 @@ def main(arguments: list[str] | None = None) -> int:
             **about,
             "seconds": round(time.monotonic() - began),
             "cpu_seconds": round(time.process_time() - cpu),
-            "measured": {"split": "validation", "seed": SEED, "items": args.items, "of": SAMPLES},
+            "measured": {
+                "split": "validation",
+                "seed": args.seed,
+                "items": args.items,
+                "of": SAMPLES,
+            },
             "start": start,
             "end": figures(folder, args),
         }
-        path = RESULTS / f"{args.kind}_pilots.jsonl"
+        path = args.out / f"{args.kind}_pilots.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record, default=str) + "\n")

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import yaml
 from paths import ROOT
 
 from ekipl_lab.benchmarks.mini.freeze import folder_digest
+from perf import ground, ground_tables
 from perf.strata import DOC, OUT, Cell, strata_of, stratum, table
 
 
@@ -48,3 +50,38 @@ def test_the_table_is_of_the_study_policies_that_are_shipped():
     for folder in (ROOT / "assets" / "policies").glob("*_study"):
         assert known[folder.name]["policy"] == folder_digest(folder)
     assert table(known) in DOC.read_text(encoding="utf-8")
+
+
+def test_movements_stand_by_training_seed_and_a_pilot_that_is_missing_leaves_its_place(tmp_path):
+    start = {"greedy": 0.5, "sampled": 0.25, "pass_at_8": 0.75}
+    end = {"greedy": 0.55, "sampled": 0.2, "pass_at_8": 0.8}
+    lines = [
+        {"name": "one", "seed": 0, "start": {"a": start}, "end": {"a": start}},
+        {"name": "one", "seed": 0, "start": {"a": start}, "end": {"a": end}},
+    ]
+    pilots = "\n".join(json.dumps(line) for line in lines)
+    (tmp_path / "grpo_pilots.jsonl").write_text(pilots)
+    plan = {"grpo": {"one": {"policy": "p", "train": ["b"]}, "none": {"policy": "p", "train": []}}}
+    *_, last = ground_tables.table("grpo", plan, tmp_path, [0, 1]).splitlines()
+    assert last == "| p | a |  | no | 0.50, 0.25, 0.75 | -5.0 |  | +5.0 |"
+
+
+def test_the_page_shows_the_pilots_of_the_plan():
+    plan = yaml.safe_load(ground_tables.PLAN.read_text(encoding="utf-8"))
+    shown = ground_tables.tables(plan, ground_tables.RESULTS, plan["seeds"])
+    assert shown in DOC.read_text(encoding="utf-8")
+    for kind in ground_tables.KINDS:
+        done = ground_tables.records(ground_tables.RESULTS, kind)
+        for name, pilot in plan[kind].items():
+            runs = [done[name, seed] for seed in plan["seeds"]]
+            assert {run["measured"]["items"] for run in runs} == {pilot["items"]}
+            assert {run["policy"] for run in runs} == {f"assets/policies/{pilot['policy']}"}
+
+
+@pytest.mark.parametrize("kind", ["grpo", "sft"])
+def test_a_pilot_of_the_plan_is_a_call_that_the_command_takes(kind):
+    plan = yaml.safe_load(ground_tables.PLAN.read_text(encoding="utf-8"))
+    for name, pilot in plan[kind].items():
+        args = ground.parser().parse_args(ground_tables.call_of(kind, name, pilot))
+        assert args.items == pilot["items"] and args.overrides == pilot["set"]
+        assert args.mixture == pilot.get("mixture") and args.train == pilot.get("train")
