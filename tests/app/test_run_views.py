@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from conftest import RunStore
 from datasets import load_dataset
+from synthetic_runs import RunStore
 
 from app import curves, exports, judging, runs, samples, studies, teaching, views, votes
 from app.views import judge
