@@ -22,7 +22,8 @@ from ekipl_lab.training.engine import Engine
 from ekipl_lab.training.evaluator import Evaluator
 from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
 from ekipl_lab.training.ranks import on_main, save_shards
-from ekipl_lab.training.setup import RunSetup, run_adapter
+from ekipl_lab.training.run_policy import run_adapter
+from ekipl_lab.training.setup import RunSetup
 from ekipl_lab.training.trainer import EKIPLTrainer
 
 

@@ -187,7 +187,7 @@ def test_tokens_calls_money_and_time_by_hand(capsys, monkeypatch):
     )  # fmt: skip
     print_plan(config)
     text = capsys.readouterr().out
-    from ekipl_lab.training.setup import load_training_samples
+    from ekipl_lab.training.run_data import load_training_samples
 
     samples = load_training_samples(config)
     most = max(len(prompt_text(s).encode()) for s in samples) + 100 + 64

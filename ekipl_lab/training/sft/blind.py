@@ -7,12 +7,11 @@ that text five times or more, else its family.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ekipl_lab.evaluation.metrics import mean_of
-from ekipl_lab.types import POLICY, Action, RewardBreakdown, Sample
+from ekipl_lab.types import POLICY, Action, Sample, Scorer
 
-Scorer = Callable[[Sample, Action], RewardBreakdown]
 #: How often a text must be asked to be a form of its own.
 OFTEN = 5
 

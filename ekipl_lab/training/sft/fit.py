@@ -20,7 +20,7 @@ from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.ranks import on_main, save_shards
-from ekipl_lab.training.setup import run_adapter
+from ekipl_lab.training.run_policy import run_adapter
 from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.lowest import Lowest
