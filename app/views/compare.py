@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from app import evaluations, html, items, live, measured, own, runs, samples
 from app.columns import Column, column
+from app.completion import MAX_SHOWN
 from app.filters import ITEM_FILTERS
-from app.group import MAX_SHOWN
 from app.measured import Where
 from app.notation import explain_notation
 from app.state import ALL_FAMILIES, START
