@@ -53,9 +53,7 @@ def build(ui: Ui) -> None:
     ui.choice("run", "Run")
     ui.number("step", "Training step", least=1)
     ui.number("group", "Group in this step, counted from 1", least=1)
-    with ui.row():
-        ui.button("previous", "← Previous")
-        ui.button("next", "Next →")
+    ui.arrows()
     ui.heading("Groups")
     ui.choice("keep", "Show")
     ui.choice("family", "Family")
