@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 
 from ekipl_lab.errors import RewardError
 from ekipl_lab.groups.diagnostics import GroupCosts
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.tracking import RunLog

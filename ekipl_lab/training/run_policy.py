@@ -36,7 +36,7 @@ def policy_without_weights(config: RunConfig) -> Policy | None:
 def save_start(config: RunConfig, folder: Path) -> str | Path:
     """Where the policy starts from; a built one is saved, so that a reference can be loaded too."""
     from ekipl_lab.policies.build import build_tiny_policy
-    from ekipl_lab.policies.load import save_policy
+    from ekipl_lab.policies.save import save_policy
 
     own = config.policy
     if own.build is None:

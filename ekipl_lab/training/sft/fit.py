@@ -14,7 +14,8 @@ from trl import SFTConfig
 
 from ekipl_lab.groups.encoder import policy_encoder
 from ekipl_lab.policies.context import check_prompts_fit, context_length
-from ekipl_lab.policies.load import Policy, merge_adapter, save_policy
+from ekipl_lab.policies.load import Policy
+from ekipl_lab.policies.save import merge_adapter, save_policy
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES
 from ekipl_lab.errors import unknown_name
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.training.sft.config import SFTConfig
 from ekipl_lab.training.sft.data import Example, parse_mixture
 from ekipl_lab.training.sft.lowest import Lowest
