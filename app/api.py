@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import items, judging, live, runs, views, votes
+from app import items, judging, live, recorded_groups, runs, views, votes
 from app.group import describe_group, describe_sample
 from app.words import said
 from ekipl_lab import benchmarks
@@ -27,7 +27,10 @@ def list_runs() -> list[dict[str, Any]]:
     """Runs, latest first, each with its checkpoints and the steps that have records."""
     return [
         asdict(run)
-        | {"checkpoints": runs.list_checkpoints(run.id), "steps": runs.list_steps(run.id)}
+        | {
+            "checkpoints": runs.list_checkpoints(run.id),
+            "steps": recorded_groups.list_steps(run.id),
+        }
         for run in runs.list_runs()
     ]
 
@@ -47,7 +50,7 @@ def live_group(run: str, checkpoint: str, item: str, draw: int) -> dict[str, Any
 
 def recorded_group(run: str, step: int, group: int) -> dict[str, Any]:
     """A group that training recorded, as JSON."""
-    return describe_group(runs.load_recorded(run, step, group)).to_json()
+    return describe_group(recorded_groups.load_recorded(run, step, group)).to_json()
 
 
 def view(address: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from app import evaluations, runs
+from app import evaluations, recorded_groups, runs
 from app.kept import remembered, stamp_of_store
 from app.state import START
 from ekipl_lab import tracking
@@ -149,7 +149,9 @@ def addresses(run: str, metric: str = "") -> dict[int, str]:
     parts = metric.split("/")
     name = parts[1] if parts[0] == "eval" else ""
     if not (measured := evaluations.list_checkpoints(run, name)):
-        return {step: _address(run, "recorded", step=step) for step in runs.list_steps(run)}
+        return {
+            step: _address(run, "recorded", step=step) for step in recorded_groups.list_steps(run)
+        }
     mode = "sampled" if parts[-1].startswith("pass_at_") else "greedy"
     return {
         _step(checkpoint): _address(run, "measured", set=name, checkpoint=checkpoint, mode=mode)

@@ -209,7 +209,7 @@ def _samples(store: str, source: str) -> Mapping[str, Sample]:
     """The samples that a source was measured on, by id; raises where its data cannot be read."""
     from ekipl_lab.evaluation.job import Job, load_sets
     from ekipl_lab.training.config.run_config import parse_config
-    from ekipl_lab.training.setup import load_evaluation_sets
+    from ekipl_lab.training.run_data import load_evaluation_sets
 
     if source.startswith(FOLDER):
         names = {field.name for field in fields(Job)} - {"params", "loading"}

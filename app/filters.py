@@ -147,7 +147,7 @@ def group_facts(rows: pa.Table) -> pa.Table:
 
 
 #: The group filter that also needs a checker: its mask keeps groups with a right action, of which
-#: `runs.list_groups` leaves those where one has a wrong chain.
+#: `recorded_groups.list_groups` leaves those where one has a wrong chain.
 UNSOUND = "unsound"
 #: A mask over the rows of ``group_facts``.
 GroupFilter = Callable[[pa.Table], pa.ChunkedArray]

@@ -6,28 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.chains import Step, check_steps, read_steps
+from app.completion import Completion, describe
 from app.why import explain_candidate, explain_spread, pool_order
-from ekipl_lab.benchmarks.mini.steps import ChainReport
-from ekipl_lab.parsing import parse_completion
 from ekipl_lab.plots import figures as plots
-from ekipl_lab.types import POLICY, Action, ActionGroup, Sample
-
-#: Longest completion shown as a card; the raw view says how much was cut.
-MAX_SHOWN = 8_000
+from ekipl_lab.types import POLICY, ActionGroup, Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Criterion:
-    """One component of a reward."""
-
-    name: str
-    value: float | None
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Completion):
     """One action of the pool, ready to be shown. ``number`` counts from 1 in pool order."""
 
     number: int
@@ -36,24 +22,10 @@ class Candidate:
     is_policy: bool
     color: str
     sentences: tuple[str, ...]
-    steps: tuple[Step, ...]
-    check: ChainReport | None
-    answer: str | None
-    problem: str
-    success: bool | None
-    criteria: tuple[Criterion, ...]
-    total: float | None
-    explanation: str
     kept: bool
     why: str
     place: int
     advantage: float | None
-    finish_reason: str
-    num_tokens: int | None
-    price: float
-    is_cached: bool
-    raw: str
-    raw_length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,47 +107,22 @@ def describe_group(group: ActionGroup) -> GroupView:
 
 
 def _describe(group: ActionGroup, index: int, colours: Mapping[str, str]) -> Candidate:
-    action, reward = group.candidates[index], group.rewards[index]
-    parsed = parse_completion(action.completion)
-    check = check_steps(group.sample, action.completion)
-    steps = read_steps(parsed.think or "", check)
+    action = group.candidates[index]
+    said = describe(group.sample, action, group.rewards[index])
     advantages = dict(zip(group.kept, group.advantages, strict=True))
     return Candidate(
+        **said,
         number=index + 1,
         source=action.source,
         model_id=action.model_id,
         is_policy=action.source == POLICY,
         color=colours[action.source],
-        sentences=tuple(step.text for step in steps),
-        steps=steps,
-        check=check,
-        answer=parsed.answer,
-        problem=parsed.problem,
-        success=reward.success,
-        criteria=tuple(
-            Criterion(name, value, reward.weights.get(name, 0.0))
-            for name, value in reward.components.items()
-        ),
-        total=reward.total,
-        explanation=reward.explanation,
+        sentences=tuple(step.text for step in said["steps"]),
         kept=index in advantages,
         why=explain_candidate(group, index),
         place=pool_order(group).index(index) + 1,
         advantage=advantages.get(index),
-        finish_reason=action.finish_reason,
-        num_tokens=_num_tokens(action),
-        price=action.usage.cost if action.usage else 0.0,
-        is_cached=action.usage is not None and action.usage.cached,
-        raw=action.completion[:MAX_SHOWN],
-        raw_length=len(action.completion),
     )
-
-
-def _num_tokens(action: Action) -> int | None:
-    """Tokens written; by the server's own count where the tokens themselves are not known."""
-    if action.token_ids is not None:
-        return len(action.token_ids)
-    return (action.usage.completion_tokens or None) if action.usage else None
 
 
 def _sources(candidates: Sequence[Candidate]) -> tuple[SourceSummary, ...]:

@@ -19,8 +19,9 @@ from PIL.Image import Image, Resampling, frombytes
 
 from app.chains import pieces
 from app.columns import Column, rows_of
+from app.completion import MAX_SHOWN
 from app.curves import RunRow
-from app.group import MAX_SHOWN, GroupView
+from app.group import GroupView
 from app.notation import Notation, has_grid
 from app.strips import Place
 from app.votes import TAGS, Agreement, WinRate

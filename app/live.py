@@ -92,9 +92,10 @@ def live_group(
     Raises ConfigError for an unknown run or checkpoint, or where looking would cost money without
     a ceiling; TeacherError if a teacher fails.
     """
-    from ekipl_lab.groups.collect import GroupCollector, Row
+    from ekipl_lab.groups.collect import GroupCollector
     from ekipl_lab.groups.encoder import policy_encoder
     from ekipl_lab.groups.options import StepContext
+    from ekipl_lab.groups.pool import Row
 
     setup = setup_of(run, checkpoint)
     sample = setup.asked(sample)
@@ -253,7 +254,8 @@ def _folder(config: RunConfig, run: str, checkpoint: str) -> str:
 def _teachers(config_json: str) -> tuple[Teacher, ...]:
     """The teachers of a config, kept: recordings and local models are read once."""
     from ekipl_lab.training.config.run_config import RunConfig
-    from ekipl_lab.training.setup import build_run_teachers, load_training_samples
+    from ekipl_lab.training.run_data import load_training_samples
+    from ekipl_lab.training.run_teachers import build_run_teachers
 
     config = RunConfig.model_validate_json(config_json)
     guesses = any(spec.type == "random" for spec in config.teachers)

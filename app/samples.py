@@ -61,7 +61,7 @@ def trained_on(config: Mapping[str, Any]) -> dict[str, Sample]:
 def _samples(settings: str) -> dict[str, Sample]:
     """As `trained_on`, kept: data are read once. Pictures are opened when looked at."""
     from ekipl_lab.training.config.run_config import RunConfig
-    from ekipl_lab.training.setup import load_training_samples
+    from ekipl_lab.training.run_data import load_training_samples
 
     samples = load_training_samples(RunConfig.model_validate_json(settings))
     return {sample.id: sample for sample in samples}

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app import runs, samples
+from app import recorded_groups, runs, samples
 from ekipl_lab import records, tracking
 from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.commands.teach import page
@@ -43,7 +43,7 @@ def measured(run: str) -> Measured:
 
     The last group of each sample counts. Raises DataError where no group has a teacher's action.
     """
-    return _measured(store.tracking_uri(), run, len(runs.list_steps(run)))
+    return _measured(store.tracking_uri(), run, len(recorded_groups.list_steps(run)))
 
 
 @lru_cache(maxsize=32)
@@ -126,9 +126,9 @@ def _stores(run: str) -> Iterable[tuple[Path, Overview]]:
 
 def _last_groups(run: str) -> Iterable[RecordedGroup]:
     """The last group of each sample, latest first."""
-    folder = tracking.run_artifact(run, runs.RECORDS)
+    folder = tracking.run_artifact(run, recorded_groups.RECORDS)
     seen: set[str] = set()
-    for step in reversed(runs.list_steps(run)):
+    for step in reversed(recorded_groups.list_steps(run)):
         for group in reversed(records.load_groups(folder, step)):
             if group.sample_id not in seen:
                 seen.add(group.sample_id)

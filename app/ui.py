@@ -108,6 +108,12 @@ class Ui:
         """``with ui.row():`` puts controls side by side."""
         return gr.Row(elem_classes="step-buttons")
 
+    def arrows(self) -> None:
+        """The buttons ``previous`` and ``next`` side by side."""
+        with self.row():
+            self.button("previous", "← Previous")
+            self.button("next", "Next →")
+
     def _id(self, name: str) -> str:
         return f"{self._view}-{name}"
 

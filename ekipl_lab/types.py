@@ -129,6 +129,10 @@ class RewardBreakdown:
         return total
 
 
+#: What an action of a sample earns; pure. None components where it cannot be scored.
+Scorer = Callable[[Sample, Action], RewardBreakdown]
+
+
 @dataclass(frozen=True, slots=True)
 class ActionGroup:
     """All N candidates of one prompt and what became of them.

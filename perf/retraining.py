@@ -28,8 +28,9 @@ from ekipl_lab.evaluation.headroom import headroom
 from ekipl_lab.files import put_between, write_text
 from ekipl_lab.policies import load_policy
 from ekipl_lab.training.sft.config import load_sft_config
-from ekipl_lab.training.sft.run import fingerprint, fingerprints, run_sft
+from ekipl_lab.training.sft.run import run_sft
 from ekipl_lab.training.sft.state import load_state
+from ekipl_lab.training.sft.warm_start import fingerprint, fingerprints
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DOC = ROOT / "results" / "retraining", ROOT / "docs" / "policy.md"

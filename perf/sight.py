@@ -30,7 +30,8 @@ from ekipl_lab.policies import PolicySource, load_policy
 from ekipl_lab.training.sft.config import SFTConfig, sft_config_from
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.model import encode_images
-from ekipl_lab.training.sft.run import WarmStart, run_sft
+from ekipl_lab.training.sft.run import run_sft
+from ekipl_lab.training.sft.warm_start import WarmStart
 from ekipl_lab.types import GenerationParams, Sample
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -42,7 +42,7 @@ from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
 from ekipl_lab.policies.tokenizer import build_tokenizer
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.training.config.run_config import load_config
-from ekipl_lab.training.setup import load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
 from ekipl_lab.training.trainer import EKIPLTrainer
 from ekipl_lab.types import Sample
 from perf.trainer.__main__ import Baton, Clock, reward

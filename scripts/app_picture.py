@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/kit")]
 from chrome_kit import chrome  # noqa: E402
 from page_kit import served  # noqa: E402
 
-from app import runs  # noqa: E402
+from app import recorded_groups  # noqa: E402
 
 OUT = ROOT / "docs" / "images" / "app.png"
 WIDTH, HEIGHT = 1280, 1420
@@ -38,8 +38,8 @@ async def shoot(address: str) -> bytes:
 
 def main() -> int:
     """Draw it; 1 where the store has nothing that shows something."""
-    run = runs.opening_run()
-    if not any(mark.taught for mark in runs.list_marks(run)):
+    run = recorded_groups.opening_run()
+    if not any(mark.taught for mark in recorded_groups.list_marks(run)):
         print("No recorded group has a teacher's action kept where the policy failed: make demo")
         return 1
     with served() as address:

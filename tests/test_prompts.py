@@ -15,7 +15,7 @@ from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.teachers.adapters.chat import teacher_messages
 from ekipl_lab.training.config.run_config import load_config
-from ekipl_lab.training.setup import load_evaluation_sets, load_training_samples
+from ekipl_lab.training.run_data import load_evaluation_sets, load_training_samples
 from ekipl_lab.types import Sample
 
 IMAGE = Image.new("RGB", (8, 8))

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from app import html
-from app.runs import list_steps, opening_run
+from app.recorded_groups import list_steps, opening_run
 from app.state import from_query, to_query
 from app.views.base import View
 from app.words import said

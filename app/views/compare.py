@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from app import evaluations, html, items, live, measured, own, runs, samples
+from app import evaluations, html, items, live, measured, own, recorded_groups, runs, samples
 from app.columns import Column, column
+from app.completion import MAX_SHOWN
 from app.filters import ITEM_FILTERS
-from app.group import MAX_SHOWN
 from app.measured import Where
 from app.notation import explain_notation
 from app.state import ALL_FAMILIES, START
@@ -82,7 +82,7 @@ def build(ui: Ui) -> None:
 def complete(state: State) -> State:
     """The last checkpoint of the run that the page opens on against its start, another run at its
     last one, on an item that shows something."""
-    run = state.run or runs.opening_run()
+    run = state.run or recorded_groups.opening_run()
     run2 = state.run2 or run
     usual = START if run2 in (run, NO_POLICY) else _checkpoints(state, run2)[-1]
     state = replace(

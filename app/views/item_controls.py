@@ -32,9 +32,7 @@ def build(ui: Ui) -> None:
     ui.choice("split", "Split", benchmarks.SPLITS)
     ui.choice("family", "Family")
     ui.number("number", "Number, counted from 1", least=1)
-    with ui.row():
-        ui.button("previous", "← Previous")
-        ui.button("next", "Next →")
+    ui.arrows()
     ui.button("random", "Random item")
 
 

@@ -61,9 +61,7 @@ def build(ui: Ui) -> None:
     ui.text("corrected", "The chain as it should be", lines=3, longest=votes.MAX_TEXT)
     for name, words in BUTTONS.items():
         ui.button(name, words, primary=name in ("left", "right"))
-    with ui.row():
-        ui.button("previous", "← Previous")
-        ui.button("next", "Next →")
+    ui.arrows()
     ui.heading("What is compared")
     ui.choice("run", "Run A")
     ui.choice("of", "Evaluation of A")

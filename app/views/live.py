@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from app import html, items, live, runs
+from app import html, items, live, recorded_groups, runs
 from app.group import describe_group
 from app.notation import explain_notation
 from app.state import ALL_FAMILIES
@@ -46,7 +46,7 @@ def build(ui: Ui) -> None:
 
 def complete(state: State) -> State:
     """The run that the page opens on, its last checkpoint, the first item of what it trains on."""
-    run = state.run or runs.opening_run()
+    run = state.run or recorded_groups.opening_run()
     checkpoint = state.checkpoint or runs.list_checkpoints(run)[-1]
     item = state.item or item_controls.first(run)
     return State(run, checkpoint, item, state.family, state.draw)

@@ -62,9 +62,7 @@ def build(ui: Ui) -> None:
     ui.choice("difficulty", "Difficulty")
     ui.choice("stratum", "Success at the start")
     ui.text("words", "Words in a chain")
-    with ui.row():
-        ui.button("previous", "← Previous")
-        ui.button("next", "Next →")
+    ui.arrows()
 
 
 def complete(state: State) -> State:

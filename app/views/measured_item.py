@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from app import evaluations, html, items, measured, runs, samples
+from app import evaluations, html, items, measured, recorded_groups, samples
 from app.columns import Column, column
 from app.filters import Item
 from app.measured import Where
@@ -77,7 +77,7 @@ def _taught(state: State, family: str) -> list[tuple[str, str]]:
         ("taught", "in which a teacher taught"),
         ("teacher_kept", "that kept a teacher's action on"),
     ):
-        found = runs.list_groups(state.run, keep=keep, family=family) if family else ()
+        found = recorded_groups.list_groups(state.run, keep=keep, family=family) if family else ()
         if found:
             count = "1 group" if len(found) == 1 else f"{len(found)} groups"
             there = recorded.State(run=state.run, keep=keep, family=family)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from app import html, items, runs, samples, strips, whatif
+from app import html, items, recorded_groups, runs, samples, strips, whatif
 from app.filters import GROUP_FILTERS, UNSOUND
 from app.group import describe_group
 from app.marks import is_checked
@@ -53,9 +53,7 @@ def build(ui: Ui) -> None:
     ui.choice("run", "Run")
     ui.number("step", "Training step", least=1)
     ui.number("group", "Group in this step, counted from 1", least=1)
-    with ui.row():
-        ui.button("previous", "← Previous")
-        ui.button("next", "Next →")
+    ui.arrows()
     ui.heading("Groups")
     ui.choice("keep", "Show")
     ui.choice("family", "Family")
@@ -68,11 +66,11 @@ def build(ui: Ui) -> None:
 
 def complete(state: State) -> State:
     """A run, and a group of it, that show something."""
-    state = replace(state, run=state.run or runs.opening_run())
+    state = replace(state, run=state.run or recorded_groups.opening_run())
     run = state.run
     if state.step:
         return state
-    step, group = runs.opening_group(run)
+    step, group = recorded_groups.opening_group(run)
     if _is_filtered(state):
         step, group = (_found(state) or ((step, group),))[-1]
     return replace(state, run=run, step=step, group=state.group or group)
@@ -90,8 +88,10 @@ def load(state: State) -> Properties:
         "next": {"value": "Last group" if ends["next"] else "Next →"},
         "search": {"value": state.search},
         "keep": options([(title, name) for name, (title, _) in GROUP_FILTERS.items()], state.keep),
-        "family": options([ANY, *runs.list_families(state.run)], state.family),
-        "difficulty": options([ANY, *runs.list_difficulties(state.run)], state.difficulty),
+        "family": options([ANY, *recorded_groups.list_families(state.run)], state.family),
+        "difficulty": options(
+            [ANY, *recorded_groups.list_difficulties(state.run)], state.difficulty
+        ),
         "baseline": options([AS_TRAINED, *whatif.baselines()], state.baseline),
         "scale": options([AS_TRAINED, *whatif.spreads()], state.scale),
     }
@@ -103,7 +103,7 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
     ``place`` is the number, from 0, of a step among those recorded.
     """
     run, step, group = values.get("run", state.run), state.step, state.group
-    steps = runs.list_steps(run)
+    steps = recorded_groups.list_steps(run)
     state = replace(
         state, **{name: values.get(name, getattr(state, name)) for name in _CHOSEN}, run=run
     )
@@ -119,7 +119,9 @@ def act(action: str, state: State, values: Mapping[str, Any]) -> State:
         step, group = _neighbour(state, action)
     elif action in ("search", "keep", "family", "difficulty") and _is_filtered(state):
         step, group = next(iter(_found_from(state) or _found(state)), (step, group))
-    return replace(state, step=step, group=min(group, max(0, runs.count_groups(run, step) - 1)))
+    return replace(
+        state, step=step, group=min(group, max(0, recorded_groups.count_groups(run, step) - 1))
+    )
 
 
 def _neighbour(state: State, action: str) -> tuple[int, int]:
@@ -144,7 +146,7 @@ def _found(state: State) -> Sequence[tuple[int, int]]:
     family, difficulty = (
         "" if chosen == ANY else chosen for chosen in (state.family, state.difficulty)
     )
-    return runs.list_groups(state.run, state.search, state.keep, family, difficulty)
+    return recorded_groups.list_groups(state.run, state.search, state.keep, family, difficulty)
 
 
 def _is_filtered(state: State) -> bool:
@@ -168,7 +170,7 @@ def show(state: State) -> Iterator[str]:
     if not state.run:
         yield html.render_message("No run yet", runs.NO_RUN, "make demo")
         return
-    group = runs.load_recorded(state.run, state.step, state.group)
+    group = recorded_groups.load_recorded(state.run, state.step, state.group)
     config = runs.config_of(state.run)
     sample, why = samples.opened(group.sample)
     if not sample.images:
@@ -179,7 +181,9 @@ def show(state: State) -> Iterator[str]:
     wanted = _wanted(state)
     if state.keep == UNSOUND and not is_checked(sample.id):
         wanted += " (nothing can check the chains of this run, only answers are judged)"
-    place = strips.place_of(runs.list_marks(state.run), _found(state), state, _address, wanted)
+    place = strips.place_of(
+        recorded_groups.list_marks(state.run), _found(state), state, _address, wanted
+    )
     yield html.render_page(
         sample,
         items.draw_large(sample) if sample.images else (),

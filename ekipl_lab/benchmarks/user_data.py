@@ -6,7 +6,6 @@ The path of the YAML file is the benchmark's name: ``load_samples("fruit/data.ya
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -16,14 +15,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from ekipl_lab.benchmarks.base import Benchmark, Request, ordered, text_fault
-from ekipl_lab.benchmarks.choices import MOST_CHOICES, choice_lines, without_letters
+from ekipl_lab.benchmarks.choices import choice_lines
+from ekipl_lab.benchmarks.fields import choices_of, images_of, is_given, text_of, whole_of
 from ekipl_lab.benchmarks.image_files import ImageFiles
 from ekipl_lab.benchmarks.seeding import SPLITS
 from ekipl_lab.benchmarks.tables import Row, hub_rows, read_rows
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
 from ekipl_lab.images import image_size
 from ekipl_lab.types import Sample
-from ekipl_lab.validation import LARGEST, Section, complaint, load_yaml
+from ekipl_lab.validation import Section, complaint, load_yaml
 
 #: ``{name}`` in a prompt; what LaTeX has in braces, as ``\boxed{answer}``, is none.
 _PLACEHOLDER = re.compile(r"(?<![A-Za-z}])\{\s*(?:[A-Za-z_]\w*\s*|question\b[^{}]*)\}")
@@ -161,19 +161,20 @@ def _sample(
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: not a record with columns.")
     columns = data.columns
-    images: Any = ImageFiles(_images(row, columns.image, folder / data.images, where), size)
-    question = _text(row, columns.question, where, len(images))
-    choices = () if columns.choices is None else _choices(row, columns.choices, where)
+    images: Any = ImageFiles(images_of(row, columns.image, folder / data.images, where), size)
+    question = text_of(row, columns.question, where, len(images))
+    choices = () if columns.choices is None else choices_of(row, columns.choices, where)
     if data.prompt is not None:
         lines = choice_lines(data.prompt + question, choices)
         asked = question + lines + ("\n" if lines else "")
         question = data.prompt.replace("{question}", asked).strip()
         if fault := text_fault(question, len(images)):
             raise DataError(f"{where}, its prompt: {fault}.")
-    record_id = str(index) if columns.id is None else _text(row, columns.id, where)
-    answer = _answer(data, _text(row, columns.answer, where), images, where)
+    record_id = str(index) if columns.id is None else text_of(row, columns.id, where)
+    answer = _answer(data, text_of(row, columns.answer, where), images, where)
     if data.answer_type == "letter":
         _check_letter(question, choices, answer, where)
+    cot = columns.cot if columns.cot and is_given(row, columns.cot) else None
     return Sample(
         id=f"{data.name}/{data.task}/{split}/{record_id}",
         task=data.task,
@@ -182,10 +183,10 @@ def _sample(
         question=question,
         answer=answer,
         answer_type=data.answer_type,
-        family="" if columns.family is None else _text(row, columns.family, where),
+        family="" if columns.family is None else text_of(row, columns.family, where),
         choices=choices,
-        cot=_text(row, columns.cot, where) if columns.cot and _given(row, columns.cot) else None,
-        difficulty=0 if columns.difficulty is None else _whole(row, columns.difficulty, where),
+        cot=None if cot is None else text_of(row, cot, where),
+        difficulty=0 if columns.difficulty is None else whole_of(row, columns.difficulty, where),
         metadata={
             "benchmark": data.name,
             "bare_prompt": data.prompt is not None,
@@ -212,56 +213,6 @@ def _answer(data: OwnData, text: str, images: ImageFiles, where: str) -> str:
     )
 
 
-def _value(row: Row, column: str, where: str) -> Any:
-    if column not in row:
-        raise DataError(f"{where}: there is no column {column!r}; fix `columns`.")
-    if not _given(row, column) and row[column] != 0:
-        raise DataError(f"{where}, column {column!r}: empty.")
-    return row[column]
-
-
-def _given(row: Row, column: str) -> bool:
-    """Whether the field holds something: what pandas writes for nothing is not a number."""
-    value = row.get(column)
-    return bool(value) and value == value
-
-
-def _text(row: Row, column: str, where: str, images: int = 0) -> str:
-    value = _value(row, column, where)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DataError(f"{where}, column {column!r}: a {type(value).__name__}, not a text.")
-    if isinstance(value, float) and math.isinf(value):
-        raise DataError(f"{where}, column {column!r}: an infinite number.")
-    if not str(value).strip():
-        raise DataError(f"{where}, column {column!r}: empty.")
-    if fault := text_fault(str(value), images):
-        raise DataError(f"{where}, column {column!r}: {fault}.")
-    return str(value).strip()
-
-
-def _whole(row: Row, column: str, where: str) -> int:
-    try:
-        number = int(_text(row, column, where))
-    except ValueError:
-        number = LARGEST
-    if abs(number) >= LARGEST:
-        raise DataError(f"{where}, column {column!r}: not a whole number below 2^63.")
-    return number
-
-
-def _choices(row: Row, column: str, where: str) -> tuple[str, ...]:
-    value = _value(row, column, where)
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split("|")]
-    if not isinstance(value, list) or not 2 <= len(value) <= MOST_CHOICES:
-        raise DataError(f"{where}, column {column!r}: no list of two to {MOST_CHOICES} choices.")
-    if not all(_is_choice(part) for part in value):
-        raise DataError(f"{where}, column {column!r}: a choice is empty or no text.")
-    if fault := text_fault("".join(map(str, value)), 0):
-        raise DataError(f"{where}, column {column!r}: {fault}.")
-    return without_letters([str(part) for part in value])
-
-
 def _check_letter(question: str, choices: Sequence[str], answer: str, where: str) -> None:
     """Raise DataError where a letter stands for no choice that a model sees, or for two."""
     texts = [" ".join(choice.split()) for choice in choices]
@@ -275,33 +226,3 @@ def _check_letter(question: str, choices: Sequence[str], answer: str, where: str
             f"{where}: the answer is the letter {answer!r}, and there are no choices; name their "
             "column in `columns`, or say in the question or `prompt` which letters there are."
         )
-
-
-def _is_choice(value: Any) -> bool:
-    return isinstance(value, str | int | float) and value == value and str(value).strip() != ""
-
-
-def _images(row: Row, column: str, folder: Path, where: str) -> tuple[Path | bytes, ...]:
-    value = _value(row, column, where)
-    entries = value if isinstance(value, list) else [value]
-    return tuple(_image(entry, folder, f"{where}, column {column!r}") for entry in entries)
-
-
-def _image(entry: Any, folder: Path, where: str) -> Path | bytes:
-    if isinstance(entry, Mapping):
-        entry = entry.get("bytes") or entry.get("path")
-    if isinstance(entry, bytes):
-        return entry
-    if not isinstance(entry, str) or not entry:
-        raise DataError(f"{where}: neither a path nor the bytes of an image.")
-    base = folder.resolve()
-    try:
-        path = (base / entry).resolve()
-        found = path.is_file()
-    except (OSError, ValueError) as error:  # too long, a NUL, half a character
-        raise DataError(f"{where}: {entry[:80]!r} is no path ({error}).") from error
-    if not path.is_relative_to(base):
-        raise DataError(f"{where}: {entry!r} leads out of {folder}.")
-    if not found:
-        raise DataError(f"{where}: {entry!r} does not exist under {folder}.")
-    return path

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl_lab.commands.compare_study import run_study, say_failed
+from ekipl_lab.commands.compare_study import launch_cells, run_study, say_failed
 from ekipl_lab.commands.console import CellProgress
 from ekipl_lab.commands.options import add_set_option
 from ekipl_lab.errors import ConfigError
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _check_arms(cells, len(configs))
     from ekipl_lab.report import check_page
-    from ekipl_lab.tracking import ensure_store, store_folder
+    from ekipl_lab.tracking import ensure_store
     from ekipl_lab.tracking.comparison import describe, join
 
     check_page(args.report)
@@ -88,14 +88,7 @@ def run(args: argparse.Namespace) -> int:
                 join(event["run_id"], parent)
             progress(name, event)
 
-        results = run_cells(
-            cells,
-            jobs=args.jobs,
-            threads=args.threads,
-            logs=store_folder() / "logs",
-            on_event=on_event,
-            fresh=args.fresh,
-        )
+        results = launch_cells(run_cells, cells, args, on_event)
     if failed := [result for result in results if result.returncode != 0]:
         return say_failed(failed)
     from ekipl_lab.report import gather_runs, report_runs

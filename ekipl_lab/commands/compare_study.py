@@ -13,7 +13,7 @@ from ekipl_lab.commands.console import CellProgress
 from ekipl_lab.studies import cells as plain
 from ekipl_lab.studies.config import load_study
 from ekipl_lab.studies.launchers.local import JOBS
-from ekipl_lab.studies.launchers.registry import get_launcher
+from ekipl_lab.studies.launchers.registry import Launch, get_launcher
 
 if TYPE_CHECKING:
     from ekipl_lab.studies.plan import Cell
@@ -92,21 +92,33 @@ def _launch(
 ) -> list[plain.CellResult]:
     """Run the cells; those that failed."""
     from ekipl_lab.studies.run import study_run
-    from ekipl_lab.tracking import ensure_store, store_folder
+    from ekipl_lab.tracking import ensure_store
 
     launch = get_launcher(args.launcher, args.launcher_option)
     ensure_store()
     study_run(study)
     with CellProgress([spec.name for spec in specs]) as progress:
-        results = launch(
-            specs,
-            jobs=args.jobs,
-            threads=args.threads,
-            logs=store_folder() / "logs",
-            on_event=progress,
-            fresh=args.fresh,
-        )
+        results = launch_cells(launch, specs, args, progress)
     return [result for result in results if result.returncode != 0]
+
+
+def launch_cells(
+    launch: Launch,
+    specs: Sequence[plain.RunSpec],
+    args: argparse.Namespace,
+    on_event: plain.EventSink,
+) -> list[plain.CellResult]:
+    """Run the cells as the options say, their logs in the store's folder; results in order."""
+    from ekipl_lab.tracking import store_folder
+
+    return launch(
+        specs,
+        jobs=args.jobs,
+        threads=args.threads,
+        logs=store_folder() / "logs",
+        on_event=on_event,
+        fresh=args.fresh,
+    )
 
 
 def _one(cell: object, spec: plain.RunSpec, args: argparse.Namespace) -> int:

@@ -31,10 +31,10 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
 from ekipl_lab.evaluation.records import write_records
-from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, Scorer, evaluate, refuse_unscored
+from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, evaluate, refuse_unscored
 from ekipl_lab.files import write_note
 from ekipl_lab.prompts import instructed, prompt_fingerprint
-from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample
+from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample, Scorer
 
 CONTROLS = ("question_only", "shuffled_image")
 #: k of pass@k that are reported where there are enough samples.

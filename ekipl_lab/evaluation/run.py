@@ -28,10 +28,10 @@ from ekipl_lab.types import (
     GenerationParams,
     RewardBreakdown,
     Sample,
+    Scorer,
     StreamingSource,
 )
 
-Scorer = Callable[[Sample, Action], RewardBreakdown]
 Progress = Callable[[int, int], None]
 Mode = Literal["greedy", "sampled"]
 

@@ -21,7 +21,7 @@ from itertools import combinations
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation.chains import ChainChecks, chain_key
 from ekipl_lab.evaluation.metrics import action_length, mean_of, success_counts
-from ekipl_lab.evaluation.run import Scorer, evaluate
+from ekipl_lab.evaluation.run import evaluate
 from ekipl_lab.evaluation.summary import Group, grouped
 from ekipl_lab.statistics import Interval, clustered_mean, pass_at_k, wilson
 from ekipl_lab.types import (
@@ -31,6 +31,7 @@ from ekipl_lab.types import (
     EvalRecord,
     GenerationParams,
     Sample,
+    Scorer,
 )
 
 #: Share of samples that a teacher must newly solve to be worth anything.

@@ -22,8 +22,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ekipl_lab.groups.candidates import reward_totals
-from ekipl_lab.groups.collect import NO_REPLY, GenerationBatch, Pool
 from ekipl_lab.groups.doctor.causes import CAUSES, have_spread, policy_rows, zero_spread_cause
+from ekipl_lab.groups.pool import NO_REPLY, GenerationBatch, Pool
 from ekipl_lab.teachers.gateway.spending import as_metrics
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown, Usage
 

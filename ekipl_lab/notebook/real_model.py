@@ -94,7 +94,7 @@ def save_small_qwen(folder: str | Path, seed: int = 0, dtype: str = "float32") -
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     from ekipl_lab.notebook.training import quiet
-    from ekipl_lab.policies.load import save_policy
+    from ekipl_lab.policies.save import save_policy
 
     quiet()
     processor = _processor()
@@ -107,9 +107,7 @@ def save_small_qwen(folder: str | Path, seed: int = 0, dtype: str = "float32") -
 
 def _processor() -> Any:
     """The family's image processor (2 x 2 patches make one token) and the project's tokenizer."""
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
-        Qwen2VLImageProcessorPil,
-    )
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
     from ekipl_lab.policies.tokenizer import build_tokenizer

@@ -12,12 +12,10 @@ from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.rewards.audit import AuditRow
 from ekipl_lab.tables import Table, TableCell
-from ekipl_lab.types import Action, Sample
+from ekipl_lab.types import Action, Sample, Scorer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ekipl_lab.rewards.typed import Scorer
 
 
 def score_table(

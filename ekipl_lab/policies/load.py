@@ -1,18 +1,14 @@
-"""Saving and loading policies, with every wrong use refused before it costs anything."""
+"""Loading policies, with every wrong use refused before it costs anything."""
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
@@ -20,17 +16,15 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ekipl_lab.policies.processor  # noqa: F401  (registers the image-only processor)
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
-from ekipl_lab.files import check_sums, write_sums
+from ekipl_lab.files import check_sums
 from ekipl_lab.libraries import INSTALL_IT, reason
 from ekipl_lab.parsing import THINK_CLOSE, THINK_OPEN
 from ekipl_lab.policies.adapters import (
-    BASE_NOTE,
     adapter_weights,
     apply_adapter,
     base_of,
     is_adapter_folder,
     quantization_config,
-    write_adapter,
 )
 from ekipl_lab.policies.sharding import empty_model, gets_weights_from_rank_0, sharded_loading
 from ekipl_lab.policies.tokenizer import tokenizer_fingerprint
@@ -85,7 +79,7 @@ def load_policy(
     adapter = Path(path).expanduser() if is_adapter_folder(path) else None
     if base is not None and adapter is None:
         raise ConfigError(f"{str(path)!r} is not an adapter, so it has no base.")
-    source = _existing_checkpoint(path if adapter is None else base_of(adapter, base))
+    source = existing_checkpoint(path if adapter is None else base_of(adapter, base))
     if adapter is not None:
         check_sums(adapter_weights(adapter).parent)
     _vision_language(source)
@@ -109,72 +103,6 @@ def check_placement(dtype: str, device: str) -> None:
         raise ConfigError(
             f"Device {device!r} cannot be used ({str(error).splitlines()[0]}); choose cpu or cuda."
         ) from error
-
-
-def merge_adapter(
-    adapter: str | Path,
-    folder: str | Path,
-    *,
-    base: str | Path | None = None,
-    dtype: str | None = None,
-) -> Path:
-    """Write base + adapter as one ordinary checkpoint (safetensors, processor beside it).
-
-    Merged in float32, saved in ``dtype`` (None: the base's own). Raises ConfigError if ``adapter``
-    is none.
-    """
-    if not Path(adapter).expanduser().exists():
-        raise missing_path("Adapter", adapter, "give the folder of an adapter.")
-    if not is_adapter_folder(adapter):
-        raise ConfigError(f"{str(adapter)!r} is not an adapter folder (no adapter_config.json).")
-    config = AutoConfig.from_pretrained(
-        _existing_checkpoint(base_of(adapter, base)), trust_remote_code=False
-    )
-    own = {value: name for name, value in DTYPES.items()}.get(config.dtype, "float32")
-    policy = load_policy(adapter, base=base)
-    return save_policy(policy.model, policy.processor, folder, dtype=dtype or own)
-
-
-def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = "float16") -> Path:
-    """Write weights (safetensors, ``dtype``), configuration and processor as one sealed folder.
-
-    Of a PeftModel only the adapter is written, in its own precision (`policies.adapters`).
-    The folder appears whole or not at all; files in an earlier one that are not of the checkpoint
-    (a model card) are kept.
-    """
-    if dtype not in DTYPES:
-        raise unknown_name("dtype", dtype, DTYPES)
-    target = Path(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
-    try:
-        _write_policy(model, processor, target, staging, dtype)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    if target.exists():
-        old = Path(tempfile.mkdtemp(".tmp", f".{target.name}.old.", target.parent))
-        target.replace(old / "gone")
-        staging.replace(target)
-        shutil.rmtree(old)
-    else:
-        staging.replace(target)
-    return target
-
-
-def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype: str) -> None:
-    """The files of `save_policy`, in ``staging``."""
-    staging.chmod(0o755)
-    if target.is_dir():
-        shutil.copytree(target, staging, dirs_exist_ok=True)
-    if isinstance(model, PeftModel):
-        write_adapter(model, staging)
-    else:
-        copy.deepcopy(model).to("cpu", DTYPES[dtype]).save_pretrained(staging)
-    processor.save_pretrained(staging)
-    write_sums(staging, leave_out=[BASE_NOTE])  # a base may move
-    for path in staging.iterdir():
-        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def require_sight(model: Any, processor: Any, name: str) -> None:
@@ -219,7 +147,8 @@ def is_local(source: str | Path) -> bool:
     return parent.is_dir() and str(parent) != "."
 
 
-def _existing_checkpoint(path: str | Path) -> str:
+def existing_checkpoint(path: str | Path) -> str:
+    """Folder or hub id. ConfigError: no folder or no checkpoint; DataError: files were changed."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -240,7 +169,7 @@ def check_checkpoint(path: str | Path) -> Any:
     Raises ConfigError as `load_policy` does for a folder without configuration, processor or
     weights, and for a text-only model.
     """
-    source = _existing_checkpoint(base_of(Path(path), None) if is_adapter_folder(path) else path)
+    source = existing_checkpoint(base_of(Path(path), None) if is_adapter_folder(path) else path)
     if is_adapter_folder(path):
         check_sums(adapter_weights(Path(path).expanduser()).parent)
     config = _vision_language(source)
@@ -306,7 +235,7 @@ def _load_model(source: str, dtype: str, device: str, quantize: str, attention: 
 
 def load_processor(path: str | Path) -> Any:
     """The processor alone of a checkpoint; ConfigError if it has none or none for images."""
-    source = _existing_checkpoint(path)
+    source = existing_checkpoint(path)
     try:
         processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:

@@ -5,7 +5,8 @@
     Path("report.html").write_text(build_report(runs))
 
 ``gather`` what is read, ``arms`` runs of several seeds, ``metrics`` what is measured; ``tables``,
-``seeds``, ``reference``, ``figures``, ``chains``, ``training``, ``provenance`` what is shown;
+``seeds``, ``reference``, ``figures``, ``chains``, ``training``, ``provenance``,
+``caveats`` what is shown;
 ``page``, ``export`` how.
 """
 
@@ -20,10 +21,11 @@ from rich.markup import escape
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.files import write_text
 from ekipl_lab.report.arms import arms_of, several_seeds
+from ekipl_lab.report.caveats import seeds_note, warnings
 from ekipl_lab.report.export import as_csv
 from ekipl_lab.report.gather import RunData, check_arms, gather_runs
 from ekipl_lab.report.page import all_tables, build_report, page_title
-from ekipl_lab.report.provenance import costs, seeds_note, warnings
+from ekipl_lab.report.provenance import costs
 from ekipl_lab.report.seeds import over_seeds
 from ekipl_lab.report.tables import headline
 from ekipl_lab.tables import as_rich, latex_document, markdown_document, piped

@@ -16,7 +16,17 @@ from ekipl_lab import __version__, tracking
 from ekipl_lab.errors import MissingData
 from ekipl_lab.plots.figures import source_colours
 from ekipl_lab.plots.page import figure_html, scripts
-from ekipl_lab.report import answer, chains, figures, provenance, reference, seeds, tables, training
+from ekipl_lab.report import (
+    answer,
+    caveats,
+    chains,
+    figures,
+    provenance,
+    reference,
+    seeds,
+    tables,
+    training,
+)
 from ekipl_lab.report.arms import Arm, arms_of, representatives, several_seeds
 from ekipl_lab.report.figures import Shown
 from ekipl_lab.report.gather import RunData, check_arms
@@ -68,8 +78,8 @@ def build_report(runs: Sequence[RunData], title: str | None = None) -> str:
         title=title or page_title(runs),
         lead=_lead(runs),
         answer=answer.answer(runs),
-        seeds=provenance.seeds_note(runs),
-        warnings=provenance.warnings(runs),
+        seeds=caveats.seeds_note(runs),
+        warnings=caveats.warnings(runs),
         sections=_sections(runs),
         changes=changes,
         examples=chains.EXAMPLES,

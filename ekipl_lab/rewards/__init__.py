@@ -5,12 +5,11 @@
 """
 
 from ekipl_lab.rewards.registry import SCORERS, get_scorer
-from ekipl_lab.rewards.typed import MATCHERS, Scorer, check_ground_truth, check_ground_truths
+from ekipl_lab.rewards.typed import MATCHERS, check_ground_truth, check_ground_truths
 
 __all__ = [
     "MATCHERS",
     "SCORERS",
-    "Scorer",
     "check_ground_truth",
     "check_ground_truths",
     "get_scorer",

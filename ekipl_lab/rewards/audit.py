@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from ekipl_lab.errors import RewardError, unknown_name
 from ekipl_lab.rewards.calls import FUNCTION_VALUES
 from ekipl_lab.rewards.registry import SCORERS, get_scorer
-from ekipl_lab.rewards.typed import Scorer
-from ekipl_lab.types import Action, Sample
+from ekipl_lab.types import Action, Sample, Scorer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.rewards.typed import DEFAULT_WEIGHTS, Scorer
-from ekipl_lab.types import Action, RewardBreakdown, Sample
+from ekipl_lab.rewards.typed import DEFAULT_WEIGHTS
+from ekipl_lab.types import Action, RewardBreakdown, Sample, Scorer
 
 #: What one more component of an action is; None where it cannot be judged.
 Criterion = Callable[[Sample, Action], float | None]

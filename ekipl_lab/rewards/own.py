@@ -17,8 +17,8 @@ from typing import Any
 from ekipl_lab.errors import RewardError
 from ekipl_lab.parsing import Parsed
 from ekipl_lab.rewards.matchers import Match
-from ekipl_lab.rewards.typed import Scorer, scorer_of
-from ekipl_lab.types import Sample
+from ekipl_lab.rewards.typed import scorer_of
+from ekipl_lab.types import Sample, Scorer
 from ekipl_lab.user_code import load_attribute
 
 PREFIX = "python:"

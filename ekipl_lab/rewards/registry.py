@@ -28,12 +28,11 @@ from ekipl_lab.rewards.typed import (
     MATCHERS,
     STRICT_MATCHERS,
     Matcher,
-    Scorer,
     breakdown,
     scorer_of,
     typed_scorer,
 )
-from ekipl_lab.types import Action, RewardBreakdown, Sample
+from ekipl_lab.types import Action, RewardBreakdown, Sample, Scorer
 
 #: ``(completion, ground_truth) -> float``.
 Score = Callable[[str, str], float]

@@ -22,10 +22,9 @@ from ekipl_lab.rewards.matchers import (
     match_text,
 )
 from ekipl_lab.rewards.mathematics import match_math, math_truth_fault
-from ekipl_lab.types import Action, RewardBreakdown, Sample
+from ekipl_lab.types import Action, RewardBreakdown, Sample, Scorer
 
 Matcher = Callable[[str, Truth], Match]
-Scorer = Callable[[Sample, Action], RewardBreakdown]
 #: How accurate a completion of a sample is, and why.
 Judge = Callable[[Sample, str, Parsed], Match]
 

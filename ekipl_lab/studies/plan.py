@@ -22,7 +22,7 @@ from ekipl_lab.studies.recipe import Step, as_steps
 from ekipl_lab.studies.record import CellRecord, read_record, settings_hash
 from ekipl_lab.tracking.store import project_root
 from ekipl_lab.training.config.run_config import RunConfig, load_config
-from ekipl_lab.training.setup import load_evaluation_sets, load_training_samples
+from ekipl_lab.training.run_data import load_evaluation_sets, load_training_samples
 
 
 @dataclass(frozen=True, slots=True)

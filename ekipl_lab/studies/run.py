@@ -36,7 +36,7 @@ from ekipl_lab.training import checkpoint
 from ekipl_lab.training.guards import only_one
 from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.run import train
-from ekipl_lab.training.setup import load_evaluation_sets
+from ekipl_lab.training.run_data import load_evaluation_sets
 from ekipl_lab.training.sft.stage import supervise
 from ekipl_lab.training.starts import START_TAG, made_by
 from ekipl_lab.types import EvalRecord

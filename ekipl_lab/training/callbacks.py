@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from ekipl_lab.plots.metrics import live_panels, overview
 from ekipl_lab.plots.sources import history_of, source_page
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.tracking.checkpoints import COPY_LIMIT

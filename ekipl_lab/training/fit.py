@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 
 from ekipl_lab.errors import RewardError
 from ekipl_lab.groups.diagnostics import GroupCosts
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.tracking import RunLog
@@ -22,7 +22,8 @@ from ekipl_lab.training.engine import Engine
 from ekipl_lab.training.evaluator import Evaluator
 from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
 from ekipl_lab.training.ranks import on_main, save_shards
-from ekipl_lab.training.setup import RunSetup, run_adapter
+from ekipl_lab.training.run_policy import run_adapter
+from ekipl_lab.training.setup import RunSetup
 from ekipl_lab.training.trainer import EKIPLTrainer
 
 

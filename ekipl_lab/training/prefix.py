@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.groups.collect import Row
 from ekipl_lab.groups.options import StepContext, Teacher
+from ekipl_lab.groups.pool import Row
 from ekipl_lab.groups.prefix import prefix_length, rows_to_redo
 from ekipl_lab.groups.schedules import scheduled
 from ekipl_lab.random_state import preserved

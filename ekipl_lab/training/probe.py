@@ -25,7 +25,8 @@ from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.memory.components import GIB
 from ekipl_lab.training.memory.prompts import looked_at
-from ekipl_lab.training.setup import load_run_policy, load_training_samples, run_adapter
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_policy import load_run_policy, run_adapter
 from ekipl_lab.training.trainer import EKIPLTrainer
 from ekipl_lab.types import Sample
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.groups.collect import GenerationBatch, joined
 from ekipl_lab.groups.doctor.causes import zero_spread_cause
 from ekipl_lab.groups.options import Refill
+from ekipl_lab.groups.pool import GenerationBatch, joined
 from ekipl_lab.types import ActionGroup
 
 #: The place of a generation's pictures in what TRL's ``_generate`` gives. They are not sent.

@@ -35,12 +35,8 @@ from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.ranks import check_shared, on_main
-from ekipl_lab.training.setup import (
-    RunSetup,
-    build_setup,
-    left_out_lines,
-    load_training_samples,
-)
+from ekipl_lab.training.run_data import left_out_lines, load_training_samples
+from ekipl_lab.training.setup import RunSetup, build_setup
 from ekipl_lab.training.starts import beginning, noted_run, read_note
 from ekipl_lab.types import Sample
 

@@ -37,17 +37,19 @@ from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 
-from ekipl_lab.groups.collect import GenerationBatch, GroupCollector, Row, Scorer, joined
+from ekipl_lab.groups.collect import GroupCollector
 from ekipl_lab.groups.diagnostics import GroupCosts, batch_metrics
 from ekipl_lab.groups.encoder import policy_encoder
 from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
+from ekipl_lab.groups.pool import GenerationBatch, Row, joined
 from ekipl_lab.groups.weighting import get_weighting
-from ekipl_lab.policies.context import check_prompts_fit, context_length
+from ekipl_lab.policies.context import check_prompts_fit
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
 from ekipl_lab.training.config.combinations import RATIO_LOSSES
 from ekipl_lab.training.dataset import EpochSampler, prompt_dataset
 from ekipl_lab.training.distill import Distiller
+from ekipl_lab.training.generation import generation_kwargs, token_limit
 from ekipl_lab.training.guards import same_error
 from ekipl_lab.training.image_cache import preprocessed_once
 from ekipl_lab.training.loading import CheckedLoading
@@ -58,7 +60,7 @@ from ekipl_lab.training.prefetch import Prefetcher
 from ekipl_lab.training.prefix import PrefixedRows
 from ekipl_lab.training.refill import Draft, Ranks, refilled
 from ekipl_lab.training.shared_work import SharedWork
-from ekipl_lab.types import POLICY, ActionGroup, Sample
+from ekipl_lab.types import POLICY, ActionGroup, Sample, Scorer
 
 
 class GroupRecords(Protocol):
@@ -377,24 +379,3 @@ class EKIPLTrainer(CheckedLoading, GRPOTrainer):
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         return EpochSampler.like(super()._get_train_sampler(dataset))
-
-
-def token_limit(model: Any, args: GRPOConfig) -> int | None:
-    """Tokens that prompt and completion may have together; None if nothing says how many."""
-    engine = args.vllm_max_model_length if args.use_vllm else None
-    return min((n for n in (context_length(model), engine) if n is not None), default=None)
-
-
-def generation_kwargs(args: GRPOConfig, suppressed: Sequence[int]) -> dict[str, Any]:
-    """The generation settings of ``args`` and, with them, tokens that are never sampled.
-
-    Keys of ``logit_bias`` are integers: vLLM's SamplingParams compares them with the vocabulary's
-    size, and on the way to a server JSON makes strings of them, which the server turns back.
-    """
-    settings = dict(args.generation_kwargs or {})
-    if args.use_vllm:
-        given = {int(token): float(bias) for token, bias in settings.get("logit_bias", {}).items()}
-        settings["logit_bias"] = given | dict.fromkeys(suppressed, -100.0)
-    else:
-        settings["suppress_tokens"] = sorted({*settings.get("suppress_tokens", ()), *suppressed})
-    return settings

@@ -107,7 +107,7 @@ def stock_checkpoint(place: Place) -> Path:
     """A shrunk Qwen2-VL as vLLM reads it: with the stock processor, which needs torchvision."""
     from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
-    from ekipl_lab.policies.load import save_policy
+    from ekipl_lab.policies.save import save_policy
 
     model, ours = random_model(TWO_B, place.device, "bfloat16", tiny=True)
     size = {"shortest_edge": 56 * 56, "longest_edge": 448 * 448}

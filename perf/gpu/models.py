@@ -14,8 +14,9 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from ekipl_lab.policies.load import DTYPES, save_policy
+from ekipl_lab.policies.load import DTYPES
 from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.policies.tokenizer import build_tokenizer
 from ekipl_lab.training.memory.known_models import KNOWN
 

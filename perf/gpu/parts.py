@@ -96,7 +96,7 @@ def memory(
     """The worst step by ``--probe`` under a cap, against what ``--dry-run`` predicts for it."""
     from ekipl_lab.policies.load import load_processor
     from ekipl_lab.training.probe import probe
-    from ekipl_lab.training.setup import load_training_samples
+    from ekipl_lab.training.run_data import load_training_samples
 
     if quantize != "none":
         place.needs("bitsandbytes")

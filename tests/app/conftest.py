@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from mlflow import MlflowClient
-from synthetic_runs import make_run
-
-
-class RunStore(NamedTuple):
-    """The folder of the store, and the ids of its runs by name."""
-
-    folder: Path
-    runs: dict[str, str]
+from synthetic_runs import RunStore, make_run
 
 
 @pytest.fixture(scope="session")

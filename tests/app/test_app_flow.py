@@ -14,7 +14,7 @@ from chrome_kit import chrome
 from page_kit import Browser, served
 from synthetic_runs import make_run
 
-from app import runs
+from app import recorded_groups
 from ekipl_lab.types import POLICY
 
 AUDIT = (Path(__file__).parents[1] / "kit" / "page_audit.js").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_a_gained_prompt_leads_to_the_teacher_that_taught_it(store: tuple[str, s
     assert found is not None, "no gained item of a family that a teacher taught"
     page.send({"query": html.unescape(found[1])})
     query = dict(pair.split("=") for pair in page.query.split("&"))
-    group = runs.load_recorded(ekipl, int(query["step"]), int(query.get("group", 0)))
+    group = recorded_groups.load_recorded(ekipl, int(query["step"]), int(query.get("group", 0)))
     pairs = list(zip(group.candidates, group.rewards, strict=True))
     assert not any(reward.success for action, reward in pairs if action.source == POLICY)
     taught = [pairs[i] for i in group.kept if pairs[i][0].source != POLICY and pairs[i][1].success]

@@ -14,7 +14,7 @@ import pytest
 from page_kit import Browser, served
 from synthetic_runs import make_run, player
 
-from app import evaluations, filters, marks, measured, runs, views
+from app import evaluations, filters, marks, measured, recorded_groups, views
 from app.filters import GROUP_COLUMNS, Item, group_facts, matching_groups
 from app.measured import Wanted, Where
 from app.state import to_query
@@ -166,12 +166,12 @@ def test_group_filters_agree_with_the_groups(store: tuple[str, str]) -> None:
     families = {group.sample_id.split("/")[4] for group in groups}
     own = [matching_groups(group_facts(rows), "all", family) for family in families]
     assert sorted(place for found in own for place in found) == sorted(expected["all"])  # type: ignore[type-var]
-    levels = runs.list_difficulties(store[0])
+    levels = recorded_groups.list_difficulties(store[0])
     assert levels == sorted({str(group.difficulty) for group in groups})
     for level in levels:
         wanted = [(g.step, g.group) for g in groups if str(g.difficulty) == level]
-        assert runs.list_groups(store[0], difficulty=level) == tuple(wanted)
-    assert not runs.list_groups(store[0], difficulty="nonsense")
+        assert recorded_groups.list_groups(store[0], difficulty=level) == tuple(wanted)
+    assert not recorded_groups.list_groups(store[0], difficulty="nonsense")
     facts = group_facts(rows)
     harder = facts.set_column(3, "difficulty", pa.array(range(len(facts)), pa.int32()))
     assert matching_groups(harder, "all", difficulty="3") == [sorted(expected["all"])[3]]  # type: ignore[type-var]
@@ -189,7 +189,7 @@ def test_groups_with_a_right_answer_behind_a_wrong_chain(store: tuple[str, str])
         right = [action.completion for action, reward in pairs if reward.success]
         if any(filters.unsound(sample, text) for text in right):
             wanted.add((group.step, group.group))
-    assert set(runs.list_groups(store[0], keep=filters.UNSOUND)) == wanted
+    assert set(recorded_groups.list_groups(store[0], keep=filters.UNSOUND)) == wanted
     scenes = {group.sample_id for group in groups}
     assert all(marks.is_checked(name) for name in scenes) and not marks.is_checked("own/1")
     shown = to_query("recorded", recorded.State(run=store[0], keep=filters.UNSOUND))

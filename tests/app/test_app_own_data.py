@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from own_data import write_tiles
 
-from app import evaluations, runs, samples, views
+from app import evaluations, recorded_groups, runs, samples, views
 from app.state import to_query
 from app.views import compare, item_controls, live, recorded
 from ekipl_lab import tracking
@@ -168,7 +168,7 @@ def test_a_live_reader_goes_through_what_the_run_was_measured_on(own: Own) -> No
 
 
 def test_a_training_sample_is_sampled_now_and_leads_to_the_others(own: Own) -> None:
-    sample = runs.load_recorded(own.run, 1, 0).sample
+    sample = recorded_groups.load_recorded(own.run, 1, 0).sample
     state = recorded.complete(recorded.State(run=own.run, step=1))
     assert f"item={sample.id}" in page(to_query("recorded", state))  # "sample this item now"
     assert item_controls.sample_of(own.run, sample.id).images[0].size in ((64, 64), (96, 48))

@@ -12,7 +12,7 @@ from chrome_kit import Chrome, chrome
 from page_kit import served
 from synthetic_runs import make_run
 
-from app import runs
+from app import recorded_groups, runs
 
 AUDIT = (Path(__file__).parents[1] / "kit" / "page_audit.js").read_text(encoding="utf-8")
 
@@ -137,9 +137,9 @@ def test_it_opens_on_a_group_in_which_a_teacher_was_kept_where_the_policy_failed
     page: tuple[str, str],
 ) -> None:
     run = page[1]
-    assert runs.latest() != run == runs.opening_run()
-    step, number = runs.opening_group(run)
-    group = runs.load_recorded(run, step, number)
+    assert runs.latest() != run == recorded_groups.opening_run()
+    step, number = recorded_groups.opening_group(run)
+    group = recorded_groups.load_recorded(run, step, number)
     own = [
         reward.success
         for action, reward in zip(group.candidates, group.rewards, strict=True)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from synthetic_runs import make_run
 
-from app import html, notation, runs, samples, views, whatif
+from app import html, notation, recorded_groups, samples, views, whatif
 from app.group import describe_group
 from app.views import recorded
 from ekipl_lab import benchmarks
@@ -45,12 +45,12 @@ def group_of(item: Sample, *texts: tuple[str, str]) -> ActionGroup:
 
 
 def test_marks_say_what_the_doctor_says_of_every_group(run: str) -> None:
-    marks = runs.list_marks(run)
+    marks = recorded_groups.list_marks(run)
     assert [(mark.step, mark.group) for mark in marks] == [
         (step, group) for step in range(1, 9) for group in range(2)
     ]
     for mark in marks:
-        group = runs.load_recorded(run, mark.step, mark.group)
+        group = recorded_groups.load_recorded(run, mark.step, mark.group)
         kept = [group.candidates[i].source != POLICY for i in group.kept]
         assert mark.zero == (zero_spread_cause(group) is not None)
         assert mark.teacher == any(kept)
@@ -62,12 +62,12 @@ def test_marks_say_what_the_doctor_says_of_every_group(run: str) -> None:
 
 
 def test_search_leads_to_the_groups_that_hold_the_text(run: str) -> None:
-    last = runs.load_recorded(run, 8, 1)
+    last = recorded_groups.load_recorded(run, 8, 1)
     text = next(a.completion for a in last.candidates if a.source == "careful")[8:60]
-    found = runs.list_groups(run, text.upper())
+    found = recorded_groups.list_groups(run, text.upper())
     assert (8, 1) in found
     for step, group in found:
-        candidates = runs.load_recorded(run, step, group).candidates
+        candidates = recorded_groups.load_recorded(run, step, group).candidates
         assert any(text.lower() in action.completion.lower() for action in candidates)
     state = recorded.act("search", recorded.State(run, 1, 0), {"search": text})
     assert (state.step, state.group) == found[0]
@@ -79,7 +79,7 @@ def test_search_leads_to_the_groups_that_hold_the_text(run: str) -> None:
 
 
 def test_what_another_rule_would_have_kept_is_what_it_keeps(run: str) -> None:
-    group = runs.load_recorded(run, *runs.opening_group(run))
+    group = recorded_groups.load_recorded(run, *recorded_groups.opening_group(run))
     size = sum(action.source == POLICY for action in group.candidates)
     own, *others = whatif.outcomes(group, "policy", "none")
     assert tuple(own.advantages) == group.kept and not own.differs

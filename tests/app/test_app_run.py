@@ -12,7 +12,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from page_kit import Browser, served
 
-from app import live, runs, server, views
+from app import live, recorded_groups, runs, server, views
 from app.state import to_query
 from app.views import live as live_view
 from app.views import recorded
@@ -75,14 +75,14 @@ def test_the_run_and_its_checkpoints_are_listed(trained: Trained) -> None:
     assert runs.list_checkpoints(trained.run)[0] == "start"
     assert runs.list_checkpoints(trained.run)[-1] == "step-2"
     assert runs.label_checkpoint(trained.run, "step-2") == "step 2 · accuracy 0.00 on validation"
-    assert runs.list_steps(trained.run) == [1, 2]
-    assert runs.count_groups(trained.run, 1) == 2
+    assert recorded_groups.list_steps(trained.run) == [1, 2]
+    assert recorded_groups.count_groups(trained.run, 1) == 2
 
 
 def test_a_recorded_group_is_the_one_that_was_trained_on(trained: Trained) -> None:
     folder = tracking.run_artifact(trained.run, "groups")
     record = records.load_groups(folder, 2)[1]
-    group = runs.load_recorded(trained.run, 2, 1)
+    group = recorded_groups.load_recorded(trained.run, 2, 1)
     assert record.differences(group) == []
     assert len(group.candidates) == 6 and len(group.kept) == 4
     assert group.sample.images[0].size == (56, 56)
@@ -190,7 +190,7 @@ def test_wrong_names_are_errors_of_the_user(trained: Trained) -> None:
     with pytest.raises(ConfigError, match="No run is chosen"):
         runs.checkpoint_folder("", "step-1")
     with pytest.raises(DataError, match="Step 2 has 2 groups"):
-        runs.load_recorded(trained.run, 2, 5)
+        recorded_groups.load_recorded(trained.run, 2, 5)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_a_reader_goes_from_the_latest_run_to_its_recorded_groups(
     trained: Trained, address: str
 ) -> None:
     page = Browser(address)
-    step, group = runs.opening_group(trained.run)
+    step, group = recorded_groups.opening_group(trained.run)
     shown = to_query("recorded", recorded.State(trained.run, step, group))
     assert page.query == shown
     page.act("mode", "input", "live")
@@ -245,7 +245,7 @@ def test_programs_get_the_same_groups_as_json(trained: Trained, address: str) ->
     assert [c["raw"] for c in made["candidates"]] == [a.completion for a in group.candidates]
     assert [c["total"] for c in made["candidates"]] == [r.total for r in group.rewards]
     recorded = client.predict(trained.run, 1, 0, api_name="/recorded_group")
-    assert recorded["sample_id"] == runs.load_recorded(trained.run, 1, 0).sample.id
+    assert recorded["sample_id"] == recorded_groups.load_recorded(trained.run, 1, 0).sample.id
     shown = client.predict(f"run={trained.run}&view=recorded&step=1", api_name="/view")
     assert "Recorded in step 1, group 1." in shown
     with pytest.raises(AppError, match="has no checkpoint 'step-9'"):

@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 from PIL import Image
 
 from app import chains, html
-from app.group import MAX_SHOWN, describe_group
+from app.completion import MAX_SHOWN
+from app.group import describe_group
 from ekipl_lab import benchmarks
 from ekipl_lab.benchmarks.mini.chains import write_chain
 from ekipl_lab.groups.build import build_group

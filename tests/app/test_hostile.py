@@ -13,8 +13,8 @@ from urllib.parse import quote, urlencode
 import gradio as gr
 import httpx
 import pytest
-from conftest import RunStore
 from page_kit import served
+from synthetic_runs import RunStore
 from test_app_view import Tags
 
 from app import api, main, views, votes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app import kept, runs
+from app import kept, recorded_groups
 from ekipl_lab.groups.build import build_group
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.types import Action, ActionGroup, RewardBreakdown, Sample
@@ -124,16 +124,21 @@ def a_group(family: str) -> ActionGroup:
 
 
 def test_a_run_that_goes_on_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_records_folder", lambda run: tmp_path)
+    monkeypatch.setattr(recorded_groups, "_records_folder", lambda run: tmp_path)
     monkeypatch.setattr(kept, "FRESH", -1.0)
     with GroupRecordWriter(tmp_path, compact_every=3) as writer:
         for step in range(1, 6):  # across a merge of small files
             writer.write(step, [a_group("old")] * step)
-            assert runs.list_steps("r") == list(range(1, step + 1))
-            assert runs.count_groups("r", step) == len(runs.list_marks("r")) - sum(range(step))
-        assert runs.list_groups("r", search="<answer>4", family="new") == ()
+            assert recorded_groups.list_steps("r") == list(range(1, step + 1))
+            assert recorded_groups.count_groups("r", step) == len(
+                recorded_groups.list_marks("r")
+            ) - sum(range(step))
+        assert recorded_groups.list_groups("r", search="<answer>4", family="new") == ()
         writer.write(6, [a_group("new")])
-        assert runs.list_families("r") == ["new", "old"]
-        assert runs.list_groups("r", search="<answer>4", family="new") == ((6, 0),)
+        assert recorded_groups.list_families("r") == ["new", "old"]
+        assert recorded_groups.list_groups("r", search="<answer>4", family="new") == ((6, 0),)
         writer.discard_after(4)
-        assert runs.list_steps("r") == [1, 2, 3, 4] and runs.count_groups("r", 6) == 0
+        assert (
+            recorded_groups.list_steps("r") == [1, 2, 3, 4]
+            and recorded_groups.count_groups("r", 6) == 0
+        )

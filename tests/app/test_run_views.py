@@ -10,10 +10,21 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from conftest import RunStore
 from datasets import load_dataset
+from synthetic_runs import RunStore
 
-from app import curves, exports, judging, runs, samples, studies, teaching, views, votes
+from app import (
+    curves,
+    exports,
+    judging,
+    recorded_groups,
+    runs,
+    samples,
+    studies,
+    teaching,
+    views,
+    votes,
+)
 from app.views import judge
 from app.views import runs as runs_view
 from ekipl_lab import tracking
@@ -124,8 +135,8 @@ def test_right_answers_behind_wrong_chains_are_counted_where_chains_can_be_check
     run = run_store.runs["ekipl-s0"]
     found = teaching.measured(run)
     assert found.checked == found.samples > 0
-    last = {g.sample.id: g for step, n in runs.list_groups(run)
-            for g in [runs.load_recorded(run, step, n)]}  # fmt: skip
+    last = {g.sample.id: g for step, n in recorded_groups.list_groups(run)
+            for g in [recorded_groups.load_recorded(run, step, n)]}  # fmt: skip
     for one in found.found.sources:
         if one.where != (("task", "counting"),):
             continue

@@ -25,7 +25,7 @@ from ekipl_lab.benchmarks.mini.blind import (
 )
 from ekipl_lab.benchmarks.mini.solvers import SOLVERS, template
 from ekipl_lab.benchmarks.mini.task import MINI_VERSION
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.types import Sample
 
 
@@ -139,3 +139,18 @@ def test_command_writes_record_and_page(tmp_path: Path, capsys: pytest.CaptureFi
     text = page.read_text()
     assert text.startswith("above\n") and text.endswith("below\n")
     assert table(written) in text and table(written) in capsys.readouterr().out
+
+
+def test_families_by_name_are_printed_and_written_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "blind.json"
+    small = ["--train", "12", "--test", "6", "--record", str(record)]
+    before = (ROOT / "docs/benchmark.md").read_bytes()
+    main([*small, "--page", str(ROOT / "docs/benchmark.md"), "--families", "count_pair", "line"])
+    printed = capsys.readouterr().out
+    assert "| counting | count_pair |" in printed and "| geometry | line |" in printed
+    assert printed.count("| study |") == 2
+    assert not record.exists() and (ROOT / "docs/benchmark.md").read_bytes() == before
+    with pytest.raises(ConfigError, match="count_pair"):
+        main([*small, "--families", "count_pairs"])

@@ -29,7 +29,7 @@ from ekipl_lab.teachers.adapters.chat import teacher_messages
 from ekipl_lab.teachers.gateway.types import image_digest
 from ekipl_lab.training.config.plan import describe_plan
 from ekipl_lab.training.config.run_config import parse_config
-from ekipl_lab.training.setup import load_evaluation_sets, load_training_samples
+from ekipl_lab.training.run_data import load_evaluation_sets, load_training_samples
 from ekipl_lab.types import Action, GenerationParams, Sample
 
 DESCRIPTION = """\

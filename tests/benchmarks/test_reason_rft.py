@@ -23,7 +23,8 @@ from ekipl_lab.parsing import parse_completion
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.rewards import check_ground_truth, get_scorer
 from ekipl_lab.training.config.run_config import parse_config
-from ekipl_lab.training.setup import build_run_teachers, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_teachers import build_run_teachers
 from ekipl_lab.types import Action, GenerationParams, Sample
 
 COUNT = {"train": 60, "test": 4, "test_ood": 4}

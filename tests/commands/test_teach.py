@@ -24,7 +24,8 @@ from ekipl_lab.policies import build_tiny_policy, load_policy, save_policy
 from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.teachers.gateway.ledger import Intent
 from ekipl_lab.training.config.run_config import load_config
-from ekipl_lab.training.setup import build_run_teachers, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_teachers import build_run_teachers
 
 
 @dataclass

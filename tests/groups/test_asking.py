@@ -10,9 +10,10 @@ from api_kit import api_gateway, numbered
 from fault_server import FaultServer
 
 from ekipl_lab.errors import TeacherError
-from ekipl_lab.groups.collect import GroupCollector, Row
+from ekipl_lab.groups.collect import GroupCollector
 from ekipl_lab.groups.encoder import policy_encoder
 from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
+from ekipl_lab.groups.pool import Row
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.types import POLICY, Action
 

@@ -8,9 +8,9 @@ from paths import ROOT
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.groups.collect import NO_REPLY
 from ekipl_lab.groups.doctor import CAUSES, TEACHER_CAUSES, cause_of, examine, examine_recorded
 from ekipl_lab.groups.doctor.advice import advise
+from ekipl_lab.groups.pool import NO_REPLY
 from ekipl_lab.records import GroupRecordWriter, load_groups
 from ekipl_lab.report.training import examined
 from ekipl_lab.teachers.encoding import REFUSALS

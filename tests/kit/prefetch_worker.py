@@ -14,7 +14,7 @@ import trainer_toys as toys
 from api_kit import api_gateway
 from two_process_worker import arguments, digest, gloo_threads
 
-from ekipl_lab.groups.collect import Teacher
+from ekipl_lab.groups.options import Teacher
 from ekipl_lab.training.guards import leave_processes
 from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
 

@@ -10,7 +10,7 @@ import psutil
 import yaml
 
 from ekipl_lab.policies.build import build_tiny_policy
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.studies.cells import parse_event
 
 #: What takes another time at every start.

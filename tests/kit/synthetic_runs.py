@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import NamedTuple
 
 from ekipl_lab import tracking
 from ekipl_lab.benchmarks import load_samples
@@ -24,6 +25,13 @@ from ekipl_lab.types import Action, ActionGroup, GenerationParams, Sample
 #: A teacher that tries to break out of the page it is shown on.
 HOSTILE = "<think></pre><script>alert('x')</script><img src=x onerror=alert(1)></think>"
 GROUP_SIZE = 4
+
+
+class RunStore(NamedTuple):
+    """The folder of a store, and the ids of its runs by name."""
+
+    folder: Path
+    runs: dict[str, str]
 
 
 def player(name: str, accuracy: float, seed: int = 0, **options: str) -> OracleTeacher:

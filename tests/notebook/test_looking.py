@@ -68,7 +68,7 @@ def test_a_study_without_records_has_no_answer() -> None:
 
 def test_a_small_study_runs_in_a_cell(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ekipl_lab.policies.build import build_tiny_policy
-    from ekipl_lab.policies.load import save_policy
+    from ekipl_lab.policies.save import save_policy
 
     policy = save_policy(*build_tiny_policy("nano", 0), store / "nano")
     changes = [

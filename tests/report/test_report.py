@@ -24,6 +24,7 @@ from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.report import (
     RunData,
     build_report,
+    caveats,
     chains,
     figures,
     gather_runs,
@@ -131,17 +132,17 @@ def test_changes_name_the_items() -> None:
 
 
 def test_unequal_arms_are_told_apart() -> None:
-    assert provenance.warnings([BASE, ARM]) == []
+    assert caveats.warnings([BASE, ARM]) == []
     other = replace(ARM, config={**ARM.config, "seed": 1, "data": {"task": "geometry"}})
-    texts = " ".join(provenance.warnings([BASE, other]))
+    texts = " ".join(caveats.warnings([BASE, other]))
     assert "differ in seed" in texts and "differ in data" in texts
-    assert "different seeds (0, 1)" in provenance.seeds_note([BASE, other])
+    assert "different seeds (0, 1)" in caveats.seeds_note([BASE, other])
     stopped = replace(ARM, info=replace(ARM.info, status="KILLED", tags={"ekipl.data.test": "z"}))
-    texts = " ".join(provenance.warnings([BASE, stopped]))
+    texts = " ".join(caveats.warnings([BASE, stopped]))
     assert "ekipl is killed, not finished" in texts and "differ in data.test" in texts
     elsewhere = run_of("ekipl", s0=[record(i, [True]) for i in range(4)])
-    assert "other policies" in " ".join(provenance.warnings([BASE, elsewhere]))
-    assert "number of seeds: 1" in provenance.seeds_note([BASE, ARM])
+    assert "other policies" in " ".join(caveats.warnings([BASE, elsewhere]))
+    assert "number of seeds: 1" in caveats.seeds_note([BASE, ARM])
 
 
 def test_cost_is_read_at_the_step_of_the_evaluation() -> None:

@@ -21,7 +21,15 @@ from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation import compare_seeds, write_records
 from ekipl_lab.files import write_note
-from ekipl_lab.report import RunData, arms, build_report, gather_runs, provenance, reference
+from ekipl_lab.report import (
+    RunData,
+    arms,
+    build_report,
+    caveats,
+    gather_runs,
+    provenance,
+    reference,
+)
 from ekipl_lab.report.export import as_csv
 from ekipl_lab.report.gather import sets_apart
 from ekipl_lab.report.page import all_tables
@@ -88,7 +96,7 @@ def test_seeds_carry_the_primary_interval() -> None:
         {s: list(r.evaluations["test"][10]) for s, r in enumerate(BASE)},
     )[0]
     assert result.result is not None and result.result.differences == by_hand.differences
-    note = provenance.seeds_note([*BASE, *ARM])
+    note = caveats.seeds_note([*BASE, *ARM])
     assert "grpo: seeds 0, 1, 2" in note and "paired by seed" in note
 
 
@@ -105,7 +113,7 @@ def test_holm_is_over_sets_and_only_common_seeds_are_compared() -> None:
     for row in rows:
         assert row.result is not None and row.result.p_value is not None
         assert row.p_holm == pytest.approx(2 * row.result.p_value)
-    assert "differ in seed (grpo: 0, 1, 2; ekipl: 0, 1, 5)" in " ".join(provenance.warnings(runs))
+    assert "differ in seed (grpo: 0, 1, 2; ekipl: 0, 1, 5)" in " ".join(caveats.warnings(runs))
 
 
 def test_unlike_items_are_told_and_not_compared() -> None:
@@ -119,7 +127,7 @@ def test_seeds_needed_at_the_spread_seen() -> None:
     spread = float(np.std([0.2, 0.1, 0.3], ddof=1))
     expected = [str(seeds_needed(target, spread, 0.8)) for target in (0.01, 0.02, 0.05, 0.10)]
     assert [cell.text for cell in row[1:]] == ["10.0", *expected]
-    assert provenance.seeds_note([BASE[0], ARM[0]]).count("how many seeds a comparison needs") == 1
+    assert caveats.seeds_note([BASE[0], ARM[0]]).count("how many seeds a comparison needs") == 1
 
 
 def test_the_page_of_several_seeds() -> None:
@@ -428,7 +436,7 @@ def test_what_a_source_did_not_give_is_said_first(tmp_path: Path) -> None:
     seen = {"train": "all", "overlap": {"test": 4, "ids": 2, "items": 0, "images": 2, "near": 1}}
     name = evaluation(tmp_path / "api", records, cost=cost, contamination=seen)
     runs = gather_runs([name])
-    assert any("3 of 10 actions were not given" in text for text in provenance.warnings(runs))
+    assert any("3 of 10 actions were not given" in text for text in caveats.warnings(runs))
     (row,) = reference.overlaps(runs).rows
     assert [cell.text for cell in row] == ["api", "all", "4", "2", "0", "2", "1"]
 
@@ -460,6 +468,6 @@ def test_what_was_measured_on_other_samples_stands_apart() -> None:
     # Ends of mine, same, other, then differences: no run has a figure of a set that it did not see.
     assert rows[0][3:6] == ["0.0", "100.0", "–"] and rows[1][3:6] == ["–", "–", "100.0"]
     assert rows[0][7] == rows[1][6] == rows[1][7] == "–"
-    (notice, _) = [line for line in provenance.warnings(apart) if line.startswith("Set ")]
+    (notice, _) = [line for line in caveats.warnings(apart) if line.startswith("Set ")]
     assert notice.startswith("Set 'test of mine' was measured for mine, same only")
     assert "test of other" in build_report(apart)

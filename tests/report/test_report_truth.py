@@ -18,6 +18,7 @@ from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.report import (
     RunData,
     build_report,
+    caveats,
     chains,
     figures,
     gather_runs,
@@ -186,9 +187,9 @@ def test_arms_without_a_start_did_not_begin_elsewhere() -> None:
     begun, late = run_of("grpo", s0=part(12), s10=part(30)), run_of("ekipl", s10=part(36))
     other = run_of("other", s0=part(13), s10=part(30))
     for runs in ([begun, late], [late, begun], [late, late, begun], [begun, late, begun]):
-        assert "other policies" not in " ".join(provenance.warnings(runs))
+        assert "other policies" not in " ".join(caveats.warnings(runs))
     for runs in ([begun, late, other], [late, begun, other]):
-        assert "other policies" in " ".join(provenance.warnings(runs))
+        assert "other policies" in " ".join(caveats.warnings(runs))
 
 
 def test_equal_completions_are_claimed_only_where_they_are_equal() -> None:
@@ -200,7 +201,7 @@ def test_equal_completions_are_claimed_only_where_they_are_equal() -> None:
     note = provenance.costs([spent("a", 400), spent("b", 800)]).note
     assert "share" not in note and "different numbers" in note
     assert provenance.costs([spent("a", 400), spent("b")]).note == ""
-    assert "different numbers" in " ".join(provenance.warnings([spent("a", 400), spent("b", 800)]))
+    assert "different numbers" in " ".join(caveats.warnings([spent("a", 400), spent("b", 800)]))
 
 
 def conditions(label: str, mode: str = "greedy", **changed: Any) -> RunData:
@@ -233,7 +234,7 @@ def conditions(label: str, mode: str = "greedy", **changed: Any) -> RunData:
 def test_evaluations_under_other_conditions_are_told(changed: dict[str, Any], told: str) -> None:
     mode = changed.get("mode", "greedy")
     runs = [conditions("a", mode), conditions("b", **changed)]
-    assert provenance.warnings(runs) == [
+    assert caveats.warnings(runs) == [
         f"On 'test' a, b were measured under different conditions ({told}): they cannot be "
         "compared as they stand."
     ]
@@ -244,7 +245,7 @@ def test_evaluations_under_other_conditions_are_told(changed: dict[str, Any], to
 )
 def test_evaluations_under_like_conditions_are_not(changed: dict[str, Any]) -> None:
     """Temperature is nothing to greedy completions, a size that gives the same pixels neither."""
-    assert provenance.warnings([conditions("a"), conditions("b", **changed)]) == []
+    assert caveats.warnings([conditions("a"), conditions("b", **changed)]) == []
 
 
 def test_conditions_are_known_of_sets_told_apart() -> None:
@@ -252,7 +253,7 @@ def test_conditions_are_known_of_sets_told_apart() -> None:
         [conditions("a"), conditions("b", hash="bb"), folder_of("c", s1=part(3, 4, first=90))]
     )
     assert list(apart[0].evaluations) == ["test of a"]
-    told = " ".join(provenance.warnings(apart))
+    told = " ".join(caveats.warnings(apart))
     assert "On 'test of a' a, b were" in told and "On 'test of c'" not in told
 
 
@@ -260,14 +261,14 @@ def test_an_evaluation_beside_a_run_of_other_pixels() -> None:
     run = run_of("grpo", s10=part(30, mode="sampled"))
     config = {**run.config, "data": {"image_size": 84}}
     trained = replace(run, config={**config, "evaluation": {"ks": [1], "temperature": 0.5}})
-    told = " ".join(provenance.warnings([trained, conditions("b", "sampled")]))
+    told = " ".join(caveats.warnings([trained, conditions("b", "sampled")]))
     assert "On 'test' grpo, b were measured under different conditions" in told
     assert "(temperature; image size)" in told and "questions" not in told
     config["data"] = {"image_size": 56, "instructed": True}
     trained = replace(run, config={**config, "evaluation": {"ks": [1], "temperature": 1.0}})
-    told = " ".join(provenance.warnings([trained, conditions("b", "sampled")]))
+    told = " ".join(caveats.warnings([trained, conditions("b", "sampled")]))
     assert "under different conditions (instructed)" in told
-    assert "On 'test'" not in " ".join(provenance.warnings([run, replace(run, label="other")]))
+    assert "On 'test'" not in " ".join(caveats.warnings([run, replace(run, label="other")]))
 
 
 def test_every_set_has_the_strata_of_its_own_start() -> None:

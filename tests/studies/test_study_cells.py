@@ -11,7 +11,7 @@ from study_kit import wait_for_event, without_times
 
 from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.studies.config import Arm, load_study
 from ekipl_lab.studies.estimate import describe, seconds_each
 from ekipl_lab.studies.launchers.gather import gather

@@ -18,7 +18,8 @@ from ekipl_lab.teachers.build import TEACHERS, build_teachers, teacher_spec
 from ekipl_lab.teachers.gateway.cached_source import CachedSource
 from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.training.config.run_config import RunConfig, load_config, parse_config
-from ekipl_lab.training.setup import build_run_teachers, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_teachers import build_run_teachers
 
 PAGE = (ROOT / "docs/extend/teacher.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"`([\w.]+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from ekipl_lab.commands import cli
 from ekipl_lab.evaluation import read_records
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
 

@@ -16,7 +16,7 @@ from ekipl_lab.commands.train import print_plan
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.policies import as_policy, build_tiny_policy
 from ekipl_lab.policies.context import encoded_length
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.prompts import prompt_text
 from ekipl_lab.training.config.check import check_run, precision
 from ekipl_lab.training.config.run_config import load_config, parse_config
@@ -187,7 +187,7 @@ def test_tokens_calls_money_and_time_by_hand(capsys, monkeypatch):
     )  # fmt: skip
     print_plan(config)
     text = capsys.readouterr().out
-    from ekipl_lab.training.setup import load_training_samples
+    from ekipl_lab.training.run_data import load_training_samples
 
     samples = load_training_samples(config)
     most = max(len(prompt_text(s).encode()) for s in samples) + 100 + 64

@@ -9,7 +9,7 @@ import pytest
 from paths import ROOT
 
 from ekipl_lab.training.sft.config import load_sft_config
-from ekipl_lab.training.sft.run import fingerprint
+from ekipl_lab.training.sft.warm_start import fingerprint
 
 
 @pytest.fixture(scope="module")

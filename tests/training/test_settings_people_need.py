@@ -28,7 +28,8 @@ from ekipl_lab.training.memory.components import trained_parameters
 from ekipl_lab.training.memory.estimate import workload
 from ekipl_lab.training.memory.shape import measure
 from ekipl_lab.training.run import train
-from ekipl_lab.training.setup import load_run_policy, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_policy import load_run_policy
 from ekipl_lab.types import Action, Sample
 
 torch.set_num_threads(1)

@@ -31,8 +31,9 @@ from ekipl_lab.training.sft.data import (
 )
 from ekipl_lab.training.sft.labels import patch_labels, with_backdrop
 from ekipl_lab.training.sft.model import PatchHead, encode_images, forward, mrope_positions
-from ekipl_lab.training.sft.run import WarmStart, rate_factor, run_sft
+from ekipl_lab.training.sft.run import run_sft
 from ekipl_lab.training.sft.state import Progress, load_state, save_state
+from ekipl_lab.training.sft.warm_start import WarmStart, rate_factor
 from ekipl_lab.types import Sample
 
 torch.set_num_threads(1)

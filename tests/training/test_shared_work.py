@@ -194,7 +194,8 @@ def test_a_batch_without_any_advantage_has_gradients_of_zero(tmp_path):
 def test_other_losses(tmp_path, changes):
     """With a reference's KL term every row has a gradient."""
     if "beta" in changes:
-        from ekipl_lab.policies.load import load_policy, save_policy
+        from ekipl_lab.policies.load import load_policy
+        from ekipl_lab.policies.save import save_policy
 
         folder = save_policy(*toys.nano(), tmp_path / "start", dtype="float32")
         policy = load_policy(folder)

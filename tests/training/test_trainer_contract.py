@@ -14,7 +14,8 @@ from ekipl_lab.groups.advantages import compute_advantages
 from ekipl_lab.groups.build import build_group
 from ekipl_lab.groups.options import Teacher
 from ekipl_lab.policies.build import build_tiny_policy
-from ekipl_lab.policies.load import as_policy, load_policy, save_policy
+from ekipl_lab.policies.load import as_policy, load_policy
+from ekipl_lab.policies.save import save_policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.prompts import build_messages
 from ekipl_lab.records import GroupRecordWriter, load_groups

@@ -6,7 +6,7 @@ from trainer_toys import config, ekipl_trainer, nano
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.distill import Distillation, distilled_advantages
-from ekipl_lab.policies.load import save_policy
+from ekipl_lab.policies.save import save_policy
 
 
 def test_the_advantage_by_hand():

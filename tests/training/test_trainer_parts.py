@@ -11,10 +11,11 @@ import trainer_toys as toys
 
 from ekipl_lab.errors import DataError, TeacherError
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.groups.collect import GenerationBatch, GroupCollector, Pool, Row, TeacherReply
+from ekipl_lab.groups.collect import GroupCollector
 from ekipl_lab.groups.diagnostics import GroupCosts, batch_metrics
 from ekipl_lab.groups.doctor import CAUSES, cause_of, examine, zero_spread_cause
 from ekipl_lab.groups.options import EKIPLOptions, StepContext, Teacher
+from ekipl_lab.groups.pool import GenerationBatch, Pool, Row, TeacherReply
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids

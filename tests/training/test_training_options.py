@@ -8,9 +8,9 @@ import yaml
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.build import build_group
-from ekipl_lab.groups.collect import GenerationBatch, Pool
 from ekipl_lab.groups.gates import TeacherGates, gate_of, needs_policy_result
 from ekipl_lab.groups.options import EKIPLOptions, SFTMixing
+from ekipl_lab.groups.pool import GenerationBatch, Pool
 from ekipl_lab.groups.schedules import check_schedules, rounded, scheduled, value_at
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import parse_config

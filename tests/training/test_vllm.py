@@ -22,7 +22,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 
 from ekipl_lab.policies.load import as_policy
 from ekipl_lab.policies.source import suppressed_token_ids
-from ekipl_lab.training.trainer import generation_kwargs
+from ekipl_lab.training.generation import generation_kwargs
 
 #: Fields of vllm 0.30.0's SamplingParams (vllm/sampling_params.py) with their types.
 RECORDED = {

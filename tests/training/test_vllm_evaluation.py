@@ -17,8 +17,8 @@ from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.engine import Engine
 from ekipl_lab.training.evaluator import Evaluator
+from ekipl_lab.training.generation import generation_kwargs
 from ekipl_lab.training.setup import RunSetup
-from ekipl_lab.training.trainer import generation_kwargs
 
 torch.set_num_threads(1)
 

@@ -1,6 +1,7 @@
 """How far blind solvers get, per family: ``python -m ekipl_lab.benchmarks.mini.blind``.
 
-Writes ``results/blind.json`` and the table between the markers in ``docs/benchmark.md``. Solvers
+Writes ``results/blind.json`` and the table between the markers in ``docs/benchmark.md``; with
+``--families`` it prints those and writes nothing. Solvers
 are fitted on the training split and measured on test and test_ood. A family that studies may use
 (status ``study`` or ``ground``) must stay at or under 15 % with the best of them.
 
@@ -21,7 +22,7 @@ from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.solvers import SOLVERS
 from ekipl_lab.benchmarks.mini.task import MINI_VERSION, SampleKey
 from ekipl_lab.benchmarks.seeding import rng_for
-from ekipl_lab.errors import DataError
+from ekipl_lab.errors import DataError, unknown_name
 from ekipl_lab.files import put_between, write_text
 from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.types import Sample
@@ -76,12 +77,22 @@ def draw(task: str, family: str, split: str, count: int) -> list[Sample]:
     return [MINI_TASKS[task].build(key, 56) for key in keys]
 
 
-def measure_all(train: int, test: int, *, study: bool = False) -> dict[str, Any]:
-    """The record of every family that has images (``study``: of those alone that studies use)."""
-    rows = []
+def measure_all(
+    train: int, test: int, *, study: bool = False, only: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The record of every family that has images (``study``: of those alone that studies use;
+    ``only``: of those alone that it names)."""
+    rows: list[dict[str, Any]] = []
+    known = [
+        name for mini in MINI_TASKS.values() for name, one in mini.families.items() if one.images
+    ]
+    for name in only:
+        if name not in known:
+            raise unknown_name("family with images", name, known)
     for task, mini in MINI_TASKS.items():
         for name, family in mini.families.items():
-            if family.images and (family.status == "study" or not study):
+            wanted = name in only if only else family.status == "study" or not study
+            if family.images and wanted:
                 fit = draw(task, name, "train", train)
                 rows += [measure(task, name, split, fit, test) for split in ("test", "test_ood")]
     return {
@@ -125,12 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", type=int, default=3000, help="training samples a family")
     parser.add_argument("--test", type=int, default=1000, help="test samples a family and split")
     parser.add_argument("--study", action="store_true", help="only families that studies use")
+    parser.add_argument(
+        "--families", nargs="+", default=[], metavar="NAME", help="only these; nothing is written"
+    )
     parser.add_argument("--record", type=Path, default=Path("results/blind.json"))
     parser.add_argument("--page", type=Path, default=Path("docs/benchmark.md"))
     chosen = parser.parse_args(arguments)
-    record = measure_all(chosen.train, chosen.test, study=chosen.study)
-    write_text(chosen.record, json.dumps(record, indent=1) + "\n")
-    if chosen.page.is_file():
+    record = measure_all(chosen.train, chosen.test, study=chosen.study, only=chosen.families)
+    if not chosen.families:
+        write_text(chosen.record, json.dumps(record, indent=1) + "\n")
+    if not chosen.families and chosen.page.is_file():
         write_text(chosen.page, with_table(chosen.page.read_text(encoding="utf-8"), record))
     print(table(record))
     for row in record["rows"]:

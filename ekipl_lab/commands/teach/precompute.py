@@ -12,13 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.errors import BudgetExceeded, ConfigError
@@ -31,7 +25,8 @@ from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.teachers.gateway.limits import NANO
 from ekipl_lab.teachers.gateway.pricing import load_prices
 from ekipl_lab.training.config.run_config import RunConfig, load_config
-from ekipl_lab.training.setup import build_run_teachers, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_teachers import build_run_teachers
 from ekipl_lab.types import ActionSource, GenerationParams, Sample
 
 BATCH = 64

@@ -13,7 +13,8 @@ from ekipl_lab.commands.options import add_config_options, add_payment_option
 from ekipl_lab.commands.teach.precompute import check_costs, run_params
 from ekipl_lab.errors import ConfigError, printable
 from ekipl_lab.training.config.run_config import load_config
-from ekipl_lab.training.setup import build_run_teachers, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_teachers import build_run_teachers
 from ekipl_lab.types import Action, RewardBreakdown, Sample
 
 

@@ -30,7 +30,8 @@ from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.prefetch import PromptSchedule
 from ekipl_lab.training.recorded import asked_about
-from ekipl_lab.training.setup import build_run_teachers, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_teachers import build_run_teachers
 from ekipl_lab.types import GenerationParams, Sample
 
 #: What is asked in one pass over the data: its number, and the samples.

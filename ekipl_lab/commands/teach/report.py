@@ -18,7 +18,9 @@ from ekipl_lab.evaluation.usefulness import MORE_SAMPLES, Usefulness, measure, u
 from ekipl_lab.files import write_text
 from ekipl_lab.tables import as_rich, piped
 from ekipl_lab.training.config.run_config import RunConfig, load_config
-from ekipl_lab.training.setup import build_run_teachers, load_run_policy, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_policy import load_run_policy
+from ekipl_lab.training.run_teachers import build_run_teachers
 from ekipl_lab.types import POLICY, Action, EvalRecord
 
 

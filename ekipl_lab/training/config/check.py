@@ -15,11 +15,10 @@ from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import BatchSizes, batch_sizes
 from ekipl_lab.training.config.targets import TARGETS
 from ekipl_lab.training.config.waits import longest_wait
+from ekipl_lab.types import Scorer
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
-
-    from ekipl_lab.groups.collect import Scorer
 
 #: All that TRL 1.16 knows; it looks at them only once it trains.
 CHOICES = {

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ekipl_lab.groups.collect import GenerationBatch, Pool
 from ekipl_lab.groups.options import SFTMixing
+from ekipl_lab.groups.pool import GenerationBatch, Pool
 from ekipl_lab.types import POLICY, ActionGroup
 
 #: Loss types whose policy term is a mean over tokens; the others take one over rows.

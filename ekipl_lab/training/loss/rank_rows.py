@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ekipl_lab.groups.build import placement
-from ekipl_lab.groups.collect import GenerationBatch, Pool, Row
 from ekipl_lab.groups.options import SFTMixing
+from ekipl_lab.groups.pool import GenerationBatch, Pool, Row
 from ekipl_lab.training.loss.mixing import shares
 from ekipl_lab.types import POLICY, Action, ActionGroup, RewardBreakdown
 

@@ -17,7 +17,6 @@ from typing import Literal
 from pydantic import Field
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.groups.collect import Scorer
 from ekipl_lab.groups.encoder import policy_encoder
 from ekipl_lab.parsing import THINK_OPEN
 from ekipl_lab.policies.load import Policy
@@ -28,10 +27,10 @@ from ekipl_lab.teachers.encoding import ActionEncoder
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.dataset import prompt_order
-from ekipl_lab.training.setup import build_run_teachers
+from ekipl_lab.training.run_teachers import build_run_teachers
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.solve_rate import solve_rate_weights
-from ekipl_lab.types import Action, GenerationParams, Sample, Usage
+from ekipl_lab.types import Action, GenerationParams, Sample, Scorer, Usage
 from ekipl_lab.validation import Count, Section
 
 

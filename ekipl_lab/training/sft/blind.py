@@ -7,12 +7,10 @@ that text five times or more, else its family.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ekipl_lab.evaluation.metrics import mean_of
-from ekipl_lab.types import POLICY, Action, RewardBreakdown, Sample
+from ekipl_lab.types import POLICY, Action, Sample, Scorer
 
-Scorer = Callable[[Sample, Action], RewardBreakdown]
 #: How often a text must be asked to be a form of its own.
 OFTEN = 5
 
@@ -39,11 +37,6 @@ def blind_accuracy(
         share = sum(answers[answer] * value for answer, value in known.items())
         found["prior"].append(share / total if total else None)
     return found
-
-
-def best_blind(found: dict[str, list[float | None]]) -> float:
-    """The accuracy of the better of the solvers; 0 if nothing could be scored."""
-    return max((mean_of(values) or 0.0) for values in found.values())
 
 
 def _answers(counts: dict[tuple[str, ...], Counter[str]], sample: Sample) -> Counter[str]:

@@ -14,13 +14,14 @@ from trl import SFTConfig
 
 from ekipl_lab.groups.encoder import policy_encoder
 from ekipl_lab.policies.context import check_prompts_fit, context_length
-from ekipl_lab.policies.load import Policy, merge_adapter, save_policy
+from ekipl_lab.policies.load import Policy
+from ekipl_lab.policies.save import merge_adapter, save_policy
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.ranks import on_main, save_shards
-from ekipl_lab.training.setup import run_adapter
+from ekipl_lab.training.run_policy import run_adapter
 from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.lowest import Lowest

@@ -35,13 +35,8 @@ from ekipl_lab.training.config.sections import DataSettings
 from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.sft.config import SFTConfig, Stage
 from ekipl_lab.training.sft.data import Example
-from ekipl_lab.training.sft.pictures import (
-    PackedBatch,
-    PictureEncoder,
-    PictureStream,
-    packed_loss,
-)
-from ekipl_lab.training.sft.run import WarmStart
+from ekipl_lab.training.sft.pictures import PackedBatch, PictureEncoder, PictureStream, packed_loss
+from ekipl_lab.training.sft.warm_start import WarmStart
 from ekipl_lab.types import Sample
 from ekipl_lab.validation import Count, Section, Seed
 

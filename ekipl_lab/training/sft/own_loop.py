@@ -15,7 +15,7 @@ from ekipl_lab.prompts import prompt_text
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
-from ekipl_lab.training.setup import save_start
+from ekipl_lab.training.run_policy import save_start
 from ekipl_lab.training.sft.actions import ActionSFT
 from ekipl_lab.training.sft.config import SFTConfig
 from ekipl_lab.training.sft.data import Example

@@ -28,7 +28,7 @@ from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.rewards import check_ground_truths, get_scorer
 from ekipl_lab.statistics import pass_at_k, wilson
 from ekipl_lab.training.config.sections import PolicySettings
-from ekipl_lab.training.setup import load_data
+from ekipl_lab.training.run_data import load_data
 from ekipl_lab.training.sft.blind import blind_accuracy
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.own import OwnSFT, OwnStart, examples_of, longest, stages_of

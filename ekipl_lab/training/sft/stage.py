@@ -32,7 +32,8 @@ from ekipl_lab.training.config.run_config import RunConfig, parse_config
 from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.ranks import check_shared, on_main
 from ekipl_lab.training.run import fingerprint, run_params, silence_transformers
-from ekipl_lab.training.setup import load_run_policy, load_training_samples, save_start
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run_policy import load_run_policy, save_start
 from ekipl_lab.training.sft.actions import ActionSFT, Taught, taught_examples
 from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import Example

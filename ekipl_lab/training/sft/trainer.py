@@ -33,7 +33,7 @@ from ekipl_lab.training.loading import CheckedLoading
 from ekipl_lab.training.sft.actions import ActionSFT
 from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import Example, shuffled
-from ekipl_lab.training.sft.run import rate_factor
+from ekipl_lab.training.sft.warm_start import rate_factor
 from ekipl_lab.types import Action
 
 #: Settings of ``grpo`` that hold for supervised steps too: of the optimiser and of the machine.

@@ -1,0 +1,88 @@
+"""Saving policies as sealed folders that appear whole or not at all; merging adapters."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import AutoConfig
+
+from ekipl_lab.errors import ConfigError, missing_path, unknown_name
+from ekipl_lab.files import write_sums
+from ekipl_lab.policies.adapters import (
+    BASE_NOTE,
+    base_of,
+    is_adapter_folder,
+    write_adapter,
+)
+from ekipl_lab.policies.load import DTYPES, existing_checkpoint, load_policy
+
+
+def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = "float16") -> Path:
+    """Write weights (safetensors, ``dtype``), configuration and processor as one sealed folder.
+
+    Of a PeftModel only the adapter is written, in its own precision (`policies.adapters`).
+    The folder appears whole or not at all; files in an earlier one that are not of the checkpoint
+    (a model card) are kept.
+    """
+    if dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    target = Path(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
+    try:
+        _write_policy(model, processor, target, staging, dtype)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    if target.exists():
+        old = Path(tempfile.mkdtemp(".tmp", f".{target.name}.old.", target.parent))
+        target.replace(old / "gone")
+        staging.replace(target)
+        shutil.rmtree(old)
+    else:
+        staging.replace(target)
+    return target
+
+
+def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype: str) -> None:
+    """The files of `save_policy`, in ``staging``."""
+    staging.chmod(0o755)
+    if target.is_dir():
+        shutil.copytree(target, staging, dirs_exist_ok=True)
+    if isinstance(model, PeftModel):
+        write_adapter(model, staging)
+    else:
+        copy.deepcopy(model).to("cpu", DTYPES[dtype]).save_pretrained(staging)
+    processor.save_pretrained(staging)
+    write_sums(staging, leave_out=[BASE_NOTE])  # a base may move
+    for path in staging.iterdir():
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def merge_adapter(
+    adapter: str | Path,
+    folder: str | Path,
+    *,
+    base: str | Path | None = None,
+    dtype: str | None = None,
+) -> Path:
+    """Write base + adapter as one ordinary checkpoint (safetensors, processor beside it).
+
+    Merged in float32, saved in ``dtype`` (None: the base's own). Raises ConfigError if ``adapter``
+    is none.
+    """
+    if not Path(adapter).expanduser().exists():
+        raise missing_path("Adapter", adapter, "give the folder of an adapter.")
+    if not is_adapter_folder(adapter):
+        raise ConfigError(f"{str(adapter)!r} is not an adapter folder (no adapter_config.json).")
+    config = AutoConfig.from_pretrained(
+        existing_checkpoint(base_of(adapter, base)), trust_remote_code=False
+    )
+    own = {value: name for name, value in DTYPES.items()}.get(config.dtype, "float32")
+    policy = load_policy(adapter, base=base)
+    return save_policy(policy.model, policy.processor, folder, dtype=dtype or own)
