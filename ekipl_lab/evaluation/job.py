@@ -290,14 +290,18 @@ def _about_data(samples: Sequence[Sample]) -> dict[str, Any]:
     return {"samples": len(samples), "hash": _short_hash("".join(lines))}
 
 
-def _cost(records: Sequence[EvalRecord]) -> dict[str, float]:
-    """Actions asked for and not given, tokens read and written, USD as the source reports them."""
+def _cost(records: Sequence[EvalRecord]) -> dict[str, float | None]:
+    """Actions asked for and not given, tokens read and written, USD as the source reports them.
+
+    Tokens read are None where a server has not counted those of an action.
+    """
     actions = [action for record in records for action in record.actions]
     usages = [action.usage for action in actions if action.usage is not None]
+    read = [usage.prompt_tokens for usage in usages]
     return {
         "actions": len(actions),
         "missing": sum(action.finish_reason == MISSING for action in actions),
-        "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
+        "prompt_tokens": None if None in read else sum(filter(None, read)),
         "completion_tokens": sum(usage.completion_tokens for usage in usages),
         "usd": sum(usage.cost for usage in usages),
     }

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_rewards import SAMPLE
 
 from ekipl_lab.errors import RewardError
-from ekipl_lab.rewards import check_ground_truth
+from ekipl_lab.rewards import MATCHERS, check_ground_truth
 from ekipl_lab.rewards.matchers import Truth, match_number, match_text, read_number
 from ekipl_lab.rewards.mathematics import match_math
 from ekipl_lab.rewards.typed import Matcher
@@ -17,10 +17,14 @@ from ekipl_lab.rewards.typed import Matcher
 NUMBERS = {
     "24 cm": (
         [r"\(24\) cm", "**24** cm", r"\boxed{24} cm", "$24$ cm", "`24` cm", "*24* cm.",
-         r"\[24\] cm", r"**24**\text{ cm}", r"x = **24** cm", r"= \boxed{24} cm"],
+         r"\[24\] cm", r"**24**\text{ cm}", r"x = **24** cm", r"= \boxed{24} cm",
+         "<|begin_of_box|>24<|end_of_box|> cm", "<|begin_of_box|>24 cm<|end_of_box|>"],
         [r"\(24\) m", "**24** kg", r"\boxed{24} 5", r"\(2\)\(4\) cm", "**2** 4 cm", "**24** or 25",
          r"\boxed{24} cm 5", r"\boxed{2} \boxed{4} cm", "**24** cm **5**", r"\(24\) (25)",
-         "*24* apples", r"**2**4 cm", r"\boxed{24} \to 25", r"\(24 cm", "**24* cm"],
+         "*24* apples", r"**2**4 cm", r"\boxed{24} \to 25", r"\(24 cm", "**24* cm",
+         "<|begin_of_box|>24<|end_of_box|> kg", "<|begin_of_box|>24<|end_of_box|> 5",
+         "<|begin_of_box|>2<|end_of_box|><|begin_of_box|>4<|end_of_box|> cm", "24</s>5",
+         "<|begin_of_box|>24 cm", "</s>", "2</s>4 cm"],
     ),
     "1/3": (
         [r"0.\overline{3}", r"0.\bar{3}", r"0.\bar3", r"x = 0.\overline{3}", r".\overline{3}",
@@ -131,6 +135,20 @@ def test_a_mixed_number_with_and_has_a_proper_fraction(whole: int, part: int, ov
     read = read_number(f"{whole} and {part}/{over}")
     assert (read is not None) == (part < over)
     assert read is None or read[0] * over == whole * over + part
+
+
+@pytest.mark.parametrize(
+    ("kind", "truth"),
+    [("number", "24"), ("math", r"\frac{1}{2}"), ("letter", "B"), ("text", "dark red"),
+     ("numbers", "3, 0, 2"), ("calls", "change_size(0, small)"), ("box", "[1, 2, 3, 4]"),
+     ("boxes", "[[1, 2, 3, 4]]"), ("point", "[1, 2]")],
+)  # fmt: skip
+def test_box_and_end_tokens_around_an_answer_are_no_part_of_it(kind: str, truth: str) -> None:
+    """GLM's own answers, and servers that leave special tokens in the text."""
+    forms = ["<|begin_of_box|>{}<|end_of_box|>", "<|begin_of_box|>**{}**<|end_of_box|><|user|>"]
+    for form in (*forms, "{}</s>", "{}<|im_end|>\n", "{} <|eot_id|>", "{}<|endoftext|><|im_end|>"):
+        assert MATCHERS[kind](form.format(truth), Truth(truth)).value == 1.0, form
+        assert MATCHERS[kind](form.format("7"), Truth(truth)).value == 0.0, form
 
 
 def test_wrappers_within_a_text_stay_words() -> None:

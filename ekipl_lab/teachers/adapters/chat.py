@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.images import png_base64
+from ekipl_lab.parsing import without_end
 from ekipl_lab.prompts import PROMPT_VERSION, content_of, instructed_text
 from ekipl_lab.secrets import holds_key, refuse_secrets
 from ekipl_lab.teachers.adapters.http import (
@@ -234,7 +235,7 @@ def to_action(
         said = (choice["refusal"] or choice["text"]).strip()[:80]
         raise CallError("refusal", f"the model refused ({said!r})", retryable=False)
     text = with_reasoning(choice["text"], choice["reasoning"])
-    if not text.strip():
+    if not (without_end(text) if repairing else text).strip():
         raise CallError("empty", "the model answered nothing", retryable=False)
     same = text == choice["text"]
     logprobs, token_ids = choice["logprobs"], choice["token_ids"]
