@@ -134,11 +134,14 @@ EVALUATIONS: list[list[str]] = [
     ["--task", "chess"], ["--split", "tset"], ["--families", "x"], ["--limit", "-1"],
     ["--seed", "-1"], ["--seed", str(2**70)], ["--size", "0"], ["--size", "3"], ["--scorer", "x"],
     ["--scorer", "python:nowhere.py:f"], ["--samples", "-2"], ["--k", "0"], ["--k", "99"],
-    ["--temperature", "nan"], ["--temperature", "-1"], ["--temperature", "inf"], ["--top-p", "0"],
+    ["--temperature", "nan"], ["--temperature", "-1"], ["--temperature", "inf"],
+    ["--temperature", "1e9"], ["--temperature", "1e-40"], ["--top-p", "0"],
     ["--top-p", "nan"], ["--top-k", "-1"], ["--max-new-tokens", "0"], ["--strata", "nowhere.json"],
     ["--strata", str(ROOT / "README.md")], ["--against", "nowhere"], ["--dtype", "int8"],
     ["--device", "tpu7"], ["--batch-size", "0"], ["--batch-size", "-3"], ["--base", "nowhere"],
     ["--benchmark", "nowhere.yaml"], ["--out", str(ROOT / "README.md")], ["--min-pixels", "0"],
+    ["--out", ""], ["--out", "/proc/x"], ["--out", "x" * 300],
+    ["--policy", str(ROOT / "README.md")],
     ["--policy", "configs"], ["--preset", "x"],
 ]  # fmt: skip
 

@@ -31,6 +31,7 @@ from ekipl_lab.teachers.gateway.types import Adapter, Call, CallError, Reply
 from ekipl_lab.teachers.repair import repaired, with_reasoning
 from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample, Usage
+from ekipl_lab.validation import Temperature
 
 if TYPE_CHECKING:
     pass
@@ -78,7 +79,7 @@ class ApiSpec(Address):
     adapter: ClassVar[AdapterClass]
 
     model: str = Field(min_length=1)
-    temperature: float | None = Field(default=None, ge=0.0)
+    temperature: Temperature | None = None
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
     max_tokens: int | None = Field(default=None, ge=1)
     instruction: str = ""

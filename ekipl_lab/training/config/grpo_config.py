@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.validation import complaint
+from ekipl_lab.validation import LEAST_TEMPERATURE, MOST_TEMPERATURE, complaint
 
 #: Our defaults for ``grpo`` where TRL's differ: the paper's preset (docs/method.md), and a
 #: schedule without decay, so that a run's length does not change its beginning.
@@ -143,6 +143,9 @@ def _bounds(key: str) -> list[tuple[Callable[[float], bool], str]]:
         bounds.append((lambda value: value < 0, "0 or more"))
     if key == "dataloader_num_workers":
         bounds.append((lambda value: value > MOST_WORKERS, f"at most {MOST_WORKERS}"))
+    if key == "temperature":
+        within = f"from {LEAST_TEMPERATURE} to {MOST_TEMPERATURE:g}"
+        bounds.append((lambda value: not LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE, within))
     if key in AT_MOST_ONE:
         bounds.append((lambda value: value > 1, "1 or less"))
     return bounds
