@@ -171,6 +171,7 @@ _NAME = (
     r"(?:\\?[A-Za-z]\w{0,9}(?:_\{\w{1,9}\})?(?:\(\w{1,9}\))?"
     r"|\\text\s*\{(?!not\b)[A-Za-z]{1,20}\}|\\overline\s*\{[A-Za-z]{2}\})"
 )
+NAMED_VALUE = re.compile(rf"\s*({_NAME})\s*=([^=]+)")
 _NAMED = re.compile(rf"\s*(?:{_NAME})?\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
 _PARENTHESES = re.compile(r"(?:\\left\s*)?\(([^(),\\]*)(?:\\right\s*)?\)")
 _NAMED_FIRST = re.compile(rf"\$?\s*{_NAME}\s*=")

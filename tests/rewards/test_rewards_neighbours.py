@@ -85,6 +85,22 @@ EXPRESSIONS = {
          r"\(2\sqrt{3}\) cm", r"\boxed{2\sqrt3}"],
         ["2√3 h", "2√3 more", r"2\sqrt{3} 1", "2√3 x", r"2\sqrt{3}\text{ apples}"],
     ),
+    "(1,2)": (
+        ["(1, 2)", r"\left(1,2\right)", "(1.0, 4/2)", "P(1,2)", r"$(1,2)$"],
+        [r"\{1,2\}", "{1,2}", "1,2", "1, 2", r"\left\{1,2\right\}", "(2,1)", "[1,2]", "(1,2]",
+         "[1,2)", "1 and 2", "x=1,y=2"],
+    ),
+    r"\{1,2\}": (
+        [r"\{2,1\}", "1,2", "2, 1", "{1,2}", r"\left\{1, 2\right\}"],
+        ["(1,2)", "(2,1)", r"\left(1,2\right)", "[1,2]", r"\{1\}", r"\{1,2,3\}"],
+    ),
+    "1,2": (["2,1", r"\{1,2\}", "(1,2)", "1, 2"], ["(2,1)", "[1,2]", "1", "1,2,3", "12"]),
+    "x = 1, y = 2": (
+        ["y=2, x=1", "1, 2", "(1,2)", "x=1.0,y=4/2", r"\left(1, 2\right)"],
+        ["x=2, y=1", "2,1", "(2,1)", r"\{2,1\}", "x=1", "x=1, z=2", "a=1, b=2"],
+    ),
+    r"(-\infty,3]": ([r"(-\infty, 3]"], [r"(-\infty,3)", r"-\infty, 3", r"\{-\infty,3\}"]),
+    r"\text{no}": (["no", "No", r"\text{no}", "**no**"], ["on", r"\text{on}", "yes", "0"]),
     "5:00 pm": (["5:00 PM", "5:00 p.m.", "5 pm"], ["5:00", "5:00 am", "17:00", "5", "5 am"]),
 }  # fmt: skip
 
@@ -161,6 +177,9 @@ def test_wrappers_within_a_text_stay_words() -> None:
      ("5 h 4 min", "side by side"), ("3(4", "other half"), ("3}4", "other half"), ("log 2", "word"),
      ("5 apples", "'apples' is a word"), ("5 ft 4 in", "side by side"), ("x + one", "'one'"),
      (r"\sqrt{2} 3", "side by side"), ("[1, 2", "other half"),
+     ("no", "'no' is a word"), ("DNE", "'DNE' is a word"), ("N/A", "is a word"), ("NaN", "a word"),
+     ("5 🍎", "'🍎' in it is not read"), (r"\foo{5}", "in it is not read"), ("#5", "'#' in it"),
+     ("5?", "'?' in it"), ("3…", "'…' in it"), (r"\foo", "in it is not read"),
      ("=", "only a part"), ("?", "only a part"), ("5 +", "only a part"), ("|x", "only a part")],
 )  # fmt: skip
 def test_a_truth_that_is_no_mathematics_is_refused_by_record(truth: str, names: str) -> None:
@@ -175,7 +194,9 @@ def test_a_truth_that_is_no_mathematics_is_refused_by_record(truth: str, names: 
      r"x=1\text{ or }x=2", "x=1 or x=2", r"(-\infty,3]", "36π cm³", r"2 \sqrt { 13 }", "5 cm",
      r"\frac { \sqrt { 3 } } 2", "10 km/h", "50 percent", r"\left\{1, 2\right.", "y = 2x + 1",
      r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}", r"\operatorname{lcm}(4,6)", "sin(x)", "9:05",
-     "5:00 pm", r"0.\overline{3}", r"5 \mathrm { ~ cm }", r"x \in \{1, 2\}", "1,000", "$5"],
+     "5:00 pm", r"\text{DNE}", r"AB \parallel CD", r"\triangle ABC", "BAC", "at", "x ≠ 5",
+     r"1 \to 2", r"\ell", r"\mathcal{A}", "{1, 2}", "x = 1, y = 2", r"0.\overline{3}",
+     r"5 \mathrm { ~ cm }", r"x \in \{1, 2\}", "1,000", "$5"],
 )  # fmt: skip
 def test_a_truth_that_is_mathematics_is_sound(truth: str) -> None:
     check_ground_truth(replace(SAMPLE, answer=truth, answer_type="math"))
