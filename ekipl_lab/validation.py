@@ -118,8 +118,8 @@ def _not_tiny(value: float) -> float:
     return value
 
 
-#: A temperature to sample with; 0 is greedy.
-Temperature = Annotated[float, Field(ge=0.0, le=MOST_TEMPERATURE), AfterValidator(_not_tiny)]
+#: A temperature to sample with; 0 is greedy. Bounds are the field's own.
+Temperature = Annotated[float, AfterValidator(_not_tiny)]
 #: A count that is bounded, so that nothing runs or allocates for ever.
 Count = Annotated[int, Field(ge=1, le=10**7)]
 

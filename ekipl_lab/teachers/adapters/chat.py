@@ -31,7 +31,7 @@ from ekipl_lab.teachers.gateway.types import Adapter, Call, CallError, Reply
 from ekipl_lab.teachers.repair import repaired, with_reasoning
 from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample, Usage
-from ekipl_lab.validation import Temperature
+from ekipl_lab.validation import MOST_TEMPERATURE, Temperature
 
 if TYPE_CHECKING:
     pass
@@ -79,7 +79,7 @@ class ApiSpec(Address):
     adapter: ClassVar[AdapterClass]
 
     model: str = Field(min_length=1)
-    temperature: Temperature | None = None
+    temperature: Temperature | None = Field(default=None, ge=0.0, le=MOST_TEMPERATURE)
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
     max_tokens: int | None = Field(default=None, ge=1)
     instruction: str = ""
