@@ -83,7 +83,8 @@ def one_expression(answer: str, truth: str) -> bool:
         return False
     if answer.count(",") > truth.count(","):
         return False
-    beside = [_SIDE_BY_SIDE.search(_SHORT_FRAC.sub("", text)) for text in (answer, truth)]
+    plain = [_PARTS.sub(", ", _SHORT_FRAC.sub("", text)) for text in (answer, truth)]
+    beside = [_SIDE_BY_SIDE.search(text) for text in plain]
     if beside[0] and not beside[1]:
         return False
     if beside[1] and _DIGITS.findall(answer) != _DIGITS.findall(truth):  # one of several

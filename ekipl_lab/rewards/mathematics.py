@@ -189,6 +189,8 @@ def match_math(answer: str, truth: Truth) -> Match:
         answer = unnamed(plain(answer))
     if _TUPLE.match(plain(truth.text)):
         answer = _POINT_NAME.sub("", plain(answer))
+    if _INTERVAL.search(plain(truth.text)):
+        answer = _ELEMENT.sub("", plain(answer))
     text, given = _as_math(answer, truth.unit, letters=True)
     numbers = read_number(truth.text, truth.unit), read_number(answer, truth.unit)
     wanted, given = numbers[0][1] if numbers[0] else wanted, numbers[1][1] if numbers[1] else given
@@ -231,6 +233,9 @@ _TIME = re.compile(
 #: A point or an interval; the letter before one as in ``A(-2,3)``; one letter behind a number.
 _TUPLE = re.compile(r"(?:\\left\s*)?\([^()]*,")
 _POINT_NAME = re.compile(r"^[A-Z]'?\s*(?=(?:\\left\s*)?\()")
+#: What is an interval and no point, and how an answer names its elements.
+_INTERVAL = re.compile(r"^(?!.*(?:\\in(?![A-Za-z])|∈)).*(?:\\infty|∞|^\[.*,|,.*\]$)")
+_ELEMENT = re.compile(r"^\s*[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
 _GLUED = re.compile(r"\d[A-Za-z]$", re.ASCII)
 #: Of answer and truth: a set, or values without brackets, are no pair, and a pair is no set.
 _OTHER_BRACKETS = {("{", "("), (",", "("), ("(", "{")}

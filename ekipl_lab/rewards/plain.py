@@ -131,6 +131,7 @@ _TRIGONOMETRY = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degree)", re.ASCII)
 _SYMBOLS = str.maketrans(
     {"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "°": r"^\circ ", "π": r"\pi ",
+     "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ",
      "∞": r"\infty ", "∈": r"\in ", "∅": r"\emptyset "}
 )  # fmt: skip
 _ASCII_NAME = re.compile(
