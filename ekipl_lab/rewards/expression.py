@@ -83,8 +83,7 @@ def one_expression(answer: str, truth: str) -> bool:
         return False
     if answer.count(",") > truth.count(","):
         return False
-    plain = [_PARTS.sub(", ", _SHORT_FRAC.sub("", text)) for text in (answer, truth)]
-    beside = [_SIDE_BY_SIDE.search(text) for text in plain]
+    beside = [_side_by_side(text) for text in (answer, truth)]
     if beside[0] and not beside[1]:
         return False
     if beside[1] and _DIGITS.findall(answer) != _DIGITS.findall(truth):  # one of several
@@ -141,6 +140,17 @@ _SUBSCRIPT = re.compile(r"_\s*(?:\{[^{}]*\}|\w)")
 _PARTS = re.compile(
     r",?\s*(?:\\text\s*\{\s*(?:or|and)\s*\}|(?<![A-Za-z\\])(?:or|and)(?![A-Za-z]))\s*"
 )
+
+
+def _whole(text: str) -> str:
+    """Without what is in the right place beside a number: subscripts, ``\\frac12``, `or`."""
+    return _PARTS.sub(", ", _SHORT_FRAC.sub("", _SUBSCRIPT.sub("", text)))
+
+
+def _side_by_side(text: str) -> bool:
+    return _SIDE_BY_SIDE.search(_whole(text)) is not None
+
+
 _NAME = re.compile(rf"(?:{_TEXT}|\\(?:operatorname|begin|end)\s*\{{)[^{{}}]*\}}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z][a-z]{2,}")
 _NO_BRACKET = re.compile(r"\\[{}]|\\(?:left|right)\s*\.|\\begin\s*\{array\}")
@@ -159,8 +169,8 @@ def truth_fault(truth: str, unit: str = "") -> str | None:
     text = split_unit(as_latex(truth), unit)[0]
     if not re.search(r"\w|\\[A-Za-z]", text) or _LEFT_OPEN.search(text) or text.count("|") % 2:
         return "it is only a part of one"
-    text = _PARTS.sub(", ", _SHORT_FRAC.sub("", _SUBSCRIPT.sub("", text)))
-    if _SIDE_BY_SIDE.search(text):
+    text = _whole(text)
+    if _side_by_side(text):
         return "it has numbers or quantities side by side"
     brackets = _NAME.sub(" ", _NO_BRACKET.sub("", text))
     open_ones = sum((sign in "([{") - (sign in ")]}") for sign in brackets)
