@@ -134,7 +134,8 @@ class RewardSettings(Section):
 
     @model_validator(mode="after")
     def _something_counts(self) -> Self:
-        if self.weights and not any(self.weights.values()) and not self.extra:
+        counts = self.weights is None or any(self.weights.values())
+        if not counts and not any(one.weight for one in self.extra.values()):
             raise ConfigError("reward.weights are all 0, so that nothing is learned; raise one.")
         return self
 
