@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,14 +47,26 @@ def remove_temporary(folder: Path) -> None:
 
 def check_folder(path: Path) -> Path:
     """The path, if it is or can be made a folder that is written to; ConfigError if not."""
-    at = path
-    while not at.exists() and at != at.parent:
-        at = at.parent
-    if not at.is_dir():
-        raise ConfigError(f"{path} cannot be a folder: {at} is a file; name another.")
-    if not os.access(at, os.W_OK):
-        raise ConfigError(f"{path} cannot be written: {at} is read-only; name another folder.")
+    try:
+        at = path
+        while not at.exists() and at != at.parent:
+            at = at.parent
+        if not at.is_dir():
+            raise ConfigError(f"{path} cannot be a folder: {at} is a file; name another.")
+        if not os.access(at, os.W_OK):
+            raise ConfigError(f"{path} cannot be written: {at} is read-only; name another folder.")
+        longest = max(path.relative_to(at).parts, key=len, default="")
+        with tempfile.TemporaryDirectory(prefix=".ekipl-", dir=at) as trial:  # not within /proc
+            Path(trial, longest).mkdir(exist_ok=True)  # nor by a name that is too long
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be written ({reason}); name another folder.") from error
     return path
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder and all that is in it."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from ekipl_lab.errors import DataError
 #: Pillow's modes with more than 8 bits a pixel.
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
-#: What a TIFF says of its pixels: how 0 looks (0: white), and their type (1: whole, not negative).
+#: What a TIFF says of its pixels: how 0 looks (0: white), and their type (1: whole, not negative;
+#: 2: whole).
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
 
 #: EXIF's tag of how a picture lies: 1 upright, 2 to 8 turned or mirrored.
@@ -52,7 +54,7 @@ def read_image(source: Path | bytes) -> Picture:
     """
     name = "in the table" if isinstance(source, bytes) else str(source)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with _opened(source) as opened:
             return to_rgb(opened)
     except Exception as error:  # Pillow's decoders raise whatever they meet
         raise _unreadable(name, error) from error
@@ -65,7 +67,7 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
     """
     name = "in the table" if isinstance(source, bytes) else str(source)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with _opened(source) as opened:
             turned = opened.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
             turned = turned and opened.format != "TIFF"  # whose size Pillow gives as it is shown
             return (opened.height, opened.width) if turned else opened.size
@@ -73,14 +75,26 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
         raise _unreadable(name, error) from error
 
 
+def _opened(source: Path | bytes) -> Image.Image:
+    """The file, opened without Pillow's warning of many pixels: `to_rgb` says it in its own way."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
 def _unreadable(name: str, error: Exception) -> DataError:
     said = "no known format" if isinstance(error, UnidentifiedImageError) else error
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return DataError(f"Image {name} has more than {most:,} pixels; make it smaller.")
     return DataError(f"Image {name} cannot be read ({said}); replace it.")
 
 
 def to_rgb(image: Image.Image) -> Picture:
     """Any Pillow image as RGB; ValueError if a pixel is not a finite number."""
     notes = ["colours of 16 bits cut to 8"] if _cut_to_8_bits(image) else []
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        notes.append(f"large ({image.width} x {image.height} pixels)")
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         image.seek(0)
@@ -90,9 +104,12 @@ def to_rgb(image: Image.Image) -> Picture:
     tags = getattr(image, "tag_v2", {})  # of a TIFF
     transparent = image.info.get("transparency")
     upright = ImageOps.exif_transpose(image)
-    if upright.mode in _DEEP:
+    signed = upright.mode == "L" and tags.get(_SAMPLE_FORMAT) == (2,)
+    if upright.mode in _DEEP or signed:
         notes.append("stretched from its own range of values")
         values = np.asarray(upright)
+        if signed:  # which Pillow reads as from 0 to 255
+            values = values.view(np.int8)
         if upright.mode == "I" and tags.get(_SAMPLE_FORMAT, (1,)) == (1,) and tags:
             values = values.view(np.uint32)  # which Pillow reads as signed
         grey = _eight_bits(values, share=upright.mode == "F")

@@ -16,6 +16,12 @@ from dataclasses import dataclass
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+#: How models end their turn, where a server does not take it off.
+END_TOKENS = (
+    "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>",
+    "<|end|>", "<|return|>", "<|end_of_turn|>", "<end_of_turn>", "<end_of_utterance>", "<eos>",
+    "</s>", "<|user|>", "<|observation|>", "<｜end▁of▁sentence｜>",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,18 @@ def parse_completion(text: str) -> Parsed:
     """
     problem = _problem(text)
     return Parsed(_think(text), _answer(text), problem == "", problem)
+
+
+def without_end(text: str) -> str:
+    """The text without the end tokens that stand behind it; as it is where none does."""
+    end = at = len(text)
+    while True:
+        while at and text[at - 1].isspace():
+            at -= 1
+        token = next((one for one in END_TOKENS if text.endswith(one, 0, at)), "")
+        if not token:
+            return text if end == len(text) else text[:at]
+        at = end = at - len(token)
 
 
 def _problem(text: str) -> str:

@@ -72,9 +72,10 @@ class GenerationParams:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one action cost: tokens read and written, money (USD), seconds of latency."""
+    """What one action cost: tokens read (None: not counted) and written, money (USD), seconds of
+    latency."""
 
-    prompt_tokens: int = 0
+    prompt_tokens: int | None = 0
     completion_tokens: int = 0
     cost: float = 0.0
     latency: float = 0.0

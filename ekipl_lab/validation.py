@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from ekipl_lab.errors import ConfigError
@@ -108,6 +108,18 @@ def _inner(value: Any, kind: type) -> Iterator[Any]:
 
 #: A seed: what numpy and torch both take.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+#: Below and above, sampling fails of numbers that cannot be, or is blind to the model.
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-4, 100.0
+
+
+def _not_tiny(value: float) -> float:
+    if 0.0 < value < LEAST_TEMPERATURE:
+        raise ValueError(f"Input should be {LEAST_TEMPERATURE} or more, or 0")
+    return value
+
+
+#: A temperature to sample with; 0 is greedy. Bounds are the field's own.
+Temperature = Annotated[float, AfterValidator(_not_tiny)]
 #: A count that is bounded, so that nothing runs or allocates for ever.
 Count = Annotated[int, Field(ge=1, le=10**7)]
 

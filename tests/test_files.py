@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ekipl_lab.errors import DataError
-from ekipl_lab.files import put_between, replacing, write_text
+from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.files import check_folder, put_between, replacing, write_text
 
 
 def test_text_replaces_what_was_there_and_makes_the_folder(tmp_path: Path) -> None:
@@ -41,3 +41,11 @@ def test_a_section_between_marks() -> None:
     for broken in ("no marks", "<a> only", "<b> before <a>"):
         with pytest.raises(DataError, match="lacks the marks"):
             put_between(broken, "<a>", "<b>", "new")
+
+
+@pytest.mark.parametrize("name", ["/proc/x", "/proc", "/proc/1/x/y", "x" * 300, "a/" + "x" * 300])
+def test_a_folder_that_nobody_may_write_to_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be (written|a folder)"):
+        check_folder(tmp_path / name)
+    assert check_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert list(tmp_path.iterdir()) == []

@@ -237,3 +237,32 @@ def test_single_colour():
     assert single_colour(image)
     image.putpixel((0, 0), (1, 2, 4))
     assert not single_colour(image)
+
+
+def test_a_tiff_of_signed_bytes_keeps_its_order():
+    """-50 is darker than 49, and not 206."""
+    picture = read_image(tiff(np.arange(-50, 50, dtype=np.int8).reshape(10, 10), kind=2))
+    grey = np.asarray(picture.image)[..., 0].ravel()
+    assert grey[0] == 0 and grey[-1] == 255 and (np.diff(grey.astype(int)) > 0).all()
+    assert picture.notes == ("stretched from its own range of values",)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_image(tiff(np.zeros((4, 4, 3), dtype=np.int8), photometric=2, kind=2))
+
+
+def test_cmyk_of_16_bits_is_that_of_8_and_said():
+    inks = np.random.default_rng(0).integers(0, 65536, (6, 6, 4)).astype(np.uint16)
+    deep, plain = (read_image(tiff(values, photometric=5)) for values in
+                   (inks, (inks >> 8).astype(np.uint8)))  # fmt: skip
+    assert np.array_equal(np.asarray(deep.image), np.asarray(plain.image))
+    assert (deep.notes, plain.notes) == (("colours of 16 bits cut to 8",), ())
+
+
+def test_many_pixels_are_said_in_our_own_words(recwarn, monkeypatch):
+    data = stored(Image.new("1", (150, 100)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    assert read_image(data).notes == ("large (150 x 100 pixels)",)
+    assert image_size(data) == (150, 100)
+    assert [str(warning.message) for warning in recwarn] == []
+    for read in (read_image, image_size):
+        with pytest.raises(DataError, match="table has more than 20,000 pixels; make"):
+            read(stored(Image.new("1", (300, 100))))

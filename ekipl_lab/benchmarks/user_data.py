@@ -144,6 +144,8 @@ def iterate_own(data: OwnData, folder: Path, request: Request) -> Iterator[Sampl
             request.on_bad(str(error))
             continue
         samples[sample.id] = sample
+    if not samples and request.on_bad is None:
+        raise DataError(f"{data.hub or named}: no record in it; a table's first line is its head.")
     found = [
         sample
         for sample in samples.values()

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from ekipl_lab.commands.options import named_path
 from ekipl_lab.errors import ConfigError
 
 
@@ -22,12 +23,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     jobs = parser.add_subparsers(dest="job", metavar="JOB", parser_class=argparse.ArgumentParser)
     bundle = jobs.add_parser("bundle", help="write the pages of some addresses as one HTML file")
     bundle.add_argument("addresses", nargs="+", metavar="ADDRESS")
-    bundle.add_argument("--out", type=Path, required=True)
+    bundle.add_argument("--out", type=named_path, required=True)
     export = jobs.add_parser(
         "export", help="write votes (for DPO and SFT) and chains as Parquet with pictures"
     )
     export.add_argument("runs", nargs="*", metavar="RUN", help="runs whose chains are written")
-    export.add_argument("--out", type=Path, required=True, help="folder")
+    export.add_argument("--out", type=named_path, required=True, help="folder")
 
 
 def run(args: argparse.Namespace) -> int:

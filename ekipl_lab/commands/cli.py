@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from ekipl_lab import __version__
@@ -106,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:
-        sentence = full_disk(error) or (str(error) if isinstance(error, EKIPLError) else None)
+        own = str(error) if isinstance(error, EKIPLError) else _unwritable(error, args)
+        sentence = full_disk(error) or own
         if sentence is None:
             raise
         print(f"ekipl: {printable(sentence)}", file=sys.stderr)
@@ -119,6 +121,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ekipl_lab.training.guards import leave_processes
 
             leave_processes()
+
+
+def _unwritable(error: Exception, args: argparse.Namespace) -> str | None:
+    """One sentence if what ``--out`` names could not be written; else None."""
+    out, at = getattr(args, "out", None), getattr(error, "filename", None)
+    if not isinstance(error, OSError) or not isinstance(out, Path) or at is None:
+        return None
+    wanted, failed = str(out.absolute()), str(Path(os.fsdecode(at)).absolute())
+    if not failed.startswith(wanted) and not wanted.startswith(failed):
+        return None
+    return f"{out} cannot be written ({error.strerror}); give another --out."
 
 
 def _unknown_arguments(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> str:

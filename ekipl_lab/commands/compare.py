@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.compare_study import launch_cells, run_study, say_failed
 from ekipl_lab.commands.console import CellProgress
-from ekipl_lab.commands.options import add_set_option
+from ekipl_lab.commands.options import add_set_option, named_path
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as studies
 from ekipl_lab.studies.config import is_study
@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="of slurm and ray, such as partition=gpu (docs/studies.md)",
     )
-    parser.add_argument("--report", type=Path, default=Path("mlruns/report.html"))
+    parser.add_argument("--report", type=named_path, default=Path("mlruns/report.html"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ekipl_lab.commands.doctor_config import Check, check_policy, config_checks
+from ekipl_lab.commands.options import named_path
 from ekipl_lab.errors import ConfigError, EKIPLError
 from ekipl_lab.libraries import check_torchvision
 from ekipl_lab.tables import piped
@@ -47,7 +48,7 @@ class Finding:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What else to look at, and how to print it."""
-    parser.add_argument("--config", type=Path, help="check what this config needs, too")
+    parser.add_argument("--config", type=named_path, help="check what this config needs, too")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ekipl_lab.commands.options import named_path
 from ekipl_lab.errors import ConfigError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which policies, on which items."""
     parser.add_argument("--tasks", nargs="+", default=["counting", "geometry", "transformation"])
-    parser.add_argument("--policy", type=Path, help="a policy's folder (default: the shipped)")
+    parser.add_argument("--policy", type=named_path, help="its folder (default: the shipped)")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--items", type=int, default=200, help="items of each family")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--out", type=named_path, help="write the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

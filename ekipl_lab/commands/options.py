@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 
 
+def named_path(text: str) -> Path:
+    """A path that is given; an empty one would be the folder that one stands in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; name a file or folder")
+    return Path(text)
+
+
 class AddOverrides(argparse.Action):
     """Collects overrides, by themselves and after ``--set``, in one list in the order given."""
 
@@ -37,7 +44,7 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """``--config FILE`` and overrides of it: KEY=VALUE, also with ``--set`` before each."""
-    parser.add_argument("--config", type=Path, required=True, help="YAML file")
+    parser.add_argument("--config", type=named_path, required=True, help="YAML file")
     parser.add_argument(
         "overrides",
         nargs="*",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ekipl_lab.commands.options import named_path
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What to report, and where to."""
@@ -13,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="run ids and folders of `ekipl eval`; none: what was last run together",
     )
-    parser.add_argument("--out", type=Path, default=Path("mlruns/report.html"))
+    parser.add_argument("--out", type=named_path, default=Path("mlruns/report.html"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl_lab.commands.options import AddOverrides, add_set_option
+from ekipl_lab.commands.options import AddOverrides, add_set_option, named_path
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.validation import load_yaml
 
@@ -26,10 +26,14 @@ COLUMNS = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The recipe, or the data and what to make of them."""
     add = parser.add_argument
-    add("--config", type=Path, help="YAML file: a run's config with `sft:`, a recipe, or `data:`")
+    add(
+        "--config",
+        type=named_path,
+        help="YAML file: a run's config with `sft:`, a recipe, or `data:`",
+    )
     add("--data", help="YAML file of your own data (docs/own_policy.md)")
     add("--task", help="default: the one that the data name")
-    add("--out", type=Path, help="folder of the policy")
+    add("--out", type=named_path, help="folder of the policy")
     add("--minutes", type=float, help="of one core; default 15")
     add("--steps", type=int, help="so many steps instead")
     add("--seed", type=int, help="default 0")

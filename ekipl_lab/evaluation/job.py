@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -35,6 +34,7 @@ from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, evaluate, refu
 from ekipl_lab.files import write_note
 from ekipl_lab.prompts import instructed, prompt_fingerprint
 from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample, Scorer
+from ekipl_lab.validation import LEAST_TEMPERATURE, MOST_TEMPERATURE
 
 CONTROLS = ("question_only", "shuffled_image")
 #: k of pass@k that are reported where there are enough samples.
@@ -121,9 +121,10 @@ def check_job(job: Job) -> None:
     if "sampled" in job.modes:
         if job.num_samples < 1:
             raise ConfigError(f"--samples is {job.num_samples}; it must be at least 1.")
-        if not 0 < job.params.temperature < math.inf:
+        if not LEAST_TEMPERATURE <= job.params.temperature <= MOST_TEMPERATURE:
             raise ConfigError(
-                "Sampled evaluation needs a finite temperature above 0; or --mode greedy."
+                "Sampled evaluation needs a finite temperature above 0 (from "
+                f"{LEAST_TEMPERATURE} to {MOST_TEMPERATURE:g}); or --mode greedy."
             )
         too_large = [k for k in job.ks if k > job.num_samples]
         if too_large:
@@ -290,14 +291,18 @@ def _about_data(samples: Sequence[Sample]) -> dict[str, Any]:
     return {"samples": len(samples), "hash": _short_hash("".join(lines))}
 
 
-def _cost(records: Sequence[EvalRecord]) -> dict[str, float]:
-    """Actions asked for and not given, tokens read and written, USD as the source reports them."""
+def _cost(records: Sequence[EvalRecord]) -> dict[str, float | None]:
+    """Actions asked for and not given, tokens read and written, USD as the source reports them.
+
+    Tokens read are None where a server has not counted those of an action.
+    """
     actions = [action for record in records for action in record.actions]
     usages = [action.usage for action in actions if action.usage is not None]
+    read = [usage.prompt_tokens for usage in usages]
     return {
         "actions": len(actions),
         "missing": sum(action.finish_reason == MISSING for action in actions),
-        "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
+        "prompt_tokens": None if None in read else sum(filter(None, read)),
         "completion_tokens": sum(usage.completion_tokens for usage in usages),
         "usd": sum(usage.cost for usage in usages),
     }

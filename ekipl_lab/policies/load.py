@@ -158,6 +158,8 @@ def existing_checkpoint(path: str | Path) -> str:
         if not gets_weights_from_rank_0():  # one process reads them for all
             check_sums(folder)
         return str(folder)
+    if folder.exists():
+        raise ConfigError(f"Checkpoint {str(path)!r} is a file; give the folder of one checkpoint.")
     if is_local(path):
         raise missing_path("Checkpoint", path, "give the folder of a checkpoint.")
     return str(path)

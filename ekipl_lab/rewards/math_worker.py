@@ -25,7 +25,7 @@ def answer_request(request: dict[str, str]) -> dict[str, Any]:
     """``{"parse": text}`` -> ``{"ok": bool}``; ``{"gold": .., "text": ..}`` -> ``{"ok": bool}``.
 
     With ``"compare": "relative"``, numbers must also be near in proportion to their size, and a
-    text that is no LaTeX is equal to itself alone.
+    text that is no LaTeX is equal to itself alone, and not ``ok`` to parse.
     A text that math-verify cannot read is not equal to anything; running out of memory is an
     error reply.
     """
@@ -40,7 +40,9 @@ def answer_request(request: dict[str, str]) -> dict[str, Any]:
     ways = {"extraction_config": [latex]} if relative else {}
     try:
         if "parse" in request:
-            return {"ok": len(parse(request["parse"], parsing_timeout=None)) > 0}
+            found = parse(request["parse"], parsing_timeout=None, **ways)
+            read = [one for one in found if not (relative and isinstance(one, str))]
+            return {"ok": len(read) > 0}
         gold = parse(request["gold"], parsing_timeout=None, **ways)
         text = parse(request["text"], parsing_timeout=None, **ways)
         return {"ok": bool(verify(gold, text, timeout_seconds=None))}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ekipl_lab.errors import RewardError
-from ekipl_lab.rewards.expression import one_expression, truth_fault
+from ekipl_lab.rewards.expression import enclosure, in_order, one_expression, truth_fault, unread
 from ekipl_lab.rewards.matchers import (
     CURRENCY,
     RIGHT,
@@ -144,8 +144,8 @@ def _equal(gold: str, text: str, compare: str) -> bool | None:
 
 
 @lru_cache(maxsize=4096)
-def _readable(text: str) -> bool | None:
-    return _worker.ask({"parse": text})
+def _readable(text: str, compare: str = "published") -> bool | None:
+    return _worker.ask({"parse": text, "compare": compare})
 
 
 if hasattr(os, "register_at_fork"):
@@ -189,6 +189,8 @@ def match_math(answer: str, truth: Truth) -> Match:
         answer = unnamed(plain(answer))
     if _TUPLE.match(plain(truth.text)):
         answer = _POINT_NAME.sub("", plain(answer))
+    if _INTERVAL.search(plain(truth.text)):
+        answer = _ELEMENT.sub("", plain(answer))
     text, given = _as_math(answer, truth.unit, letters=True)
     numbers = read_number(truth.text, truth.unit), read_number(answer, truth.unit)
     wanted, given = numbers[0][1] if numbers[0] else wanted, numbers[1][1] if numbers[1] else given
@@ -200,6 +202,11 @@ def match_math(answer: str, truth: Truth) -> Match:
         return RIGHT
     if text is None or not one_expression(as_latex(answer), as_latex(truth.text)):
         return Match(0.0, "not one expression")
+    kinds = enclosure(text[1:-1]), enclosure(gold[1:-1])
+    if kinds in _OTHER_BRACKETS:
+        return Match(0.0, "other brackets")
+    if numbers[0] is None and (ordered := in_order(text[1:-1], gold[1:-1])):
+        text, gold = (f"${one}$" for one in ordered)
     equal = math_equal(gold, text, relative=True)
     if equal is None:
         return Match(None, "comparing it takes too long")
@@ -208,8 +215,15 @@ def match_math(answer: str, truth: Truth) -> Match:
 
 def math_truth_fault(truth: Truth) -> str | None:
     """Why a truth that `match_math` can compare is no mathematics all the same; None if it is."""
-    alone = read_number(truth.text, truth.unit) or _time(truth.text)
-    return None if alone else truth_fault(CURRENCY.sub(r"\1\3", truth.text), truth.unit)
+    if read_number(truth.text, truth.unit) or _time(truth.text):
+        return None
+    text = CURRENCY.sub(r"\1\3", truth.text)
+    if fault := truth_fault(text, truth.unit):
+        return fault
+    gold = f"{_as_math(text, truth.unit, letters=False)[0]}"
+    if (signs := unread(gold)) and not _readable(gold, "relative"):
+        return f"{signs[0]!r} in it is not read, so that no other form of it is right"
+    return None
 
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[/.]\d{1,2}[/.]\d{4}", re.ASCII)
@@ -219,7 +233,12 @@ _TIME = re.compile(
 #: A point or an interval; the letter before one as in ``A(-2,3)``; one letter behind a number.
 _TUPLE = re.compile(r"(?:\\left\s*)?\([^()]*,")
 _POINT_NAME = re.compile(r"^[A-Z]'?\s*(?=(?:\\left\s*)?\()")
+#: What is an interval and no point, and how an answer names its elements.
+_INTERVAL = re.compile(r"^(?!.*(?:\\in(?![A-Za-z])|∈)).*(?:\\infty|∞|^\[.*,|,.*\]$)")
+_ELEMENT = re.compile(r"^\s*[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
 _GLUED = re.compile(r"\d[A-Za-z]$", re.ASCII)
+#: Of answer and truth: a set, or values without brackets, are no pair, and a pair is no set.
+_OTHER_BRACKETS = {("{", "("), (",", "("), ("(", "{")}
 _MARK = re.compile(r"\$|\\boxed|(?<!\\)\\[(\[]")
 
 

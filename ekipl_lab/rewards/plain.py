@@ -1,10 +1,11 @@
 r"""The plain form of an answer, in front of every matcher.
 
 Stock models write ``**73**``, ``\boxed{5}``, ``$5$``, ``5\text{ cm}``, ``don’t``: the same answer
-in another form. ``plain`` takes off what is around the whole text, ``unlatex`` also the LaTeX
-between numbers and words, and ``as_latex`` writes unicode mathematics as LaTeX. Letters and digits
-stay what they are: a look-alike of another script is another character. All are linear, and leave
-texts of more than MAX_ANSWER_CHARS alone, which no matcher reads.
+in another form. ``plain`` takes off what is around the whole text (a model's box and end tokens
+too), ``unlatex`` also the LaTeX between numbers and words, and ``as_latex`` writes unicode
+mathematics as LaTeX. Letters and digits stay what they are: a look-alike of another script is
+another character. All are linear, and leave texts of more than MAX_ANSWER_CHARS alone, which no
+matcher reads.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+
+from ekipl_lab.parsing import without_end
 
 MAX_ANSWER_CHARS = 2000
 #: Wrappers in wrappers that are taken off, as in ``$\boxed{\text{B}}$``.
@@ -27,7 +30,7 @@ _CHARACTERS = str.maketrans(
 )
 _AROUND = (
     ("**", "**"), ("*", "*"), ("`", "`"), ("$$", "$$"), ("$", "$"), (r"\(", r"\)"),
-    (r"\[", r"\]"), ('"', '"'),
+    (r"\[", r"\]"), ('"', '"'), ("<|begin_of_box|>", "<|end_of_box|>"),
 )  # fmt: skip
 _TEXT_COMMANDS = "text|textbf|textit|textrm|mathrm|mathbf|mbox"
 _COMMAND = re.compile(rf"\\(boxed|fbox|{_TEXT_COMMANDS})\s*\{{")
@@ -42,6 +45,7 @@ def plain(text: str) -> str:
     if len(text) > MAX_ANSWER_CHARS:
         return text
     text = unicodedata.normalize("NFC", text).translate(_CHARACTERS).strip()
+    text = without_end(text)
     for _ in range(_MAX_DEPTH):
         inner = _inside(text) or _inside(text.removesuffix("."))
         if not inner:
@@ -78,7 +82,7 @@ _INNER = r"((?:(?!\\[(\[\])])[^*`$])+)"
 #: Something in a wrapper and a text behind it that begins with no digit or bracket.
 _HEAD = re.compile(
     rf"(?:(?P<mark>\*\*|\*|`|\$\$|\$){_INNER}(?P=mark)|\\\({_INNER}\\\)|\\\[{_INNER}\\\]"
-    r"|\\(?:boxed|fbox)\s*\{([^{}]*)\})(\s*(?![\d.,(\[{=])\S(?:(?!\\[(\[]|\\f?boxe?d?\b)[^*`$])*)"
+    r"|\\(?:boxed|fbox)\s*\{([^{}]*)\}|<\|begin_of_box\|>([^<*`$]+)<\|end_of_box\|>)(\s*(?![\d.,(\[{=])\S(?:(?!\\[(\[]|\\f?boxe?d?\b)[^*`$])*)"
 )
 
 
@@ -127,6 +131,7 @@ _TRIGONOMETRY = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degree)", re.ASCII)
 _SYMBOLS = str.maketrans(
     {"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "°": r"^\circ ", "π": r"\pi ",
+     "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ",
      "∞": r"\infty ", "∈": r"\in ", "∅": r"\emptyset "}
 )  # fmt: skip
 _ASCII_NAME = re.compile(
@@ -167,6 +172,7 @@ _NAME = (
     r"(?:\\?[A-Za-z]\w{0,9}(?:_\{\w{1,9}\})?(?:\(\w{1,9}\))?"
     r"|\\text\s*\{(?!not\b)[A-Za-z]{1,20}\}|\\overline\s*\{[A-Za-z]{2}\})"
 )
+NAMED_VALUE = re.compile(rf"\s*({_NAME})\s*=([^=]+)")
 _NAMED = re.compile(rf"\s*(?:{_NAME})?\s*=([^=]*)|([^=]*)=\s*{_NAME}\s*")
 _PARENTHESES = re.compile(r"(?:\\left\s*)?\(([^(),\\]*)(?:\\right\s*)?\)")
 _NAMED_FIRST = re.compile(rf"\$?\s*{_NAME}\s*=")

@@ -21,6 +21,7 @@ from ekipl_lab.studies.presets import PRESETS
 from ekipl_lab.studies.recipe import Step, as_steps
 from ekipl_lab.studies.record import CellRecord, read_record, settings_hash
 from ekipl_lab.tracking.store import project_root
+from ekipl_lab.training.config.combinations import evaluation_data
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.run_data import load_evaluation_sets, load_training_samples
 
@@ -114,7 +115,38 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
     stages = PRESETS[own.preset or arm](base)
     who = f"Arm {arm!r} of {study.name}"
     steps = as_steps(stages, make, study.sft.model_dump(), own.sft, who)
+    if own.set and not steps:
+        raise ConfigError(f"{who} has `set`, and its preset runs nothing.")
+    for step in steps:
+        if key := _measured_otherwise(base, step.config):
+            raise ConfigError(
+                f"{who} differs in {key}, and the arms of a task are measured alike; set it for "
+                f"the study (`set`) or in `tasks`{_NAMED_SETS if key in _OF_SETS else ''}."
+            )
     return Cell(study, task, arm, seed, base, steps)
+
+
+#: What an arm may say of its evaluations: when they are made, and how many rows at once.
+_OWN_EVALUATION = ("every", "max_rows")
+_OF_SETS = ("data.task", "data.families")
+_NAMED_SETS = ", or name the task and families of each of `evaluation.sets`"
+
+
+def _measured_otherwise(base: RunConfig, own: RunConfig) -> str | None:
+    """The setting by which an arm's curve is of other items than the task's; None: the same.
+
+    What it trains on is its own: `data.limit`, `split`, `start`, `seed`.
+    """
+    for key in type(base.evaluation).model_fields:
+        same = getattr(base.evaluation, key) == getattr(own.evaluation, key)
+        if not same and key not in _OWN_EVALUATION:
+            return f"evaluation.{key}"
+    for chosen in base.evaluation.sets:
+        wanted, given = evaluation_data(base, chosen), evaluation_data(own, chosen)
+        for key in type(wanted).model_fields:
+            if getattr(wanted, key) != getattr(given, key):
+                return f"data.{key}"
+    return None
 
 
 def check_cells(cells: Sequence[Cell]) -> None:
@@ -124,8 +156,11 @@ def check_cells(cells: Sequence[Cell]) -> None:
     """
     check_folder(study_folder(cells[0].study))
     families = set[str]()
-    for base in {cell.task: cell.base for cell in cells}.values():
-        load_training_samples(base)
+    trained = [step.config for cell in cells for step in cell.steps]
+    bases = {cell.task: cell.base for cell in cells}.values()
+    for config in {one.data.model_dump_json(): one for one in (*trained, *bases)}.values():
+        load_training_samples(config)
+    for base in bases:
         load_evaluation_sets(base)
         if base.data.benchmark == "mini":
             families |= MINI_TASKS[base.data.task].families.keys()

@@ -22,6 +22,7 @@ from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.benchmarks.mini.freeze import folder_digest
 from ekipl_lab.evaluation import check_chains, evaluate
 from ekipl_lab.evaluation.run import refuse_unscored
+from ekipl_lab.files import remove
 from ekipl_lab.groups.diagnostics import GroupCosts
 from ekipl_lab.policies.load import load_policy
 from ekipl_lab.policies.source import PolicySource
@@ -79,7 +80,7 @@ def run_cell(cell: Cell, line: list[str], emit: Emit, *, fresh: bool = False) ->
             return cell.record
         for path in folder.iterdir() if fresh else ():
             if path.name != "lock":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
         note = checkpoint.read_note(folder / "cell.json") or {}
         start, known = note.get("start") or secrets.token_hex(8), note.get("run_id")
         if known is None and "start" in note:  # killed while its MLflow run was made

@@ -5,6 +5,7 @@ the answer of a repaired text is a contiguous part of what the teacher wrote. A 
 formed stays as it is, one that is ambiguous (two answers, an answer within the reasoning) stays
 wrong. Repairs, by name, in the order they are tried:
 
+- `end_token`: end tokens behind the text (`<|im_end|>`, `</s>`) are taken off, whatever the rest;
 - `fence`: code fences around the whole text are taken off;
 - `tags`: `< Think >`, `<thinking>`, `<reasoning>`, `<final_answer>` become `<think>`, `<answer>`;
 - `open_think`: a lone `</think>` gets its `<think>` (the server's template had opened the block);
@@ -17,6 +18,8 @@ wrong. Repairs, by name, in the order they are tried:
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,8 +31,11 @@ from ekipl_lab.parsing import (
     THINK_CLOSE,
     THINK_OPEN,
     parse_completion,
+    without_end,
 )
 from ekipl_lab.types import Action
+
+log = logging.getLogger("ekipl_lab.teachers")
 
 _NAMES = {
     "think": "think",
@@ -62,11 +68,13 @@ def repair(text: str, *, finished: bool = True) -> Repaired:
     """Bring a near-miss to the form; pure, and a second repair changes nothing.
 
     ``finished`` is False for a text that was cut off: its open answer is not closed. If the repairs
-    do not lead to a well-formed completion, the text is returned as it was.
+    do not lead to a well-formed completion, the text is returned as it was but for its end token.
     """
-    if parse_completion(text).format_ok:
-        return Repaired(text)
-    current, names = text, []
+    ended = without_end(text)
+    names = [] if ended == text else ["end_token"]
+    if parse_completion(ended).format_ok:
+        return Repaired(ended, tuple(names))
+    current, ending = ended, tuple(names)
     for name, step in _STEPS.items():
         if name == "close_answer" and not finished:
             continue
@@ -75,7 +83,7 @@ def repair(text: str, *, finished: bool = True) -> Repaired:
             current = changed
             names.append(name)
     if not parse_completion(current).format_ok:
-        return Repaired(text)
+        return Repaired(ended, ending)
     return Repaired(current, tuple(names))
 
 
@@ -85,7 +93,19 @@ def repaired(action: Action) -> Action:
     if not fixed.repairs:
         return action
     text = fixed.completion
+    if fixed.repairs[0] == "end_token":
+        token = action.completion[len(without_end(action.completion)) :].strip()
+        _say_end_token(action.source, token[:40])
     return replace(action, completion=text, token_ids=None, logprobs=None, tokenizer_id=None)
+
+
+@functools.cache
+def _say_end_token(source: str, token: str) -> None:
+    """Once for each: it is a setting of the server."""
+    log.warning(
+        "%s: a reply ends in %r, which is taken off; let the server skip special tokens",
+        source, token,
+    )  # fmt: skip
 
 
 def with_reasoning(text: str, reasoning: str) -> str:

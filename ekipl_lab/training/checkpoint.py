@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.files import file_digests, write_sums
+from ekipl_lab.files import file_digests, remove, write_sums
 from ekipl_lab.files import read_note as read_note
 from ekipl_lab.files import write_note as write_note
 
@@ -78,8 +78,8 @@ def latest_checkpoint(
     """
     marked = _marked(folder)
     for path in folder.glob("checkpoint-*"):
-        if path not in marked:
-            shutil.rmtree(path)
+        if path not in marked and _is_own(path):
+            remove(path)
     for path in reversed(marked):
         if is_whole(path):
             note = read_note(path / MARKER) or {}
@@ -120,7 +120,12 @@ def check_same_config(old: Mapping[str, Any], new: Mapping[str, Any], name: str)
 def _marked(folder: Path) -> list[Path]:
     """The checkpoints that were completed, by step; they may be damaged since."""
     found = [marker.parent for marker in folder.glob(f"checkpoint-*/{MARKER}")]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+    return sorted(filter(_is_own, found), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a run wrote it: a copy that somebody set aside (``checkpoint-8-old``) is theirs."""
+    return re.fullmatch(r"checkpoint-\d+", path.name, re.ASCII) is not None
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.files import remove
 from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run
 from ekipl_lab.training import checkpoint
 
@@ -47,7 +47,8 @@ def _earlier_start(
     if fresh and folder.is_dir():
         for entry in folder.iterdir():
             if entry.name != "lock":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                remove(entry)
+    _check_kinds(folder)
     note = read_note(folder / "run.json")
     if note is not None and note["run_id"] is None:  # killed while its MLflow run was made
         note["run_id"] = made_by(name, note["start"])
@@ -63,6 +64,22 @@ def _earlier_start(
                 "give --fresh to start anew."
             ) from error
     return note
+
+
+#: What a run keeps in its folder.
+_FOLDERS = ("checkpoints", "evaluation", "policies", "policy", "adapter", "start")
+_FILES = ("run.json", "result.json", "teachers.json")
+
+
+def _check_kinds(folder: Path) -> None:
+    """DataError for a file where the run keeps a folder, or the other way round."""
+    for name in (*_FOLDERS, *_FILES):
+        path, kind = folder / name, "folder" if name in _FOLDERS else "file"
+        if path.exists() and path.is_dir() != (kind == "folder"):
+            raise DataError(
+                f"{path} is no {kind}, which the run keeps there; put it back from a copy, or give "
+                "--fresh to start anew."
+            )
 
 
 def made_by(name: str, start: str) -> str | None:

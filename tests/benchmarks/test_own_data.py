@@ -190,6 +190,14 @@ def test_a_wrong_description_is_one_clear_sentence(
         load_samples("fruit/none.yaml", task="counting", split="train")
 
 
+@pytest.mark.parametrize("content", ["", "7,1.png,How many?,3,1\n", "name,picture,text,count\n"])
+def test_a_table_without_records_says_so(fruit: Path, content: str) -> None:
+    (fruit / "train.csv").write_text(content)
+    edit(fruit, "train.jsonl", "train.csv")
+    with pytest.raises(DataError, match=r"train\.csv: no record in it; a table's first line is"):
+        load()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "names"),
     [

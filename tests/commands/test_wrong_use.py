@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from ekipl_lab.commands.cli import main
+from ekipl_lab.files import write_text
 
 DEMO = "configs/demo_ekipl.yaml"
 POLICY = Path("assets/policies/counting")
@@ -24,6 +25,16 @@ def refused(capsys: pytest.CaptureFixture[str], *command: str) -> str:
     assert len(lines) == 1 and error.strip().endswith(lines[0])
     assert "Traceback" not in error
     return lines[0]
+
+
+def test_an_out_that_is_empty_or_cannot_be_written_is_said(capsys, monkeypatch):
+    monkeypatch.setattr("ekipl_lab.report.report_command", lambda runs, out: write_text(out, "x"))
+    for path in ("/proc/x.html", "/proc/x/y/z.html", "README.md/x.html"):
+        assert f"{path} cannot be written" in refused(capsys, "report", "run", "--out", path)
+    for command in (["report", "run"], ["eval", "policy"], ["merge", "adapter"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--out", ""])
+        assert "it is empty; name a file or folder" in capsys.readouterr().err
 
 
 @pytest.fixture

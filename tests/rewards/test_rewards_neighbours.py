@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_rewards import SAMPLE
 
 from ekipl_lab.errors import RewardError
-from ekipl_lab.rewards import check_ground_truth
+from ekipl_lab.rewards import MATCHERS, check_ground_truth
 from ekipl_lab.rewards.matchers import Truth, match_number, match_text, read_number
 from ekipl_lab.rewards.mathematics import match_math
 from ekipl_lab.rewards.typed import Matcher
@@ -17,10 +17,14 @@ from ekipl_lab.rewards.typed import Matcher
 NUMBERS = {
     "24 cm": (
         [r"\(24\) cm", "**24** cm", r"\boxed{24} cm", "$24$ cm", "`24` cm", "*24* cm.",
-         r"\[24\] cm", r"**24**\text{ cm}", r"x = **24** cm", r"= \boxed{24} cm"],
+         r"\[24\] cm", r"**24**\text{ cm}", r"x = **24** cm", r"= \boxed{24} cm",
+         "<|begin_of_box|>24<|end_of_box|> cm", "<|begin_of_box|>24 cm<|end_of_box|>"],
         [r"\(24\) m", "**24** kg", r"\boxed{24} 5", r"\(2\)\(4\) cm", "**2** 4 cm", "**24** or 25",
          r"\boxed{24} cm 5", r"\boxed{2} \boxed{4} cm", "**24** cm **5**", r"\(24\) (25)",
-         "*24* apples", r"**2**4 cm", r"\boxed{24} \to 25", r"\(24 cm", "**24* cm"],
+         "*24* apples", r"**2**4 cm", r"\boxed{24} \to 25", r"\(24 cm", "**24* cm",
+         "<|begin_of_box|>24<|end_of_box|> kg", "<|begin_of_box|>24<|end_of_box|> 5",
+         "<|begin_of_box|>2<|end_of_box|><|begin_of_box|>4<|end_of_box|> cm", "24</s>5",
+         "<|begin_of_box|>24 cm", "</s>", "2</s>4 cm"],
     ),
     "1/3": (
         [r"0.\overline{3}", r"0.\bar{3}", r"0.\bar3", r"x = 0.\overline{3}", r".\overline{3}",
@@ -81,6 +85,33 @@ EXPRESSIONS = {
          r"\(2\sqrt{3}\) cm", r"\boxed{2\sqrt3}"],
         ["2√3 h", "2√3 more", r"2\sqrt{3} 1", "2√3 x", r"2\sqrt{3}\text{ apples}"],
     ),
+    "(1,2)": (
+        ["(1, 2)", r"\left(1,2\right)", "(1.0, 4/2)", "P(1,2)", r"$(1,2)$"],
+        [r"\{1,2\}", "{1,2}", "1,2", "1, 2", r"\left\{1,2\right\}", "(2,1)", "[1,2]", "(1,2]",
+         "[1,2)", "1 and 2", "x=1,y=2"],
+    ),
+    r"\{1,2\}": (
+        [r"\{2,1\}", "1,2", "2, 1", "{1,2}", r"\left\{1, 2\right\}"],
+        ["(1,2)", "(2,1)", r"\left(1,2\right)", "[1,2]", r"\{1\}", r"\{1,2,3\}"],
+    ),
+    "1,2": (["2,1", r"\{1,2\}", "(1,2)", "1, 2"], ["(2,1)", "[1,2]", "1", "1,2,3", "12"]),
+    "x = 1, y = 2": (
+        ["y=2, x=1", "1, 2", "(1,2)", "x=1.0,y=4/2", r"\left(1, 2\right)"],
+        ["x=2, y=1", "2,1", "(2,1)", r"\{2,1\}", "x=1", "x=1, z=2", "a=1, b=2"],
+    ),
+    r"\log_2 8": (["3", r"\log_{2}(8)"], [r"\log 8", r"\log_8 2", "8", "2", r"\log_2 8 3"]),
+    r"\pm 2": (["±2", r"\pm2"], ["2", "-2", "+2", "∓3", "±3", r"\mp 3"]),
+    r"2\text{ or }3": (["3 or 2", r"3\text{ or }2"], ["2", "3", "2 or 4", "2 or 3 or 4", "2 3"]),
+    "[1,3)": (
+        [r"x\in[1,3)", "x ∈ [1, 3)", r"x \in \left[1,3\right)"],
+        [r"x\in(1,3)", "1,3", r"x \in 1,3", r"x \in \{1,3\}", r"x \notin [1,3)"],
+    ),
+    r"(-\infty,2)\cup(3,\infty)": (
+        ["(-∞,2)∪(3,∞)", r"x \in (-\infty,2)\cup(3,\infty)", r"(3,\infty)\cup(-\infty,2)"],
+        [r"(-\infty,2)", "(-∞,2)∩(3,∞)", "(-∞,2),(3,∞)", r"x \in (3,\infty)"],
+    ),
+    r"(-\infty,3]": ([r"(-\infty, 3]"], [r"(-\infty,3)", r"-\infty, 3", r"\{-\infty,3\}"]),
+    r"\text{no}": (["no", "No", r"\text{no}", "**no**"], ["on", r"\text{on}", "yes", "0"]),
     "5:00 pm": (["5:00 PM", "5:00 p.m.", "5 pm"], ["5:00", "5:00 am", "17:00", "5", "5 am"]),
 }  # fmt: skip
 
@@ -133,6 +164,20 @@ def test_a_mixed_number_with_and_has_a_proper_fraction(whole: int, part: int, ov
     assert read is None or read[0] * over == whole * over + part
 
 
+@pytest.mark.parametrize(
+    ("kind", "truth"),
+    [("number", "24"), ("math", r"\frac{1}{2}"), ("letter", "B"), ("text", "dark red"),
+     ("numbers", "3, 0, 2"), ("calls", "change_size(0, small)"), ("box", "[1, 2, 3, 4]"),
+     ("boxes", "[[1, 2, 3, 4]]"), ("point", "[1, 2]")],
+)  # fmt: skip
+def test_box_and_end_tokens_around_an_answer_are_no_part_of_it(kind: str, truth: str) -> None:
+    """GLM's own answers, and servers that leave special tokens in the text."""
+    forms = ["<|begin_of_box|>{}<|end_of_box|>", "<|begin_of_box|>**{}**<|end_of_box|><|user|>"]
+    for form in (*forms, "{}</s>", "{}<|im_end|>\n", "{} <|eot_id|>", "{}<|endoftext|><|im_end|>"):
+        assert MATCHERS[kind](form.format(truth), Truth(truth)).value == 1.0, form
+        assert MATCHERS[kind](form.format("7"), Truth(truth)).value == 0.0, form
+
+
 def test_wrappers_within_a_text_stay_words() -> None:
     assert match_text("**dark** red", Truth("dark red")).value == 0.0
 
@@ -143,6 +188,9 @@ def test_wrappers_within_a_text_stay_words() -> None:
      ("5 h 4 min", "side by side"), ("3(4", "other half"), ("3}4", "other half"), ("log 2", "word"),
      ("5 apples", "'apples' is a word"), ("5 ft 4 in", "side by side"), ("x + one", "'one'"),
      (r"\sqrt{2} 3", "side by side"), ("[1, 2", "other half"),
+     ("no", "'no' is a word"), ("DNE", "'DNE' is a word"), ("N/A", "is a word"), ("NaN", "a word"),
+     ("5 🍎", "'🍎' in it is not read"), (r"\foo{5}", "in it is not read"), ("#5", "'#' in it"),
+     ("5?", "'?' in it"), ("3…", "'…' in it"), (r"\foo", "in it is not read"),
      ("=", "only a part"), ("?", "only a part"), ("5 +", "only a part"), ("|x", "only a part")],
 )  # fmt: skip
 def test_a_truth_that_is_no_mathematics_is_refused_by_record(truth: str, names: str) -> None:
@@ -157,7 +205,9 @@ def test_a_truth_that_is_no_mathematics_is_refused_by_record(truth: str, names: 
      r"x=1\text{ or }x=2", "x=1 or x=2", r"(-\infty,3]", "36π cm³", r"2 \sqrt { 13 }", "5 cm",
      r"\frac { \sqrt { 3 } } 2", "10 km/h", "50 percent", r"\left\{1, 2\right.", "y = 2x + 1",
      r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}", r"\operatorname{lcm}(4,6)", "sin(x)", "9:05",
-     "5:00 pm", r"0.\overline{3}", r"5 \mathrm { ~ cm }", r"x \in \{1, 2\}", "1,000", "$5"],
+     "5:00 pm", r"\text{DNE}", r"AB \parallel CD", r"\triangle ABC", "BAC", "at", "x ≠ 5",
+     r"1 \to 2", r"\ell", r"\mathcal{A}", "{1, 2}", "x = 1, y = 2", r"0.\overline{3}",
+     r"5 \mathrm { ~ cm }", r"x \in \{1, 2\}", "1,000", "$5"],
 )  # fmt: skip
 def test_a_truth_that_is_mathematics_is_sound(truth: str) -> None:
     check_ground_truth(replace(SAMPLE, answer=truth, answer_type="math"))

@@ -2,11 +2,12 @@
 
 import pytest
 import yaml
+from study_kit import write_study
 
 from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies.config import load_study
-from ekipl_lab.studies.plan import plan_study
+from ekipl_lab.studies.plan import check_cells, plan_study
 from ekipl_lab.studies.recipe import plan_recipe, run_recipe
 from ekipl_lab.studies.run import run_cell
 
@@ -49,3 +50,23 @@ def test_a_recipe_that_cannot_be_is_refused(study, tmp_path):
     assert only.config.name == "base-grpo" and not only.config.teachers
     with pytest.raises(ConfigError, match="must be a file"):
         plan_recipe("grpo", tmp_path / "none.yaml")
+
+
+def test_an_arm_may_train_on_other_data_and_is_measured_as_its_task_is(tmp_path):
+    """A study may compare data; curves of other items would not compare, and are refused."""
+    own = {"preset": "grpo", "set": {"data.limit": 6, "data.start": 2, "evaluation.every": 2}}
+    whole, small = plan_study(
+        load_study(write_study(tmp_path, arms={"less": own, "grpo": {}}, baseline="grpo"))
+    )
+    assert small.steps[0].config.data.limit == 6 and whole.steps[0].config.data.limit == 8
+    assert small.base.evaluation == whole.base.evaluation and small.settings != whole.settings
+    check_cells([small, whole])
+    for key, value in {"evaluation.ks": [1], "data.image_size": 84, "data.families": None}.items():
+        arms = {"other": {"preset": "grpo", "set": {key: value}}}
+        study = load_study(write_study(tmp_path, arms=arms, baseline="other"))
+        with pytest.raises(ConfigError, match=f"'other' of tiny differs in {key}"):
+            plan_study(study)
+    arms = {"grpo": {"set": {"data.split": "tset"}}}
+    cells = plan_study(load_study(write_study(tmp_path, arms=arms, baseline="grpo")))
+    with pytest.raises(ConfigError, match="Unknown split 'tset'"):
+        check_cells(cells)

@@ -176,7 +176,7 @@ def test_anthropic_blocks(tmp_path: Path) -> None:
     reply = read("anthropic", answer, tmp_path)
     (choice,) = reply.choices
     assert (choice.text, choice.reasoning) == ("<answer>2</answer>", "Why")
-    assert (choice.finish_reason, reply.usage) == ("length", TokenUsage(10, 3, 0))
+    assert (choice.finish_reason, reply.usage) == ("length", TokenUsage(10, 3, None))
 
 
 def test_gemini_candidates(tmp_path: Path) -> None:
@@ -297,6 +297,12 @@ def test_log_probabilities_arrive_from_a_server(tmp_path: Path) -> None:
         ),
         ("Two red.\n**Final answer:** 2", WELL, ("last_line", "wrap_think")),
         ("Two red.", "Two red.", ()),
+        (f"{WELL}<|im_end|>\n", WELL, ("end_token",)),
+        (f"{WELL} </s></s>", WELL, ("end_token",)),
+        (f"{WELL[:-9]}<|eot_id|>", WELL, ("end_token", "close_answer")),
+        ("<answer>2</answer></s>", "<answer>2</answer>", ("end_token",)),
+        ("<|im_end|>", "", ("end_token",)),
+        (f"</s>{WELL}", None, ()),
         ("2", "2", ()),
         ("<answer>2</answer>", "<answer>2</answer>", ()),
         ("<think>a</think><answer>2</answer><answer>3</answer>", None, ()),
@@ -312,6 +318,21 @@ def test_repairs_by_hand(text: str, completion: str | None, repairs: tuple[str, 
         text if completion is None else completion,
         repairs,
     )
+
+
+def test_an_end_token_that_a_server_left_is_taken_off_and_said_once(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    reply = read("openai", openai({"content": f"{WELL}<|im_end|>"}), tmp_path).choices[0]
+    used = TokenUsage(9, 0, 9)
+    actions = [
+        to_action(to_value(reply, used, "m", 0.0, 0.0), "glm-9", repairing=asked)
+        for asked in (True, True, False)
+    ]
+    assert [action.completion for action in actions] == [WELL, WELL, f"{WELL}<|im_end|>"]
+    assert caplog.text.count("glm-9: a reply ends in '<|im_end|>', which is taken off") == 1
+    with pytest.raises(CallError, match="answered nothing"):
+        to_action(to_value(Choice("</s>\n"), used, "m", 0.0, 0.0), "glm-9", repairing=True)
 
 
 def test_what_was_cut_off_gets_no_answer() -> None:
@@ -379,6 +400,12 @@ def test_a_count_that_cannot_be_is_not_hidden_in_a_sum(count: float, tmp_path: P
         assert "cannot be" in (doubt(used, most) or ""), kind
 
 
+def test_cached_tokens_alone_are_not_the_prompt(tmp_path: Path) -> None:
+    usage = {"input_tokens": None, "cache_read_input_tokens": 30, "output_tokens": 3}
+    answer = {"content": [{"type": "text", "text": "2"}], "usage": usage}
+    assert read("anthropic", answer, tmp_path).usage == TokenUsage(None, 30, 3)
+
+
 def test_an_answer_of_gemini_that_was_cut_off_before_its_first_word(tmp_path: Path) -> None:
     for fields in ({}, {"content": {"role": "model"}}, {"content": None}):
         answer = {"candidates": [{"finishReason": "MAX_TOKENS", **fields}]}
@@ -400,7 +427,7 @@ def test_a_count_that_is_no_number_does_not_lose_the_answer(
         "gemini": {"candidates": [parts], "usageMetadata": {"promptTokenCount": count}},
     }
     reply = read(kind, answers[kind], tmp_path)
-    assert (reply.choices[0].text, reply.usage.prompt) == ("2", 0)
+    assert (reply.choices[0].text, reply.usage.prompt) == ("2", None)
 
 
 @pytest.mark.parametrize("reason", ["network_error", "timeout", "error", "cancelled"])

@@ -1,6 +1,7 @@
 """Servers that answer what no server should: counted, named, never free, and never a crash."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from fault_server import FaultServer
 from test_gateway import PRICE, answers, check_books
 
 from ekipl_lab.errors import BudgetExceeded
+from ekipl_lab.evaluation.job import _cost
 from ekipl_lab.teachers.adapters.http import read_json
 from ekipl_lab.teachers.gateway.limits import Budget
 from ekipl_lab.teachers.gateway.send import believable, doubt
 from ekipl_lab.teachers.gateway.types import Failure, TokenUsage
+from ekipl_lab.types import EvalRecord
 
 WELL = "<think>One.</think><answer>1</answer>"
 MOST = TokenUsage(300, 0, 32)
@@ -81,6 +84,10 @@ def test_json_that_can_be_kept() -> None:
         (TokenUsage(100, 0, 0), TokenUsage(100, 0, 0)),
         (TokenUsage(900, 0, 99), TokenUsage(900, 0, 99)),  # more than reserved is the truth too
         (TokenUsage(), MOST),
+        (TokenUsage(None, 0, 20), replace(MOST, completion=20)),
+        (TokenUsage(9, 3, None), replace(MOST, prompt=9, cached=3)),
+        (TokenUsage(0, 0, 20), MOST),
+        (TokenUsage(0, 0, 0), MOST),
         (TokenUsage(-5, 0, 20), MOST),
         (TokenUsage(100, -1, 20), MOST),
         (TokenUsage(100, 101, 20), MOST),
@@ -134,6 +141,34 @@ def test_a_count_that_cannot_be_is_marked(
     assert row[:2] == booked if booked else row[1] == 32
     assert (row[2] is None and not caplog.records) if words is None else words in row[2]
     assert words is None or f"t, sample test/s1: {row[2]}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": None, "completion_tokens": 20}, {"completion_tokens": 20}]
+)
+def test_a_prompt_that_is_not_counted_has_no_count_and_is_not_free(
+    tmp_path: Path, caplog: Any, usage: Any
+) -> None:
+    """No cost is made up of it: the most is booked, which is said; the action's count is None."""
+    script = {number: ["raw"] for number in (1, 2)}
+    with (
+        FaultServer(script=script) as server,
+        api_gateway(server.url, tmp_path, price=PRICE) as gateway,
+    ):
+        server.raw = json.dumps(openai(usage=usage)).encode()
+        call = gateway.adapter.call(numbered(1), PARAMS)
+        most = len(call.text.encode()) + 50 + 64
+        ((action,),) = gateway.propose([numbered(1)], 1, PARAMS)
+        ((cached,),) = gateway.propose([numbered(1)], 1, PARAMS)
+        assert gateway.stats.totals()["odd_usage"] == 1
+        assert gateway.ledger.summary().prompt_tokens == most
+    for one in (action, cached):
+        assert one.usage is not None
+        assert (one.usage.prompt_tokens, one.usage.completion_tokens) == (None, 20)
+        assert one.usage.cost == pytest.approx((most + 2 * 20) * 1e-6)
+    assert "counts no prompt and 20 completion tokens" in caplog.text
+    record = EvalRecord("s1", "t", "test", "f", 0, "m", "greedy", (action,), ())
+    assert _cost([record])["prompt_tokens"] is None
 
 
 def test_a_prompt_that_its_images_make_longer_is_not_doubted() -> None:

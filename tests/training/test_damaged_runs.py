@@ -265,6 +265,38 @@ def test_a_full_disk_is_said_and_the_same_command_continues(
     assert_same_run(train(config(folder, name)), whole)
 
 
+def test_a_file_in_place_of_a_checkpoint_and_a_copy_set_aside(tmp_path):
+    for name in ("checkpoint-2", "checkpoint-2-old", "checkpoint-x"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"x")
+        checkpoint.mark_complete(tmp_path / name, 2, {})
+    (tmp_path / "checkpoint-4").write_text("a file")
+    found = checkpoint.latest_checkpoint(tmp_path)
+    assert found is not None and found.folder == tmp_path / "checkpoint-2"
+    checkpoint.prune(tmp_path, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "checkpoint-2", "checkpoint-2-old", "checkpoint-x"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "evaluation", "start", "policy"])
+def test_a_file_in_place_of_a_folder_of_the_run_is_refused(store, name):
+    folder, _ = store
+    own = folder / "work" / f"file-{name}"
+    own.mkdir()
+    (own / name).write_text("a file")
+    with pytest.raises(DataError, match=f"{name} is no folder, which the run keeps there"):
+        train(config(folder, own.name))
+
+
+def test_a_file_in_place_of_a_checkpoint_folder_is_no_policy(tmp_path):
+    path = tmp_path / "policy"
+    path.write_text("a file")
+    for load in (load_policy, check_checkpoint, lambda path: open_model_source(str(path))):
+        with pytest.raises(ConfigError, match="is a file; give the folder of one checkpoint"):
+            load(path)
+
+
 def test_wrong_use_leaves_no_folder_behind(store):
     folder, _ = store
     with pytest.raises(ConfigError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.benchmarks.preview import write_contact_sheet
+from ekipl_lab.commands.options import named_path
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=None, help="image size in pixels")
     parser.add_argument("--columns", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=Path("preview.png"))
+    parser.add_argument("--out", type=named_path, default=Path("preview.png"))
 
 
 def run(args: argparse.Namespace) -> int:

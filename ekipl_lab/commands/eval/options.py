@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ekipl_lab.commands.options import named_path
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.types import GenerationParams
 
@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--controls", nargs="*", choices=("question_only", "shuffled_image"),
         help="blind controls; without a name: both")  # fmt: skip
     add("--against", help="the start, as SOURCE: what was forgotten since")
-    add("--strata", type=Path, help="JSON with strata of families; default with "
+    add("--strata", type=named_path, help="JSON with strata of families; default with "
         "--against: by the start's success")  # fmt: skip
     add("--instructed", action=argparse.BooleanOptionalAction, default=None,
         help="give a stock model the conventions and the form of the answer; default: as the run "
@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, help="samples at a time")
     add("--export", nargs="+", choices=("lmms-eval", "vlmevalkit"), default=[])
     add("--yes", action="store_true", help="pay a teacher without a budget in USD")
-    add("--out", type=Path, help="folder; default: one of its own in mlruns/eval")
+    add("--out", type=named_path, help="folder; default: one of its own in mlruns/eval")
 
 
 def job_of(args: argparse.Namespace) -> Job:

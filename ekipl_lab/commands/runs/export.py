@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from ekipl_lab.commands.options import named_path
 from ekipl_lab.tracking.transfer import export_run
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which run, and where to."""
     parser.add_argument("run_id", metavar="RUN", help="its id, how that begins, or its name")
-    parser.add_argument("--out", type=Path, help="the file (default: <name>-<id>.zip)")
+    parser.add_argument("--out", type=named_path, help="the file (default: <name>-<id>.zip)")
     parser.add_argument("--no-checkpoints", action="store_true", help="leave the weights out")
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from ekipl_lab.commands.options import named_path
 from ekipl_lab.tracking.transfer import import_run
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The file, and the experiment to put it in."""
-    parser.add_argument("file", type=Path, help="what `ekipl runs export` wrote")
+    parser.add_argument("file", type=named_path, help="what `ekipl runs export` wrote")
     parser.add_argument("--experiment", help="default: the one that it was in")
 
 

@@ -19,7 +19,7 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
-from ekipl_lab.commands.options import add_config_options, add_payment_option
+from ekipl_lab.commands.options import add_config_options, add_payment_option, named_path
 from ekipl_lab.commands.teach.precompute import BATCH, check_costs, run_params
 from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.files import write_text
@@ -41,7 +41,7 @@ Pass = tuple[int, Sequence[Sample]]
 def add_options(parser: ArgumentParser) -> None:
     """The config, how much is asked, and whether it may cost."""
     add_config_options(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the recording")
+    parser.add_argument("--out", type=named_path, required=True, help="folder of the recording")
     add_payment_option(parser)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from ekipl_lab.commands.options import add_config_options, add_payment_option
+from ekipl_lab.commands.options import add_config_options, add_payment_option, named_path
 from ekipl_lab.commands.teach.page import gates, page
 from ekipl_lab.commands.teach.precompute import check_costs, run_params
 from ekipl_lab.errors import ConfigError
@@ -36,7 +36,9 @@ def add_options(parser: ArgumentParser) -> None:
         default=16,
         help="policy actions per sample",
     )
-    parser.add_argument("--out", type=Path, default=Path("mlruns/teachers.html"), help="HTML file")
+    parser.add_argument(
+        "--out", type=named_path, default=Path("mlruns/teachers.html"), help="HTML file"
+    )
     add_payment_option(parser)
 
 

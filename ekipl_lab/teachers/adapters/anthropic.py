@@ -60,9 +60,8 @@ class AnthropicAdapter(ChatAdapter):
             finish_reason=_FINISH.get(reason, "stop"),
             raw=dict(answer),
         )
-        used = TokenUsage(
-            tokens(usage, *kinds), tokens(usage, kinds[-1]), tokens(usage, "output_tokens")
-        )
+        prompt = None if tokens(usage, kinds[0]) is None else tokens(usage, *kinds)
+        used = TokenUsage(prompt, tokens(usage, kinds[-1]) or 0, tokens(usage, "output_tokens"))
         return Reply((choice,), used, str(answer.get("model") or self.model), {})
 
 

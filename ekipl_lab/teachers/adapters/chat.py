@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.images import png_base64
+from ekipl_lab.parsing import without_end
 from ekipl_lab.prompts import PROMPT_VERSION, content_of, instructed_text
 from ekipl_lab.secrets import holds_key, refuse_secrets
 from ekipl_lab.teachers.adapters.http import (
@@ -30,6 +31,7 @@ from ekipl_lab.teachers.gateway.types import Adapter, Call, CallError, Reply
 from ekipl_lab.teachers.repair import repaired, with_reasoning
 from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, Capabilities, GenerationParams, Sample, Usage
+from ekipl_lab.validation import MOST_TEMPERATURE, Temperature
 
 if TYPE_CHECKING:
     pass
@@ -77,7 +79,7 @@ class ApiSpec(Address):
     adapter: ClassVar[AdapterClass]
 
     model: str = Field(min_length=1)
-    temperature: float | None = Field(default=None, ge=0.0)
+    temperature: Temperature | None = Field(default=None, ge=0.0, le=MOST_TEMPERATURE)
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
     max_tokens: int | None = Field(default=None, ge=1)
     instruction: str = ""
@@ -234,7 +236,7 @@ def to_action(
         said = (choice["refusal"] or choice["text"]).strip()[:80]
         raise CallError("refusal", f"the model refused ({said!r})", retryable=False)
     text = with_reasoning(choice["text"], choice["reasoning"])
-    if not text.strip():
+    if not (without_end(text) if repairing else text).strip():
         raise CallError("empty", "the model answered nothing", retryable=False)
     same = text == choice["text"]
     logprobs, token_ids = choice["logprobs"], choice["token_ids"]

@@ -52,7 +52,7 @@ class GeminiAdapter(ChatAdapter):
         usage = answer.get("usageMetadata")
         used = TokenUsage(
             prompt=tokens(usage, "promptTokenCount"),
-            cached=tokens(usage, "cachedContentTokenCount"),
+            cached=tokens(usage, "cachedContentTokenCount") or 0,
             completion=tokens(usage, "candidatesTokenCount", "thoughtsTokenCount"),
         )
         blocked = (answer.get("promptFeedback") or {}).get("blockReason")

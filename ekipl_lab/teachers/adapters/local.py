@@ -24,6 +24,7 @@ from ekipl_lab.teachers.gateway.spec import GatewaySpec
 from ekipl_lab.teachers.repair import repaired
 from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample
+from ekipl_lab.validation import MOST_TEMPERATURE, Temperature
 
 _SAMPLED_BYTES = 2**20
 
@@ -37,7 +38,7 @@ class LocalSpec(TeacherSpecBase):
 
     type: Literal["local", "policy"] = "local"
     path: str
-    temperature: float | None = Field(default=None, ge=0.0)
+    temperature: Temperature | None = Field(default=None, ge=0.0, le=MOST_TEMPERATURE)
     max_tokens: int | None = Field(default=None, ge=1)
     dtype: str = "float32"
     device: str = "cpu"
@@ -90,7 +91,7 @@ class PolicySpec(LocalSpec):
     """The short form of ``local`` for a checkpoint of this project: at temperature 1."""
 
     type: Literal["policy"] = "policy"
-    temperature: float | None = Field(default=1.0, ge=0.0)
+    temperature: Temperature | None = Field(default=1.0, ge=0.0, le=MOST_TEMPERATURE)
 
 
 class LocalTeacher:

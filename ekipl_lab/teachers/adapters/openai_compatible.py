@@ -157,9 +157,10 @@ def _usage(usage: Any) -> TokenUsage:
     alone are paid for as the answer's."""
     details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
     prompt, completion = tokens(usage, "prompt_tokens"), tokens(usage, "completion_tokens")
-    if prompt > 0 and completion >= 0:
-        completion = max(completion, tokens(usage, "total_tokens") - prompt)
-    return TokenUsage(prompt, tokens(details, "cached_tokens"), completion)
+    total = tokens(usage, "total_tokens")
+    if prompt and total and min(prompt, completion or 0) >= 0:
+        completion = max(completion or 0, total - prompt)
+    return TokenUsage(prompt, tokens(details, "cached_tokens") or 0, completion)
 
 
 class OpenAISpec(ApiSpec):

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from ekipl_lab.errors import TeacherError
+from ekipl_lab.parsing import TAGS
 from ekipl_lab.teachers.adapters.text import TextTeacher
 from ekipl_lab.teachers.spec import AnswerPool, TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, Sample
@@ -30,6 +33,13 @@ class RandomSpec(TeacherSpecBase):
 
     type: Literal["random"] = "random"
     answers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _answers_that_can_be_read(self) -> Self:
+        for answer in self.answers:
+            if not answer.strip() or any(tag in answer for tag in TAGS):
+                raise ValueError(f"answers has {answer!r}, which no completion can hold")
+        return self
 
     def build(self, context: TeacherContext) -> RandomTeacher:
         answers = self.answers

@@ -50,8 +50,8 @@ def _all_words(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def tokens(usage: Any, *names: str) -> int:
-    """The sum of counts in what a server says of its usage; 0 where it says nothing readable.
+def tokens(usage: Any, *names: str) -> int | None:
+    """The sum of counts in what a server says of its usage; None where it says nothing readable.
 
     -1 where one of them cannot be: below zero, a truth value, a fraction. The gateway marks it.
     """
@@ -59,4 +59,4 @@ def tokens(usage: Any, *names: str) -> int:
     counts = [one for one in said if isinstance(one, int | float) and isfinite(one)]
     if any(isinstance(one, bool) or one < 0 or one != int(one) for one in counts):
         return -1
-    return sum(map(int, counts))
+    return sum(map(int, counts)) if counts else None

@@ -34,13 +34,13 @@ def estimate(
     """The estimate for these samples; equal prompts are counted as often as they occur."""
     calls = gateway.missing(samples, num_actions, params)
     most = [most_usage(call, 1, gateway.price) for call in calls]
-    costs = [gateway.price.nano_usd(usage.prompt, 0, usage.completion) for usage in most]
+    costs = [gateway.price.nano_usd(*usage.counts()) for usage in most]
     past = gateway.ledger.summary()
     mean = past.usd / past.committed if past.committed else None
     return Estimate(
         actions=len(samples) * num_actions,
         held=len(samples) * num_actions - len(calls),
-        tokens_at_most=sum(usage.prompt + usage.completion for usage in most),
+        tokens_at_most=sum(sum(usage.counts()) for usage in most),
         usd_at_most=sum(costs) / NANO,
         usd_expected=None if mean is None else mean * len(calls),
     )

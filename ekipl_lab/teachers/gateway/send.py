@@ -114,10 +114,10 @@ class Sender:
             )
             raise
         spoke = any(choice.text or choice.reasoning for choice in reply.choices)
-        odd = doubt(reply.usage, most, spoke=spoke)
+        odd, counted = doubt(reply.usage, most, spoke=spoke), reply.usage.prompt is not None
         reply = replace(reply, usage=believable(reply.usage, most, spoke=spoke))
         spent = replace(self._spent(reply, time.monotonic() - started), error=odd)
-        values = self._values(keys, reply, spent)
+        values = self._values(keys, reply, spent, counted=counted)
         self._ledger.commit(number, spent, values, self._cache)
         if odd:
             log.warning("%s, sample %s: %s", self._adapter.id, call.sample_id, odd)
@@ -148,7 +148,7 @@ class Sender:
             sample_id=call.sample_id,
             keys=tuple(keys),
             attempt=attempt,
-            tokens=most.prompt + most.completion,
+            tokens=sum(most.counts()),  # none of them is cached
             nano_usd=self._cost(most),
         )
         while True:
@@ -169,21 +169,29 @@ class Sender:
             raise stopped()
 
     def _cost(self, usage: TokenUsage) -> int:
-        return self._price.nano_usd(usage.prompt, usage.cached, usage.completion)
+        return self._price.nano_usd(*usage.counts())
 
     def _spent(self, reply: Reply, latency: float) -> Spent:
-        usage = reply.usage
         reasons = ",".join(choice.finish_reason for choice in reply.choices)
-        return Spent(
-            usage.prompt, usage.cached, usage.completion, self._cost(usage), latency, reasons
-        )
+        return Spent(*reply.usage.counts(), self._cost(reply.usage), latency, reasons)
 
-    def _values(self, keys: Sequence[str], reply: Reply, spent: Spent) -> dict[str, Value]:
-        """One cache value per choice; the prompt is charged to the first, the output evenly."""
+    def _values(
+        self, keys: Sequence[str], reply: Reply, spent: Spent, *, counted: bool
+    ) -> dict[str, Value]:
+        """One cache value per choice; the prompt is charged to the first, the output evenly.
+
+        Its tokens are None where the server has not ``counted`` them, whatever is booked.
+        """
         choices = reply.choices[: len(keys)]
         shares = split_usage(reply.usage, len(choices))
         return {
-            key: to_value(choice, share, reply.model, self._cost(share) / NANO, spent.latency)
+            key: to_value(
+                choice,
+                share if counted else replace(share, prompt=None),
+                reply.model,
+                self._cost(share) / NANO,
+                spent.latency,
+            )
             for key, choice, share in zip(keys, choices, shares, strict=False)
         }
 
@@ -197,39 +205,56 @@ def most_usage(call: Call, choices: int, price: Price) -> TokenUsage:
 
 
 def believable(usage: TokenUsage, most: TokenUsage, *, spoke: bool = False) -> TokenUsage:
-    """What a server says a call used; ``most`` if it says nothing, or what cannot be.
+    """What a server says a call used; ``most`` of what it does not say, or if it cannot be.
 
     A server that leaves its usage out, or counts below zero, must not make a call free; nor one
-    that counts no token of an answer with words in it (``spoke``).
+    that counts no token of the prompt, or of an answer with words in it (``spoke``).
     """
-    counts = (usage.prompt, usage.cached, usage.completion)
-    possible = 0 <= usage.cached <= usage.prompt and usage.completion >= spoke
-    if possible and usage.prompt + usage.completion > 0 and max(counts) < MOST_TOKENS:
-        return usage
-    return most
+    whole = _whole(usage, most)
+    prompt, cached, completion = whole.counts()
+    possible = 0 <= cached <= prompt and prompt > 0 and completion >= spoke
+    return whole if possible and max(whole.counts()) < MOST_TOKENS else most
+
+
+def _whole(said: TokenUsage, most: TokenUsage) -> TokenUsage:
+    """With the most for each count that is missing."""
+    return TokenUsage(
+        most.prompt if said.prompt is None else said.prompt,
+        said.cached,
+        most.completion if said.completion is None else said.completion,
+    )
 
 
 def doubt(said: TokenUsage, most: TokenUsage, *, spoke: bool = False) -> str | None:
-    """What to say of a count that is beyond anything a call can use; None where nothing is odd.
+    """What to say of a count that is beyond anything a call can use, or that is missing beside
+    another; None where nothing is odd.
 
     One that is possible at all is booked all the same: it may be on the bill.
     """
-    counts = f"{said.prompt} prompt and {said.completion} completion tokens"
-    limits = f"at most {most.prompt} and {most.completion} were expected"
-    if said != TokenUsage() and believable(said, most, spoke=spoke) != said:
+    if said.prompt is None and said.completion is None:
+        return None
+    whole = _whole(said, most)
+    (prompt, _, completion), (most_prompt, _, most_completion) = whole.counts(), most.counts()
+    read, written = ("no" if n is None else n for n in (said.prompt, said.completion))
+    counts = f"{read} prompt and {written} completion tokens"
+    limits = f"at most {most_prompt} and {most_completion} were expected"
+    if believable(said, most, spoke=spoke) != whole:
         return f"the server counts {counts}, which cannot be: {limits}, and are booked"
-    if said.completion > most.completion or said.prompt > MOST_TIMES * most.prompt:
+    if None in (said.prompt, said.completion):
+        return f"the server counts {counts}: {limits}, and are booked where it counts none"
+    if completion > most_completion or prompt > MOST_TIMES * most_prompt:
         return f"the server counts {counts}, which are booked, though {limits}"
     return None
 
 
 def split_usage(usage: TokenUsage, parts: int) -> list[TokenUsage]:
     """The tokens of one request shared among its choices; the sum stays."""
-    each, rest = divmod(usage.completion, parts)
+    prompt, cached, completion = usage.counts()
+    each, rest = divmod(completion, parts)
     return [
         TokenUsage(
-            usage.prompt if part == 0 else 0,
-            usage.cached if part == 0 else 0,
+            prompt if part == 0 else 0,
+            cached if part == 0 else 0,
             each + (1 if part < rest else 0),
         )
         for part in range(parts)

@@ -91,11 +91,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Tokens of one request; ``cached`` ones are among ``prompt``."""
+    """Tokens of one request, None where the server counts none; ``cached`` are among ``prompt``."""
 
-    prompt: int = 0
+    prompt: int | None = None
     cached: int = 0
-    completion: int = 0
+    completion: int | None = None
+
+    def counts(self) -> tuple[int, int, int]:
+        """The three numbers of what is booked, in which none is missing."""
+        assert self.prompt is not None and self.completion is not None
+        return self.prompt, self.cached, self.completion
 
 
 @dataclass(frozen=True, slots=True)

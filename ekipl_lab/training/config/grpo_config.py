@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.validation import complaint
+from ekipl_lab.validation import LEAST_TEMPERATURE, MOST_TEMPERATURE, complaint
 
 #: Our defaults for ``grpo`` where TRL's differ: the paper's preset (docs/method.md), and a
 #: schedule without decay, so that a run's length does not change its beginning.
@@ -87,6 +87,14 @@ AT_MOST_ONE = {
     "ref_model_mixup_alpha",
     "vllm_gpu_memory_utilization",
 }
+#: Beyond these nothing is learned, or the weights are no numbers after a step.
+MOST = {
+    "learning_rate": 10,
+    "weight_decay": 10,
+    "adam_epsilon": 1,
+    "beta": 1000,
+    "repetition_penalty": 100,
+}
 MAY_BE_NEGATIVE = {"local_rank", "ddp_timeout", "vllm_importance_sampling_cap"}
 LARGEST = 2**31
 #: Processes that read data: each holds all of it.
@@ -143,6 +151,11 @@ def _bounds(key: str) -> list[tuple[Callable[[float], bool], str]]:
         bounds.append((lambda value: value < 0, "0 or more"))
     if key == "dataloader_num_workers":
         bounds.append((lambda value: value > MOST_WORKERS, f"at most {MOST_WORKERS}"))
+    if key == "temperature":
+        within = f"from {LEAST_TEMPERATURE} to {MOST_TEMPERATURE:g}"
+        bounds.append((lambda value: not LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE, within))
+    if key in MOST:
+        bounds.append((lambda value: value > MOST[key], f"{MOST[key]} or less"))
     if key in AT_MOST_ONE:
         bounds.append((lambda value: value > 1, "1 or less"))
     return bounds

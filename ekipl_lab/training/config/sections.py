@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from ekipl_lab.benchmarks.image_files import MAX_PIXELS
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.training.config.targets import TARGETS
-from ekipl_lab.validation import Count, Section, Seed
+from ekipl_lab.validation import LEAST_TEMPERATURE, MOST_TEMPERATURE, Count, Section, Seed
 
 #: Names of tags that MLflow takes, and the characters of a value that it keeps.
 _TAG = re.compile(r"(?!\.)[\w .:-][\w .:/-]{0,249}")
@@ -134,7 +134,8 @@ class RewardSettings(Section):
 
     @model_validator(mode="after")
     def _something_counts(self) -> Self:
-        if self.weights and not any(self.weights.values()) and not self.extra:
+        counts = self.weights is None or any(self.weights.values())
+        if not counts and not any(one.weight for one in self.extra.values()):
             raise ConfigError("reward.weights are all 0, so that nothing is learned; raise one.")
         return self
 
@@ -185,7 +186,7 @@ class EvaluationSettings(Section):
     sampled: Literal["ends", "always", "never"] = "ends"
     num_samples: int = Field(default=32, ge=1, le=100_000)
     ks: tuple[Count, ...] = (1, 4, 8, 16)
-    temperature: float = Field(default=1.0, gt=0.0)
+    temperature: float = Field(default=1.0, ge=LEAST_TEMPERATURE, le=MOST_TEMPERATURE)
     max_rows: Count = 256
     seed: Seed = 0
     engine: Literal["policy", "vllm"] = "policy"
