@@ -60,9 +60,9 @@ async def _hands(address: str, run: str) -> None:
         await tab.until("document.getElementById('recorded-next').innerText.includes('Last group')")
         await tab.until("document.getElementById('said').textContent.includes('The last')")
         await tab.press("r")
-        assert await tab.js("[...document.querySelectorAll('details.raw')].every(d => d.open)")
+        await tab.until("[...document.querySelectorAll('details.raw')].every(d => d.open)")
         await tab.press("/")
-        assert await tab.js("document.activeElement.closest('#recorded-search') !== null")
+        await tab.until("document.activeElement.closest('#recorded-search') !== null")
 
         await tab.js("document.querySelector('.bar').click()")
         await _at(tab, "Step 1, group 1 of 2. The first recorded group.")
@@ -76,7 +76,7 @@ async def _hands(address: str, run: str) -> None:
         await _from_a_curve(tab, f"{address}/?run={run}&view=runs&panel=diagnostics")
         await tab.open(f"{address}/?run={run}&view=measured", "document.querySelector('.measured')")
         await tab.press("/")
-        assert await tab.js("document.activeElement.closest('#measured-words') !== null")
+        await tab.until("document.activeElement.closest('#measured-words') !== null")
 
 
 async def _from_a_curve(tab: Chrome, address: str) -> None:
@@ -174,7 +174,7 @@ async def _folded(tab: Chrome) -> None:
     assert not await tab.js(hidden)
     await tab.js("document.getElementById('fold').click()")
     await tab.press("/")  # unfolds
-    assert await tab.js("document.activeElement.closest('#recorded-search') !== null")
+    await tab.until("document.activeElement.closest('#recorded-search') !== null")
     assert not await tab.js(hidden)
     await tab.js("scrollTo(0, 600)")
     await tab.until("document.getElementById('fold').getBoundingClientRect().top > 0")  # it stays
