@@ -15,6 +15,8 @@ from synthetic_runs import make_run
 from app import recorded_groups, runs
 
 AUDIT = (Path(__file__).parents[1] / "kit" / "page_audit.js").read_text(encoding="utf-8")
+#: The box of a view that looks for words is there.
+MEASURED = "document.querySelector('#measured-words :is(input, textarea)')"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ async def _hands(address: str, run: str) -> None:
         await _refused(tab)
         await _another_run(tab)
         await _from_a_curve(tab, f"{address}/?run={run}&view=runs&panel=diagnostics")
-        await tab.open(f"{address}/?run={run}&view=measured", "document.querySelector('.measured')")
+        await tab.open(f"{address}/?run={run}&view=measured", MEASURED)
         await tab.press("/")
         await tab.until("document.activeElement.closest('#measured-words') !== null")
 
