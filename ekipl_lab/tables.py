@@ -159,7 +159,7 @@ def as_markdown(table: Table) -> str:
         return ""
     lines = []
     for cells in table.rows:
-        texts = [markdown_text(_with_parts(cell)) for cell in cells]
+        texts = [markdown_text(text_of(cell)) for cell in cells]
         heading = [f"**{texts[0]}**", *[""] * (len(table.columns) - 1)]
         lines.append(heading if len(texts) == 1 else texts)
     columns = [markdown_text(column) or " " for column in table.columns]
@@ -188,7 +188,8 @@ def pipe_table(
     return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
 
 
-def _with_parts(cell: TableCell) -> str:
+def text_of(cell: TableCell) -> str:
+    """A cell as one text: its value, and behind it what belongs to it."""
     small = "; ".join(cell.parts)
     if not small:
         return cell.text

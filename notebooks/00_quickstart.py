@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Quickstart: train, interrupt, look, resume
+# # 0 · Quickstart: train, interrupt, look, resume
 #
 # A tiny vision-language policy answers questions about pictures. Teachers answer too; a rule picks
 # which of all these answers the policy is trained on. This notebook trains such a run from a cell,
@@ -104,7 +104,8 @@ show_group(group)
 # stand behind a wrong chain, which the reward cannot see and the checker can:
 
 # %%
-tables.action_table([sample], [group.candidates]).set_index("source")
+found = tables.action_table([sample], [group.candidates])
+found.drop(columns="completion").set_index("source")
 
 # %% [markdown]
 # ## Rebuild it

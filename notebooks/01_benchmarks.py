@@ -87,11 +87,16 @@ pd.DataFrame({"step": report.true_steps + report.false_steps}).assign(
 # backgrounds, more things, held-out pairs.
 
 # %%
-pd.DataFrame(
+families = pd.DataFrame(
     {"task": task, "family": name, "status": family.status, "needs the picture": family.images}
     for task, mini in MINI_TASKS.items()
     for name, family in mini.families.items()
-).pivot_table(index="task", columns="status", values="family", aggfunc=", ".join).fillna("")
+)
+ek.show(
+    families.pivot_table(index="task", columns="status", values="family", aggfunc=", ".join).fillna(
+        ""
+    )
+)
 
 # %%
 unseen = ek.load_samples("mini", task="counting", split="test_ood", limit=4)

@@ -62,7 +62,7 @@ completions = {
     "both at once": f"<think>so</think><answer>{right} or {wrong}</answer>",
     "nothing": "",
 }
-tables.score_table(sample, completions)
+tables.score_table(sample, completions).fillna({"answer read": "none"})
 
 # %% [markdown]
 # Several answers, or an answer inside the reasoning, are *no* answer: the alternative would be to
@@ -86,7 +86,7 @@ answers = {
     "one twice": ", ".join([calls[0].rstrip(")") + ")"] * 2),
 }
 texts = {name: f"<think>so</think><answer>{a}</answer>" for name, a in answers.items()}
-tables.score_table(change, texts)
+ek.show(tables.score_table(change, texts))
 
 # %% [markdown]
 # ## Game them
@@ -127,7 +127,7 @@ name = gamed.sum(axis=1).idxmax()
 case = Case("4", "5", tuple("0123456789"))
 text = ATTACKS[name](case)
 earned = {scorer: SCORERS[scorer](text, case.right) for scorer in (NAMES[0], NAMES[5])}
-pd.Series({"completion": text, **earned}).to_frame(name)
+ek.show(pd.Series({"completion": text, **earned}).to_frame(name))
 
 # %% [markdown]
 # ## Audit a reward of your own
@@ -150,7 +150,7 @@ audited = {
     "occurs in the text": audit_scorer("occurs", own, sample, case),
     "ekipl/auto": audit_scorer("ekipl/auto", get_scorer("ekipl/auto"), sample, case),
 }
-pd.DataFrame(
+found = pd.DataFrame(
     {
         "attacks": len(rows),
         "gamed by": sum(row.gamed for row in rows),
@@ -158,6 +158,7 @@ pd.DataFrame(
     }
     for rows in audited.values()
 ).set_axis(audited)
+ek.show(found)
 
 # %% [markdown]
 # From the shell: `python -m ekipl_lab.rewards.audit python:rewards.py:occurs --right 3 --wrong 5`.

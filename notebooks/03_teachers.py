@@ -72,7 +72,7 @@ teachers = {
 # %%
 ek.show(samples[1])
 said = [action for t in teachers.values() for action in t.propose(samples[1:2], 1, params)[0]]
-tables.action_table(samples[1:2], [said]).set_index("source")
+ek.show(tables.action_table(samples[1:2], [said]).set_index("source"))
 
 # %% [markdown]
 # Reward and chain are two things: the reward reads the answer, the last columns hold every step
@@ -219,7 +219,8 @@ ek.show(
 
 # %%
 reasons = [gain for gain in result.gains if [name for name, _ in gain.where] == ["task"]]
-pd.DataFrame({"why": [gain.reason for gain in reasons]}, index=[g.teacher for g in reasons])
+why = {gain.teacher: gain.reason for gain in reasons}
+ek.show(pd.Series(why).to_frame("why"))
 
 # %% [markdown]
 # And how far teachers overlap: two that solve the same samples are one teacher at twice the price.

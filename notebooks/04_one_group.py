@@ -71,7 +71,8 @@ pool = by_hand.Pool(sample, tuple(actions), tuple(scorer(sample, action) for act
 ek.show(sample)
 
 # %%
-tables.action_table([sample], [actions]).set_axis(pool.labels)
+found = tables.action_table([sample], [actions]).set_axis(pool.labels)
+found.drop(columns=["source", "completion"])
 
 # %% [markdown]
 # ## Select
@@ -127,6 +128,7 @@ ek.show(
         x="right of 8",
         y="teacher's share",
         color="rule",
+        line_dash="rule",
         markers=True,
         title="How much of a group's pull comes from the teacher (no point: nothing is learned)",
     ).update_layout(STYLE)
@@ -211,7 +213,7 @@ ek.show(
         x="weighting",
         y="along",
         color="source",
-        title="Whose update is it? One group under `quota` with two teacher rows",
+        title="Whose update is it? One group under quota with two teacher rows",
     ).update_layout(STYLE)
 )
 

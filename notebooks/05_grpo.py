@@ -44,7 +44,7 @@ QUICK = [
 config = ek.load_config(
     CONFIG, [f"name={NAME}", "tracking.experiment=notebooks", *(QUICK if MODE == "quick" else [])]
 )
-ek.settings(config)
+ek.show(ek.settings(config))
 
 # %% [markdown]
 # ## Is there anything to learn?

@@ -51,7 +51,7 @@ QUICK = [
 ]
 changes = ["tracking.experiment=notebooks", *(QUICK if MODE == "quick" else [])]
 config = ek.load_config(CONFIG, [f"name={NAME}", *changes])
-ek.settings(config)
+ek.show(ek.settings(config))
 
 # %% [markdown]
 # ## One pool, one group

@@ -102,20 +102,17 @@ ek.show(ek.plot_pass_at_k(by_family, [1, 2, 4, 8, 16], title="pass@k by family")
 # %%
 theirs = ek.evaluate(other, samples, max_new_tokens=80)
 one = ek.compare(theirs, greedy)
-pd.DataFrame(
-    {
-        "value": {
-            "study policy": one.value_b,
-            "other policy": one.value_a,
-            "difference": one.difference,
-            "interval, from": one.low,
-            "interval, to": one.high,
-            "items won": len(one.wins),
-            "items lost": len(one.losses),
-            "p, McNemar": one.p_value,
-        }
-    }
-).round(4)
+values = {
+    "study policy": one.value_b,
+    "other policy": one.value_a,
+    "difference": one.difference,
+    "interval, from": one.low,
+    "interval, to": one.high,
+    "items won": len(one.wins),
+    "items lost": len(one.losses),
+    "p, McNemar": one.p_value,
+}
+pd.DataFrame({"value": {name: f"{value:.3g}" for name, value in values.items()}})
 
 # %% [markdown]
 # An item that was won is worth looking at: numbers say that two models differ, pictures say where.

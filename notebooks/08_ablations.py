@@ -76,8 +76,8 @@ ek.show(study.figure("pass_at_8"))
 # %%
 pilots = ek.pilots("grpo_pilots")
 measured = pilots[pilots.metric.isin(["greedy", "sampled", "pass_at_8"]) & pilots.trained]
-means = measured.groupby(["pilot", "settings", "seed", "metric"])[["start", "end", "change"]].mean()
-means.unstack().round(3)
+means = measured.groupby(["pilot", "settings", "seed", "metric"])[["start", "change"]].mean()
+ek.show(means.unstack().round(3))
 
 # %% [markdown]
 # In every pilot it is sampled accuracy that rises most: GRPO sharpens. The two named `mixed` differ

@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Your own task: data, tiny policy, reward, teacher, run, compare
+# # 10 · Your own task: data, tiny policy, reward, teacher, run, compare
 #
 # Everything so far was the built-in benchmark. Here nothing is: pictures and questions lie in a
 # folder, as somebody else might have left them; a tiny policy is made that sees them; a reward and
@@ -109,9 +109,10 @@ def near(completion, sample):
 ''')
 SCORER = f"python:{FOLDER / 'reward.py'}:near"
 count = next(sample for sample in samples if sample.family == "tally")
-for answer in (count.answer, str(int(count.answer) + 1), "scarlet"):
-    text = f"<think> look</think><answer>{answer}</answer>"
-    print(f"{answer:>8}", dict(ek.score(count, text, SCORER).components))
+answers = (count.answer, str(int(count.answer) + 1), "scarlet")
+texts = {answer: f"<think> look</think><answer>{answer}</answer>" for answer in answers}
+earned = {answer: ek.score(count, text, SCORER).components for answer, text in texts.items()}
+pd.DataFrame.from_dict(earned, orient="index")
 
 # %% [markdown]
 # ## A teacher of your own
@@ -144,8 +145,9 @@ TEACHER = {"type": "python", "id": "colleague", "class": f"{FOLDER / 'colleague.
 teacher = ek.build_teacher(TEACHER, samples)
 start = ek.load_policy(FOLDER / "policy")
 params = ek.GenerationParams(seed=0, max_new_tokens=16)
-actions = start.propose([count], 4, params)[0] + teacher.propose([count], 2, params)[0]
-ek.show(ek.build_group(count, actions, scorer=SCORER))
+asked = next(sample for sample in samples if sample.family == "numeral")
+actions = start.propose([asked], 4, params)[0] + teacher.propose([asked], 2, params)[0]
+ek.show(ek.build_group(asked, actions, scorer=SCORER))
 
 # %% [markdown]
 # ## A run
@@ -196,7 +198,7 @@ table = pd.DataFrame(
         for name, one in (("before", before), ("after", after))
     }
 )
-ek.show(table)
+ek.show(table.round(3))
 
 # %%
 from ekipl_lab import tracking

@@ -51,6 +51,7 @@ NEEDS_TRUST = {
     PLOTLY,
     "application/vnd.jupyter.widget-view+json",
 }
+_DICT = re.compile(r"\{'\w+': ")
 #: A folder of some machine: of a user, or of temporary files.
 _PATH = re.compile(r"(?:/(?:home|Users|root|work|tmp|mnt|private)/\w|[A-Z]:\\\w)")
 
@@ -135,10 +136,15 @@ def output_problems(output: nbformat.NotebookNode) -> Iterator[str]:
     untrusted = NEEDS_TRUST & set(data)
     if untrusted and "image/png" not in data:
         yield f"shows {untrusted} without a PNG beside it"
+    if "...</td>" in data.get("text/html", ""):
+        yield "cuts off a text of a table; show it with ek.show"
+    plain = output.get("text") or ("" if "text/html" in data else data.get("text/plain", ""))
+    if found := _DICT.search(plain):
+        yield f"shows a dict instead of a table: {found.group()}..."
     shown = json.dumps([output.get("text"), {k: v for k, v in data.items() if k != "image/png"}])
     shown = re.sub(r"data:image/\w+;base64,[\w+/=]+", "", shown)  # random letters and slashes
-    for found in {match.group() for match in _PATH.finditer(shown)}:
-        yield f"names a folder of this machine: {found}..."
+    for path in {match.group() for match in _PATH.finditer(shown)}:
+        yield f"names a folder of this machine: {path}..."
     host = socket.gethostname()
     if host != "localhost" and re.search(rf"\b{re.escape(host)}\b", shown):
         yield "names this machine"

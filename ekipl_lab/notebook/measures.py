@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ekipl_lab.notebook.face import Evaluation
     from ekipl_lab.plots.figures import Point
 
+#: Metrics as the pilots name them -> as evaluations do.
+_PILOTS = {"greedy": "accuracy_greedy", "sampled": "pass_at_1"}
+
 
 def plot_metrics(
     evaluations: Mapping[str, Evaluation],
@@ -151,6 +154,7 @@ def over_seeds(pilot: pd.DataFrame) -> pd.DataFrame:
 
 def plot_pilot(pilot: pd.DataFrame, metric: str, title: str = "") -> Any:
     """The start and the end of every seed by family; greedy shares with their intervals."""
+    from ekipl_lab.evaluation import find_metric
     from ekipl_lab.plots.bars import dots
 
     chosen = pilot[pilot.metric == metric]
@@ -159,7 +163,8 @@ def plot_pilot(pilot: pd.DataFrame, metric: str, title: str = "") -> Any:
     for seed, rows in chosen.groupby("seed"):
         ends = {str(row.family): _point(row.end, row) for row in rows.itertuples()}
         series[f"end, seed {seed}"] = ends
-    return dots(series, title=title or metric, y_title=metric)
+    y_title = find_metric(_PILOTS.get(metric, metric)).title
+    return dots(series, title=title or y_title, y_title=y_title)
 
 
 def _point(value: float, row: Any) -> Point:

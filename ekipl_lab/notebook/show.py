@@ -21,6 +21,8 @@ WIDTH = 760
 #: Characters of a completion that are shown.
 MAX_SHOWN = 600
 _CELL = 'style="text-align:left;vertical-align:top;padding:4px 10px"'
+#: A viewer's own style gives every column one width, and code a background of its own.
+_TABLE, _TEXT = 'style="table-layout:auto"', 'style="background:none;padding:0"'
 _IMAGE = 'style="image-rendering:pixelated;border:1px solid #ddd;flex:none"'
 
 
@@ -100,7 +102,7 @@ def group_html(group: ActionGroup, *, width: int = 168) -> str:
         f'<div style="display:flex;gap:20px;align-items:flex-start">{pictures}<div>'
         f"<p><b>{escape(sample.question)}</b><br>true answer "
         f"<b>{escape(sample.answer)}</b> · rule {escape(group.rule)}</p>"
-        f"<table><tr>{head}</tr>{rows}</table></div></div>"
+        f"<table {_TABLE}><tr>{head}</tr>{rows}</table></div></div>"
     )
 
 
@@ -109,8 +111,8 @@ def _row(group: ActionGroup, index: int, names: list[str], colours: dict[str, st
     advantage = dict(zip(group.kept, group.advantages, strict=True)).get(index)
     mark = {True: "✓", False: "✗", None: "not scored"}[reward.success]
     values = [
-        f'<span style="color:{colours[action.source]}">●</span> {escape(action.source)}',
-        f"<code>{escape(action.completion[:MAX_SHOWN])}</code>",
+        f'<span style="color:{colours[action.source]}">●</span>&nbsp;{escape(action.source)}',
+        f"<code {_TEXT}>{escape(action.completion[:MAX_SHOWN])}</code>",
         *(_number(reward.components[name]) for name in names),
         f"{_number(reward.total)} {mark}",
         "dropped" if advantage is None else "kept",

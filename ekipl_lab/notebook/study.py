@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.notebook.tables import as_frame
 from ekipl_lab.studies.config import Study, is_study, load_study
 from ekipl_lab.studies.plan import Cell, as_spec, plan_study, study_folder
@@ -45,6 +46,13 @@ class StudyView:
         return "\n\n".join([*head, "\n".join(said), rest])
 
     @property
+    def places(self) -> list[tuple[str, str]]:
+        """(task, evaluation set) of all records, in order of appearance."""
+        from ekipl_lab.studies.page_tables import places
+
+        return places(self.records)
+
+    @property
     def arms(self) -> pd.DataFrame:
         """Each arm: the stages of its cell, and how many of its cells have a record."""
         import pandas as pd
@@ -62,10 +70,11 @@ class StudyView:
     @property
     def final(self) -> pd.DataFrame:
         """Every arm's final measurement, with intervals over seeds (one seed: over items)."""
-        from ekipl_lab.studies.page_tables import final_table, places
+        from ekipl_lab.studies.page_tables import final_table
 
-        where = places(self.records)
-        return _frames([final_table(self.study, self.records, *place) for place in where])
+        return _by_place(
+            {place: final_table(self.study, self.records, *place) for place in self.places}
+        )
 
     @property
     def differences(self) -> pd.DataFrame:
@@ -74,31 +83,38 @@ class StudyView:
         from ekipl_lab.studies.page_tables import difference_table
 
         rows = all_contrasts(self.study, self.records)
-        return _frames([difference_table("", rows)] if rows else [])
+        of = {place: [r for r in rows if (r.task, r.set) == place] for place in self.places}
+        return _by_place({place: difference_table("", own) for place, own in of.items() if own})
 
     @property
     def costs(self) -> pd.DataFrame:
         """What a cell of each arm costs, on every axis."""
         from ekipl_lab.studies.page_tables import cost_table
 
-        return _frames([cost_table(self.study, self.records)])
+        return _frame(cost_table(self.study, self.records))
 
-    def figure(self, metric: str = "accuracy_greedy") -> Any:
-        """A metric of every arm by family at the end, means over seeds."""
+    def figure(self, metric: str = "accuracy_greedy", place: tuple[str, str] | None = None) -> Any:
+        """A metric of every arm by family at the end, means over seeds.
+
+        ``place`` is a task and an evaluation set of ``places``: by default the first.
+        """
         from ekipl_lab.evaluation import find_metric
         from ekipl_lab.plots.bars import dots
         from ekipl_lab.plots.figures import Point
 
+        if not self.records:
+            raise ConfigError(f"Study {self.study.name} has no record; run `ekipl compare` first.")
+        task, held = place or self.places[0]
         series: dict[str, dict[str, Point]] = {}
         for arm in self.study.arms:
-            finals = [dict(r.raw["final"]) for r in self.records if r.arm == arm]
-            groups = [sets for final in finals for sets in final.values()]
+            cells = [r for r in self.records if (r.task, r.arm) == (task, arm)]
+            groups = [r.raw["final"][held] for r in cells if held in r.raw["final"]]
             names = sorted({name for group in groups for name in group})
             values = {n: [g[n][metric] for g in groups if metric in g.get(n, {})] for n in names}
             if groups:
                 series[arm] = {n: Point(0, sum(v) / len(v)) for n, v in values.items() if v}
         title = find_metric(metric).title
-        return dots(series, title=f"{self.study.name}: {title} at the end", y_title=title)
+        return dots(series, title=f"{self.study.name}, {task} {held}: {title}", y_title=title)
 
     def time_left(self, like: StudyView) -> str:
         """How long the cells without a record will take, at the speed of another study's."""
@@ -182,11 +198,19 @@ def run_study(
     return study(file, seeds=seeds, overrides=overrides)
 
 
-def _frames(tables: Sequence[Table]) -> pd.DataFrame:
+def _frame(table: Table) -> pd.DataFrame:
+    return as_frame(table).set_index(table.columns[0])
+
+
+def _by_place(tables: Mapping[tuple[str, str], Table]) -> pd.DataFrame:
+    """Tables of (task, evaluation set), one below the other; where there are several each row
+    begins with its task and set."""
     import pandas as pd
 
-    frames = [as_frame(table).set_index(table.columns[0]) for table in tables]
-    return pd.concat(frames) if frames else pd.DataFrame()
+    frames = {place: _frame(table) for place, table in tables.items()}
+    if len(frames) > 1:
+        return pd.concat(frames, names=["task", "set"])
+    return next(iter(frames.values()), pd.DataFrame())
 
 
 def _stage(step: Step, base: RunConfig) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ekipl_lab.benchmarks.mini.chains import check_chain
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.rewards.audit import AuditRow
-from ekipl_lab.tables import Table, TableCell
+from ekipl_lab.tables import Table, text_of
 from ekipl_lab.types import Action, Sample, Scorer
 
 if TYPE_CHECKING:
@@ -87,10 +87,8 @@ def as_frame(table: Table) -> pd.DataFrame:
     """A table of the report or of a command as a DataFrame of its texts."""
     import pandas as pd
 
-    def text(cell: TableCell) -> str:
-        return f"{cell.text} ({cell.small})" if cell.small else cell.text
-
-    return pd.DataFrame([[text(cell) for cell in row] for row in table.rows], columns=table.columns)
+    rows = [[text_of(cell) for cell in row] for row in table.rows]
+    return pd.DataFrame(rows, columns=table.columns)
 
 
 def committed(path: str) -> Any:

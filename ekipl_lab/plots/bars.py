@@ -25,8 +25,9 @@ def dots(
     """
     names = list(dict.fromkeys(name for values in series.values() for name in values))
     figure = blank_figure(title, x_title, y_title)
+    apart = min(0.16, 0.8 / max(1, len(series)))  # no dot stands nearer to another name's
     for index, (label, values) in enumerate(series.items()):
-        shift = 0.16 * (index - (len(series) - 1) / 2)
+        shift = apart * (index - (len(series) - 1) / 2)
         look = {
             "color": COLOURS[index % len(COLOURS)],
             "symbol": _MARKERS[index % len(_MARKERS)],

@@ -39,8 +39,9 @@ def log_traces(run: RunLog, prompts: Sequence[TracedPrompt]) -> None:
     refuse_secrets("a trace", repr(prompts))
     import mlflow
 
-    before = {name: os.environ.get(name) for name in (_ASYNC, _URI)}
+    before = {name: os.environ.get(name) for name in (_ASYNC, _IDS, _URI)}
     os.environ[_ASYNC] = "false"  # in this thread, so that the run does not end before them
+    os.environ[_IDS] = "true"  # not from Python's random state: two runs of one seed had equal ids
     mlflow.set_tracking_uri(store.tracking_uri())  # it sets the variable too
     try:
         for prompt in prompts:
@@ -54,6 +55,7 @@ def log_traces(run: RunLog, prompts: Sequence[TracedPrompt]) -> None:
 
 
 _ASYNC, _URI = "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "MLFLOW_TRACKING_URI"
+_IDS = "MLFLOW_TRACE_USE_ISOLATED_RANDOM_ID_GENERATOR"
 
 
 def _log(run: RunLog, prompt: TracedPrompt) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
 
 from scripts import notebooks
 
@@ -45,6 +47,28 @@ def kinds(notebook: nbformat.NotebookNode) -> list[set[str]]:
 @pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 def test_a_committed_notebook_is_its_source_with_sound_outputs(source: Path) -> None:
     assert list(notebooks.problems(source.with_suffix(".ipynb"))) == []
+
+
+FIGURES = {"image/png", "image/jpeg", "image/svg+xml", notebooks.PLOTLY}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_exported_html_shows_every_output(source: Path) -> None:
+    """A picture where the output is a figure, and nowhere an object's name in its place."""
+    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    page = BeautifulSoup(HTMLExporter().from_notebook_node(notebook)[0], "html.parser")
+    areas = page.select(".jp-OutputArea-output")
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert len(areas) == len(outputs)
+    for area, shown in zip(areas, outputs, strict=True):
+        data = shown.get("data", {})
+        figure = bool(FIGURES & set(data)) and "text/html" not in data
+        pictures = [image["src"] for image in area.find_all("img")] + area.find_all("svg")
+        assert bool(pictures) or not figure
+        assert all(str(one).startswith(("data:image/", "<svg")) for one in pictures)
+        text = area.get_text().strip()
+        assert pictures or text
+        assert not text.startswith("<") and "Traceback" not in text
 
 
 def test_the_notebook_whose_turn_it_is_runs(tmp_path: Path) -> None:
@@ -86,6 +110,9 @@ def output(**fields: object) -> nbformat.NotebookNode:
         (output(data={"image/svg+xml": "<svg/>"}), "without a PNG"),
         (output(output_type="stream", name="stdout", text="saved to /tmp/x1/a"), "names a folder"),
         (output(data={"text/html": "<b>/home/me/x</b>"}), "names a folder"),
+        (output(data={"text/html": "<td>a long te...</td>"}), "cuts off a text"),
+        (output(output_type="stream", name="stdout", text="x {'accuracy': 1.0}"), "shows a dict"),
+        (output(data={"text/plain": "{'accuracy': 1.0}"}), "shows a dict"),
     ],
 )
 def test_a_wrong_output_is_found(wrong: nbformat.NotebookNode, problem: str) -> None:
@@ -96,7 +123,7 @@ def test_a_wrong_output_is_found(wrong: nbformat.NotebookNode, problem: str) -> 
 def test_a_sound_output_is_not_complained_about() -> None:
     picture = {"image/svg+xml": "<svg/>", "image/png": "a/tmp/x"}
     assert list(notebooks.output_problems(output(data=picture))) == []
-    page = {"text/html": '<img src="data:image/png;base64,ab/tmp/xyz+=">'}
+    page = {"text/html": '<img src="data:image/png;base64,ab/tmp/xyz+=">', "text/plain": "{'a': 1}"}
     assert list(notebooks.output_problems(output(data=page))) == []
 
 

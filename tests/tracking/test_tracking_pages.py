@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import zipfile
 from pathlib import Path
 
@@ -165,6 +166,19 @@ def test_a_prompt_is_a_trace_of_its_run(home: Path) -> None:
     root, answer, reward = trace.data.spans
     assert (root.name, answer.outputs) == ("group, step 2", "<b>4</b>")
     assert (reward.parent_id, reward.outputs) == (answer.span_id, {"accuracy": None})
+
+
+def test_runs_of_one_seed_keep_traces_of_their_own(home: Path) -> None:
+    """Spans take ids from Python's random state otherwise, which a trainer has seeded."""
+    prompt = TracedPrompt("test, step 2", "s/1", "How many?", "4", [], [])
+    for name in ("grpo", "ekipl"):
+        with tracking.open_run("demo", name) as run:
+            random.seed(0)
+            before = random.getstate()
+            log_traces(run, [prompt])
+            assert random.getstate() == before
+    found = tracking.client().search_traces(locations=[run.experiment_id])
+    assert len({trace.info.trace_metadata["mlflow.sourceRun"] for trace in found}) == 2
 
 
 def test_a_run_leads_back_to_the_app(monkeypatch: pytest.MonkeyPatch) -> None:

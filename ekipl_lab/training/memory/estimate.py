@@ -49,7 +49,7 @@ def describe_memory(config: RunConfig, sizes: PromptSizes | None = None) -> str:
     available = available_bytes(config)
     if available is None:
         return f"{text}\n{machine}"
-    text += f"\n  available             {available / GIB:9.2f} GiB"
+    text += f"\n  {'available':32}{available / GIB:9.3f} GiB"
     if prediction.total <= available:
         return f"{text}\n{machine}"
     fitting = settings_that_fit(shape, work, available)
@@ -115,7 +115,7 @@ def _machine(config: RunConfig, shape: ModelShape, work: Workload) -> str:
     )
     lines = []
     for title, parts in (("memory of the host", host), ("disk", disk)):
-        lines.append(f"{title:20} {sum(parts.values()) / GIB:9.2f} GiB")
+        lines.append(f"{title:34}{sum(parts.values()) / GIB:9.3f} GiB")
         lines += [f"  {name:32}{size / GIB:9.3f} GiB" for name, size in parts.items()]
     lines[-1] += f" (a checkpoint {checkpoint_bytes(shape, work) / 1e9:.1f} GB)"
     there = config.hardware.host_memory_gib
