@@ -38,12 +38,16 @@ CLOSE = (
     "[...document.querySelectorAll('[aria-label=Close], "
     "[data-component-id*=assistant][data-component-id*=close]')].at(-1)?.click()"
 )
+#: Unfolds the runs under the first one of the list, which are folded at first.
+UNFOLD = "document.querySelector('.ag-row [data-component-id*=runnamecell]').click()"
+#: Opens the first answer of a trace.
+ANSWER = "[...document.querySelectorAll('span')].find(s => s.innerText === 'policy 1').click()"
 #: A page: its name, its address, an expression that is true once it is drawn, where to scroll.
 Page = tuple[str, str, str, str]
 
 
 async def shoot(pages: list[Page], out: Path, size: tuple[int, int]) -> None:
-    """Every page in both schemes, as a PNG of 128 colours."""
+    """Every page in both schemes, as a small PNG."""
     out.mkdir(parents=True, exist_ok=True)
     async with chrome(size[0]) as tab:
         for scheme in SCHEMES:
@@ -71,7 +75,7 @@ async def settled(tab: Chrome) -> None:
 
 def save(png: bytes, path: Path) -> None:
     """Write it small."""
-    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(128)
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
     image.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
@@ -132,19 +136,27 @@ def mlflow(out: Path) -> None:
         experiment = tracking.client().get_run(run.run_id).info.experiment_id
         base = f"{address}/#/experiments/{experiment}/runs/{run.run_id}"
         text = "document.body.innerText.includes"
+        unfolded = f"{CLOSE}; {UNFOLD if above else ''}"
+        first: Page = ("mlflow-runs", listed, f"{text}('{name}')", unfolded)
+        asyncio.run(shoot([first], out, (1760, 620)))  # as wide as its columns
         pages: list[Page] = [
-            ("mlflow-runs", listed, f"{text}('{name}')", CLOSE),
-            ("mlflow-run", base, f"{text}('Registered') || {text}('Parameters')", ""),
+            ("mlflow-run", base, f"{text}('Registered') || {text}('Parameters')", CLOSE),
             ("mlflow-charts", f"{base}/model-metrics", f"{text}('Overview')", ""),
             ("mlflow-traces", f"{base}/traces", f"{text}('Trace')", ""),
         ]
         found = tracking.client().search_traces(
             locations=[experiment], run_id=run.run_id, include_spans=False
         )
-        named = {trace.info.tags["mlflow.traceName"]: trace.info.trace_id for trace in found}
-        group = next(key for name, key in named.items() if name.startswith("group"))
-        opened = f"{base}/traces?selectedEvaluationId={group}"
-        pages.append(("mlflow-trace", opened, f"{text}('reward')", ""))
+        kinds = {
+            "mlflow-trace"
+            if trace.info.tags["mlflow.traceName"].startswith("group, ")
+            else "mlflow-evaluation": trace.info.trace_id
+            for trace in found
+        }
+        for kind, trace in kinds.items():
+            opened = f"{base}/traces?selectedEvaluationId={trace}"
+            pages.append((kind, opened, f"{text}('reward')", ""))
+            pages.append((f"{kind}-answer", opened, f"{text}('reward')", ANSWER))
         asyncio.run(shoot(pages, out, (1400, 800)))
 
 

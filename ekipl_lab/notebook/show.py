@@ -99,10 +99,10 @@ def group_html(group: ActionGroup, *, width: int = 168) -> str:
     colours = plots.source_colours(action.source for action in group.candidates)
     rows = "".join(_row(group, index, names, colours) for index in range(len(group.candidates)))
     return (
-        f'<div style="display:flex;gap:20px;align-items:flex-start">{pictures}<div>'
+        f'<div style="display:flex;gap:20px;align-items:flex-start">{pictures}'
         f"<p><b>{escape(sample.question)}</b><br>true answer "
-        f"<b>{escape(sample.answer)}</b> · rule {escape(group.rule)}</p>"
-        f"<table {_TABLE}><tr>{head}</tr>{rows}</table></div></div>"
+        f"<b>{escape(sample.answer)}</b> · rule {escape(group.rule)}</p></div>"
+        f"<table {_TABLE}><tr>{head}</tr>{rows}</table>"
     )
 
 

@@ -206,6 +206,7 @@ def _relocate(connection: sqlite3.Connection, root: str) -> None:
             ("experiments", "artifact_location"),
             ("runs", "artifact_uri"),
             ("logged_models", "artifact_location"),
+            ("trace_tags", "value"),  # where a trace's pictures lie
         ):
             connection.execute(
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) "

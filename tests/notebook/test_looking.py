@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -64,6 +65,29 @@ def test_a_study_without_records_has_no_answer() -> None:
     assert table.loc["small", "cells"] == 2
     study = load_study(Path("configs/studies/small.yaml"))
     assert set(study.arms) == {"grpo", "paper"}
+
+
+def test_what_is_shown_of_a_study_is_of_one_set_or_names_it() -> None:
+    view = ek.study("configs/studies/counting_confirm.yaml")
+    assert view.places == [("counting", "test"), ("counting", "test_ood")]
+    final = view.final
+    assert final.index.names == ["task", "set", "arm"] and final.index.is_unique
+    for place in view.places:
+        means = {
+            arm: fmean(
+                one.raw["final"][place[1]]["all"]["pass_at_8"]
+                for one in view.records
+                if one.arm == arm
+            )
+            for arm in ("grpo", "paper")
+        }
+        drawn = {trace.name: trace.y[0] for trace in view.figure("pass_at_8", place).data}
+        for arm, mean in means.items():
+            assert drawn[arm] == pytest.approx(mean)
+            assert final.loc[(*place, arm), "pass@8"].startswith(f"{100 * mean:.1f} [")
+    assert view.figure("pass_at_8") == view.figure("pass_at_8", ("counting", "test"))
+    with pytest.raises(ConfigError, match="has no record"):
+        StudyView(view.study, view.cells, ()).figure()
 
 
 def test_a_small_study_runs_in_a_cell(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ from PIL import Image
 
 import ekipl_lab as ek
 from ekipl_lab.errors import DataError
+from ekipl_lab.plots.bars import dots
+from ekipl_lab.plots.figures import Point
 from ekipl_lab.statistics import holm, mcnemar_exact, wilson
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown, Sample
 
@@ -121,3 +123,11 @@ def test_pilots_are_those_of_the_file() -> None:
     assert [trace.name for trace in figure.data] == ["start", *(f"end, seed {s}" for s in range(3))]
     assert figure.data[0].error_y.array[0] > 0  # greedy shares have intervals
     assert set(ek.plot_pilot(long, "sampled").data[0].error_y.array) == {0}
+
+
+def test_dots_of_many_series_stay_with_their_name() -> None:
+    names = {"all": Point(0, 0.5), "compare": Point(0, 0.4)}
+    for number in (1, 7, 12):
+        figure = dots({str(one): names for one in range(number)}, title="", y_title="")
+        assert {round(x) for trace in figure.data for x in trace.x[:1]} == {0}
+        assert {round(x) for trace in figure.data for x in trace.x[1:]} == {1}

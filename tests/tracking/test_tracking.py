@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from kill_worker import started
@@ -22,6 +23,9 @@ from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import write_text
 from ekipl_lab.tracking import store
 from ekipl_lab.tracking.provenance import process_tags
+from ekipl_lab.tracking.traces import TracedPrompt, log_traces
+
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
 @pytest.fixture(scope="module")
@@ -334,11 +338,15 @@ def test_a_moved_project_finds_its_artifacts(
     with tracking.open_run("demo", "moving") as run:
         run.log_text("here", "a.txt")
         run.log_checkpoint(tmp_path / "policy", 1)
+        log_traces(run, [TracedPrompt("test, step 1", "s/1", "How many?", "4", [PIXEL], [])])
     old.rename(new)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{new}/mlflow.db")
     assert tracking.run_artifact(run.run_id, "a.txt").read_text() == "here"
     (checkpoint,) = tracking.list_checkpoints(run.run_id)
     assert (checkpoint.folder() / "w").read_text() == "w"
+    (trace,) = tracking.client().search_traces(locations=[run.experiment_id])
+    place = Path(unquote(urlsplit(trace.info.tags["mlflow.artifactLocation"]).path))
+    assert place.is_relative_to(new) and any(one.is_file() for one in place.rglob("*"))
     with tracking.open_run("demo", "after") as after:
         after.log_text("there", "a.txt")
     assert tracking.run_artifact(after.run_id, "a.txt").is_relative_to(new)
