@@ -75,7 +75,11 @@ async def settled(tab: Chrome) -> None:
 
 def save(png: bytes, path: Path) -> None:
     """Write it small."""
-    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+    image = (
+        Image.open(io.BytesIO(png))
+        .convert("RGB")
+        .quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=4)
+    )
     image.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
@@ -161,7 +165,7 @@ def mlflow(out: Path) -> None:
 
 
 def lab(out: Path, names: list[str]) -> None:
-    """Notebooks as JupyterLab shows them without trust."""
+    """Notebooks as JupyterLab shows them without trust: the top, and below (NAME@PIXELS)."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "notebooks"
@@ -186,9 +190,9 @@ def lab(out: Path, names: list[str]) -> None:
         with served(command, port, "api", **settings) as address:
             ready = "document.querySelectorAll('.jp-Notebook .jp-Cell').length > 3"
             pages: list[Page] = []
-            for name in names:
+            for name, _, top in (one.partition("@") for one in names):
                 at = f"{address}/lab/tree/{name}.ipynb?reset"
-                end = "document.querySelector('.jp-WindowedPanel-outer').scrollTop = 1500"
+                end = f"document.querySelector('.jp-WindowedPanel-outer').scrollTop = {top or 1500}"
                 pages += [(f"lab-{name}", at, ready, ""), (f"lab-{name}-below", at, ready, end)]
             asyncio.run(shoot(pages, out, (1300, 900)))
 
