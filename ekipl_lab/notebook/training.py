@@ -42,7 +42,7 @@ class LiveTraining:
 
     def __init__(self, config: RunConfig, *, panels: Mapping[str, Sequence[str]] | None = None):
         self.config = config
-        self.panels = dict(panels or live_panels())
+        self.panels = dict(panels or live_panels([teacher.id for teacher in config.teachers]))
         self.history: dict[str, Points] = {}
         self.step = 0
         self.event: Event = {}

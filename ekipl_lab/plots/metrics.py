@@ -7,7 +7,7 @@ axes and grouping from it. Adding one: docs/extend/metric.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -164,11 +164,18 @@ def drawn(place: Place, form: str) -> dict[str, Metric]:
     return {key: m for key, m in METRICS.items() if place in m.places and m.form == form}
 
 
-def live_panels() -> dict[str, list[str]]:
-    """What progress and live curves follow: title of a panel -> the names it shows."""
+def live_panels(teachers: Sequence[str] = ()) -> dict[str, list[str]]:
+    """What progress and live curves follow: title of a panel -> the names it shows.
+
+    Shares are those of the policy and of each teacher (their ids); other figures of sources those
+    of the policy and of what is kept.
+    """
     shown = [metric for metric in METRICS.values() if "live" in metric.places]
-    kept = {metric.title: [metric.of("kept")] if "{own}" in metric.name else [] for metric in shown}
-    return {metric.title: [metric.of("policy"), *kept[metric.title]] for metric in shown}
+    beside = {"shares": teachers, "lines": ["kept"]}
+    return {
+        metric.title: [metric.of(source) for source in ("policy", *beside.get(metric.form, ()))]
+        for metric in shown
+    }
 
 
 def overview(metrics: Mapping[str, float | None]) -> dict[str, float]:

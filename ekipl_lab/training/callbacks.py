@@ -30,8 +30,6 @@ Event = Mapping[str, Any]
 _TRLS = ("reward", "rewards/", "completions/", "frac_reward", "num_tokens", "eval_")
 #: Marks the last line of transformers' own log, about its one call: the last step's is out already.
 _CLOSING = "train_runtime"
-#: Figures that every progress event carries.
-HEADLINES = tuple(name for names in live_panels().values() for name in names)
 
 
 class Stopped(Exception):
@@ -56,6 +54,9 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self.setup = setup
         self.config, self.plan, self.folder = setup.run.config, setup.plan, setup.run.folder
         self.evaluator, self.log, self.emit, self.stop = evaluator, log, emit, stop
+        panels = live_panels([teacher.id for teacher in self.config.teachers])
+        #: Figures that every progress event carries.
+        self.headlines = [name for names in panels.values() for name in names]
         every, steps = self.config.diagnostics.doctor_every, self.plan.steps
         self.doctor = None if log is None else DoctorChecks(every, steps, log, self._message)
         self.trainer: Any = None
@@ -84,7 +85,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         metrics = {_named(k): v for k, v in logs.items()}
         if self.log is not None:
             self.log.log_metrics(metrics | overview(metrics), state.global_step)
-        headlines = {name: metrics[name] for name in HEADLINES if metrics.get(name) is not None}
+        found = ((name, metrics.get(name)) for name in self.headlines)
+        headlines = {name: value for name, value in found if value is not None}
         self._progress("training", state.global_step, headlines)
         if "loss" in metrics and self.doctor is not None and self.doctor.due(state.global_step):
             self.doctor.run(state.global_step, state.log_history)

@@ -115,3 +115,11 @@ def test_a_figure_keeps_a_picture_or_says_why_not(monkeypatch: pytest.MonkeyPatc
     without, problem = figure_bundle(go.Figure())
     assert list(without) == ["application/vnd.plotly.v1+json"]
     assert problem.startswith("Static figures need")
+
+
+def test_the_curves_of_a_run_with_teachers_show_what_each_of_them_gave() -> None:
+    live = training(teachers=[{"type": "random", "id": "guesses"}])
+    shares = {"share/policy/kept": 0.75, "share/guesses/kept": 0.25}
+    live._take({"phase": "training", "step": 1, "metrics": shares})
+    panels = dict(live.curves().panels)
+    assert list(panels["kept actions by source"]) == list(shares)

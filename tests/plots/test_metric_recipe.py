@@ -47,3 +47,10 @@ def test_progress_shows_the_headlines() -> None:
         "share/policy/kept",
         "groups/zero_spread_after",
     ]
+
+
+def test_progress_shows_the_share_of_each_teacher() -> None:
+    panels = live_panels(["careful", "quick"])
+    names = ["share/policy/kept", "share/careful/kept", "share/quick/kept"]
+    assert panels["kept actions by source"] == names
+    assert panels["reward of candidates"] == live_panels()["reward of candidates"]
