@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ekipl_lab.report.arms import arms_of, several_seeds
@@ -43,13 +43,25 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
     for name in (*sorted(tags), "ekipl.prompts", "ekipl.git_revision"):
         if len({run.info.tags.get(name) for run in trained}) > 1:
             found.append(f"The arms differ in {name.removeprefix('ekipl.').replace('_', ' ')}.")
-    found += [*_missing(runs), *_alone(runs), *_unlike(runs)]
+    found += [*_untaught(trained), *_missing(runs), *_alone(runs), *_unlike(runs)]
     starts = [start for run in trained if (start := _start(run))]
     if any(start[i] != starts[0].get(i, start[i]) for start in starts[1:] for i in start):
         found.append("The arms did not answer alike at the start: they began from other policies.")
     if len(set(policy_completions(runs))) > 1:
         found.append("The arms sampled different numbers of policy completions.")
     return found
+
+
+def _untaught(runs: Sequence[RunData]) -> Iterator[str]:
+    """Runs that asked teachers and kept nothing of theirs."""
+    for run in runs:
+        kept = [run.history.get(f"share/{teacher}/kept", ()) for teacher in run.teachers]
+        shares = [value for history in kept for _, value in history]
+        if shares and not any(shares):
+            yield (
+                f"No action of a teacher was kept in {run.label}: all of its groups hold the "
+                "policy's actions alone, as in GRPO, and say nothing about its teachers."
+            )
 
 
 def _start(run: RunData) -> dict[str, str]:

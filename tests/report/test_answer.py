@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ekipl_lab.report import answer
+from ekipl_lab.report import answer, caveats
 from ekipl_lab.report.gather import RunData
 from ekipl_lab.tracking import RunInfo
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown
@@ -49,14 +49,46 @@ def test_what_moved_and_what_was_lost_by_hand() -> None:
     assert "solved of test (sampled accuracy 100.0 to 62.5 %, −37.5 [−60.5, −14.5])" in lost
     assert "open" not in lost
     assert "pass@4" not in lost  # all solved items are still right once in 4
-    assert where.startswith("Over all items of a set, in points: grpo: test −3.1 [")
+    assert where.startswith(
+        "Over all items of a set, in points: grpo: test sampled accuracy −3.1 ["
+    )
+    assert where.endswith(", pass@4 +0.0 (the same on every item).")
+    assert lost.endswith("Of the 4 intervals by family, each stated by itself, about one in twenty "
+                         "leaves out 0 by chance.")  # fmt: skip
     assert "grpo recorded no groups" in doctor
 
 
 def test_what_the_interval_leaves_open_is_not_said_to_move() -> None:
     moved, _, lost, _ = answer.answer([run_of("grpo", START, START)])
-    assert "grpo gained in no family more than chance allows" in moved
-    assert "grpo lost in no family more than chance allows" in lost
+    assert "grpo gained in no family (no interval lies above 0)" in moved
+    assert "grpo lost in no family (no interval lies below 0)" in lost
+
+
+def test_gains_of_one_family_stand_together_and_arms_beside_each_other() -> None:
+    start = records("rare", [0, 0, 0, 0]) + records("solved", [4] * 4)
+    end = records("rare", [1, 1, 1, 1]) + records("solved", [4] * 4)
+    moved, _, between, *_ = answer.answer(
+        [run_of("grpo", start, start), run_of("ekipl", start, end)]
+    )
+    # every item alike: 0 to 1/4 sampled, 0 to 1 in four tries
+    assert (
+        "ekipl gained in rare of test (pass@4 0.0 to 100.0 %, +100.0 [+100.0, +100.0]; "
+        "sampled accuracy 0.0 to 25.0 %, +25.0 [+25.0, +25.0])"
+    ) in moved
+    # over 8 items: differences of pass@4 1 1 1 1 0 0 0 0: mean .5
+    assert between.startswith("ekipl − grpo at the end, in points: test sampled accuracy +12.5 [")
+    assert ", pass@4 +50.0 [" in between
+
+
+def test_a_run_that_kept_nothing_of_its_teachers_is_said_to_be_no_test_of_them() -> None:
+    run = run_of("ekipl", START, END)
+    asked = {"share/friend/kept": [(1, 0.0), (2, 0.0)], "share/policy/kept": [(1, 1.0), (2, 1.0)]}
+    said = caveats.warnings([replace(run, history=asked)])
+    assert any(text.startswith("No action of a teacher was kept in ekipl") for text in said)
+    taught = asked | {"share/friend/kept": [(1, 0.0), (2, 0.25)]}
+    for history in (taught, {}):
+        said = caveats.warnings([replace(run, history=history)])
+        assert not any("No action of a teacher" in text for text in said)
 
 
 def test_several_seeds_are_compared_over_seeds() -> None:
