@@ -20,7 +20,7 @@ from ekipl_lab.validation import LARGEST
 def value_of(row: Row, column: str, where: str) -> Any:
     """What a column holds; 0 is something, nothing is an error."""
     if column not in row:
-        raise DataError(f"{where}: there is no column {column!r}; fix `columns`.")
+        raise DataError(f"{where}: there is no column {column!r}; fix `columns` or the record.")
     if not is_given(row, column) and row[column] != 0:
         raise DataError(f"{where}, column {column!r}: empty.")
     return row[column]
@@ -58,7 +58,9 @@ def whole_of(row: Row, column: str, where: str) -> int:
 
 
 def choices_of(row: Row, column: str, where: str) -> tuple[str, ...]:
-    """Choices, from a list or a text split at ``|``, without their letters."""
+    """Choices, from a list or a text split at ``|``, without their letters; none in an empty field."""
+    if column in row and not is_given(row, column):
+        return ()
     value = value_of(row, column, where)
     if isinstance(value, str):
         value = [part.strip() for part in value.split("|")]

@@ -166,6 +166,23 @@ def test_choices_families_and_chains(fruit: Path) -> None:
     assert [s.id for s in load(families=["size"])] == [two.id]
 
 
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_a_record_without_choices_leaves_their_field_empty(fruit: Path, nothing: object) -> None:
+    row = {"p": "1.png", "q": "Which?", "a": "red"}
+    rows = [row | {"c": "red|green"}, row | {"q": "What colour?", "c": nothing}]
+    (fruit / "train.json").write_text(json.dumps(rows))
+    edit(fruit, "train.jsonl", "train.json")
+    edit(fruit, "answer_type: number\n", "answer_type: text\n")
+    edit(fruit, "tolerance: 1\n", "")
+    text = (fruit / "data.yaml").read_text()
+    columns = "columns: {image: p, question: q, answer: a, choices: c}"
+    (fruit / "data.yaml").write_text(re.sub(r"columns: .*", columns, text))
+    assert [sample.choices for sample in load()] == [("red", "green"), ()]
+    (fruit / "train.json").write_text(json.dumps([rows[0], row]))
+    with pytest.raises(DataError, match="record 1: there is no column 'c'; fix `columns` or the"):
+        load()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "names"),
     [
