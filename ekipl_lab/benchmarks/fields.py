@@ -58,7 +58,7 @@ def whole_of(row: Row, column: str, where: str) -> int:
 
 
 def choices_of(row: Row, column: str, where: str) -> tuple[str, ...]:
-    """Choices, from a list or a text split at ``|``, without their letters; none in an empty field."""
+    """Choices of a list or a text split at ``|``, without letters; of an empty field none."""
     if column in row and not is_given(row, column):
         return ()
     value = value_of(row, column, where)
