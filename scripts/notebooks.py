@@ -85,7 +85,10 @@ def execute(source: Path, mode: str = "quick", store: Path | None = None) -> nbf
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }
     client = NotebookClient(
-        notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
+        notebook,
+        timeout=1800 if mode == "quick" else None,
+        kernel_name="python3",
+        resources={"metadata": {"path": FOLDER}},
     )
     client.execute(env=environment)
     return clean(notebook)
