@@ -34,6 +34,15 @@ AnswerType = Literal[
 ]
 
 
+#: Settings that only some answer types read.
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "tolerance": ("number", "math", "point"),
+    "unit": ("number", "math"),
+    "iou": ("box", "boxes"),
+    "coordinates": GROUNDING,
+}
+
+
 class Columns(Section):
     """Which column holds what; ``id`` defaults to the position of the record."""
 
@@ -100,6 +109,13 @@ def read_description(path: str | Path) -> OwnData:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path}: {complaint(first, field)}.") from error
+    for name, types in _READ_BY.items():
+        default = OwnData.model_fields[name].default
+        if data.answer_type not in types and getattr(data, name) != default:
+            raise ConfigError(
+                f"{path}: {name} means nothing for answer_type {data.answer_type} (it is for "
+                f"{', '.join(types)}); leave it out."
+            )
     for split in data.splits:
         if split not in SPLITS:
             raise unknown_name(f"split in {path}", split, SPLITS)

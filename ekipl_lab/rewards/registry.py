@@ -12,15 +12,7 @@ from collections.abc import Callable, Mapping
 
 from ekipl_lab.errors import ConfigError, RewardError, unknown_name
 from ekipl_lab.parsing import parse_completion
-from ekipl_lab.rewards.matchers import (
-    Match,
-    Truth,
-    match_letter,
-    match_number,
-    read_letter,
-    read_number,
-)
-from ekipl_lab.rewards.mathematics import match_math
+from ekipl_lab.rewards.matchers import Match, Truth, read_letter, read_number
 from ekipl_lab.rewards.own import PREFIX, own_scorer
 from ekipl_lab.rewards.reason_rft import REASON_RFT_SCORES, first_answer, train_format
 from ekipl_lab.rewards.typed import (
@@ -59,10 +51,8 @@ def score_with(matcher: Matcher) -> Score:
 def match_geometry(answer: str, truth: Truth) -> Match:
     """By the truth: a letter A to E, a number (with unit), else mathematics."""
     if len(truth.text.strip()) == 1 and (read_letter(truth.text) or "Z") <= "E":
-        return match_letter(answer, truth)
-    if read_number(truth.text) is not None:
-        return match_number(answer, truth)
-    return match_math(answer, truth)
+        return MATCHERS["letter"](answer, truth)
+    return MATCHERS["math" if read_number(truth.text) is None else "number"](answer, truth)
 
 
 #: The corrected scores: by answer type, then by task.

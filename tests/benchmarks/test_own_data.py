@@ -156,6 +156,7 @@ def test_choices_families_and_chains(fruit: Path) -> None:
     (fruit / "train.json").write_text(json.dumps(rows))
     edit(fruit, "train.jsonl", "train.json")
     edit(fruit, "answer_type: number", "answer_type: letter")
+    edit(fruit, "tolerance: 1\n", "")
     columns = "{image: p, question: q, answer: a, choices: c, family: f, cot: r}"
     text = re.sub(r"columns: .*", f"columns: {columns}", (fruit / "data.yaml").read_text())
     (fruit / "data.yaml").write_text(text)
@@ -176,6 +177,11 @@ def test_choices_families_and_chains(fruit: Path) -> None:
         ("train.jsonl", "other.jsonl", "does not exist"),
         ("train.jsonl", "data.yaml", "file type"),
         ("tolerance: 1", "prompt: Look.", "{question}"),
+        ("answer_type: number", "answer_type: letter", "tolerance means nothing for answer_type"),
+        ("answer_type: number", "answer_type: box", "number, math, point); leave it out"),
+        ("tolerance: 1", "iou: 0.9", "iou means nothing for answer_type number"),
+        ("tolerance: 1", "coordinates: pixels", "it is for box, boxes, point"),
+        ("answer_type: number", "unit: cm\nanswer_type: point", "unit means nothing for"),
         ("name: fruit", "name: [", "not valid YAML"),
     ],
 )

@@ -191,6 +191,8 @@ DATA_FILES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a split outside": ({"splits": {"train": "../nowhere.jsonl"}}, {}),
     "a split is a picture": ({"splits": {"train": "0.png"}}, {}),
     "iou of 0": ({"iou": 0}, {}),
+    "iou of numbers": ({"iou": 0.9}, {}),
+    "tolerance of texts": ({"answer_type": "text", "tolerance": 1}, {}),
     "no columns": ({"columns": {}}, {}),
 }  # fmt: skip
 

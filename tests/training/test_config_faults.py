@@ -12,6 +12,8 @@ from ekipl_lab.training.config.late import check_engine
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import load_config, parse_config
 
+LINEAR = {"lr_scheduler_type": "linear"}
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -136,6 +138,12 @@ def test_a_dry_run_refuses_what_the_run_refuses(
         ({"optim_args": "abc"}, "optim_args 'abc' is not read by adamw_torch_fused"),
         ({"optim_args": "width=3"}, "optim_args 'width=3' changes nothing of adamw_torch_fused"),
         ({"lr_scheduler_kwargs": {"x": 1}}, "Unknown key of grpo.lr_scheduler_kwargs 'x'"),
+        (
+            {"warmup_steps": 1},
+            "warmup_steps 1.* changes nothing of grpo.lr_scheduler_type constant",
+        ),
+        (LINEAR | {"warmup_steps": 99}, "99 of grpo.max_steps [0-9]+: the rate would never reach"),
+        (LINEAR | {"warmup_steps": 2, "max_steps": 2}, "2 of grpo.max_steps 2: the rate would"),
         ({"generation_kwargs": {"min_q": 1}}, "did you mean 'min_p'"),
         ({"generation_kwargs": {"num_beams": 3}}, "num_beams: GRPO samples every completion by"),
         ({"generation_kwargs": {"temperature": 2}}, "temperature: grpo.temperature is what the l"),
@@ -153,6 +161,7 @@ def test_what_libraries_read_late_is_tried_before(tmp_path, grpo, message):
 def test_what_libraries_take_is_taken(tmp_path):
     grpo = {
         "lr_scheduler_type": "polynomial",
+        "warmup_steps": 0.5,
         "lr_scheduler_kwargs": {"power": 2.0},
         "generation_kwargs": {"min_p": 0.1},
         "activation_checkpointing_kwargs": {"use_reentrant": False},
