@@ -123,6 +123,11 @@ def _match(sample: Sample, answer: str, matchers: dict[str, Matcher]) -> Match:
     if matcher is None:
         problem = unknown_name("answer type", sample.answer_type, matchers)
         raise RewardError(f"Sample {sample.id}: {problem}")
+    return matched(matcher, sample, answer)
+
+
+def matched(matcher: Matcher, sample: Sample, answer: str) -> Match:
+    """The match with the truth of a sample; RewardError that names the sample."""
     try:
         return matcher(answer, truth_of(sample))
     except RewardError as error:

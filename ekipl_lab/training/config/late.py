@@ -86,21 +86,12 @@ def _schedule(args: GRPOConfig) -> None:
     _refuse_unknown(
         "grpo.lr_scheduler_kwargs", args.lr_scheduler_kwargs, set(known) - _OF_THE_TRAINER
     )
-    _warmup(args, reads="num_warmup_steps" in known)
-    _try_schedule(args)
-
-
-def _warmup(args: GRPOConfig, *, reads: bool) -> None:
-    if args.warmup_steps and not reads:
+    if args.warmup_steps and "num_warmup_steps" not in known:
         raise ConfigError(
-            f"grpo.warmup_steps {args.warmup_steps} changes nothing of grpo.lr_scheduler_type "
+            f"grpo.warmup_steps {args.warmup_steps:g} changes nothing of grpo.lr_scheduler_type "
             f"{args.lr_scheduler_type.value}; constant_with_warmup, linear and cosine read it."
         )
-    if 0 < args.max_steps <= args.get_warmup_steps(args.max_steps):
-        raise ConfigError(
-            f"grpo.warmup_steps {args.warmup_steps:g} of grpo.max_steps {args.max_steps}: the rate "
-            "would never reach grpo.learning_rate; make it smaller."
-        )
+    _try_schedule(args)
 
 
 def _try_schedule(args: GRPOConfig) -> None:
