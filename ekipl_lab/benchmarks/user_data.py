@@ -217,8 +217,10 @@ def _sample(
 
 def _answer(data: OwnData, text: str, images: ImageFiles, where: str) -> str:
     """The answer; one in pixels as thousandths of the picture's width and height."""
-    if data.answer_type not in GROUNDING or data.coordinates == "thousandths":
+    if data.answer_type not in GROUNDING:
         return text
+    if data.coordinates == "thousandths":
+        return _in_frame(text, where)
     if len(images) != 1:
         raise DataError(f"{where}: pixels of which of {len(images)} images? Give thousandths.")
     try:
@@ -226,9 +228,26 @@ def _answer(data: OwnData, text: str, images: ImageFiles, where: str) -> str:
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     sides = itertools.cycle(size)
-    return re.sub(
-        r"-?\d+(?:\.\d+)?", lambda found: f"{1000 * float(found[0]) / next(sides):.0f}", text
+    return _in_frame(
+        _PLACE.sub(lambda found: f"{1000 * float(found[0]) / next(sides):.0f}", text), where
     )
+
+
+_PLACE = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def _in_frame(text: str, where: str) -> str:
+    """The text; DataError if its places, in thousandths, lie outside the picture, or all within
+    a thousandth of its corner, as fractions of its sides do."""
+    places = [float(place) for place in _PLACE.findall(text)]
+    if any(not 0 <= place <= 1000 for place in places):
+        raise DataError(
+            f"{where}: {text!r} lies outside the picture, whose thousandths go from 0 to 1000; "
+            "correct it, or set `coordinates: pixels` if they are pixels."
+        )
+    if places and max(places) <= 1 and any(place % 1 for place in places):
+        raise DataError(f"{where}: {text!r} are fractions, not thousandths; multiply by 1000.")
+    return text
 
 
 def _check_letter(question: str, choices: Sequence[str], answer: str, where: str) -> None:

@@ -196,6 +196,38 @@ def test_a_wrong_description_is_one_clear_sentence(
         load_samples("fruit/none.yaml", task="counting", split="train")
 
 
+@pytest.mark.parametrize(
+    ("settings", "answer", "message"),
+    [
+        (
+            "answer_type: box",
+            "[10, 10, 2000, 90]",
+            "outside the picture.*set `coordinates: pixels`",
+        ),
+        ("answer_type: box", "[-5, 10, 200, 90]", "outside the picture"),
+        ("answer_type: box", "[0.1, 0.2, 0.5, 0.6]", "fractions, not thousandths"),
+        ("answer_type: boxes", "[1, 2, 30, 40], [10, 2, 30, 1001]", "outside the picture"),
+        ("answer_type: point\ntolerance: 20", "[0.5, 0.5]", "fractions, not thousandths"),
+        ("answer_type: point\ncoordinates: pixels", "[500, 5]", "outside the picture"),
+        ("answer_type: box", "[0, 0, 1000, 1000]", ""),
+        ("answer_type: box", "[0.5, 0.5, 20.5, 30]", ""),
+        ("answer_type: point", "[0, 1]", ""),
+    ],
+)
+def test_a_place_outside_the_picture_is_refused_by_record(
+    fruit: Path, settings: str, answer: str, message: str
+) -> None:
+    edit(fruit, "answer_type: number", settings)
+    edit(fruit, "tolerance: 1\n", "")
+    row = {"name": "a", "picture": "1.png", "text": "Where?", "count": answer, "level": 1}
+    (fruit / "train.jsonl").write_text(json.dumps(row))
+    if message:
+        with pytest.raises(DataError, match=rf"record 0: .*{message}"):
+            load()
+    else:
+        assert load()[0].answer == answer
+
+
 @pytest.mark.parametrize("content", ["", "7,1.png,How many?,3,1\n", "name,picture,text,count\n"])
 def test_a_table_without_records_says_so(fruit: Path, content: str) -> None:
     (fruit / "train.csv").write_text(content)
