@@ -171,8 +171,11 @@ def power_paired_t(seeds: int, difference: float, spread: float, alpha: float = 
 
     ``spread`` is the standard deviation of the per-seed differences, in the same unit.
     """
-    if seeds < 2 or spread <= 0 or not 0 < alpha < 1:
-        raise ConfigError("Power needs 2 or more seeds, a spread > 0 and alpha in (0, 1).")
+    finite = math.isfinite(difference) and math.isfinite(spread)
+    if seeds < 2 or not finite or spread <= 0 or not 0 < alpha < 1:
+        raise ConfigError(
+            "Power needs 2 or more seeds, a finite difference, a spread > 0 and alpha in (0, 1)."
+        )
     degrees = seeds - 1
     shift = abs(difference) / spread * math.sqrt(seeds)
     critical = _t_quantile(1 - alpha, degrees)

@@ -34,6 +34,15 @@ AnswerType = Literal[
 ]
 
 
+#: Settings that only some answer types read.
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "tolerance": ("number", "math", "point"),
+    "unit": ("number", "math"),
+    "iou": ("box", "boxes"),
+    "coordinates": GROUNDING,
+}
+
+
 class Columns(Section):
     """Which column holds what; ``id`` defaults to the position of the record."""
 
@@ -100,6 +109,13 @@ def read_description(path: str | Path) -> OwnData:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path}: {complaint(first, field)}.") from error
+    for name, types in _READ_BY.items():
+        default = OwnData.model_fields[name].default
+        if data.answer_type not in types and getattr(data, name) != default:
+            raise ConfigError(
+                f"{path}: {name} means nothing for answer_type {data.answer_type} (it is for "
+                f"{', '.join(types)}); leave it out."
+            )
     for split in data.splits:
         if split not in SPLITS:
             raise unknown_name(f"split in {path}", split, SPLITS)
@@ -201,8 +217,10 @@ def _sample(
 
 def _answer(data: OwnData, text: str, images: ImageFiles, where: str) -> str:
     """The answer; one in pixels as thousandths of the picture's width and height."""
-    if data.answer_type not in GROUNDING or data.coordinates == "thousandths":
+    if data.answer_type not in GROUNDING:
         return text
+    if data.coordinates == "thousandths":
+        return _in_frame(text, where)
     if len(images) != 1:
         raise DataError(f"{where}: pixels of which of {len(images)} images? Give thousandths.")
     try:
@@ -210,9 +228,26 @@ def _answer(data: OwnData, text: str, images: ImageFiles, where: str) -> str:
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     sides = itertools.cycle(size)
-    return re.sub(
-        r"-?\d+(?:\.\d+)?", lambda found: f"{1000 * float(found[0]) / next(sides):.0f}", text
+    return _in_frame(
+        _PLACE.sub(lambda found: f"{1000 * float(found[0]) / next(sides):.0f}", text), where
     )
+
+
+_PLACE = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def _in_frame(text: str, where: str) -> str:
+    """The text; DataError if its places, in thousandths, lie outside the picture, or all within
+    a thousandth of its corner, as fractions of its sides do."""
+    places = [float(place) for place in _PLACE.findall(text)]
+    if any(not 0 <= place <= 1000 for place in places):
+        raise DataError(
+            f"{where}: {text!r} lies outside the picture, whose thousandths go from 0 to 1000; "
+            "correct it, or set `coordinates: pixels` if they are pixels."
+        )
+    if places and max(places) <= 1 and any(place % 1 for place in places):
+        raise DataError(f"{where}: {text!r} are fractions, not thousandths; multiply by 1000.")
+    return text
 
 
 def _check_letter(question: str, choices: Sequence[str], answer: str, where: str) -> None:

@@ -15,6 +15,13 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def count(text: str) -> int:
+    """A whole number of 1 or more: a slice by -1 would leave out the last in silence."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
+
+
 class AddOverrides(argparse.Action):
     """Collects overrides, by themselves and after ``--set``, in one list in the order given."""
 

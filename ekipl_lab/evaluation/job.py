@@ -153,7 +153,7 @@ def load_sets(job: Job) -> dict[str, list[Sample]]:
     Every ground truth is checked. ConfigError if there is nothing to evaluate.
     """
     from ekipl_lab.benchmarks import load_samples
-    from ekipl_lab.rewards import check_ground_truths
+    from ekipl_lab.rewards import check_ground_truths, check_scorer
 
     sets = {}
     for task in job.tasks:
@@ -168,6 +168,7 @@ def load_sets(job: Job) -> dict[str, list[Sample]]:
                 image_size=job.image_size,
             )
             check_ground_truths(samples)
+            check_scorer(job.scorer, samples)
             samples = [with_pixels(sample, job.min_pixels, job.max_pixels) for sample in samples]
             sets[split if len(job.tasks) == 1 else f"{task}/{split}"] = samples
     if not any(sets.values()):

@@ -16,7 +16,7 @@ from typing import Literal
 
 from ekipl_lab.errors import unknown_name
 from ekipl_lab.evaluation.chains import ChainCheck
-from ekipl_lab.rewards.plain import unlatex
+from ekipl_lab.rewards.plain import said, unlatex
 from ekipl_lab.statistics import Interval, clustered_mean, paired_t, pass_at_k, wilson
 from ekipl_lab.types import MISSING, Action, EvalRecord, RewardBreakdown
 
@@ -78,7 +78,7 @@ def success_counts(record: EvalRecord) -> tuple[int, int]:
 def majority(item: Item) -> float | None:
     """Whether the most frequent extracted answer is right; None if no action could be scored.
 
-    Forms of one answer vote together: ``5``, ``$5$`` and ``**5**``.
+    Forms of one answer vote together: ``5``, ``$5$`` and ``Answer: 5``.
 
     Some published scorers judge the whole text where no answer can be extracted: once one such
     action is right, every action without an answer votes with its text.
@@ -88,7 +88,7 @@ def majority(item: Item) -> float | None:
     if any(reward.success and reward.extracted_answer is None for reward in rewards):
         texts = [action.completion.strip() for action in item.record.actions]
         answers = [t if a is None else a for a, t in zip(answers, texts, strict=True)]
-    answers = [None if answer is None else unlatex(answer) for answer in answers]
+    answers = [None if a is None else unlatex(said(a, letter=True) or a) for a in answers]
     counts = Counter(answer for answer in answers if answer is not None)
     if not counts:
         return None if all(reward.success is None for reward in rewards) else 0.0

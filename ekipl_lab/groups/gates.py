@@ -62,7 +62,7 @@ def read_gates(path: Path) -> dict[str, dict[str, str]]:
         )
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"ekipl.teacher_gates: {path} is not valid JSON: {error}.") from error
     if not isinstance(table, Mapping) or not all(isinstance(v, Mapping) for v in table.values()):
         raise ConfigError(f"ekipl.teacher_gates: {path} must hold teacher -> {{task: gate}}.")

@@ -126,11 +126,10 @@ class EKIPLOptions(Section):
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         check_schedules(self.schedules)
-        get_rule(self.selection, self.params | parameters_at(self.schedules, "params.", 0))
-        get_weighting(
-            self.weighting,
-            self.weighting_params | parameters_at(self.schedules, "weighting_params.", 0),
-        )
+        for step in self.scheduled_steps():
+            get_rule(self.selection, self.params_at(step))
+            changed = parameters_at(self.schedules, "weighting_params.", step)
+            get_weighting(self.weighting, self.weighting_params | changed)
         if self.scale_rewards == "batch":
             raise ConfigError(
                 "ekipl.scale_rewards 'batch' is not offered: a group's advantages would depend "
@@ -144,7 +143,11 @@ class EKIPLOptions(Section):
                 raise ConfigError(f"ekipl.run_budget.{axis} is {most:g}; it cannot be below 0.")
         return self
 
-    def params_at(self, step: int) -> dict[str, Any]:
+    def scheduled_steps(self) -> list[float]:
+        """The first step and those where a schedule bends: values between them lie between."""
+        return sorted({0.0, *(step for points in self.schedules.values() for step, _ in points)})
+
+    def params_at(self, step: float) -> dict[str, Any]:
         """The selection rule's parameters at an optimiser step."""
         changed = parameters_at(self.schedules, "params.", step)
         return {**self.params, **{name: rounded(value) for name, value in changed.items()}}

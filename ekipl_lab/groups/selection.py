@@ -14,18 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.candidates import Candidates, candidates_of
-from ekipl_lab.groups.registry import find_entry
+from ekipl_lab.groups.registry import FromZero, find_entry
 from ekipl_lab.types import POLICY, ActionGroup
 
 #: How `quota` and `on_failure` choose among more teacher actions than they may keep.
-CHOICES = ("best", "first")
+Choice = Literal["best", "first"]
+CHOICES = get_args(Choice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class SelectionRule:
         return sorted(self.select(candidates, **params))
 
 
-def top_g(candidates: Candidates, *, keep_failures: int = 0) -> list[int]:
+def top_g(candidates: Candidates, *, keep_failures: FromZero = 0) -> list[int]:
     """The G highest rewards (Vision-EKIPL, arXiv 2506.06856).
 
     With ``keep_failures=n`` at least n failed policy actions stay, if there are that many: the
@@ -117,7 +118,9 @@ def explain_max_variance(group: ActionGroup, index: int) -> str:
     return f"at the {'high' if high else 'low'} end, and the ends spread the rewards most"
 
 
-def quota(candidates: Candidates, *, teacher_rows: int = 1, choose: str = "best") -> list[int]:
+def quota(
+    candidates: Candidates, *, teacher_rows: FromZero = 1, choose: Choice = "best"
+) -> list[int]:
     """``teacher_rows`` teacher actions (best or first), the rest policy in sampling order.
 
     Fewer teacher actions than asked for leave their places to the policy; an unscorable one never
@@ -147,7 +150,11 @@ def explain_quota(group: ActionGroup, index: int) -> str:
 
 
 def on_failure(
-    candidates: Candidates, *, min_successes: int = 1, teacher_rows: int = 1, choose: str = "best"
+    candidates: Candidates,
+    *,
+    min_successes: FromZero = 1,
+    teacher_rows: FromZero = 1,
+    choose: Choice = "best",
 ) -> list[int]:
     """`quota` where fewer than ``min_successes`` policy actions succeeded; else `policy_only`."""
     _check_count("min_successes", min_successes, candidates.group_size)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.groups.registry import find_entry
+from ekipl_lab.groups.registry import AboveZero, find_entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def proposal_ratio(p: TokenLogps) -> TokenWeight:
     return TokenWeight(torch.exp(p.logp - p.q), torch.ones_like(p.q), clipped=True)
 
 
-def proposal_ratio_sequence(p: TokenLogps, *, truncate: float = 2.0) -> TokenWeight:
+def proposal_ratio_sequence(p: TokenLogps, *, truncate: AboveZero = 2.0) -> TokenWeight:
     """w = sg(min(product over the action of pi / q, ``truncate``)), as w pi / sg(pi) per token.
 
     The gradient is w times that of the action's log-likelihood: truncated importance sampling. An
@@ -103,13 +103,13 @@ def proposal_ratio_sequence(p: TokenLogps, *, truncate: float = 2.0) -> TokenWei
     return TokenWeight(ratio, torch.ones_like(p.q), clipped=False)
 
 
-def decoupled(p: TokenLogps, *, truncate: float = 2.0) -> TokenWeight:
+def decoupled(p: TokenLogps, *, truncate: AboveZero = 2.0) -> TokenWeight:
     """Clip on pi / pi_old; constant min(pi_old / q, truncate) on the advantage (decoupled PPO)."""
     factor = torch.exp(p.old_logp - p.q).clamp(max=truncate)
     return TokenWeight(torch.exp(p.logp - p.old_logp), factor, clipped=True)
 
 
-def shaped(p: TokenLogps, *, gamma: float = 0.1) -> TokenWeight:
+def shaped(p: TokenLogps, *, gamma: AboveZero = 0.1) -> TokenWeight:
     """pi / (pi + gamma), unclipped: LUFFY's policy shaping, arXiv 2504.14945."""
     pi = torch.exp(p.logp)
     return TokenWeight(pi / (pi + gamma), torch.ones_like(p.old_logp), clipped=False)

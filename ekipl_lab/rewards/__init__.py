@@ -4,7 +4,7 @@
 ``SCORERS`` are functions of completion and ground truth, the published ones included.
 """
 
-from ekipl_lab.rewards.registry import SCORERS, get_scorer
+from ekipl_lab.rewards.registry import SCORERS, check_scorer, get_scorer
 from ekipl_lab.rewards.typed import MATCHERS, check_ground_truth, check_ground_truths
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "SCORERS",
     "check_ground_truth",
     "check_ground_truths",
+    "check_scorer",
     "get_scorer",
 ]

@@ -25,7 +25,7 @@ _GROUP = re.compile(rf"[\[(]{_NUMBER}(?:,{_NUMBER})(?:,{_NUMBER},{_NUMBER})?[\])
 
 def read_groups(text: str) -> list[tuple[float, ...]] | None:
     """The bracketed groups of 2 or 4 numbers that a text consists of; None for any other text."""
-    text = plain(text).strip()
+    text = plain(text).strip().removesuffix(".")
     if len(text) > MAX_ANSWER_CHARS:
         return None
     inner = text[1:-1].strip() if re.match(r"\[\s*[\[(]", text) and text.endswith("]") else text

@@ -20,7 +20,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ekipl_lab.errors import RewardError
-from ekipl_lab.rewards.plain import MAX_ANSWER_CHARS, as_digits, bare, plain, unlatex, unnamed
+from ekipl_lab.rewards.plain import (
+    MAX_ANSWER_CHARS,
+    as_digits,
+    bare,
+    plain,
+    said,
+    unlatex,
+    unnamed,
+)
 from ekipl_lab.rewards.units import KNOWN_UNITS, normal_unit
 
 _MAX_NUMBER_CHARS = 64
@@ -136,7 +144,7 @@ _THOUSANDS = re.compile(r"\d[, ]0\d\d(?!\d)|\d,\d{3}(?!\d)(?=.*[,;]\s)", re.ASCI
 
 def read_numbers(text: str) -> tuple[int, ...] | None:
     """The integers of a list such as ``3, 0, 2``, or None if the text is not one."""
-    text = unlatex(text)
+    text = unlatex(text).removesuffix(".")
     if len(text) > MAX_ANSWER_CHARS:
         return None
     if text[:1] + text[-1:] in ("[]", "()"):
@@ -157,17 +165,19 @@ def match_numbers(answer: str, truth: Truth) -> Match:
     return RIGHT if given == wanted else Match(0.0, "other integers")
 
 
-_LETTER = re.compile(r"(?:([A-Za-z])|\(([A-Za-z])\)|([A-Za-z])\))\.?", re.ASCII)
+_LETTER = re.compile(r"(?:([A-Za-z])|\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\))\.?", re.ASCII)
 
 
 def read_letter(text: str) -> str | None:
-    """The letter of ``B``, ``b``, ``(B)``, ``B)`` or ``B.`` in upper case, else None."""
+    """The letter of ``B``, ``b``, ``(B)``, ``[B]``, ``B)`` or ``B.`` in upper case, else None."""
     text = unlatex(text)
     found = _LETTER.fullmatch(text) if len(text) <= _MAX_NUMBER_CHARS else None
-    return (found[1] or found[2] or found[3]).upper() if found else None
+    return next(filter(None, found.groups())).upper() if found else None
 
 
-_LABELLED = re.compile(r"\(?([A-Za-z])(?:[).:]+\s*|\s+(?:[-–]\s+)?)(\S.*)", re.ASCII | re.DOTALL)
+_LABELLED = re.compile(
+    r"[(\[]?([A-Za-z])(?:[).:\]]+\s*|\s+(?:[-–]\s+)?)(\S.*)", re.ASCII | re.DOTALL
+)
 
 
 def read_choice(text: str, choices: tuple[str, ...]) -> str | None:
@@ -195,6 +205,8 @@ def match_letter(answer: str, truth: Truth) -> Match:
             f"ground truth {truth.text!r} is not one of the letters {truth.letters or 'A to Z'}"
         )
     given = read_choice(answer, truth.choices)
+    if given is None and (value := said(answer, letter=True)):
+        given = read_choice(value, truth.choices)
     if given is None:
         return Match(0.0, "not a letter")
     return RIGHT if given == wanted else Match(0.0, "another letter")

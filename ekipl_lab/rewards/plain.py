@@ -186,6 +186,29 @@ def unnamed(answer: str) -> str:
     return value[1:-1].strip() if found and _PARENTHESES.fullmatch(value) else value
 
 
+_WHAT = r"(?:the\s+)?(?:(?:final|correct|right|best)\s+)?"
+_SAYS = r"(?:\s+is(?![A-Za-z0-9])\s*[:：]?|\s*[:：=])"
+_SAID = re.compile(
+    rf"(?:{_WHAT}answer{_SAYS}|\*\*{_WHAT}answer{_SAYS}\*\*|\*\*{_WHAT}answer\*\*{_SAYS})\s*(\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_OPTION = re.compile(
+    rf"{_WHAT}(?:option|choice)(?:{_SAYS}|(?![A-Za-z]))\s*(\S.*)", re.IGNORECASE | re.DOTALL
+)
+
+
+def said(answer: str, *, letter: bool = False) -> str | None:
+    """The value of ``Answer: 5`` or ``The answer is 5``, of a letter also of ``Option B``.
+
+    None for a text that has no such words in front: no others are read over.
+    """
+    value = text = plain(answer)
+    for words in (_SAID, _OPTION)[: 1 + letter]:
+        found = words.fullmatch(value) if len(value) <= MAX_ANSWER_CHARS else None
+        value = plain(found[1]) if found else value
+    return None if value == text else value
+
+
 def names_first(answer: str) -> bool:
     """Whether the text begins as ``x = ...``."""
     return _NAMED_FIRST.match(answer.strip()) is not None

@@ -8,27 +8,21 @@ be judged in time, RewardError where the ground truth cannot be scored; neither 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ekipl_lab.errors import ConfigError, RewardError, unknown_name
-from ekipl_lab.parsing import parse_completion
-from ekipl_lab.rewards.matchers import (
-    Match,
-    Truth,
-    match_letter,
-    match_number,
-    read_letter,
-    read_number,
-)
-from ekipl_lab.rewards.mathematics import match_math
+from ekipl_lab.parsing import Parsed, parse_completion
+from ekipl_lab.rewards.matchers import Match, Truth, read_letter, read_number
 from ekipl_lab.rewards.own import PREFIX, own_scorer
 from ekipl_lab.rewards.reason_rft import REASON_RFT_SCORES, first_answer, train_format
 from ekipl_lab.rewards.typed import (
     DEFAULT_WEIGHTS,
     MATCHERS,
     STRICT_MATCHERS,
+    Judge,
     Matcher,
     breakdown,
+    matched,
     scorer_of,
     typed_scorer,
 )
@@ -59,10 +53,8 @@ def score_with(matcher: Matcher) -> Score:
 def match_geometry(answer: str, truth: Truth) -> Match:
     """By the truth: a letter A to E, a number (with unit), else mathematics."""
     if len(truth.text.strip()) == 1 and (read_letter(truth.text) or "Z") <= "E":
-        return match_letter(answer, truth)
-    if read_number(truth.text) is not None:
-        return match_number(answer, truth)
-    return match_math(answer, truth)
+        return MATCHERS["letter"](answer, truth)
+    return MATCHERS["math" if read_number(truth.text) is None else "number"](answer, truth)
 
 
 #: The corrected scores: by answer type, then by task.
@@ -117,7 +109,39 @@ def get_scorer(name: str, weights: Mapping[str, float] | None = None) -> Scorer:
         raise unknown_name("scorer", name, (*_BY_TYPE, *BY_TASK, *accuracies))
     if name.startswith("reason_rft/"):
         return _published_scorer(name, checked)
-    return scorer_of(lambda sample, text, parsed: _judged(name, sample, text), checked)
+    return scorer_of(_judge(_MATCHERS[name.removeprefix("ekipl/")]), checked)
+
+
+def check_scorer(name: str, samples: Sequence[Sample]) -> None:
+    """Raise RewardError or ConfigError if a scorer by name cannot score these samples' truths.
+
+    Those that go by answer type are for `check_ground_truths`, and your own is not called.
+    """
+    if name.startswith(PREFIX) or name in _BY_TYPE or not samples:
+        return
+    scorer = get_scorer(name)
+    worth = (
+        scorer(
+            sample, Action(f"<think>.</think><answer>{sample.answer}</answer>", "check", "check")
+        )
+        for sample in samples
+    )
+    values = worth if name.startswith("reason_rft/") else list(worth)  # the published never raise
+    if not any(value.components["accuracy"] != 0.0 for value in values):
+        raise ConfigError(
+            f"Scorer {name!r} gives 0 to every ground truth, as {samples[0].answer!r} of sample "
+            f"{samples[0].id}; choose one for answers of type {samples[0].answer_type}."
+        )
+
+
+def _judge(matcher: Matcher) -> Judge:
+    """As `score_with`, with the tolerance, unit and choices of the sample."""
+
+    def judge(sample: Sample, completion: str, parsed: Parsed) -> Match:
+        match = matched(matcher, sample, parsed.answer or "")  # the truth is checked in any case
+        return match if parsed.answer is not None else Match(0.0, "no answer")
+
+    return judge
 
 
 def _judged(name: str, sample: Sample, completion: str) -> Match:

@@ -22,23 +22,36 @@ from ekipl_lab.rewards.matchers import (
     match_text,
 )
 from ekipl_lab.rewards.mathematics import match_math, math_truth_fault
+from ekipl_lab.rewards.plain import said
 from ekipl_lab.types import Action, RewardBreakdown, Sample, Scorer
 
 Matcher = Callable[[str, Truth], Match]
 #: How accurate a completion of a sample is, and why.
 Judge = Callable[[Sample, str, Parsed], Match]
 
+
+def _reads_said(matcher: Matcher) -> Matcher:
+    """The matcher, which reads ``Answer: 5`` too where the whole text earns nothing."""
+
+    def read(answer: str, truth: Truth) -> Match:
+        match = matcher(answer, truth)
+        value = said(answer) if match.value == 0.0 else None
+        return match if value is None else matcher(value, truth)
+
+    return read
+
+
 #: ``Sample.answer_type`` -> matcher.
 MATCHERS: dict[str, Matcher] = {
-    "box": match_box,
-    "boxes": match_boxes,
-    "calls": match_calls,
+    "box": _reads_said(match_box),
+    "boxes": _reads_said(match_boxes),
+    "calls": _reads_said(match_calls),
     "letter": match_letter,
-    "math": match_math,
-    "number": match_number,
-    "numbers": match_numbers,
-    "point": match_point,
-    "text": match_text,
+    "math": _reads_said(match_math),
+    "number": _reads_said(match_number),
+    "numbers": _reads_said(match_numbers),
+    "point": _reads_said(match_point),
+    "text": _reads_said(match_text),
 }
 
 
@@ -54,9 +67,9 @@ def _all_or_nothing(matcher: Matcher) -> Matcher:
 
 STRICT_MATCHERS: dict[str, Matcher] = {
     **MATCHERS,
-    "box": _all_or_nothing(match_box),
-    "boxes": _all_or_nothing(match_boxes),
-    "calls": match_calls_strict,
+    "box": _all_or_nothing(MATCHERS["box"]),
+    "boxes": _all_or_nothing(MATCHERS["boxes"]),
+    "calls": _reads_said(match_calls_strict),
 }
 
 DEFAULT_WEIGHTS = {"accuracy": 1.0, "format": 1.0}
@@ -110,6 +123,11 @@ def _match(sample: Sample, answer: str, matchers: dict[str, Matcher]) -> Match:
     if matcher is None:
         problem = unknown_name("answer type", sample.answer_type, matchers)
         raise RewardError(f"Sample {sample.id}: {problem}")
+    return matched(matcher, sample, answer)
+
+
+def matched(matcher: Matcher, sample: Sample, answer: str) -> Match:
+    """The match with the truth of a sample; RewardError that names the sample."""
     try:
         return matcher(answer, truth_of(sample))
     except RewardError as error:

@@ -7,6 +7,8 @@ wrong. Repairs, by name, in the order they are tried:
 
 - `end_token`: end tokens behind the text (`<|im_end|>`, `</s>`) are taken off, whatever the rest;
 - `fence`: code fences around the whole text are taken off;
+- `marks`: raw reasoning of a model's own form (`[THINK]...[/THINK]`, harmony's analysis channel)
+  goes into `<think>`;
 - `tags`: `< Think >`, `<thinking>`, `<reasoning>`, `<final_answer>` become `<think>`, `<answer>`;
 - `open_think`: a lone `</think>` gets its `<think>` (the server's template had opened the block);
 - `last_line`: no answer tag, and the last line is `Answer: 5` or `Final answer: 5`: it becomes
@@ -50,6 +52,15 @@ _TAG = re.compile(rf"<[ \t]{{0,3}}(/?)[ \t]{{0,3}}({'|'.join(_NAMES)})[ \t]{{0,3
 #: What a chat template leaves of a block whose words stand in the reasoning field.
 _EMPTY_THINK = re.compile(r"\A\s*(<think>\s*)?</think>")
 _FENCE = re.compile(r"\A\s*```[A-Za-z]*\n(.*)\n```\s*\Z", re.DOTALL)
+#: How models mark their thoughts, where a server does not take that apart; harmony's channels.
+_MARKS = {
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<seed:think>": "</seed:think>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+}
+_CHANNEL = re.compile(r"(?:<\|start\|>assistant)?<\|channel\|>\s*(\w+)\s*<\|message\|>")
 _LAST_LINE = re.compile(
     r"\A(\*\*|#+ ?)?(the )?(final )?answer( is)?\s*:\s*(\*\*)?\s*(?P<answer>[^\n]+?)\s*(\*\*)?\Z",
     re.IGNORECASE,
@@ -82,7 +93,7 @@ def repair(text: str, *, finished: bool = True) -> Repaired:
         if changed != current:
             current = changed
             names.append(name)
-    if not parse_completion(current).format_ok:
+    if not parse_completion(current).format_ok or _unread(current):
         return Repaired(ended, ending)
     return Repaired(current, tuple(names))
 
@@ -131,6 +142,23 @@ def _fence(text: str) -> str:
     return match[1] if match else text
 
 
+def _marks(text: str) -> str:
+    for opening, closing in _MARKS.items():
+        thought, found, rest = text.partition(closing)
+        if found:
+            return with_reasoning(rest, thought.strip().removeprefix(opening))
+    head, *parts = _CHANNEL.split(text)
+    names, words = parts[::2], [part.strip().removesuffix("<|end|>") for part in parts[1::2]]
+    if head.strip() or not names or names != ["analysis"] * (len(names) - 1) + ["final"]:
+        return text
+    return with_reasoning(words[-1], "\n".join(words[:-1]))
+
+
+def _unread(text: str) -> bool:
+    """Whether marks of raw reasoning, which are no words, are left."""
+    return "<|channel|>" in text or any(mark in text for pair in _MARKS.items() for mark in pair)
+
+
 def _tags(text: str) -> str:
     return _TAG.sub(lambda match: f"<{match[1]}{_NAMES[match[2].lower()]}>", text)
 
@@ -144,7 +172,9 @@ def _open_think(text: str) -> str:
 def _last_line(text: str) -> str:
     if ANSWER_OPEN in text or ANSWER_CLOSE in text:
         return text
-    body, _, last = text.rstrip().rpartition("\n")
+    thought, closed, rest = text.rstrip().rpartition(THINK_CLOSE)
+    body, _, last = rest.rpartition("\n")
+    body = thought + closed + body
     match = _LAST_LINE.match(last.strip())
     if not match or (THINK_OPEN in text and THINK_CLOSE not in body):
         return text
@@ -174,6 +204,7 @@ def _close_think(text: str) -> str:
 
 _STEPS: dict[str, Callable[[str], str]] = {
     "fence": _fence,
+    "marks": _marks,
     "tags": _tags,
     "open_think": _open_think,
     "last_line": _last_line,

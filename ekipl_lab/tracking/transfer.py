@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
 
 from ekipl_lab.errors import DataError, full_disk
 from ekipl_lab.files import replacing
@@ -27,12 +30,38 @@ from ekipl_lab.tracking.queries import (
     metric_history,
 )
 from ekipl_lab.tracking.queue import BATCH, retrying
+from ekipl_lab.validation import complaint
 
 FORM = "ekipl-run/1"
+#: What reading a damaged zip, or another one, raises.
+_UNREADABLE = (
+    OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError,
+)  # fmt: skip
 #: Tag: the id that an imported run had where it was made.
 _ORIGIN = "ekipl.imported_from"
 #: Tags that are of the store or process that wrote the run.
 _LOCAL = (PARENT_TAG, "ekipl.pid", "ekipl.pid_started", "ekipl.host", "mlflow.runName")
+
+
+class _Model(BaseModel):
+    step: int
+    metrics: dict[str, float]
+
+
+class _About(BaseModel):
+    """What `run.json` must hold to be taken in."""
+
+    form: Literal["ekipl-run/1"]
+    run_id: str
+    name: str
+    experiment: Annotated[str, Field(min_length=1)]
+    status: Literal["FINISHED", "FAILED", "KILLED", "SCHEDULED"]
+    start: int
+    end: int | None
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, list[tuple[int, float, int]]]
+    models: list[_Model]
 
 
 def export_run(
@@ -96,17 +125,17 @@ def import_run(path: Path, experiment: str | None = None) -> str:
     """
     try:
         with zipfile.ZipFile(path) as file, tempfile.TemporaryDirectory() as folder:
-            about = json.loads(file.read("run.json"))
-            if about.get("form") != FORM:
-                raise KeyError("form")
+            about = _About.model_validate(json.loads(file.read("run.json"))).model_dump()
             _refuse_twice(path, about["run_id"])
             file.extractall(folder)  # members never leave the folder
             return _take_in(about, Path(folder), experiment or about["experiment"])
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, AttributeError) as error:
+    except _UNREADABLE as error:
         if full_disk(error):
             raise
+        found = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = complaint(found, ".".join(map(str, found["loc"]))) if found else error
         raise DataError(
-            f"{path} is no run that `ekipl runs export` wrote, or it is damaged ({error}); export "
+            f"{path} is no run that `ekipl runs export` wrote, or it is damaged ({reason}); export "
             "it again."
         ) from error
 

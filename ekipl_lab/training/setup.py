@@ -130,9 +130,12 @@ def _checked_sets(
     config: RunConfig, samples: list[Sample], on_bad: Callable[[str], None]
 ) -> dict[str, list[Sample]]:
     """The evaluation sets, once every ground truth of theirs and of ``samples`` can be scored."""
-    from ekipl_lab.rewards import check_ground_truths
+    from ekipl_lab.rewards import check_ground_truths, check_scorer
 
+    scorers = {config.reward.scorer, *(one.scorer for one in config.reward.extra.values())}
     sets = load_evaluation_sets(config, on_bad)
     for chosen in (samples, *sets.values()):
         check_ground_truths(chosen)
+        for name in sorted(scorers):
+            check_scorer(name, chosen)
     return sets

@@ -156,6 +156,7 @@ def test_choices_families_and_chains(fruit: Path) -> None:
     (fruit / "train.json").write_text(json.dumps(rows))
     edit(fruit, "train.jsonl", "train.json")
     edit(fruit, "answer_type: number", "answer_type: letter")
+    edit(fruit, "tolerance: 1\n", "")
     columns = "{image: p, question: q, answer: a, choices: c, family: f, cot: r}"
     text = re.sub(r"columns: .*", f"columns: {columns}", (fruit / "data.yaml").read_text())
     (fruit / "data.yaml").write_text(text)
@@ -193,6 +194,11 @@ def test_a_record_without_choices_leaves_their_field_empty(fruit: Path, nothing:
         ("train.jsonl", "other.jsonl", "does not exist"),
         ("train.jsonl", "data.yaml", "file type"),
         ("tolerance: 1", "prompt: Look.", "{question}"),
+        ("answer_type: number", "answer_type: letter", "tolerance means nothing for answer_type"),
+        ("answer_type: number", "answer_type: box", "number, math, point); leave it out"),
+        ("tolerance: 1", "iou: 0.9", "iou means nothing for answer_type number"),
+        ("tolerance: 1", "coordinates: pixels", "it is for box, boxes, point"),
+        ("answer_type: number", "unit: cm\nanswer_type: point", "unit means nothing for"),
         ("name: fruit", "name: [", "not valid YAML"),
     ],
 )
@@ -205,6 +211,38 @@ def test_a_wrong_description_is_one_clear_sentence(
     assert names in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_samples("fruit/none.yaml", task="counting", split="train")
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer", "message"),
+    [
+        (
+            "answer_type: box",
+            "[10, 10, 2000, 90]",
+            "outside the picture.*set `coordinates: pixels`",
+        ),
+        ("answer_type: box", "[-5, 10, 200, 90]", "outside the picture"),
+        ("answer_type: box", "[0.1, 0.2, 0.5, 0.6]", "fractions, not thousandths"),
+        ("answer_type: boxes", "[1, 2, 30, 40], [10, 2, 30, 1001]", "outside the picture"),
+        ("answer_type: point\ntolerance: 20", "[0.5, 0.5]", "fractions, not thousandths"),
+        ("answer_type: point\ncoordinates: pixels", "[500, 5]", "outside the picture"),
+        ("answer_type: box", "[0, 0, 1000, 1000]", ""),
+        ("answer_type: box", "[0.5, 0.5, 20.5, 30]", ""),
+        ("answer_type: point", "[0, 1]", ""),
+    ],
+)
+def test_a_place_outside_the_picture_is_refused_by_record(
+    fruit: Path, settings: str, answer: str, message: str
+) -> None:
+    edit(fruit, "answer_type: number", settings)
+    edit(fruit, "tolerance: 1\n", "")
+    row = {"name": "a", "picture": "1.png", "text": "Where?", "count": answer, "level": 1}
+    (fruit / "train.jsonl").write_text(json.dumps(row))
+    if message:
+        with pytest.raises(DataError, match=rf"record 0: .*{message}"):
+            load()
+    else:
+        assert load()[0].answer == answer
 
 
 @pytest.mark.parametrize("content", ["", "7,1.png,How many?,3,1\n", "name,picture,text,count\n"])

@@ -231,6 +231,23 @@ def test_a_run_without_a_gateway_has_nothing_to_fill(
     assert "needs teachers and a policy.path" in flat(capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("command", ["report", "preview", "precompute"])
+@pytest.mark.parametrize("limit", ["-1", "0", "1.5"])
+def test_a_limit_below_one_is_refused(
+    setting: Setting, command: str, limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        setting.run(command, "--limit", limit)
+    assert f"{limit} is not a whole number of 1 or more" in flat(capsys.readouterr().err)
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anyone_is_asked(
+    setting: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert setting.run("report", "--out", str(tmp_path)) == 2
+    assert "is a folder; give --out a file" in flat(capsys.readouterr().err)
+
+
 def test_report_prints_gates_and_writes_a_page(
     setting: Setting, capsys: pytest.CaptureFixture[str]
 ) -> None:

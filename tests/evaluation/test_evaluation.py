@@ -194,12 +194,14 @@ def test_reading_names_what_is_wrong(tmp_path: Path) -> None:
         read_records(path)
 
 
-def test_forms_of_one_answer_vote_together() -> None:
+@pytest.mark.parametrize(
+    "forms", [("5", "$5$", r"\text{5}"), ("5", "Answer: 5", "**The answer is** 5")]
+)
+def test_forms_of_one_answer_vote_together(forms) -> None:
     made = record(0, (True, True, True, False, False), "sampled")
-    forms = ("5", "$5$", r"\text{5}", "7", "7")
     rewards = tuple(
         replace(reward, extracted_answer=form)
-        for reward, form in zip(made.rewards, forms, strict=True)
+        for reward, form in zip(made.rewards, (*forms, "7", "7"), strict=True)
     )
     assert values([replace(made, rewards=rewards)], ks=(1,))["majority_vote"] == 1.0
 

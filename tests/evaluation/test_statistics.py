@@ -186,6 +186,9 @@ def test_power_and_seeds_needed() -> None:
         seeds_needed(1e-6, 1.0)
     with pytest.raises(ConfigError, match="must not be 0"):
         seeds_needed(0.0, 1.0)
+    for difference, spread in ((math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0), (1.0, math.inf)):
+        with pytest.raises(ConfigError, match="a finite difference"):
+            seeds_needed(difference, spread)
 
 
 def test_power_agrees_with_simulation() -> None:

@@ -153,6 +153,9 @@ DATA: dict[str, Any] = {
 }  # fmt: skip
 DATA_FILES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a box outside the frame": ({"answer_type": "box"}, {"a": "[0, 0, 5000, 10]"}),
+    "a box in fractions": ({"answer_type": "box"}, {"a": "[0.1, 0.2, 0.5, 0.6]"}),
+    "a box left of the picture": (
+        {"answer_type": "box", "coordinates": "pixels"}, {"a": "[-5, 2, 9, 9]"}),
     "a box without area": ({"answer_type": "box"}, {"a": "[10, 10, 10, 10]"}),
     "a box of three": ({"answer_type": "box"}, {"a": "[1, 2, 3]"}),
     "a date as mathematics": ({"answer_type": "math"}, {"a": "2024-05-01"}),
@@ -191,6 +194,8 @@ DATA_FILES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a split outside": ({"splits": {"train": "../nowhere.jsonl"}}, {}),
     "a split is a picture": ({"splits": {"train": "0.png"}}, {}),
     "iou of 0": ({"iou": 0}, {}),
+    "iou of numbers": ({"iou": 0.9}, {}),
+    "tolerance of texts": ({"answer_type": "text", "tolerance": 1}, {}),
     "no columns": ({"columns": {}}, {}),
 }  # fmt: skip
 
@@ -246,6 +251,8 @@ def _data(folder: Path, description: dict[str, Any], row: dict[str, Any]) -> str
     for index in range(12):
         Image.new("RGB", (60, 60), (index * 20, 9, 9)).save(folder / f"{index}.png")
     rows = [{"id": i, "image": f"{i}.png", "q": f"How many of {i}?", "a": i} for i in range(12)]
+    if description.get("answer_type") in ("box", "boxes"):
+        rows = [one | {"a": f"[{i}, 10, {i + 40}, 50]"} for i, one in enumerate(rows)]
     rows[3] |= row
     (folder / "train.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), "utf-8")
     path = folder / "data.yaml"

@@ -223,10 +223,12 @@ def test_weights_change_the_total_and_not_the_success() -> None:
 
 
 def test_tolerance_unit_and_letters_come_from_the_sample() -> None:
-    score = get_scorer("ekipl/auto")
     angle = replace(SAMPLE, answer="60", metadata={"tolerance": 0.5, "unit": "deg"})
-    assert score(angle, well_formed("60.4°")).success is True
-    assert score(angle, well_formed("60.6°")).success is False
+    for name in ("ekipl/auto", "ekipl/strict", "ekipl/number", "ekipl/math", "ekipl/geometry"):
+        score = get_scorer(name)
+        assert score(angle, well_formed("60.4°")).success is True
+        assert score(angle, well_formed("60.6°")).success is False
+    score = get_scorer("ekipl/auto")
     choice = replace(SAMPLE, answer="C", answer_type="letter", choices=("1", "2", "3"))
     assert score(choice, well_formed("(c)")).success is True
 

@@ -124,6 +124,61 @@ def test_an_expression_is_right_and_its_neighbours_are_not(truth: str) -> None:
     assert [answer for answer in wrong if match_math(answer, Truth(truth)).value != 0.0] == []
 
 
+#: Words in front of the value alone, and neighbours that earn nothing.
+SAID = [
+    "Answer: {}", "answer is {}", "The answer is {}.", "The final answer is: {}", "Answer:{}",
+    "**Answer:** {}", "**Answer**: {}", "**Answer: {}**", "Answer: **{}**", "Answer：{}",
+    r"The correct answer is \boxed{{{}}}", "The answer is\n${}$.", "answer = {}",
+    "**The answer is** {}",
+]  # fmt: skip
+NOT_SAID = [
+    "The answer is not {}", "Answer: {} or 6", "Answer: 6, {}", "Answer: {} 6", "Answer: 6 = {}",
+    "The answer is about {}", "Answer: {} Answer: 6", "Answer: Answer: {}", "**Answer: {}",
+    "Answer", "answer isn't {}", "the answers are {}", "The answer is {} more",
+    "The answer is less than {}", "Question: {}", "The answer is 6 and not {}",
+    "Answer: {}\nAnswer: 6", "I say the answer is {}",
+]  # fmt: skip
+#: A letter alone, B of A to C.
+OPTIONS = [
+    "[B]", "[b].", "Option B", "option (B)", "Option [B]", "Choice B.", "The correct option is B",
+    "Answer: Option B", "The answer is option (B).", r"\boxed{Option B}", "Choice: B",
+]  # fmt: skip
+NO_OPTIONS = [
+    "[B", "B]", "[[B]]", "Option B or C", "Options B", "Optional B", "Option B, C", "[B] [C]",
+    "Option C, not B", "Option not B", "Option", "Option B Option C", "[B] 7 cm",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer_type", "value"),
+    [
+        ("number", "5"),
+        ("math", "5"),
+        ("letter", "B"),
+        ("text", "red"),
+        ("box", "[1, 2, 30, 40]"),
+        ("numbers", "3, 0"),
+        ("calls", "change_size(0, small)"),
+    ],
+)
+def test_words_in_front_of_the_value_alone_are_read_over(answer_type: str, value: str) -> None:
+    match, truth = MATCHERS[answer_type], Truth(value)
+    assert [a for a in SAID if match(a.format(value), truth).value != 1.0] == []
+    assert [a for a in NOT_SAID if match(a.format(value), truth).value != 0.0] == []
+
+
+def test_a_letter_is_named_as_an_option_and_its_neighbours_are_not() -> None:
+    match = MATCHERS["letter"]
+    for truth in (Truth("B"), Truth("B", letters="ABC", choices=("3 cm", "5 cm", "7 cm"))):
+        assert [a for a in OPTIONS if match(a, truth).value != 1.0] == []
+        assert [a for a in NO_OPTIONS if match(a, truth).value != 0.0] == []
+    assert match("Option B: 5 cm", truth).value == match("[B] 5 cm", truth).value == 1.0
+    assert match("Option A: 5 cm", truth).value == 0.0
+    assert MATCHERS["number"]("Option 5", Truth("5")).value == 0.0
+    named = Truth("A", letters="AB", choices=("Option B", "Option A"))
+    assert (match("Option B", named).value, match("Option A", named).value) == (1.0, 0.0)
+
+
 WRAPPERS = ["{}", "**{}**", r"\({}\)", "${}$", r"\boxed{{{}}}", "`{}`", "= {}", "({})"]
 INTEGERS = st.integers(-10_000, 10_000)
 

@@ -17,6 +17,9 @@ from ekipl_lab.teachers.gateway.types import CallError, Choice, Reply, TokenUsag
 from ekipl_lab.teachers.repair import repair, with_reasoning
 
 WELL = "<think>Two red.</think><answer>2</answer>"
+LINE = "<think>Two red.</think>\n<answer>2</answer>"
+ANALYSIS = "<|channel|>analysis<|message|>Two red."
+FINAL = "<|channel|>final<|message|>"
 
 
 def read(kind: str, answer: dict[str, Any], folder: Path) -> Reply:
@@ -290,11 +293,24 @@ def test_log_probabilities_arrive_from_a_server(tmp_path: Path) -> None:
         ("Two red.\n<answer>2</answer>", WELL, ("wrap_think",)),
         ("<think>Two red.<answer>2</answer>", WELL, ("close_think",)),
         ("<think>Two red.</think><answer>2", WELL, ("close_answer",)),
-        (
-            "<think>Two red.</think>\nAnswer: 2",
-            "<think>Two red.</think>\n<answer>2</answer>",
-            ("last_line",),
-        ),
+        ("<think>Two red.</think>\nAnswer: 2", LINE, ("last_line",)),
+        ("<think>Two red.</think>Answer: 2", LINE, ("last_line",)),
+        ("<think>Two red.</think>So:\nAnswer: 2", None, ()),
+        ("[THINK]Two red.[/THINK]\n<answer>2</answer>", WELL, ("marks",)),
+        ("[THINK]Two red.[/THINK]Answer: 2</s>", LINE, ("end_token", "marks", "last_line")),
+        ("[THINK]Why[/THINK]<think>Two red.</think><answer>2</answer>", WELL, ("marks",)),
+        ("[THINK]Two <answer>red[/THINK].<answer>2</answer>", None, ()),
+        ("Two red.[/THINK]<answer>2</answer>", WELL, ("marks",)),
+        ("◁think▷Two red.◁/think▷<answer>2</answer>", WELL, ("marks",)),
+        ("<|begin_of_thought|>Two red.<|end_of_thought|><answer>2</answer>", WELL, ("marks",)),
+        ("[THINK]Two red.<answer>2</answer>", None, ()),
+        ("[THINK]a[/THINK]b[THINK]c[/THINK]<answer>2</answer>", None, ()),
+        (f"{ANALYSIS}<|end|><|start|>assistant{FINAL}<answer>2</answer>", WELL, ("marks",)),
+        (f"{ANALYSIS}<|end|>{FINAL}{WELL}<|return|>", WELL, ("end_token", "marks")),
+        (f"<|start|>assistant{FINAL}{WELL}", WELL, ("marks",)),
+        (f"{ANALYSIS}<answer>2</answer>", None, ()),
+        (f"{ANALYSIS}<|end|>{FINAL}<answer>2</answer>{FINAL}", None, ()),
+        (f"Two red.{FINAL}<answer>2</answer>", None, ()),
         ("Two red.\n**Final answer:** 2", WELL, ("last_line", "wrap_think")),
         ("Two red.", "Two red.", ()),
         (f"{WELL}<|im_end|>\n", WELL, ("end_token",)),
@@ -345,6 +361,10 @@ PIECES = st.sampled_from(
         *TAGS,
         "<Think>",
         "</reasoning>",
+        "[THINK]",
+        "[/THINK]",
+        ANALYSIS,
+        FINAL,
         "< answer>",
         "Answer: ",
         "**",
@@ -366,7 +386,8 @@ def test_a_repair_never_invents(text: str, finished: bool) -> None:
     assert bool(repaired.repairs) == (repaired.completion != text)
     if parsed.answer is not None:
         assert parsed.answer in text
-        assert parsed.think is None or parsed.think in text or "tags" in repaired.repairs
+        changed = {"tags", "marks"} & set(repaired.repairs)
+        assert parsed.think is None or parsed.think in text or changed
     before = parse_completion(text)
     if before.answer is not None:
         assert parsed.answer == before.answer

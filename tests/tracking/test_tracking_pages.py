@@ -141,7 +141,9 @@ def test_a_run_moves_to_another_store(
     assert "75.0 %" in said and "best: step 2" in said and "notes/hello.txt" in said
 
 
-def test_what_is_no_run_is_refused_and_leaves_nothing(home: Path) -> None:
+def test_what_is_no_run_is_refused_and_leaves_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = home / "broken.zip"
     path.write_bytes(b"no zip")
     with pytest.raises(DataError, match="is no run that"):
@@ -150,6 +152,23 @@ def test_what_is_no_run_is_refused_and_leaves_nothing(home: Path) -> None:
         file.writestr("run.json", json.dumps({"form": "other"}))
     with pytest.raises(DataError, match="is no run that"):
         import_run(path)
+    whole = export_run(finished(home, {0: 0.25}), home / "whole.zip")[0].read_bytes()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/two/mlflow.db")
+    with zipfile.ZipFile(home / "whole.zip") as file:
+        entries = {one.filename: one for one in file.infolist()}
+        about = json.loads(file.read("run.json"))
+    data = entries["run.json"].header_offset + 30 + len("run.json")
+    central = whole.rindex(b"PK\x01\x02")
+    for at in (*range(data, data + 40), central + 10, central + 11, len(whole) - 4):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+        with pytest.raises(DataError, match="is no run that"):
+            import_run(path)
+    for wrong in ({"metrics": {"a": [1]}}, {"tags": None}, {"models": None}, {"status": "DONE"},
+                  {"experiment": ""}, {"name": [1]}, {"start": "x"}, {"run_id": None}):  # fmt: skip
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("run.json", json.dumps(about | wrong))
+        with pytest.raises(DataError, match=rf"is no run that .*{next(iter(wrong))}"):
+            import_run(path)
     assert tracking.list_runs() == []
     with tracking.open_run("demo", "going on") as run, pytest.raises(DataError, match="still run"):
         export_run(run.run_id, home / "x.zip")

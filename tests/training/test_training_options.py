@@ -19,6 +19,8 @@ from ekipl_lab.types import Action, RewardBreakdown, Sample
 
 # ------------------------------------------------------------------------------------ schedules
 
+QUOTA, SHAPED = {"selection": "quota"}, {"weighting": "shaped"}
+
 
 def test_a_broken_line_by_hand():
     points = [(10, 0.0), (20, 1.0), (40, 0.5)]
@@ -225,6 +227,22 @@ def made(ekipl, grpo=None, teachers=BASE["teachers"]):
         ({"run_budget": {"usb": 1}}, {}, 1, "did you mean 'usd'"),
         ({"run_budget": {"usd": -1}}, {}, 1, "cannot be below 0"),
         ({"schedules": {"params.teacher_rows": [[0, 1]]}}, {}, 1, "parameter of selection rule"),
+        (
+            QUOTA | {"params": {"choose": "wrost"}},
+            {},
+            1,
+            "must be 'best' or 'first'; it is 'wrost'",
+        ),
+        (QUOTA | {"params": {"teacher_rows": 99}}, {}, 1, "teacher_rows is 99; .* group size"),
+        (QUOTA | {"params": {"teacher_rows": True}}, {}, 1, "must be a whole number"),
+        (QUOTA | {"schedules": {"params.teacher_rows": [[0, 1], [5, -9]]}}, {}, 1, "it is -9"),
+        (QUOTA | {"schedules": {"params.teacher_rows": [[0, 1], [5, 99]]}}, {}, 1, "rows is 99"),
+        ({"params": {"keep_failures": "yes"}}, {}, 1, "'keep_failures' .* whole number, not text"),
+        (SHAPED | {"weighting_params": {"gamma": 0}}, {}, 1, "must be greater than 0; it is 0"),
+        (SHAPED | {"weighting_params": {"gamma": "a"}}, {}, 1, "'gamma' .* number, not text"),
+        (SHAPED | {"schedules": {"weighting_params.gamma": [[0, 1], [9, -1]]}}, {}, 1, "is -1.0"),
+        ({"teacher_gates": {"a": {"countng": "off"}}}, {}, 1, "no gate for .* only for countng"),
+        ({"teacher_gates": {"*": {"where/x": "off"}}}, {}, 1, "no gate for .* only for where"),
         ({"schedules": {"weighting_params.gamma": [[0, 1]]}}, {}, 1, "parameter of weighting"),
         ({"sft": {"type": "chord"}}, {}, 1, "did you mean 'chord_mu'"),
         ({"sft": {"type": "chord_mu", "mu": 2}}, {}, 1, "must lie between 0 and 1"),

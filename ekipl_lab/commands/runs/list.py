@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable
 from datetime import datetime
 
+from ekipl_lab.commands.options import count
 from ekipl_lab.tables import DASH, Table, TableCell, as_rich, piped, row
 from ekipl_lab.tracking import RunInfo, list_runs
 
@@ -17,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Which runs."""
     parser.add_argument("--experiment", help="of this experiment only")
     parser.add_argument("--status", choices=["RUNNING", "FINISHED", "FAILED", "KILLED"])
-    parser.add_argument("--limit", type=int, default=30, help="at most so many")
+    parser.add_argument("--limit", type=count, default=30, help="at most so many")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ekipl_lab.commands.options import add_config_options, add_payment_option
+from ekipl_lab.commands.options import add_config_options, add_payment_option, count
 from ekipl_lab.errors import BudgetExceeded, ConfigError
 from ekipl_lab.groups.options import Teacher
 from ekipl_lab.tables import piped
@@ -35,7 +35,7 @@ BATCH = 64
 def add_options(parser: ArgumentParser) -> None:
     """The config, how much is asked, and whether it may cost."""
     add_config_options(parser)
-    parser.add_argument("--limit", type=int, default=None, help="samples; default: all")
+    parser.add_argument("--limit", type=count, default=None, help="samples; default: all")
     parser.add_argument("--dry-run", action="store_true", help="print the estimate and stop")
     add_payment_option(parser)
 

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 
 from rich.console import Console
 
-from ekipl_lab.commands.options import add_config_options, add_payment_option
+from ekipl_lab.commands.options import add_config_options, add_payment_option, count
 from ekipl_lab.commands.teach.precompute import check_costs, run_params
 from ekipl_lab.errors import ConfigError, printable
 from ekipl_lab.training.config.run_config import load_config
@@ -21,7 +21,7 @@ from ekipl_lab.types import Action, RewardBreakdown, Sample
 def add_options(parser: ArgumentParser) -> None:
     """The config, how much is asked, and whether it may cost."""
     add_config_options(parser)
-    parser.add_argument("--limit", type=int, default=16, help="samples to ask about")
+    parser.add_argument("--limit", type=count, default=16, help="samples to ask about")
     parser.add_argument("--show", type=int, default=2, help="samples to print in full")
     add_payment_option(parser)
 

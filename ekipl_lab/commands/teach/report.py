@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from ekipl_lab.commands.options import add_config_options, add_payment_option, named_path
+from ekipl_lab.commands.options import add_config_options, add_payment_option, count, named_path
 from ekipl_lab.commands.teach.page import gates, page
 from ekipl_lab.commands.teach.precompute import check_costs, run_params
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.chains import check_chains
 from ekipl_lab.evaluation.usefulness import MORE_SAMPLES, Usefulness, measure, usefulness
-from ekipl_lab.files import write_text
+from ekipl_lab.files import check_folder, write_text
 from ekipl_lab.tables import as_rich, piped
 from ekipl_lab.training.config.run_config import RunConfig, load_config
 from ekipl_lab.training.run_data import load_training_samples
@@ -27,7 +27,7 @@ from ekipl_lab.types import POLICY, Action, EvalRecord
 def add_options(parser: ArgumentParser) -> None:
     """The config, how much is asked, and whether it may cost."""
     add_config_options(parser)
-    parser.add_argument("--limit", type=int, default=200, help="samples to measure on")
+    parser.add_argument("--limit", type=count, default=200, help="samples to measure on")
     parser.add_argument(
         "--samples",
         "--num-samples",
@@ -45,6 +45,9 @@ def add_options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Measure policy and teachers on a sample of the training split, print and write a page."""
     config = load_config(args.config, args.overrides)
+    check_folder(args.out.parent)  # before anything is paid for
+    if args.out.is_dir():
+        raise ConfigError(f"{args.out} is a folder; give --out a file.")
     console = piped()
     result = report(
         config,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ekipl_lab.benchmarks import Request, iterate_samples
 from ekipl_lab.benchmarks.reason_rft.loading import check_names
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.groups.candidates import Candidates
 from ekipl_lab.groups.selection import get_rule
 from ekipl_lab.groups.weighting import get_weighting
 from ekipl_lab.training.config.sections import DataSettings, EvaluationSet
@@ -30,6 +31,7 @@ def check_combinations(config: RunConfig, settings: Mapping[str, Any]) -> None:
     _check_sharding(config)
     _check_data(config)
     _check_teachers(config)
+    _check_selection(config, settings)
     _check_weighting(config, settings)
     _check_mixing(config, settings)
     _check_refill(config)
@@ -108,6 +110,13 @@ def _check_teachers(config: RunConfig) -> None:
         raise ConfigError(
             f"ekipl.teacher_gates names teacher {unknown[0]!r}; the teachers are {ids}."
         )
+    for teacher, entries in own.teacher_gates.items():
+        tasks = {where.partition("/")[0] for where in entries}
+        if tasks and not tasks & {"*", config.data.task}:
+            raise ConfigError(
+                f"ekipl.teacher_gates.{teacher} has no gate for the run's task "
+                f"{config.data.task!r}, only for {', '.join(sorted(tasks))}; add one, or * for all."
+            )
     if ids:
         return
     about = [name for name in own.schedules if name.startswith(("teacher_", "sft.", "prefix."))]
@@ -120,6 +129,14 @@ def _check_teachers(config: RunConfig) -> None:
     ):
         if given:
             raise ConfigError(f"ekipl.{setting} is about teachers, and this run has none.")
+
+
+def _check_selection(config: RunConfig, settings: Mapping[str, Any]) -> None:
+    """The rule takes a group of the run's size, at every bend of its schedules."""
+    own, size = config.ekipl, int(settings["num_generations"])
+    pool = Candidates.of([0.0] * size, [True] * size, [False] * size, size)
+    for step in own.scheduled_steps():
+        get_rule(own.selection).select(pool, **own.params_at(step))
 
 
 def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:

@@ -86,6 +86,11 @@ def _schedule(args: GRPOConfig) -> None:
     _refuse_unknown(
         "grpo.lr_scheduler_kwargs", args.lr_scheduler_kwargs, set(known) - _OF_THE_TRAINER
     )
+    if args.warmup_steps and "num_warmup_steps" not in known:
+        raise ConfigError(
+            f"grpo.warmup_steps {args.warmup_steps:g} changes nothing of grpo.lr_scheduler_type "
+            f"{args.lr_scheduler_type.value}; constant_with_warmup, linear and cosine read it."
+        )
     _try_schedule(args)
 
 
