@@ -54,6 +54,6 @@ def test_the_tutorial_from_its_first_command_to_its_figure(
     said = capsys.readouterr().out
     assert "sound" in said and "other pictures" in said
     text = Path("policies/dots/ekipl.yaml").read_text(encoding="utf-8")
-    assert "name: dots_ekipl" in text and "selection: on_failure" in text
+    assert "name: dots_ekipl" in text and "selection: top_g" in text
     assert "dots_ekipl" in Path("mlruns/dots.csv").read_text(encoding="utf-8")
     assert Path("mlruns/dots.html").is_file()
