@@ -237,7 +237,7 @@ def teacher_of(url: str, folder: Path) -> dict[str, object]:
         (["a", "--policy", "b"], "Name what to evaluate once"),
         (["x", "--preset", "reason_rtf"], "did you mean 'reason_rft'"),
         (["x", "--k", "64"], "pass@64 is undefined for 32 samples per item; draw at least 64"),
-        (["x", "--temperature", "0"], "temperature above 0; or --mode greedy"),
+        (["x", "--temperature", "0"], "temperature above 0 (from 0.0001 to 100); or --mode greedy"),
         (["x", "--mode", "sampled", "--samples", "0"], "--samples is 0"),
         (["x", "--top-p", "0"], "--top-p"),
         (["x", "--max-new-tokens", "0"], "--max-new-tokens"),

@@ -163,7 +163,7 @@ def test_an_empty_dataset(store, capsys, tmp_path):
         *("train", "--config", "configs/demo_grpo.yaml", "name=wrong", f"data.benchmark={path}"),
         "data.families=null",
     )
-    assert "no samples of train" in sentence
+    assert "train.jsonl: no record in it" in sentence
 
 
 @pytest.mark.parametrize("command", ["mlflow", "app"])

@@ -115,7 +115,6 @@ VALUES: dict[str, list[Any]] = {
     "grpo.optim_args": ["abc", "width=3"],
     "grpo.lr_scheduler_kwargs": [{"x": 1}],
     "grpo": [{"lr_scheduler_type": "cosine_with_min_lr"},
-             {"lr_scheduler_type": "linear", "warmup_steps": 10**6},
              {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": -1}},
              {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": 1}},
              {"dataloader_persistent_workers": True}],

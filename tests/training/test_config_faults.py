@@ -163,25 +163,6 @@ def test_what_libraries_read_late_is_tried_before(tmp_path, grpo, message):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("grpo", "fits"),
-    [
-        ({"warmup_steps": 10**4}, False),
-        ({"warmup_steps": 2, "max_steps": 2}, False),
-        ({"warmup_steps": 0.9, "max_steps": 2}, False),
-        ({"warmup_steps": 1, "max_steps": 2}, True),
-        ({"warmup_steps": 0.5, "max_steps": 4}, True),
-    ],
-)
-def test_a_warmup_that_the_run_does_not_outlast_is_refused(grpo, fits):
-    config = parse_config(BASE | {"grpo": {"lr_scheduler_type": "linear"} | grpo})
-    if fits:
-        assert plan_run(config).steps == grpo["max_steps"]
-    else:
-        with pytest.raises(ConfigError, match="steps: the rate would never reach"):
-            plan_run(config)
-
-
 def test_what_libraries_take_is_taken(tmp_path):
     grpo = {
         "lr_scheduler_type": "polynomial",

@@ -78,12 +78,6 @@ def plan_run(
             f"The run would have {steps:,} steps, and {MOST_STEPS:,} are the most; make "
             "grpo.max_steps or grpo.num_train_epochs smaller."
         )
-    warmup = float(given.get("warmup_steps", 0))  # below 1: a share of the steps
-    if warmup and steps <= (warmup if warmup >= 1 else math.ceil(steps * warmup)):
-        raise ConfigError(
-            f"grpo.warmup_steps {warmup:g} of {steps} steps: the rate would never reach "
-            "grpo.learning_rate; make it smaller."
-        )
     generations = -(-steps * accumulate // sizes.micro_batches)
     own = config.evaluation
     evaluations = {
