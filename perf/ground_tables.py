@@ -88,7 +88,7 @@ def table(kind: str, plan: dict[str, Any], folder: Path, seeds: list[int]) -> st
     moved = " | ".join(f"sampled, s{seed}" for seed in seeds)
     greedy = ", ".join(f"s{seed}" for seed in seeds)
     lines = [
-        f"| policy | family | stratum | learned | start: greedy, sampled, pass@8 | {moved} "
+        f"| policy, pilot | family | stratum | learned | start: greedy, sampled, pass@8 | {moved} "
         f"| greedy, {greedy} |",
         "|---|---|---|---|---|" + "---|" * (len(seeds) + 1),
     ]
@@ -107,7 +107,7 @@ def table(kind: str, plan: dict[str, Any], folder: Path, seeds: list[int]) -> st
             of_policy = known.get(pilot["policy"], {}).get("families", {})
             lies = of_policy.get(family, {}).get("stratum", "")
             learned = "yes" if family in shown else "no"
-            row = [pilot["policy"], family, lies, learned, first, *columns]
+            row = [f"{pilot['policy']}, {name}", family, lies, learned, first, *columns]
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 

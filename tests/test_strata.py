@@ -63,7 +63,7 @@ def test_movements_stand_by_training_seed_and_a_pilot_that_is_missing_leaves_its
     (tmp_path / "grpo_pilots.jsonl").write_text(pilots)
     plan = {"grpo": {"one": {"policy": "p", "train": ["b"]}, "none": {"policy": "p", "train": []}}}
     *_, last = ground_tables.table("grpo", plan, tmp_path, [0, 1]).splitlines()
-    assert last == "| p | a |  | no | 0.50, 0.25, 0.75 | -5.0 |  | +5.0 |"
+    assert last == "| p, one | a |  | no | 0.50, 0.25, 0.75 | -5.0 |  | +5.0 |"
 
 
 def test_the_page_shows_the_pilots_of_the_plan():
