@@ -243,6 +243,7 @@ def made(ekipl, grpo=None, teachers=BASE["teachers"]):
         (SHAPED | {"schedules": {"weighting_params.gamma": [[0, 1], [9, -1]]}}, {}, 1, "is -1.0"),
         ({"teacher_gates": {"a": {"countng": "off"}}}, {}, 1, "no gate for .* only for countng"),
         ({"teacher_gates": {"*": {"where/x": "off"}}}, {}, 1, "no gate for .* only for where"),
+        ({"teacher_gates": {"a": {"counting/compar": "off"}}}, {}, 1, "did you mean 'compare'"),
         ({"schedules": {"weighting_params.gamma": [[0, 1]]}}, {}, 1, "parameter of weighting"),
         ({"sft": {"type": "chord"}}, {}, 1, "did you mean 'chord_mu'"),
         ({"sft": {"type": "chord_mu", "mu": 2}}, {}, 1, "must lie between 0 and 1"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.benchmarks import Request, iterate_samples
+from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.reason_rft.loading import check_names
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.candidates import Candidates
 from ekipl_lab.groups.selection import get_rule
 from ekipl_lab.groups.weighting import get_weighting
@@ -102,6 +103,16 @@ def _check_data(config: RunConfig) -> None:
         iterate_samples("mini", request)
 
 
+def _check_gate_families(data: DataSettings, setting: str, entries: Iterable[str]) -> None:
+    """A family of the run's task that a gate names is one, where the benchmark's are known."""
+    named = [where.partition("/")[2] for where in entries if where.startswith(f"{data.task}/")]
+    if data.benchmark == "reason_rft":
+        check_names(data.task, data.split, named)
+    for family in named if data.benchmark == "mini" else ():
+        if family not in MINI_TASKS[data.task].families:
+            raise unknown_name(f"family in {setting}", family, MINI_TASKS[data.task].families)
+
+
 def _check_teachers(config: RunConfig) -> None:
     """Settings about teachers need some, and must name those there are."""
     own, ids = config.ekipl, [spec.id for spec in config.teachers]
@@ -117,6 +128,7 @@ def _check_teachers(config: RunConfig) -> None:
                 f"ekipl.teacher_gates.{teacher} has no gate for the run's task "
                 f"{config.data.task!r}, only for {', '.join(sorted(tasks))}; add one, or * for all."
             )
+        _check_gate_families(config.data, f"ekipl.teacher_gates.{teacher}", entries)
     if ids:
         return
     about = [name for name in own.schedules if name.startswith(("teacher_", "sft.", "prefix."))]
