@@ -59,7 +59,7 @@ def whole_of(row: Row, column: str, where: str) -> int:
 
 def choices_of(row: Row, column: str, where: str) -> tuple[str, ...]:
     """Choices of a list or a text split at ``|``, without letters; of an empty field none."""
-    if column in row and not is_given(row, column):
+    if column in row and not is_given(row, column) and row[column] != 0:
         return ()
     value = value_of(row, column, where)
     if isinstance(value, str):

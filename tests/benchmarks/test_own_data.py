@@ -179,6 +179,9 @@ def test_a_record_without_choices_leaves_their_field_empty(fruit: Path, nothing:
     columns = "columns: {image: p, question: q, answer: a, choices: c}"
     (fruit / "data.yaml").write_text(re.sub(r"columns: .*", columns, text))
     assert [sample.choices for sample in load()] == [("red", "green"), ()]
+    (fruit / "train.json").write_text(json.dumps([row | {"c": 0}]))
+    with pytest.raises(DataError, match="record 0, column 'c': no list"):
+        load()
     (fruit / "train.json").write_text(json.dumps([rows[0], row]))
     with pytest.raises(DataError, match="record 1: there is no column 'c'; fix `columns` or the"):
         load()
