@@ -3,7 +3,7 @@
    address, which lives here: every action that changed it is one entry of the history. */
 window.ekipl = (() => {
   const queue = [], typed = {};
-  let sent = [], busy = true, view = "", focused = "";
+  let sent = [], busy = true, view = "", focused = "", copied = "";
 
   const byId = (id) => document.getElementById(id);
 
@@ -53,7 +53,7 @@ window.ekipl = (() => {
     });
     sent = [];
     busy = false;
-    byId("share").textContent = "Copy link";
+    if (copied !== location.href) byId("share").textContent = "Copy link";
     drain();
   }
 
@@ -83,7 +83,9 @@ window.ekipl = (() => {
   /* The address on the clipboard; where the browser forbids that, it is shown to be copied. */
   async function copy(button) {
     try {
-      await navigator.clipboard.writeText(location.href);
+      const address = location.href;
+      await navigator.clipboard.writeText(address);
+      copied = address;
       button.textContent = byId("said").textContent = "Copied";
     } catch {
       byId("address").value = location.href;

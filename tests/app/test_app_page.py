@@ -105,12 +105,22 @@ async def _refused(tab: Chrome) -> None:
     await tab.until("document.querySelector('.toast-body') === null")
 
 
+# An answer of the server that comes late, and what the button says after it.
+_ANSWERED = (
+    "(ekipl.done(JSON.stringify({{view: 'recorded', addresses: [{}], whole: true}})), "
+    "document.getElementById('share').textContent)"
+)
+
+
 async def _copied(tab: Chrome) -> None:
     """The address is on the clipboard; where the browser forbids that, it is shown, selected."""
     await tab.js("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
     await tab.js("document.getElementById('share').click()")
     await tab.until("window.copied === location.href")
     await tab.until("document.getElementById('share').textContent === 'Copied'")
+    assert await tab.js(_ANSWERED.format("location.search.slice(1)")) == "Copied"
+    assert await tab.js(_ANSWERED.format("location.search.slice(1) + '&more=1'")) == "Copy link"
+    await tab.js("history.replaceState(null, '', window.copied)")
     await tab.js("navigator.clipboard.writeText = () => Promise.reject(new Error('forbidden'))")
     await tab.js("document.getElementById('copy').click()")
     await tab.until("document.getElementById('link').open")
