@@ -1,7 +1,7 @@
 """What long work shows on a terminal: one line per cell, live on a terminal, plain lines in a log.
 
 Events are plain dicts with ``event`` (``start``, ``progress``, ``finish``, ``message``),
-``phase``, ``step``, ``total`` and ``metrics``.
+``phase``, ``part`` (of what, where a phase has several), ``step``, ``total`` and ``metrics``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Row:
 
     def update(self, event: Mapping[str, Any], now: float) -> bool:
         """Take an event in; True if the phase is new."""
-        phase = str(event.get("phase", event.get("event", self.phase)))
+        phase = phase_of(event) or self.phase
         changed = phase != self.phase
         self.step = int(event.get("step", 0 if changed else self.step))
         self.total = int(event.get("total", 0 if changed else self.total))
@@ -54,6 +54,12 @@ class _Row:
             return ""
         seconds = (now - self.phase_began) / done * (self.total - self.step)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+def phase_of(event: Mapping[str, Any]) -> str:
+    """What an event's work is called: ``evaluation of validation, greedy``."""
+    phase, part = str(event.get("phase", event.get("event", ""))), event.get("part")
+    return f"{phase} of {part}" if part else phase
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

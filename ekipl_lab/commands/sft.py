@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from ekipl_lab.validation import load_yaml
 
 if TYPE_CHECKING:
     from ekipl_lab.training.sft.own import OwnSFT
+    from ekipl_lab.training.sft.run import Log, Watch
 
 #: Option -> the setting that it is.
 OPTIONS = ("minutes", "steps", "seed", "init")
@@ -60,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from ekipl_lab.training.sft.own_card import NO_VALIDATION
     from ekipl_lab.training.sft.own_run import run_own
 
-    reached = run_own(own)
+    with _shown(own.name, own.folder / "log.jsonl") as (log, watch):
+        reached = run_own(own, log, watch)
     print_reached(reached)
     print(f"Policy saved in {own.output}; its card is README.md there.")
     print(f"GRPO from it: ekipl train --config {own.output / 'grpo.yaml'}")
@@ -98,12 +102,35 @@ def _stage(raw: dict[str, Any], args: argparse.Namespace) -> int:
 
 def _recipe(path: Path) -> int:
     from ekipl_lab.training.sft.config import load_sft_config
-    from ekipl_lab.training.sft.run import log_to, run_sft
+    from ekipl_lab.training.sft.run import run_sft
 
     config = load_sft_config(path)
-    folder = run_sft(config, log=log_to(config.work_dir / "log.jsonl"))
+    with _shown(config.name, config.work_dir / "log.jsonl") as (log, watch):
+        folder = run_sft(config, log=log, watch=watch)
     print(f"Policy saved in {folder}")
     return 0
+
+
+@contextmanager
+def _shown(name: str, path: Path) -> Iterator[tuple[Log, Watch]]:
+    """What writes the losses to a file, and what shows them and the progress."""
+    from ekipl_lab.commands.console import CellProgress
+    from ekipl_lab.training.sft.run import log_to
+
+    write = log_to(path)
+    with CellProgress([name]) as progress:
+
+        def watch(what: str, done: int, total: int) -> None:
+            place = {"phase": what, "step": done, "total": total}
+            progress(name, {"event": "progress", **place})
+
+        def log(row: dict[str, float | str]) -> None:
+            write(row)
+            losses = {key: value for key, value in row.items() if key.endswith("loss")}
+            place = {"phase": row["stage"], "step": row["step"]}
+            progress(name, {"event": "progress", **place, "metrics": losses})
+
+        yield log, watch
 
 
 def own_settings(args: argparse.Namespace, raw: dict[str, Any] | None) -> OwnSFT:

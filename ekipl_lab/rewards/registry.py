@@ -115,17 +115,21 @@ def get_scorer(name: str, weights: Mapping[str, float] | None = None) -> Scorer:
 def check_scorer(name: str, samples: Sequence[Sample]) -> None:
     """Raise RewardError or ConfigError if a scorer by name cannot score these samples' truths.
 
-    Those that go by answer type are for `check_ground_truths`, and your own is not called.
+    Those that go by answer type are for `check_ground_truths`; your own is called once, with the
+    first truth, so that one that cannot work fails before anything is trained.
     """
-    if name.startswith(PREFIX) or name in _BY_TYPE or not samples:
+    if name in _BY_TYPE or not samples:
         return
     scorer = get_scorer(name)
-    worth = (
-        scorer(
-            sample, Action(f"<think>.</think><answer>{sample.answer}</answer>", "check", "check")
-        )
-        for sample in samples
-    )
+
+    def worth_of(sample: Sample) -> RewardBreakdown:
+        text = f"<think>.</think><answer>{sample.answer}</answer>"
+        return scorer(sample, Action(text, "check", "check"))
+
+    if name.startswith(PREFIX):
+        worth_of(samples[0])
+        return
+    worth = (worth_of(sample) for sample in samples)
     values = worth if name.startswith("reason_rft/") else list(worth)  # the published never raise
     if not any(value.components["accuracy"] != 0.0 for value in values):
         raise ConfigError(

@@ -6,6 +6,8 @@ formed stays as it is, one that is ambiguous (two answers, an answer within the 
 wrong. Repairs, by name, in the order they are tried:
 
 - `end_token`: end tokens behind the text (`<|im_end|>`, `</s>`) are taken off, whatever the rest;
+- `begin_token`: what a template puts before a turn (a byte order mark, `<s>`,
+  `<|im_start|>assistant`) is taken off;
 - `fence`: code fences around the whole text are taken off;
 - `marks`: raw reasoning of a model's own form (`[THINK]...[/THINK]`, harmony's analysis channel)
   goes into `<think>`;
@@ -51,6 +53,13 @@ _NAMES = {
 _TAG = re.compile(rf"<[ \t]{{0,3}}(/?)[ \t]{{0,3}}({'|'.join(_NAMES)})[ \t]{{0,3}}>", re.IGNORECASE)
 #: What a chat template leaves of a block whose words stand in the reasoning field.
 _EMPTY_THINK = re.compile(r"\A\s*(<think>\s*)?</think>")
+#: How templates open the assistant's turn, where a server does not take it off.
+_BEGIN = re.compile(
+    r"\A(?:\s|\ufeff|<s>|<bos>|<\|startoftext\|>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>"
+    r"|<\|im_start\|>assistant\b|<\|start_header_id\|>assistant<\|end_header_id\|>"
+    r"|<start_of_turn>model\b|<\|assistant\|>|<｜Assistant｜>|assistant:?\n)+",
+    re.IGNORECASE,
+)
 _FENCE = re.compile(r"\A\s*```[A-Za-z]*\n(.*)\n```\s*\Z", re.DOTALL)
 #: How models mark their thoughts, where a server does not take that apart; harmony's channels.
 _MARKS = {
@@ -137,6 +146,11 @@ def with_reasoning(text: str, reasoning: str) -> str:
     return f"{THINK_OPEN}{thought}{THINK_CLOSE}{text.strip()}"
 
 
+def _begin(text: str) -> str:
+    match = _BEGIN.match(text)
+    return text[match.end() :] if match and match[0].strip() else text
+
+
 def _fence(text: str) -> str:
     match = _FENCE.match(text)
     return match[1] if match else text
@@ -203,6 +217,7 @@ def _close_think(text: str) -> str:
 
 
 _STEPS: dict[str, Callable[[str], str]] = {
+    "begin_token": _begin,
     "fence": _fence,
     "marks": _marks,
     "tags": _tags,

@@ -123,6 +123,8 @@ def import_run(path: Path, experiment: str | None = None) -> str:
 
     DataError if the file is not such a run, or the run is here already: it would count twice.
     """
+    from mlflow.exceptions import MlflowException
+
     try:
         with zipfile.ZipFile(path) as file, tempfile.TemporaryDirectory() as folder:
             about = _About.model_validate(json.loads(file.read("run.json"))).model_dump()
@@ -138,6 +140,9 @@ def import_run(path: Path, experiment: str | None = None) -> str:
             f"{path} is no run that `ekipl runs export` wrote, or it is damaged ({reason}); export "
             "it again."
         ) from error
+    except MlflowException as error:  # such as a metric's name that it has no room for
+        reason = str(error).splitlines()[0]
+        raise DataError(f"The store did not take the run of {path}: {reason}") from error
 
 
 def _refuse_twice(path: Path, run_id: str) -> None:

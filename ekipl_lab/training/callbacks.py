@@ -154,9 +154,9 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         if size <= COPY_LIMIT and step < self.plan.steps:
             shutil.rmtree(folder)  # the store has its own copy
 
-    def _evaluating(self, done: int, total: int) -> None:
+    def _evaluating(self, part: str, done: int, total: int) -> None:
         if self.trainer.is_world_process_zero():  # its own share of the items
-            self._progress("evaluation", done, {}, total=total)
+            self._progress("evaluation", done, {}, total=total, part=part)
         if self.stop() and self.trainer.accelerator.num_processes == 1:
             raise Stopped  # with others waiting, the next step is soon enough
 
@@ -169,12 +169,15 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         place = {"phase": "training", "step": step, "total": self.plan.steps, "metrics": {}}
         self.emit({"event": "message", "text": text, **place})
 
-    def _progress(self, phase: str, step: int, metrics: Event, total: int | None = None) -> None:
+    def _progress(
+        self, phase: str, step: int, metrics: Event, total: int | None = None, part: str = ""
+    ) -> None:
         run_id = self.log.run_id if self.log is not None else None
         self.emit(
             {
                 "event": "progress",
                 "phase": phase,
+                "part": part,
                 "step": step,
                 "total": self.plan.steps if total is None else total,
                 "metrics": dict(metrics),

@@ -42,6 +42,8 @@ from ekipl_lab.training.setup import RunSetup
 from ekipl_lab.types import EvalRecord, GenerationParams, Sample
 
 #: Called with (done, total) after every batch; may raise to stop.
+#: Called with what is measured ("validation, greedy"), items done, and all of them.
+Watch = Callable[[str, int, int], None]
 Progress = Callable[[int, int], None]
 
 #: Metrics that are also logged by family.
@@ -71,7 +73,7 @@ class Evaluator:
         """The metrics of a finished evaluation."""
         return checkpoint.read_note(self._summary(step)) or {}
 
-    def run(self, step: int, progress: Progress) -> dict[str, float]:
+    def run(self, step: int, watch: Watch) -> dict[str, float]:
         """Measure, keep the records, log; the metrics, ``eval/<set>/...``. Then call `finish`."""
         began = time.perf_counter()
         rows: list[dict[str, Any]] = []
@@ -82,7 +84,7 @@ class Evaluator:
                 records = read_records(path)
             else:
                 with preserved():
-                    records = self._records(label, samples, step, progress)
+                    records = self._records(label, samples, step, watch)
                 refuse_unscored(records)
                 on_main(partial(write_records, path, records))
             found, values = self._rows(label, samples, records)
@@ -97,14 +99,18 @@ class Evaluator:
         return metrics
 
     def _records(
-        self, label: str, samples: Sequence[Sample], step: int, progress: Progress
+        self, label: str, samples: Sequence[Sample], step: int, watch: Watch
     ) -> list[EvalRecord]:
         """The records of all ranks, in the order of ``samples``; on every rank."""
         refuse_doubled(samples)
         modes: tuple[Mode, ...] = (
             ("greedy", "sampled") if self.setup.plan.evaluations[step] else ("greedy",)
         )
-        return [r for mode in modes for r in self._mode(mode, label, samples, step, progress)]
+        found: list[EvalRecord] = []
+        for mode in modes:
+            progress = partial(watch, f"{label}, {mode}")
+            found += self._mode(mode, label, samples, step, progress)
+        return found
 
     def _mode(
         self, mode: Mode, label: str, samples: Sequence[Sample], step: int, progress: Progress

@@ -312,6 +312,18 @@ def test_an_own_reward_that_is_no_number_is_refused_by_sample(tmp_path: Path, va
         get_scorer(own_reward(tmp_path, value))(SAMPLE, well_formed("4"))
 
 
+def test_an_own_reward_is_tried_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    command = ["train", "--config", str(ROOT / "configs/demo_grpo.yaml"), "name=tried"]
+    for value, code in (("0.5", 0), ("'0.5'", 2), ("1 / 0", 2), ("sample.nothing", 2)):
+        (tmp_path / value[0]).mkdir(exist_ok=True)
+        asked = [*command, f"reward.scorer={own_reward(tmp_path / value[0], value)}", "--dry-run"]
+        assert main(asked) == code, value
+        assert ("failed on sample" in capsys.readouterr().err) is (code == 2)
+
+
 def test_an_evaluation_in_which_nothing_can_be_scored_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -169,6 +169,11 @@ def test_what_is_no_run_is_refused_and_leaves_nothing(
             file.writestr("run.json", json.dumps(about | wrong))
         with pytest.raises(DataError, match=rf"is no run that .*{next(iter(wrong))}"):
             import_run(path)
+    for wrong in ({"metrics": {"a b|c": [[1, 0.5, 1]]}}, {"experiment": "x" * 2000}):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("run.json", json.dumps(about | wrong))
+        with pytest.raises(DataError, match="The store did not take the run of"):
+            import_run(path)
     assert tracking.list_runs() == []
     with tracking.open_run("demo", "going on") as run, pytest.raises(DataError, match="still run"):
         export_run(run.run_id, home / "x.zip")

@@ -22,6 +22,7 @@ from ekipl_lab.policies import as_policy, build_tiny_policy, load_policy
 from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.policies.tokenizer import build_tokenizer, pieces_of
 from ekipl_lab.rewards import get_scorer
+from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.sft.blind import blind_accuracy
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.own import (
@@ -197,11 +198,22 @@ def test_without_a_validation_split_pictures_are_held_out(tmp_path: Path) -> Non
     )
     assert split.held_out and seen and kept and not seen & kept
     assert len(split.train) + len(split.validation) == 80
-    written = next_config(own(tiles, tmp_path), 9, False)
+    written = next_config(own(tiles, tmp_path), 9, False, 80)
     assert yaml.safe_load(written)["evaluation"]["sets"][0]["split"] == "train"
     assert NO_VALIDATION in written and NO_VALIDATION not in next_config(
-        own(tiles, tmp_path), 9, True
+        own(tiles, tmp_path), 9, True, 80
     )
+
+
+def test_the_run_that_follows_asks_more_prompts_a_step_of_more_questions(tmp_path: Path) -> None:
+    tiles = write_tiles(tmp_path / "data", 4)
+    grpo = {}
+    for questions in (999, 1000):
+        written = next_config(own(tiles, tmp_path), 9, True, questions)
+        config = parse_config(yaml.safe_load(written))
+        grpo[questions] = config.grpo["per_device_train_batch_size"] // 8
+        assert config.data.limit == questions
+    assert grpo == {999: 8, 1000: 64}
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_ends(tiles: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from ekipl_lab.training.sft.blind import blind_accuracy
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.own import OwnSFT, OwnStart, examples_of, longest, stages_of
 from ekipl_lab.training.sft.own_card import card, next_config
-from ekipl_lab.training.sft.run import Log, finish, log_to
+from ekipl_lab.training.sft.run import Log, Watch, finish, log_to
 from ekipl_lab.types import EvalRecord, Sample
 
 #: Steps that are timed, after a first one that is not.
@@ -100,8 +101,11 @@ def _hold_out(samples: Sequence[Sample], most: int) -> Split:
     return Split(train, kept[:most], True)
 
 
-def run_own(own: OwnSFT, log: Log | None = None) -> dict[str, Any]:
-    """Train, or continue, then measure; what ``reached.json`` holds."""
+def run_own(own: OwnSFT, log: Log | None = None, watch: Watch | None = None) -> dict[str, Any]:
+    """Train, or continue, then measure; what ``reached.json`` holds.
+
+    ``watch`` sees the steps of a stage, then the questions that are measured.
+    """
     logging.disable_progress_bar()
     own = with_task(own)
     split = load_split(own)
@@ -112,9 +116,9 @@ def run_own(own: OwnSFT, log: Log | None = None) -> dict[str, Any]:
     fresh, tokens = as_policy(run.model, run.processor), longest(run.processor.tokenizer, examples)
     for samples in (split.train, split.validation):
         check_prompts_fit(fresh, samples, tokens, context_length(run.model))
-    folder = finish(run, log or log_to(own.folder / "log.jsonl"))
+    folder = finish(run, log or log_to(own.folder / "log.jsonl"), watch)
     policy = load_policy(folder)  # as saved, in half precision
-    reached = measure(own, policy, split, tokens) | {
+    reached = measure(own, policy, split, tokens, watch) | {
         "steps": steps,
         "seconds": round(run.seconds),
         "image_side": run.config.image_size,
@@ -123,7 +127,8 @@ def run_own(own: OwnSFT, log: Log | None = None) -> dict[str, Any]:
         "held_out": split.held_out,
     }
     write_json(folder / "reached.json", reached)
-    write_text(folder / "grpo.yaml", next_config(own, tokens, not split.held_out))
+    following = next_config(own, tokens, not split.held_out, len(split.train))
+    write_text(folder / "grpo.yaml", following)
     write_text(folder / "README.md", card(own, reached))
     return reached
 
@@ -151,33 +156,46 @@ def planned_steps(own: OwnSFT, examples: Sequence[Example]) -> int:
     return int(plan["steps"])
 
 
-def measure(own: OwnSFT, policy: Policy, split: Split, tokens: int) -> dict[str, Any]:
+def measure(
+    own: OwnSFT, policy: Policy, split: Split, tokens: int, watch: Watch | None = None
+) -> dict[str, Any]:
     """Greedy accuracy on validation, beside blind solvers and the same policy with other pictures;
     sampled accuracy and pass@8 of some of its questions."""
     asked, scorer = split.validation, get_scorer("ekipl/auto")
-    source = PolicySource(policy, logprobs=False)
-    greedy = evaluate(source, asked, scorer, mode="greedy", max_new_tokens=tokens)
+    source, at = PolicySource(policy, logprobs=False), watch or _unwatched
+    greedy = evaluate(
+        source, asked, scorer, mode="greedy", max_new_tokens=tokens,
+        progress=partial(at, "measuring, greedy"),
+    )  # fmt: skip
     several = min(_counts(asked)) > 1
     blind = shuffle_images(asked, own.seed) if several else []
-    other = evaluate(source, blind, scorer, mode="greedy", max_new_tokens=tokens)
+    other = evaluate(
+        source, blind, scorer, mode="greedy", max_new_tokens=tokens,
+        progress=partial(at, "measuring, other pictures"),
+    )  # fmt: skip
     sampled = evaluate(
-        source, asked[:SAMPLED], scorer, mode="sampled", num_samples=SAMPLES, max_new_tokens=tokens
-    )
+        source, asked[:SAMPLED], scorer, mode="sampled", num_samples=SAMPLES, max_new_tokens=tokens,
+        progress=partial(at, "measuring, sampled"),
+    )  # fmt: skip
     floor = blind_accuracy(split.train, asked, scorer)
     right = [_first(record) for record in greedy]
     families = sorted({sample.family for sample in asked})
     rows = []
     for family in ("", *[name for name in families if name]):
-        at = [i for i, sample in enumerate(asked) if family in ("", sample.family)]
+        chosen = [i for i, sample in enumerate(asked) if family in ("", sample.family)]
         rows.append(
             {
                 "family": family or "all",
-                **_with_interval([right[i] for i in at]),
-                **{name: _rounded([values[i] for i in at]) for name, values in floor.items()},
-                "other_pictures": _rounded([_first(other[i]) for i in at]) if other else None,
+                **_with_interval([right[i] for i in chosen]),
+                **{name: _rounded([values[i] for i in chosen]) for name, values in floor.items()},
+                "other_pictures": _rounded([_first(other[i]) for i in chosen]) if other else None,
             }
         )
     return {"split": "validation", "rows": rows, **_sampled(sampled)}
+
+
+def _unwatched(what: str, done: int, total: int) -> None:
+    """Nobody looks on."""
 
 
 def _counts(samples: Sequence[Sample]) -> list[int]:

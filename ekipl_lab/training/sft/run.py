@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES
@@ -27,12 +25,15 @@ from ekipl_lab.training.sft.lowest import Lowest
 from ekipl_lab.training.sft.warm_start import WarmStart
 
 Log = Callable[[dict[str, float | str]], None]
+#: Called with what is done, how much of it, and how much there is.
+Watch = Callable[[str, int, int], None]
 
 
 def run_sft(
     config: SFTConfig,
     *,
     log: Log | None = None,
+    watch: Watch | None = None,
     examples: Sequence[Example] = (),
     held_out: Sequence[Example] = (),
     lowest: Lowest | None = None,
@@ -40,16 +41,16 @@ def run_sft(
     """Run or resume all stages and save the policy (half precision); returns its folder.
 
     ``examples`` are learned in place of what the stages' mixtures say. ``log`` gets the means of
-    the losses every 50 steps, and the seconds so far. With ``lowest`` the policy of the lowest loss
-    on ``held_out`` is kept; it is for recipes of one stage.
+    the losses every 50 steps, and the seconds so far; ``watch`` is called every step. With
+    ``lowest`` the policy of the lowest loss on ``held_out`` is kept, in recipes of one stage.
     """
     torch.set_num_threads(config.threads)
     if not examples:
         _check_recipe(config)
     run = WarmStart(config, examples)
     if lowest is None:
-        return finish(run, log)
-    _run_stage(run, log, lowest, held_out)
+        return finish(run, log, watch)
+    _run_stage(run, log, watch, lowest, held_out)
     shutil.rmtree(config.output, ignore_errors=True)
     return Path(shutil.copytree(lowest.policy, config.output))
 
@@ -62,10 +63,10 @@ def _check_recipe(config: SFTConfig) -> None:
         parse_mixture(stage.mixture, config.task, CHAIN_STYLES)
 
 
-def finish(run: WarmStart, log: Log | None) -> Path:
+def finish(run: WarmStart, log: Log | None, watch: Watch | None = None) -> Path:
     """Go through the stages that are left, and save the policy; returns its folder."""
     while True:
-        _run_stage(run, log)
+        _run_stage(run, log, watch)
         if not run.next_stage():
             break
     return save_policy(run.model.eval(), run.processor, run.config.output)
@@ -74,6 +75,7 @@ def finish(run: WarmStart, log: Log | None) -> Path:
 def _run_stage(
     run: WarmStart,
     log: Log | None,
+    watch: Watch | None,
     lowest: Lowest | None = None,
     held_out: Sequence[Example] = (),
 ) -> None:
@@ -93,28 +95,19 @@ def _run_stage(
     if lowest is not None:
         lowest.begin(run.step)
     look()
-    bar = tqdm(  # on a terminal only: in a log it would stand before an event on its line
-        total=stage.steps,
-        initial=run.step,
-        desc=stage.name,
-        mininterval=1.0,
-        file=sys.stderr,
-        disable=None,
-    )
     while run.step < stage.steps and not (lowest is not None and lowest.stop):
         begin = time.monotonic()
         mean.add(run.train_step())
         run.seconds += time.monotonic() - begin
-        bar.update()
+        if watch is not None:
+            watch(stage.name, run.step, stage.steps)
         if run.step % 50 == 0 or run.step == stage.steps:
             numbers = mean.take()
-            bar.set_postfix({k: f"{v:.3f}" for k, v in numbers.items()}, refresh=False)
             if log is not None:
                 log({"stage": stage.name, "step": run.step, "seconds": run.seconds, **numbers})
         if run.step % run.config.save_every == 0 or run.step == stage.steps:
             run.save()
         look()
-    bar.close()
 
 
 class _Running:
