@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     export.add_argument("runs", nargs="*", metavar="RUN", help="runs whose chains are written")
     export.add_argument("--out", type=named_path, required=True, help="folder")
+    parser.usage = "ekipl app [-h] [--port PORT] [--host HOST] [JOB ...]"  # without one it serves
 
 
 def run(args: argparse.Namespace) -> int:

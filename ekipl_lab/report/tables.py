@@ -46,9 +46,10 @@ def headline(runs: Sequence[RunData], title: str = "What was measured") -> Table
         columns,
         rows,
         "Percent with 95 % intervals over items; differences in points, paired by item "
-        "(t interval). p: McNemar's exact test, one pair of runs; Holm p: adjusted over the sets "
-        "and arms of this table. Start: step 0 of training, or `--against` of an evaluation, of "
-        "the first arm that has one.",
+        "(t interval). p: McNemar's exact test, one pair of runs, which may say otherwise than the "
+        "interval where it is close; Holm p: adjusted over the sets and arms of this table. "
+        "Start: step 0 of training, or `--against` of an evaluation, of the first arm that has "
+        "one.",
     )
 
 

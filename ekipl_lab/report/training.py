@@ -103,8 +103,9 @@ def zero_causes(runs: Sequence[RunData]) -> Table:
         "Why groups taught nothing",
         ["what the group doctor found", "advice", "settings to try"],
         rows,
-        f"Over up to {EXAMINED_GROUPS:,} groups, spread over the whole training. A group whose "
-        "kept rewards are all equal has no advantage.",
+        f"Over all recorded groups; where they are more than {EXAMINED_GROUPS:,}, over as many, "
+        "spread over the whole training. A group whose kept rewards are all equal has no "
+        "advantage.",
     )
 
 

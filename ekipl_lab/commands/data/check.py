@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     """Print what is found; 0 if the data are sound, 1 if not. ConfigError for a wrong path."""
     if not Path(args.path).exists():
         raise missing_path("Data", args.path, "give a folder of Reason-RFT-CoT or a YAML file.")
+    if is_own(args.path):
+        read_description(args.path)  # its faults are said before a processor is loaded
     look = Inspection(_reader(args.policy), args.min_pixels, args.max_pixels)
     print(f"images have at most {args.max_pixels or MAX_PIXELS:,} pixels (policy.max_pixels)")
     return _check_own(args.path, look) if is_own(args.path) else _check_published(args.path, look)
