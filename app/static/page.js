@@ -3,7 +3,7 @@
    address, which lives here: every action that changed it is one entry of the history. */
 window.ekipl = (() => {
   const queue = [], typed = {};
-  let sent = [], busy = true, view = "", focused = "", copied = "";
+  let sent = [], busy = true, view = "", focused = "", copied = "", looking = false;
 
   const byId = (id) => document.getElementById(id);
 
@@ -51,16 +51,15 @@ window.ekipl = (() => {
       const fresh = sent[i] && !sent[i].history && query !== location.search.slice(1);
       history[fresh ? "pushState" : "replaceState"](null, "", address);
     });
-    sent = [];
-    busy = false;
     if (copied !== location.href) byId("share").textContent = "Copy link";
-    drain();
+    answered();
   }
 
-  /* The server could not do what was sent, and says so: what came after it goes on. */
-  function failed() {
+  /* What came after what was sent goes on, also where the server could not do that and says so. */
+  function answered() {
     sent = [];
     busy = false;
+    if (looking) requestAnimationFrame(search);  // the view is there now
     drain();
   }
 
@@ -123,8 +122,11 @@ window.ekipl = (() => {
     "?": () => byId("keys").showModal(),
   };
 
-  /* To the box that looks for a text in this view, if it has one; on a narrow page it is folded away. */
+  /* To the box that looks for a text in this view, if it has one; on a narrow page it is folded away.
+     While the server answers the box may not be there: then as soon as it has. */
   function search() {
+    looking = busy;
+    if (looking) return;
     const box = document.querySelector(["search", "words"].map((name) => `#${view}-${name} :is(input, textarea)`));
     if (!box) return;
     if (!box.checkVisibility()) fold();
@@ -185,5 +187,5 @@ window.ekipl = (() => {
     press("refresh");
   }, 1000);
 
-  return { act, add, take, done, failed };
+  return { act, add, take, done, failed: answered };
 })();

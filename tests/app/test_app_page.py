@@ -15,6 +15,7 @@ from synthetic_runs import make_run
 from app import recorded_groups, runs
 
 AUDIT = (Path(__file__).parents[1] / "kit" / "page_audit.js").read_text(encoding="utf-8")
+_SLASH = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '/', bubbles: true}))"
 #: The box of a view that looks for words is there.
 MEASURED = "document.querySelector('#measured-words :is(input, textarea)')"
 
@@ -64,6 +65,9 @@ async def _hands(address: str, run: str) -> None:
         await tab.press("r")
         await tab.until("[...document.querySelectorAll('details.raw')].every(d => d.open)")
         await tab.press("/")
+        await tab.until("document.activeElement.closest('#recorded-search') !== null")
+        await tab.js("document.activeElement.blur()")
+        await tab.js(f"ekipl.act('recorded', 'step', 8); {_SLASH}")  # before the server's answer
         await tab.until("document.activeElement.closest('#recorded-search') !== null")
 
         await tab.js("document.querySelector('.bar').click()")
