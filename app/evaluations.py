@@ -206,17 +206,29 @@ def _run_image_size(store: str, run: str) -> int | None:
 
 @lru_cache(maxsize=4)
 def _samples(store: str, source: str) -> Mapping[str, Sample]:
-    """The samples that a source was measured on, by id; raises where its data cannot be read."""
-    from ekipl_lab.evaluation.job import Job, load_sets
+    """The samples that a source was measured on, by id.
+
+    Raises where its data cannot be read, or have changed since.
+    """
+    from ekipl_lab.evaluation.job import Job, data_digest, load_sets
     from ekipl_lab.training.config.run_config import parse_config
-    from ekipl_lab.training.run_data import load_evaluation_sets
+    from ekipl_lab.training.run_data import fingerprint, load_evaluation_sets
 
     if source.startswith(FOLDER):
         names = {field.name for field in fields(Job)} - {"params", "loading"}
-        job = next(_summary(path)["job"] for path in _evaluated() if FOLDER + path.name == source)
+        about = next(_summary(path) for path in _evaluated() if FOLDER + path.name == source)
+        job, data = about["job"], about.get("data", {})
         sets = load_sets(Job(**{name: job[name] for name in names if name in job}))
+        measured = {label: part["hash"] for label, part in data.items()}
+        found = {label: data_digest(sets[label]) for label in measured}
     else:
         sets = load_evaluation_sets(parse_config(tracking.read_config(source)))
+        tags = runs.info(source).tags
+        named = {label: tags.get(f"ekipl.data.{label}", "").rpartition(" ")[2] for label in sets}
+        measured = {label: known for label, known in named.items() if known}
+        found = {label: fingerprint(sets[label]) for label in measured}
+    if changed := [label for label in measured if measured[label] != found[label]]:
+        raise DataError(f"The data of {changed[0]!r} have changed since they were measured.")
     return {sample.id: sample for samples in sets.values() for sample in samples}
 
 

@@ -235,7 +235,10 @@ def run_job(
         "job": asdict(job) | {"ks": list(job.used_ks)},
         "source": _about(model),
         "start": None if first is None else _about(first),
-        "data": {label: _about_data(chosen) for label, chosen in sets.items()},
+        "data": {
+            label: {"samples": len(chosen), "hash": data_digest(chosen)}
+            for label, chosen in sets.items()
+        },
         "prompts": prompt_fingerprint(),
         "cost": _cost(records),
         "seconds": seconds,
@@ -287,9 +290,10 @@ def _about(model: ModelSource) -> dict[str, Any]:
     return {"kind": model.kind, "name": model.name, "key": model.key, "facts": dict(model.facts)}
 
 
-def _about_data(samples: Sequence[Sample]) -> dict[str, Any]:
+def data_digest(samples: Sequence[Sample]) -> str:
+    """16 hex digits over ids, what a model is shown, pixels too, and answers, in order."""
     lines = [f"{sample.id} {sample_digest(sample)} {sample.answer}\n" for sample in samples]
-    return {"samples": len(samples), "hash": _short_hash("".join(lines))}
+    return _short_hash("".join(lines))
 
 
 def _cost(records: Sequence[EvalRecord]) -> dict[str, float | None]:

@@ -12,10 +12,9 @@ checkpoint, as kill -9 does.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,9 @@ from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.ranks import check_shared, on_main
-from ekipl_lab.training.run_data import left_out_lines, load_training_samples
+from ekipl_lab.training.run_data import fingerprint, left_out_lines, load_training_samples
 from ekipl_lab.training.setup import RunSetup, build_setup
 from ekipl_lab.training.starts import beginning, noted_run, read_note
-from ekipl_lab.types import Sample
 
 #: Tag: the steps that a run was made longer to; its parameter max_steps keeps the first number.
 EXTENDED_TAG = "ekipl.extended_to"
@@ -125,14 +123,6 @@ def train(
             checkpoint.write_note(run.folder / "result.json", ended)
         emit({"event": "finish", "phase": status, "run_id": run_id})
         return _result(run, ended)
-
-
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """16 hex digits over ids, questions and answers, in order."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(repr((sample.id, sample.question, sample.answer)).encode())
-    return digest.hexdigest()[:16]
 
 
 def run_params(config: RunConfig) -> dict[str, Any]:

@@ -31,8 +31,8 @@ from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
 from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.ranks import check_shared, on_main
-from ekipl_lab.training.run import fingerprint, run_params, silence_transformers
-from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run import run_params, silence_transformers
+from ekipl_lab.training.run_data import fingerprint, load_training_samples
 from ekipl_lab.training.run_policy import load_run_policy, save_start
 from ekipl_lab.training.sft.actions import ActionSFT, Taught, taught_examples
 from ekipl_lab.training.sft.config import Stage
