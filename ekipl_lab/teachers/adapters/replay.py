@@ -19,7 +19,9 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
+from ekipl_lab.parsing import parse_completion
 from ekipl_lab.prompts import build_messages
+from ekipl_lab.rewards import get_scorer
 from ekipl_lab.teachers.adapters.text import TextTeacher
 from ekipl_lab.teachers.gateway.cache import cache_key
 from ekipl_lab.teachers.gateway.types import image_digest
@@ -150,6 +152,17 @@ def completion_of(sample: Sample) -> str:
     if "<think>" not in text and "<answer>" not in text:
         text = f"<think>{text}</think><answer>{sample.answer}</answer>"
     return text
+
+
+def chain_fault(sample: Sample) -> str:
+    """Why the chain of a sample that has one is no completion to learn; empty if it is."""
+    completion = completion_of(sample)
+    parsed = parse_completion(completion)
+    if not parsed.format_ok:
+        return f"it is not in the form of a completion ({parsed.problem})"
+    if get_scorer("ekipl/auto")(sample, Action(completion, "data", "cot")).success is not True:
+        return f"it ends with {parsed.answer!r}, and the answer is {sample.answer!r}"
+    return ""
 
 
 def _read_rows(path: Path) -> list[Mapping[str, Any]]:
