@@ -20,7 +20,7 @@ from app.state import START
 from ekipl_lab import benchmarks, tracking
 from ekipl_lab.errors import DataError, EKIPLError, MissingData
 from ekipl_lab.evaluation import read_records
-from ekipl_lab.files import read_note
+from ekipl_lab.evaluation.folder import SUMMARY, read_summary
 from ekipl_lab.tracking.store import store_folder
 from ekipl_lab.types import EvalRecord, Sample
 
@@ -29,7 +29,6 @@ FOLDER = "eval/"
 #: The checkpoint under which what a folder measured stands; its start is ``start``.
 MEASURED = "step-1"
 _STEP = re.compile(r"step-(\d+)\.parquet")
-_SUMMARY = "evaluation.json"
 
 #: Set -> checkpoint -> the file that holds its records.
 Index = Mapping[str, Mapping[str, Path]]
@@ -42,8 +41,15 @@ def choices() -> list[tuple[str, str]]:
 
 def latest() -> str:
     """The source that opens first: the latest run that was measured, else the first folder."""
-    measured = (source for _, source in choices() if list_sets(source))
-    return next(measured, "")
+    return next((source for _, source in choices() if _is_measured(source)), "")
+
+
+def _is_measured(source: str) -> bool:
+    """Whether it has sets; a damaged folder has none."""
+    try:
+        return bool(list_sets(source))
+    except DataError:
+        return False
 
 
 def list_sets(source: str) -> list[str]:
@@ -171,7 +177,7 @@ def _belongs(record: EvalRecord, source: str, name: str) -> bool:
 
 def _evaluated() -> list[Path]:
     """Folders of the store in which ``ekipl eval`` finished, latest first."""
-    found = (store_folder().resolve() / "eval").glob(f"*/{_SUMMARY}") if runs.has_store() else ()
+    found = (store_folder().resolve() / "eval").glob(f"*/{SUMMARY}") if runs.has_store() else ()
     return [path.parent for path in sorted(found, key=lambda p: -p.stat().st_mtime_ns)]
 
 
@@ -179,15 +185,22 @@ def _folders() -> list[tuple[str, str]]:
     return remembered(
         ("folders",),
         lambda: [
-            (f"{_summary(folder)['source']['name']} · evaluation {folder.name[-6:]}",
-             FOLDER + folder.name)
+            (f"{_name(folder)} · evaluation {folder.name[-6:]}", FOLDER + folder.name)
             for folder in _evaluated()
         ],
-    )  # fmt: skip
+    )
+
+
+def _name(folder: Path) -> str:
+    """What was measured; a damaged folder is listed, and says what is wrong once it is chosen."""
+    try:
+        return str(_summary(folder)["source"]["name"])
+    except DataError:
+        return "damaged"
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    return read_note(folder / _SUMMARY) or {}
+    return read_summary(folder)
 
 
 def _image_size(source: str) -> int | None:

@@ -28,6 +28,7 @@ from typing import Any
 from ekipl_lab.benchmarks.image_files import MAX_PIXELS, with_pixels
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.cache import sample_digest
+from ekipl_lab.evaluation.folder import FORMAT, SUMMARY
 from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, evaluate, refuse_unscored
@@ -41,8 +42,6 @@ CONTROLS = ("question_only", "shuffled_image")
 KS = (1, 2, 4, 8, 16, 32, 64)
 #: How actions are sampled, with room for the longest chains of the built-in benchmark.
 PARAMS = GenerationParams(max_new_tokens=128, seed=0)
-SUMMARY = "evaluation.json"
-FORMAT = 1
 
 
 #: Published settings, as fields of a job: how actions are generated, how many, who judges them.

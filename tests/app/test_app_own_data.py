@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from own_data import write_tiles
 
-from app import evaluations, exports, recorded_groups, runs, samples, views
+from app import evaluations, exports, kept, recorded_groups, runs, samples, views
 from app.state import to_query
 from app.views import compare, item_controls, live, recorded
 from ekipl_lab import tracking
@@ -102,7 +102,7 @@ def _make(tmp_path: Path) -> Own:
     asked = Job("guess", path, ("floor",), ("validation",))
     job, held = asdict(asked), load_sets(asked)["validation"]
     data = {"validation": {"hash": data_digest(held)}}
-    about = {"job": job, "source": {"name": "guess"}, "data": data}
+    about = {"format": 1, "job": job, "source": {"name": "guess"}, "data": data}
     (folder / "evaluation.json").write_text(json.dumps(about), encoding="utf-8")
     return Own(log.run_id, tmp_path / "tiles")
 
@@ -162,6 +162,23 @@ def test_data_that_have_changed_are_said_and_not_shown(own: Own, changed: str) -
     if changed == "answer":
         with pytest.raises(DataError, match="have changed"):
             exports.as_parquet(exports.chain_rows(own.run))
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"format": 1, "job": {"tasks": 5}}'])
+def test_a_damaged_evaluation_hides_no_other(own: Own, content: str) -> None:
+    folder = own.data.parent / "eval" / "bad-0123456789abcdef"
+    folder.mkdir()
+    (folder / "evaluation.json").write_text(content)
+    try:
+        kept._ANSWERS.clear()
+        assert ("damaged · evaluation abcdef", "eval/bad-0123456789abcdef") in evaluations.choices()
+        assert evaluations.latest() == own.run
+        assert "I see it" in page(f"view=measured&run={own.run}")
+        shown = page("view=measured&run=eval/bad-0123456789abcdef")
+        assert "evaluation.json is" in shown and str(own.data.parent) not in shown
+    finally:
+        shutil.rmtree(folder)
+        kept._ANSWERS.clear()
 
 
 def test_an_item_of_other_data_is_said(own: Own) -> None:
