@@ -50,7 +50,7 @@ class Pair:
 
 def stored(run: str) -> list[str]:
     """``set/step`` of every stored evaluation of a run, by set and step; empty for no run."""
-    if not any(choice.id == run for choice in runs.list_runs()):
+    if not runs.is_known(run):
         return []
     names = remembered(("evals", run), lambda: tracking.list_artifacts(run, "evaluation"))
     paths = [PurePosixPath(name) for name in names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections import OrderedDict
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -19,6 +20,7 @@ from app import (
     curves,
     exports,
     judging,
+    kept,
     recorded_groups,
     runs,
     samples,
@@ -302,6 +304,23 @@ def test_votes_become_a_data_set_that_trl_takes(
     (taught,) = reader("sft")
     assert taught["completion"] == [{"role": "assistant", "content": fixed}]
     assert taught["prompt"] == row["prompt"] and taught["rater"] == "cy"
+
+
+def test_a_run_too_old_for_the_list_is_still_a_run(
+    run_store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a store of more runs than are listed: its votes and chains are exported all the same."""
+    monkeypatch.setattr(runs, "LATEST", 1)
+    monkeypatch.setattr(kept, "_ANSWERS", OrderedDict())
+    old = run_store.runs["grpo-s0"]
+    assert [choice.name for choice in runs.list_runs()] == ["ekipl-s1"]
+    assert runs.info(old).name == "grpo-s0" and judging.stored(old)
+    assert len(list(exports.chain_rows(old))) == 36 and recorded_groups.list_steps(old)
+    assert f"run={old}" in page(f"view=measured&run={old}")
+    for none in ("0" * 32, old[:8]):
+        assert not runs.is_known(none)
+        with pytest.raises(ConfigError, match="There is no run"):
+            runs.info(none)
 
 
 def test_pictures_stand_in_an_exported_prompt_where_it_names_them(
