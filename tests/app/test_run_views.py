@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections import OrderedDict
 from dataclasses import replace
 from html import unescape
@@ -29,6 +30,7 @@ from app import (
     views,
     votes,
 )
+from app.__main__ import main as app_main
 from app.views import judge
 from app.views import runs as runs_view
 from ekipl_lab import tracking
@@ -347,6 +349,33 @@ def test_pictures_stand_in_an_exported_prompt_where_it_names_them(
         turns = prepare_multimodal_messages(row["prompt"] + row["chosen"], row["images"])
         kinds.append([part["text"] or part["type"] for part in turns[0]["content"]])
     assert kinds == [["image", "In front"], ["Before ", "image", " and after"]]
+
+
+def test_an_export_is_whole_or_not_at_all(
+    run_store: RunStore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Chains where votes are ties alone; nothing where a run is unknown or the place is a file."""
+    run = run_store.runs["grpo-s0"]
+    tie = votes.Vote("ann", "s1", "r/test/1", "q/test/1", "good", "bad", "?", "tie")
+    monkeypatch.setattr(votes, "read", lambda: [tie])
+
+    def export(out: Path, *given: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["app", "export", "--out", str(out), "--", *given])
+        return app_main()
+
+    assert export(tmp_path / "all", run) == 0
+    assert [path.name for path in (tmp_path / "all").iterdir()] == [f"chains-{run[:8]}"]
+    assert export(tmp_path / "some", run, "gone") == 2 and not (tmp_path / "some").exists()
+    assert export(tmp_path / "none") == 2 and not (tmp_path / "none").exists()
+    (tmp_path / "file").write_text("mine")
+    capsys.readouterr()
+    for place in ("file", "file/below"):
+        assert export(tmp_path / place, run) == 2
+        assert "cannot be written" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_vote_on_a_run_that_is_gone_is_named(

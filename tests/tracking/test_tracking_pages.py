@@ -116,6 +116,24 @@ def test_arms_lie_under_their_comparison_and_are_reported_together(home: Path) -
     assert sorted(run.name for run in both) == ["a", "b"]
 
 
+def test_arms_that_moved_to_another_store_are_still_together(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = [finished(home, {}, name) for name in ("a", "b")]
+    parent = comparison_run("demo", ["a", "b"], {"lr": 1})
+    for run_id in arms:
+        join(run_id, parent)
+    alone = finished(home, {}, "alone")
+    files = [export_run(run_id, home / f"{run_id}.zip")[0] for run_id in (alone, *arms)]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/two/mlflow.db")
+    moved = {run.name: run for run in map(tracking.find_run, map(import_run, files))}
+    together = {
+        name: sorted(one.name for one in tracking.run_together(run, list(moved.values())))
+        for name, run in moved.items()
+    }
+    assert together == {"a": ["a", "b"], "b": ["a", "b"], "alone": ["alone"]}
+
+
 def test_a_run_moves_to_another_store(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
