@@ -21,10 +21,9 @@ from typing import Any
 
 import transformers
 
-from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.errors import EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
-from ekipl_lab.teachers.adapters.replay import ReplaySpec
-from ekipl_lab.tracking import RunLog, client, find_run, store_folder
+from ekipl_lab.tracking import RunLog, client, store_folder
 from ekipl_lab.tracking.pages import NOTE_TAG, app_link, arrange_list
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.check import CheckedRun, check_run
@@ -37,7 +36,13 @@ from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.ranks import check_shared, on_main
 from ekipl_lab.training.run_data import fingerprint, left_out_lines, load_training_samples
 from ekipl_lab.training.setup import RunSetup, build_setup
-from ekipl_lab.training.starts import beginning, noted_run, read_note
+from ekipl_lab.training.starts import (
+    beginning,
+    check_inputs,
+    noted_run,
+    read_note,
+    recordings,
+)
 
 #: Tag: the steps that a run was made longer to; its parameter max_steps keeps the first number.
 EXTENDED_TAG = "ekipl.extended_to"
@@ -104,7 +109,7 @@ def train(
             if note is None and is_main:  # wrong use leaves nothing behind
                 shutil.rmtree(run.folder / "start", ignore_errors=True)
             raise
-        on_main(lambda: _check_inputs(setup, note))
+        on_main(lambda: check_inputs(note, config, _data(setup)))
         if is_main:
             for text in left_out_lines(left_out):
                 emit({"event": "message", "phase": "starting", "step": 0, "total": plan.steps,
@@ -169,26 +174,10 @@ def _trained(config: RunConfig) -> str:
     return f"all but {', '.join(own.frozen)}" if own.frozen else "all"
 
 
-def _inputs(setup: RunSetup) -> dict[str, str]:
-    """Tag -> digest of what a run is made of beside its settings: data, recordings of teachers."""
+def _data(setup: RunSetup) -> dict[str, str]:
+    """Context -> digest of the data of a run."""
     data = {"training": setup.samples, **setup.sets}
-    recordings = [spec for spec in setup.run.config.teachers if isinstance(spec, ReplaySpec)]
-    return {
-        **{f"ekipl.data.{label}": fingerprint(samples) for label, samples in data.items()},
-        **{f"ekipl.recording.{s.id}": s.fingerprint()[:16] for s in recordings if s.path},
-    }
-
-
-def _check_inputs(setup: RunSetup, note: Mapping[str, Any] | None) -> None:
-    """ConfigError for a run that would go on with other data than it was begun with."""
-    tags = find_run(note["run_id"]).tags if note is not None else {}
-    for tag, found in _inputs(setup).items():
-        if tags.get(tag, found).rpartition(" ")[2] != found:
-            raise ConfigError(
-                f"Run {setup.run.config.name!r} was begun with other data: "
-                f"{tag.removeprefix('ekipl.').replace('.', ' ')} has changed since. Put it back, "
-                "or give --fresh to start anew."
-            )
+    return {label: fingerprint(samples) for label, samples in data.items()}
 
 
 @contextlib.contextmanager
@@ -207,7 +196,7 @@ def _run_log(
         log.log_dataset(f"{data}/{config.data.split}", fingerprint(setup.samples), "training")
         for label, samples in setup.sets.items():
             log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
-        log.set_tags({k: v for k, v in _inputs(setup).items() if k.startswith("ekipl.recording.")})
+        log.set_tags(recordings(config))
         if setup.left_out:
             log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
             log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")
