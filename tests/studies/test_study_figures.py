@@ -1,5 +1,7 @@
 """Records, contrasts and the words of a page, from figures made by hand."""
 
+import json
+
 import pytest
 
 from ekipl_lab.errors import ConfigError, DataError
@@ -72,6 +74,31 @@ def test_items_come_back_from_a_record_as_they_were(tmp_path):
     (tmp_path / "c.json").write_text('{"cell": "x"}')
     with pytest.raises(DataError, match="no record of a cell"):
         read_record(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda items: items["ids"].pop(),
+        lambda items: items.pop("prefix"),
+        lambda items: items.update(greedy="x" + items["greedy"][1:]),
+        lambda items: items["right"].__setitem__(0, 9),
+        lambda items: items.clear(),
+    ],
+)
+@pytest.mark.parametrize("seal", [True, False])
+def test_a_record_with_other_figures_is_refused(harm, seal, tmp_path):
+    """Any figure of one that is sealed; of an earlier version what cannot be."""
+    path = tmp_path / "c.json"
+    write_record(path, cell("grpo", 0, records([1, 0, None], [4, 0, 2])).raw)
+    content = json.loads(path.read_text())
+    assert read_record(path) is not None
+    if not seal:
+        del content["sha256"]
+    harm(content["items"]["validation"])
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"c.json is damaged"):
+        read_record(path)
 
 
 def paired(*gains):
