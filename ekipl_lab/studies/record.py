@@ -163,6 +163,16 @@ def read_record(path: Path) -> CellRecord | None:
 
 
 def read_records_of(folder: Path) -> list[CellRecord]:
-    """All records of a study's folder, by name."""
-    found = [read_record(path) for path in sorted((folder / "cells").glob("*.json"))]
-    return [record for record in found if record is not None]
+    """All records of a study's folder, by name; DataError for one under another name, a copy."""
+    found = []
+    for path in sorted((folder / "cells").glob("*.json")):
+        record = read_record(path)
+        if record is None:
+            continue
+        if record.raw["cell"] != path.stem:
+            raise DataError(
+                f"{path} is the record of cell {record.raw['cell']!r}, which would count twice; "
+                "delete it, or give it that name."
+            )
+        found.append(record)
+    return found

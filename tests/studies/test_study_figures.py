@@ -10,7 +10,14 @@ from ekipl_lab.studies.contrasts import contrasts
 from ekipl_lab.studies.equal_cost import at_equal_cost, reaches
 from ekipl_lab.studies.page import all_contrasts, answer, write_page
 from ekipl_lab.studies.page_figures import curves_of
-from ekipl_lab.studies.record import CellRecord, pack, read_record, unpack, write_record
+from ekipl_lab.studies.record import (
+    CellRecord,
+    pack,
+    read_record,
+    read_records_of,
+    unpack,
+    write_record,
+)
 from ekipl_lab.studies.registered import registered_contrasts
 from ekipl_lab.studies.sources import in_bins, teacher_share
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown
@@ -99,6 +106,15 @@ def test_a_record_with_other_figures_is_refused(harm, seal, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"c.json is damaged"):
         read_record(path)
+
+
+def test_a_copy_of_a_record_does_not_count_twice(tmp_path):
+    one = cell("grpo", 0, records([1, 0], [4, 0])).raw
+    write_record(tmp_path / "cells" / f"{one['cell']}.json", one)
+    assert len(read_records_of(tmp_path)) == 1
+    write_record(tmp_path / "cells" / f"{one['cell']} (copy).json", one)
+    with pytest.raises(DataError, match="which would count twice"):
+        read_records_of(tmp_path)
 
 
 def paired(*gains):
