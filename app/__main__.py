@@ -12,7 +12,8 @@ from typing import Any
 
 from app import ports
 from ekipl_lab.commands.app import add_options
-from ekipl_lab.errors import EKIPLError
+from ekipl_lab.commands.cli import unwritable
+from ekipl_lab.errors import EKIPLError, full_disk
 from ekipl_lab.files import replacing, write_text
 
 
@@ -25,6 +26,11 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         {"bundle": _bundle, "export": _export}.get(args.job, _serve)(args)
+    except OSError as error:
+        if (sentence := full_disk(error) or unwritable(error, args)) is None:
+            raise
+        print(f"ekipl: {sentence}", file=sys.stderr)
+        return 2
     except EKIPLError as error:
         print(f"ekipl: {error}", file=sys.stderr)
         return 2
@@ -61,9 +67,11 @@ def _export(args: argparse.Namespace) -> None:
         jobs["preferences"] = exports.preference_rows
         if any(vote.corrected for vote in votes.read()):
             jobs["corrections"] = exports.correction_rows
-    for name, rows in jobs.items():
+    found = {name: list(rows()) for name, rows in jobs.items()}
+    some = {name: rows for name, rows in found.items() if rows} or {"preferences": []}
+    contents = {name: exports.as_parquet(rows) for name, rows in some.items()}
+    for name, content in contents.items():  # all could be made
         path: Path = args.out / name / "train.parquet"
-        content = exports.as_parquet(rows())
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         print(f"{name}: {path}")

@@ -20,7 +20,7 @@ from app.state import START
 from ekipl_lab import benchmarks, tracking
 from ekipl_lab.errors import DataError, EKIPLError, MissingData
 from ekipl_lab.evaluation import read_records
-from ekipl_lab.files import read_note
+from ekipl_lab.evaluation.folder import SUMMARY, read_summary
 from ekipl_lab.tracking.store import store_folder
 from ekipl_lab.types import EvalRecord, Sample
 
@@ -29,7 +29,6 @@ FOLDER = "eval/"
 #: The checkpoint under which what a folder measured stands; its start is ``start``.
 MEASURED = "step-1"
 _STEP = re.compile(r"step-(\d+)\.parquet")
-_SUMMARY = "evaluation.json"
 
 #: Set -> checkpoint -> the file that holds its records.
 Index = Mapping[str, Mapping[str, Path]]
@@ -42,8 +41,15 @@ def choices() -> list[tuple[str, str]]:
 
 def latest() -> str:
     """The source that opens first: the latest run that was measured, else the first folder."""
-    measured = (source for _, source in choices() if list_sets(source))
-    return next(measured, "")
+    return next((source for _, source in choices() if _is_measured(source)), "")
+
+
+def _is_measured(source: str) -> bool:
+    """Whether it has sets; a damaged folder has none."""
+    try:
+        return bool(list_sets(source))
+    except DataError:
+        return False
 
 
 def list_sets(source: str) -> list[str]:
@@ -171,7 +177,7 @@ def _belongs(record: EvalRecord, source: str, name: str) -> bool:
 
 def _evaluated() -> list[Path]:
     """Folders of the store in which ``ekipl eval`` finished, latest first."""
-    found = (store_folder().resolve() / "eval").glob(f"*/{_SUMMARY}") if runs.has_store() else ()
+    found = (store_folder().resolve() / "eval").glob(f"*/{SUMMARY}") if runs.has_store() else ()
     return [path.parent for path in sorted(found, key=lambda p: -p.stat().st_mtime_ns)]
 
 
@@ -179,15 +185,22 @@ def _folders() -> list[tuple[str, str]]:
     return remembered(
         ("folders",),
         lambda: [
-            (f"{_summary(folder)['source']['name']} · evaluation {folder.name[-6:]}",
-             FOLDER + folder.name)
+            (f"{_name(folder)} · evaluation {folder.name[-6:]}", FOLDER + folder.name)
             for folder in _evaluated()
         ],
-    )  # fmt: skip
+    )
+
+
+def _name(folder: Path) -> str:
+    """What was measured; a damaged folder is listed, and says what is wrong once it is chosen."""
+    try:
+        return str(_summary(folder)["source"]["name"])
+    except DataError:
+        return "damaged"
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    return read_note(folder / _SUMMARY) or {}
+    return read_summary(folder)
 
 
 def _image_size(source: str) -> int | None:
@@ -206,17 +219,29 @@ def _run_image_size(store: str, run: str) -> int | None:
 
 @lru_cache(maxsize=4)
 def _samples(store: str, source: str) -> Mapping[str, Sample]:
-    """The samples that a source was measured on, by id; raises where its data cannot be read."""
-    from ekipl_lab.evaluation.job import Job, load_sets
+    """The samples that a source was measured on, by id.
+
+    Raises where its data cannot be read, or have changed since.
+    """
+    from ekipl_lab.evaluation.job import Job, data_digest, load_sets
     from ekipl_lab.training.config.run_config import parse_config
-    from ekipl_lab.training.run_data import load_evaluation_sets
+    from ekipl_lab.training.run_data import fingerprint, load_evaluation_sets
 
     if source.startswith(FOLDER):
         names = {field.name for field in fields(Job)} - {"params", "loading"}
-        job = next(_summary(path)["job"] for path in _evaluated() if FOLDER + path.name == source)
+        about = next(_summary(path) for path in _evaluated() if FOLDER + path.name == source)
+        job, data = about["job"], about.get("data", {})
         sets = load_sets(Job(**{name: job[name] for name in names if name in job}))
+        measured = {label: part["hash"] for label, part in data.items()}
+        found = {label: data_digest(sets[label]) for label in measured}
     else:
         sets = load_evaluation_sets(parse_config(tracking.read_config(source)))
+        tags = runs.info(source).tags
+        named = {label: tags.get(f"ekipl.data.{label}", "").rpartition(" ")[2] for label in sets}
+        measured = {label: known for label, known in named.items() if known}
+        found = {label: fingerprint(sets[label]) for label in measured}
+    if changed := [label for label in measured if measured[label] != found[label]]:
+        raise DataError(f"The data of {changed[0]!r} have changed since they were measured.")
     return {sample.id: sample for samples in sets.values() for sample in samples}
 
 

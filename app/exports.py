@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from app import html, judging, runs, views, votes
-from ekipl_lab.errors import ConfigError, DataError
-from ekipl_lab.images import png_base64
+from ekipl_lab.errors import ConfigError, DataError, EKIPLError
+from ekipl_lab.images import IMAGE_MARK, png_base64
 from ekipl_lab.parsing import parse_completion
+from ekipl_lab.prompts import content_of
 from ekipl_lab.types import Sample
 
 _STYLES = [Path(__file__).parent / "static" / name for name in ("style.css", "compare.css")]
@@ -74,12 +75,12 @@ def chain_rows(run: str) -> Iterator[dict[str, Any]]:
 
 def preference_rows() -> list[dict[str, Any]]:
     """The votes as rows for DPO, with pictures."""
-    return [_with_pictures(row) for row in judging.preferences(votes.read())]
+    return _with_pictures(judging.preferences(votes.read()))
 
 
 def correction_rows() -> list[dict[str, Any]]:
     """The corrected chains as rows for SFT, with pictures."""
-    return [_with_pictures(row) for row in judging.corrections(votes.read())]
+    return _with_pictures(judging.corrections(votes.read()))
 
 
 def as_parquet(rows: Iterable[dict[str, Any]]) -> bytes:
@@ -93,9 +94,11 @@ def as_parquet(rows: Iterable[dict[str, Any]]) -> bytes:
     from datasets import Dataset, Features, Image, List, Value
 
     kinds = {"difficulty": "int64", "step": "int64", "right": "bool", "reward": "float64"}
-    turn = [{"role": Value("string"), "content": Value("string")}]
-    features = {name: Value(kinds.get(name, "string")) for name in found[0]}
-    features |= dict.fromkeys({"prompt", "chosen", "rejected", "completion"} & _chats(found), turn)
+    features: dict[str, Any] = {name: Value(kinds.get(name, "string")) for name in found[0]}
+    for name in {"prompt", "chosen", "rejected", "completion"} & _chats(found):
+        plain = isinstance(found[0][name][0]["content"], str)
+        content = Value("string") if plain else [{k: Value("string") for k in ("type", "text")}]
+        features[name] = [{"role": Value("string"), "content": content}]
     features["images"] = List(Image())
     stream = io.BytesIO()
     Dataset.from_list(found, features=Features(features)).to_parquet(stream)
@@ -111,5 +114,30 @@ def _chats(rows: Sequence[dict[str, Any]]) -> set[str]:
     return {name for name, value in rows[0].items() if isinstance(value, list)}
 
 
-def _with_pictures(row: dict[str, Any]) -> dict[str, Any]:
-    return {"images": pictures(judging.sample_of(row["source"], row["sample_id"])), **row}
+def _with_pictures(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with their pictures; where a prompt names the places of its own, all are in parts.
+
+    (A prompt that is one text has its pictures in front of it.)
+    """
+    found = [(row, _sample(row)) for row in rows]
+    placed = any(IMAGE_MARK in row["prompt"][0]["content"] for row, _ in found)
+    return [
+        {"images": pictures(sample), **row}
+        | ({"prompt": _in_parts(row["prompt"][0], sample)} if placed else {})
+        for row, sample in found
+    ]
+
+
+def _in_parts(turn: dict[str, str], sample: Sample) -> list[dict[str, Any]]:
+    return [{**turn, "content": [{"text": None, **p} for p in content_of(sample, turn["content"])]}]
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    """The sample of a vote; DataError that names the vote where it cannot be had."""
+    try:
+        return judging.sample_of(row["source"], row["sample_id"])
+    except EKIPLError as error:
+        raise DataError(
+            f"A vote on {row['sample_id']} cannot be exported: {error} Bring that back, or take "
+            f"the votes on {row['source'].partition('/')[0]} out of {votes.votes_file().name}."
+        ) from error

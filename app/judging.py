@@ -33,7 +33,8 @@ class Pair:
     @property
     def key(self) -> tuple[str, str, str]:
         """As `Vote.pair`."""
-        return self.sample_id, self.source_a, self.source_b
+        first, second = sorted((self.source_a, self.source_b))
+        return self.sample_id, first, second
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -49,7 +50,7 @@ class Pair:
 
 def stored(run: str) -> list[str]:
     """``set/step`` of every stored evaluation of a run, by set and step; empty for no run."""
-    if not any(choice.id == run for choice in runs.list_runs()):
+    if not runs.is_known(run):
         return []
     names = remembered(("evals", run), lambda: tracking.list_artifacts(run, "evaluation"))
     paths = [PurePosixPath(name) for name in names]
@@ -115,16 +116,19 @@ def vote(
 ) -> Vote:
     """Keep a vote on one pair; ``side`` and ``tags`` are of the page, left and right.
 
-    Raises ConfigError for no such pair, or as `votes.cast`.
+    Raises ConfigError for no such pair or two different questions, or as `votes.cast`.
     """
     pair = next((p for p in pairs(source_a, source_b, rater) if p.sample_id == sample_id), None)
     if pair is None:
         raise ConfigError(f"The two evaluations have no pair of chains of sample {sample_id!r}.")
+    asked = [sample_of(source, sample_id) for source in (source_a, source_b)]
+    if len({(sample.question, sample.answer) for sample in asked}) > 1:
+        raise ConfigError(f"The two evaluations asked different questions as {sample_id!r}.")
     left, right = (tuple(one) for one in tags)
     return votes.cast(
         Vote(
             rater, sample_id, source_a, source_b, pair.chain_a, pair.chain_b,
-            prompt_of(source_a, sample_of(source_a, sample_id)), pair.choice(side), reason,
+            prompt_of(source_a, asked[0]), pair.choice(side), reason,
             *((right, left) if pair.flipped else (left, right)), corrected,
         )
     )  # fmt: skip

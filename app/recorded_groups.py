@@ -121,7 +121,7 @@ def opening_group(run: str) -> tuple[int, int]:
 
 def _records_folder(run: str) -> Path | None:
     """The run's record folder, None if it has none (yet)."""
-    if (known := runs.infos().get(run)) is None:
+    if (known := runs.find(run)) is None:
         return None
     try:
         return remembered(("records", run), lambda: tracking.run_artifact(known, RECORDS))

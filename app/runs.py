@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,11 @@ from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, MissingData
 from ekipl_lab.tracking import store
 from ekipl_lab.tracking.pages import PARENT_TAG
+from ekipl_lab.tracking.queries import MOST_RUNS
 
+#: Runs that are listed; an older one is known by its whole id.
+LATEST = 200
+_ID = re.compile("[0-9a-f]{32}")
 NO_RUN = (
     "Nothing has been trained here, so nothing is recorded. One command trains GRPO and EKIPL side "
     "by side; until then, Live shows the warm start beside the teachers."
@@ -47,9 +52,20 @@ def list_runs() -> list[RunChoice]:
 
 
 def info(run: str) -> tracking.RunInfo:
-    """What the store has of a run; ConfigError for no such run."""
-    require_run(run)
-    return infos()[run]
+    """What the store has of a run, also of one too old for the list; ConfigError for none."""
+    if (known := find(run)) is None:
+        what = f"There is no run {run!r}" if run else "No run is chosen, so only 'start' is there"
+        raise ConfigError(f"{what}; choose a run from the list.")
+    return known
+
+
+def find(run: str) -> tracking.RunInfo | None:
+    """A run of the latest, else of all; None for no such run."""
+    known = infos().get(run)
+    if known is None and _ID.fullmatch(run) and has_store():
+        every = remembered(("every run",), lambda: _ask(MOST_RUNS), stamp=stamp_of_store)
+        known = every.get(run)
+    return known
 
 
 def infos() -> dict[str, tracking.RunInfo]:
@@ -57,9 +73,9 @@ def infos() -> dict[str, tracking.RunInfo]:
     return remembered(("runs",), _ask, stamp=stamp_of_store) if has_store() else {}
 
 
-def _ask() -> dict[str, tracking.RunInfo]:
+def _ask(limit: int | None = None) -> dict[str, tracking.RunInfo]:
     """Without the runs that only join others, such as a comparison's."""
-    found = tracking.list_runs(limit=200)
+    found = tracking.list_runs(limit=limit or LATEST)
     parents = {run.tags.get(PARENT_TAG) for run in found}
     return {run.run_id: run for run in found if run.run_id not in parents}
 
@@ -82,14 +98,12 @@ def has_store() -> bool:
 
 def is_known(run: str) -> bool:
     """Whether the store has such a run."""
-    return run in infos()
+    return find(run) is not None
 
 
 def require_run(run: str) -> None:
     """Raise ConfigError unless there is such a run."""
-    if run not in infos():
-        what = f"There is no run {run!r}" if run else "No run is chosen, so only 'start' is there"
-        raise ConfigError(f"{what}; choose a run from the list.")
+    info(run)
 
 
 def list_checkpoints(run: str) -> list[str]:
@@ -147,7 +161,7 @@ def paid_by(run: str, step: int) -> float:
 
 def _checkpoints(run: str) -> dict[str, tracking.LoggedCheckpoint]:
     """``step-<n>`` -> checkpoint, by step; none for an unknown run."""
-    if (known := infos().get(run)) is None:
+    if (known := find(run)) is None:
         return {}
     found = remembered(
         ("checkpoints", run), lambda: tracking.list_checkpoints(known), stamp=stamp_of_store

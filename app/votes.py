@@ -10,13 +10,14 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import TypeAdapter
 
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, DataError
@@ -56,8 +57,24 @@ class Vote:
 
     @property
     def pair(self) -> tuple[str, str, str]:
-        """What was voted on, the same for every rater."""
-        return self.sample_id, self.source_a, self.source_b
+        """What was voted on, the same for every rater and in both orders of the sources."""
+        first, second = sorted((self.source_a, self.source_b))
+        return self.sample_id, first, second
+
+    def in_order(self) -> Vote:
+        """The vote as it is with the sources in the order of ``pair``."""
+        if self.source_a <= self.source_b:
+            return self
+        return replace(
+            self,
+            source_a=self.source_b, source_b=self.source_a,
+            chain_a=self.chain_b, chain_b=self.chain_a,
+            tags_a=self.tags_b, tags_b=self.tags_a,
+            choice={"a": "b", "b": "a"}.get(self.choice, self.choice),
+        )  # fmt: skip
+
+
+_VOTE = TypeAdapter(Vote)
 
 
 def votes_file() -> Path:
@@ -81,7 +98,7 @@ def cast(vote: Vote, path: Path | None = None) -> Vote:
         stream.write(line.encode("utf-8", "replace") + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
-    return _vote(values)
+    return _VOTE.validate_python(values)
 
 
 def read(path: Path | None = None) -> list[Vote]:
@@ -96,8 +113,8 @@ def read(path: Path | None = None) -> list[Vote]:
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], 1):  # what follows the last line end is torn
         try:
-            vote = _vote(json.loads(line))
-        except (ValueError, TypeError, KeyError) as error:
+            _check(vote := _VOTE.validate_json(line))
+        except (ValueError, ConfigError) as error:
             raise DataError(f"Line {number} of the votes is damaged; fix or remove it.") from error
         found.pop(key := (vote.rater, *vote.pair), None)
         found[key] = vote
@@ -154,7 +171,7 @@ def agreement(votes: Iterable[Vote]) -> list[Agreement]:
     """Every two raters with pairs in common."""
     by_rater: dict[str, dict[tuple[str, ...], str]] = {}
     for vote in votes:
-        by_rater.setdefault(vote.rater, {})[vote.pair] = vote.choice
+        by_rater.setdefault(vote.rater, {})[vote.pair] = vote.in_order().choice
     found = []
     for first, second in combinations(sorted(by_rater), 2):
         shared = sorted(by_rater[first].keys() & by_rater[second].keys())
@@ -191,12 +208,6 @@ def _check(vote: Vote) -> None:
         raise ConfigError("A pair has two different sources; choose another one for B.")
 
 
-def _vote(values: Mapping[str, Any]) -> Vote:
-    known = {field.name: values[field.name] for field in fields(Vote)}
-    lists = {name: tuple(known[name]) for name in ("tags_a", "tags_b")}
-    return Vote(**{**known, **lists})
-
-
 def _drop_torn_line(stream: Any) -> None:
     """Cut what follows the last line end: a vote that was never said to be kept."""
     end = stream.seek(0, os.SEEK_END)
@@ -211,8 +222,8 @@ def _drop_torn_line(stream: Any) -> None:
 
 
 def by_pair(votes: Iterable[Vote]) -> dict[tuple[str, str, str], Sequence[Vote]]:
-    """Votes on each pair."""
+    """Votes on each pair, each with its sources in the pair's order."""
     found: dict[tuple[str, str, str], list[Vote]] = {}
     for vote in votes:
-        found.setdefault(vote.pair, []).append(vote)
+        found.setdefault(vote.pair, []).append(vote.in_order())
     return dict(found)

@@ -98,7 +98,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_note(path: Path, value: Mapping[str, Any]) -> None:
     """Write a small JSON file together with the SHA-256 of its content."""
-    write_json(path, {**value, _SEAL: _sealed(value)})
+    write_json(path, sealed(value))
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A value with the SHA-256 of its content, as `read_note` checks it."""
+    return {**value, _SEAL: _sealed(value)}
 
 
 def read_note(path: Path) -> dict[str, Any] | None:

@@ -26,7 +26,8 @@ TAG_FIELDS = ("tags_left", "tags_right")
 #: What went wrong with the last vote -> in words.
 PROBLEMS = {
     "rater": f"Write your name (1 to {votes.MAX_NAME} characters) before you vote.",
-    "vote": "That vote was not kept: a text is too long or holds a secret, or nothing is compared.",
+    "vote": "That vote was not kept: a text is too long or holds a secret, nothing is compared, or "
+    "the two evaluations were asked different questions.",
 }
 
 

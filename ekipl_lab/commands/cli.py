@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:
-        own = str(error) if isinstance(error, EKIPLError) else _unwritable(error, args)
+        own = str(error) if isinstance(error, EKIPLError) else unwritable(error, args)
         sentence = full_disk(error) or own
         if sentence is None:
             raise
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             leave_processes()
 
 
-def _unwritable(error: Exception, args: argparse.Namespace) -> str | None:
+def unwritable(error: Exception, args: argparse.Namespace) -> str | None:
     """One sentence if what ``--out`` names could not be written; else None."""
     out, at = getattr(args, "out", None), getattr(error, "filename", None)
     if not isinstance(error, OSError) or not isinstance(out, Path) or at is None:

@@ -28,6 +28,7 @@ from typing import Any
 from ekipl_lab.benchmarks.image_files import MAX_PIXELS, with_pixels
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation.cache import sample_digest
+from ekipl_lab.evaluation.folder import FORMAT, SUMMARY
 from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, evaluate, refuse_unscored
@@ -41,8 +42,6 @@ CONTROLS = ("question_only", "shuffled_image")
 KS = (1, 2, 4, 8, 16, 32, 64)
 #: How actions are sampled, with room for the longest chains of the built-in benchmark.
 PARAMS = GenerationParams(max_new_tokens=128, seed=0)
-SUMMARY = "evaluation.json"
-FORMAT = 1
 
 
 #: Published settings, as fields of a job: how actions are generated, how many, who judges them.
@@ -235,7 +234,10 @@ def run_job(
         "job": asdict(job) | {"ks": list(job.used_ks)},
         "source": _about(model),
         "start": None if first is None else _about(first),
-        "data": {label: _about_data(chosen) for label, chosen in sets.items()},
+        "data": {
+            label: {"samples": len(chosen), "hash": data_digest(chosen)}
+            for label, chosen in sets.items()
+        },
         "prompts": prompt_fingerprint(),
         "cost": _cost(records),
         "seconds": seconds,
@@ -287,9 +289,10 @@ def _about(model: ModelSource) -> dict[str, Any]:
     return {"kind": model.kind, "name": model.name, "key": model.key, "facts": dict(model.facts)}
 
 
-def _about_data(samples: Sequence[Sample]) -> dict[str, Any]:
+def data_digest(samples: Sequence[Sample]) -> str:
+    """16 hex digits over ids, what a model is shown, pixels too, and answers, in order."""
     lines = [f"{sample.id} {sample_digest(sample)} {sample.answer}\n" for sample in samples]
-    return {"samples": len(samples), "hash": _short_hash("".join(lines))}
+    return _short_hash("".join(lines))
 
 
 def _cost(records: Sequence[EvalRecord]) -> dict[str, float | None]:

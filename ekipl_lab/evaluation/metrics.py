@@ -76,7 +76,8 @@ def success_counts(record: EvalRecord) -> tuple[int, int]:
 
 
 def majority(item: Item) -> float | None:
-    """Whether the most frequent extracted answer is right; None if no action could be scored.
+    """Whether the most frequent extracted answer is right; None if no action with it, or no action
+    at all, could be scored.
 
     Forms of one answer vote together: ``5``, ``$5$`` and ``Answer: 5``.
 
@@ -92,8 +93,10 @@ def majority(item: Item) -> float | None:
     counts = Counter(answer for answer in answers if answer is not None)
     if not counts:
         return None if all(reward.success is None for reward in rewards) else 0.0
-    success = rewards[answers.index(counts.most_common(1)[0][0])].success
-    return None if success is None else float(success)
+    top = counts.most_common(1)[0][0]
+    pairs = zip(answers, rewards, strict=True)
+    known = (r.success for answer, r in pairs if answer == top and r.success is not None)
+    return next(map(float, known), None)
 
 
 def over_actions(share: Callable[[Action, RewardBreakdown], float | None]) -> ItemValue:

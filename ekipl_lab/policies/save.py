@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import AutoConfig
 
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
-from ekipl_lab.files import write_sums
+from ekipl_lab.files import SUMS, check_folder, write_sums
 from ekipl_lab.policies.adapters import (
     BASE_NOTE,
     base_of,
@@ -20,6 +20,15 @@ from ekipl_lab.policies.adapters import (
     write_adapter,
 )
 from ekipl_lab.policies.load import DTYPES, existing_checkpoint, load_policy
+
+#: Files of an earlier checkpoint, in whose company the new ones would be read as something else:
+#: an adapter's settings make whole weights an adapter, an index makes them a part.
+_OF_A_CHECKPOINT = (
+    "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*", "config.json",
+    "generation_config.json", "adapter_config.json", "*processor_config.json", "tokenizer*",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*",
+    "additional_chat_templates", BASE_NOTE, SUMS,
+)  # fmt: skip
 
 
 def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = "float16") -> Path:
@@ -53,7 +62,8 @@ def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype
     """The files of `save_policy`, in ``staging``."""
     staging.chmod(0o755)
     if target.is_dir():
-        shutil.copytree(target, staging, dirs_exist_ok=True)
+        others = shutil.ignore_patterns(*_OF_A_CHECKPOINT)
+        shutil.copytree(target, staging, dirs_exist_ok=True, ignore=others)
     if isinstance(model, PeftModel):
         write_adapter(model, staging)
     else:
@@ -74,15 +84,21 @@ def merge_adapter(
     """Write base + adapter as one ordinary checkpoint (safetensors, processor beside it).
 
     Merged in float32, saved in ``dtype`` (None: the base's own). Raises ConfigError if ``adapter``
-    is none.
+    is none, or if ``folder`` is that of the adapter or its base.
     """
     if not Path(adapter).expanduser().exists():
         raise missing_path("Adapter", adapter, "give the folder of an adapter.")
     if not is_adapter_folder(adapter):
         raise ConfigError(f"{str(adapter)!r} is not an adapter folder (no adapter_config.json).")
-    config = AutoConfig.from_pretrained(
-        existing_checkpoint(base_of(adapter, base)), trust_remote_code=False
-    )
+    check_folder(Path(folder).expanduser())
+    source = existing_checkpoint(base_of(adapter, base))
+    for what, place in (("adapter", adapter), ("base", source)):
+        if Path(place).expanduser().resolve() == Path(folder).expanduser().resolve():
+            raise ConfigError(
+                f"{str(folder)!r} is the {what} itself and would be overwritten; name another "
+                "folder (--out)."
+            )
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     own = {value: name for name, value in DTYPES.items()}.get(config.dtype, "float32")
     policy = load_policy(adapter, base=base)
     return save_policy(policy.model, policy.processor, folder, dtype=dtype or own)

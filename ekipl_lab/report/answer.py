@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 
 from ekipl_lab.report.arms import Arm, arms_of, several_seeds
 from ekipl_lab.report.gather import RunData, set_title, sets_of
-from ekipl_lab.report.metrics import GREEDY, Metric, first_start, metrics_of, paired, value_cell
+from ekipl_lab.report.metrics import (
+    GREEDY,
+    Metric,
+    first_start,
+    items_cell,
+    metrics_of,
+    paired,
+    value_cell,
+)
 from ekipl_lab.report.seeds import SeedRow, compare_arms
 from ekipl_lab.report.training import examined
 from ekipl_lab.statistics import Interval
@@ -263,14 +271,14 @@ def _family_row(
     start = of(first_start(runs, name, metric.mode))
     ends = [of(run.at(name, "end", metric.mode)) for run in runs]
     found = [metric.rows(part).get("") for part in (start, *ends)]
-    count = max((value.n for value in found if value is not None), default=0)
-    if not count:
+    known = [value for value in found if value is not None]
+    if not known:
         return None
     cells = [
         _with_change(value_cell(value), paired(end, start, metric))
         for value, end in zip(found[1:], ends, strict=True)
     ]
-    return row(family, metric.title, TableCell(str(count)), value_cell(found[0]), *cells)
+    return row(family, metric.title, items_cell(known), value_cell(found[0]), *cells)
 
 
 def _with_change(cell: TableCell, change: Interval | None) -> TableCell:

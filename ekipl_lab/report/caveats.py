@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ekipl_lab.evaluation.metrics import MODES
 from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.gather import RunData, sets_of
 from ekipl_lab.report.provenance import policy_completions
+from ekipl_lab.types import MISSING
 
 #: Generation settings in which comparable evaluations may differ, and those of sampled ones only.
 _FREE_SETTINGS = ("seed", "num_samples")
@@ -43,13 +45,29 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
     for name in (*sorted(tags), "ekipl.prompts", "ekipl.git_revision"):
         if len({run.info.tags.get(name) for run in trained}) > 1:
             found.append(f"The arms differ in {name.removeprefix('ekipl.').replace('_', ' ')}.")
-    found += [*_untaught(trained), *_missing(runs), *_alone(runs), *_unlike(runs)]
+    found += [*_stale(trained), *_untaught(trained), *_missing(runs), *_unscored(runs)]
+    found += [*_alone(runs), *_unlike(runs)]
     starts = [start for run in trained if (start := _start(run))]
     if any(start[i] != starts[0].get(i, start[i]) for start in starts[1:] for i in start):
         found.append("The arms did not answer alike at the start: they began from other policies.")
     if len(set(policy_completions(runs))) > 1:
         found.append("The arms sampled different numbers of policy completions.")
     return found
+
+
+def _stale(runs: Sequence[RunData]) -> Iterator[str]:
+    """Sets that a finished run was not measured on at its end, or not in a mode."""
+    for run in (one for one in runs if one.info.status == "FINISHED"):
+        trained = max((step for points in run.history.values() for step, _ in points), default=0)
+        for name in run.evaluations:
+            ends = {mode: run.ends(name, mode) for mode in MODES}
+            late = {mode: at[1] for mode, at in ends.items() if at and at[1] < trained}
+            for step in sorted(set(late.values())):
+                modes = " and ".join(mode for mode in late if late[mode] == step)
+                yield (
+                    f"{run.label} was last measured on {name!r} ({modes}) at step {step} of "
+                    f"{trained}: what is called its end is that."
+                )
 
 
 def _untaught(runs: Sequence[RunData]) -> Iterator[str]:
@@ -159,6 +177,24 @@ def _missing(runs: Sequence[RunData]) -> list[str]:
                 "the source; its accuracy is over those that were."
             )
     return found
+
+
+def _unscored(runs: Sequence[RunData]) -> Iterator[str]:
+    """Answers at the end of which nobody knows whether they are right."""
+    for run in runs:
+        for name in run.evaluations:
+            known = [
+                reward.success
+                for mode in MODES
+                for record in run.at(name, "end", mode)
+                for action, reward in zip(record.actions, record.rewards, strict=True)
+                if action.finish_reason != MISSING
+            ]
+            if None in known:
+                yield (
+                    f"{run.label}: {known.count(None)} of {len(known)} answers on {name!r} could "
+                    "not be scored; its accuracy is over the others."
+                )
 
 
 def seeds_note(runs: Sequence[RunData]) -> str:

@@ -12,13 +12,11 @@ from typing import Any, Literal
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, DataError, EKIPLError, MissingData
 from ekipl_lab.evaluation import read_records
-from ekipl_lab.files import read_note
+from ekipl_lab.evaluation.folder import SUMMARY, no_summary, read_summary
 from ekipl_lab.plots.metrics import in_report
 from ekipl_lab.tracking import RunInfo
 from ekipl_lab.types import EvalRecord, Sample
 
-#: What makes a folder one of `ekipl eval`.
-EVALUATION = "evaluation.json"
 _STEP = re.compile(r"step-(\d+)\.parquet")
 _WORDS = {"test": "in-domain", "test_ood": "out-of-domain"}
 #: Settings of an evaluation that stand for the ``data`` of its config.
@@ -89,7 +87,7 @@ def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
     stands for that evaluation. What is given twice is read once, and no two labels are equal.
     Raises DataError for unknown runs.
     """
-    folders = [Path(name) for name in run_ids if (Path(name) / EVALUATION).is_file()]
+    folders = [Path(name) for name in run_ids if (Path(name) / SUMMARY).is_file()]
     infos = [tracking.find_run(name) for name in run_ids if Path(name) not in folders]
     infos = infos if infos or folders else latest_runs()
     runs = [_gather(info) for info in {info.run_id: info for info in infos}.values()]
@@ -97,7 +95,7 @@ def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
     places: dict[Path, Path] = {}
     for folder in folders:
         places.setdefault(folder.resolve(), folder)
-    return sets_apart(_labels_apart([*runs, *map(_from_folder, places.values())]))
+    return sets_apart(_labels_apart([*runs, *map(_read_folder, places.values())]))
 
 
 def _gather(info: RunInfo) -> RunData:
@@ -124,9 +122,16 @@ def _evaluations(run: RunInfo) -> dict[str, dict[int, list[EvalRecord]]]:
     return {name: dict(sorted(steps.items())) for name, steps in found.items()}
 
 
+def _read_folder(folder: Path) -> RunData:
+    try:
+        return _from_folder(folder)
+    except KeyError as error:
+        raise no_summary(folder, str(error.args[0])) from error
+
+
 def _from_folder(folder: Path) -> RunData:
     """An evaluation as an arm."""
-    about = read_note(folder / EVALUATION) or {}
+    about = read_summary(folder)
     job, source = about["job"], about["source"]
     found: dict[str, dict[int, list[EvalRecord]]] = {}
     for step, name in enumerate(("start.parquet", "records.parquet")):
@@ -145,7 +150,7 @@ def _from_folder(folder: Path) -> RunData:
     tags = {f"ekipl.data.{label}": part["hash"] for label, part in about["data"].items()}
     tags |= {"ekipl.prompts": about["prompts"], "ekipl.config_hash": about["id"]}
     tags |= {"ekipl.git_revision": about.get("revision") or ""}
-    written = (folder / EVALUATION).stat().st_mtime
+    written = (folder / SUMMARY).stat().st_mtime
     begun = written - float(about.get("seconds", 0))
     info = RunInfo(
         str(folder), source["name"], "evaluation", "FINISHED", begun, written, {}, tags, {}, ""

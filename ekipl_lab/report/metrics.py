@@ -144,6 +144,12 @@ def chain_checks(
     return check_chains(records, known, check_chain)
 
 
+def items_cell(rows: Sequence[MetricRow]) -> TableCell:
+    """How many items the values of a line count: where some could not be scored, from and to."""
+    counts = sorted({row.n for row in rows})
+    return TableCell(" to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))))
+
+
 def value_cell(row: MetricRow | None) -> TableCell:
     """A share in percent with its interval."""
     return TableCell(DASH) if row is None else share_cell(row.value, row.low, row.high)

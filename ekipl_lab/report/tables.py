@@ -13,6 +13,7 @@ from ekipl_lab.report.metrics import (
     QUALITY,
     Metric,
     first_start,
+    items_cell,
     metrics_of,
     paired,
     quality_rows,
@@ -74,7 +75,7 @@ def _headline_row(
         difference(end, base, metric, titles, holm_of.get((name, run.label)))
         for run, end, base, titles in pairs
     ]
-    return row(metric.title, TableCell(str(known[0].n)), *map(value_cell, found), *differences)
+    return row(metric.title, items_cell(known), *map(value_cell, found), *differences)
 
 
 def _holm(runs: Sequence[RunData]) -> dict[tuple[str, str], float]:
@@ -185,9 +186,9 @@ def slices(runs: Sequence[RunData], by: str) -> Table:
         if keys:
             rows.append(row(set_title(runs, name) + slice_suffix(metric)))
         for key in keys:
-            count = next(column[key].n for column in columns if key in column)
+            count = items_cell([column[key] for column in columns if key in column])
             values = (value_cell(column.get(key)) for column in columns)
-            rows.append(row(str(key), TableCell(str(count)), *values))
+            rows.append(row(str(key), count, *values))
     ends_of = [f"{run.label}, end" for run in runs]
     return Table(f"Accuracy by {by}", [by, "items", "start", *ends_of], rows)
 

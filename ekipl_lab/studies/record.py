@@ -8,6 +8,7 @@
     final       set -> group -> metric -> value of the last policy (groups: all, each family)
     items       set -> per item what paired statistics need (`pack`)
     curve       measurements in between: stage, step, costs so far, metrics
+    sha256      of all of that; records of earlier versions have none
 
 Of an item: its id, family, difficulty, one sign for the greedy answer (1, 0, - not scored), and how
 many of how many sampled answers were right. `unpack` turns them into EvalRecords, whose answers
@@ -27,7 +28,7 @@ from typing import Any
 from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation import ChainCheck, summarize
 from ekipl_lab.evaluation.metrics import success_counts
-from ekipl_lab.files import read_json, write_text
+from ekipl_lab.files import read_note, sealed, write_text
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown
 
 _SIGNS = {True: "1", False: "0", None: "-"}
@@ -101,6 +102,8 @@ def unpack(items: Mapping[str, Any], model_id: str) -> list[EvalRecord]:
     found: dict[str, list[EvalRecord]] = {"greedy": [], "sampled": []}
     rows = zip(*(items[column] for column in columns), strict=True)
     for name, family, level, sign, right, scored in rows:
+        if not 0 <= right <= scored:
+            raise ValueError(f"{right} right of {scored} scored")
         drawn: list[bool | None] = [*[True] * right, *[False] * (scored - right)]
         outcomes = {"greedy": [_VALUES[sign]], "sampled": drawn}
         for mode, successes in outcomes.items():
@@ -131,8 +134,8 @@ def final_metrics(
 
 
 def record_text(record: Mapping[str, Any]) -> str:
-    """One line a key, so that a difference of two versions can be read."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
+    """One line a key, so that a difference of two versions can be read; sealed."""
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in sealed(record).items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -142,17 +145,34 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(path: Path) -> CellRecord | None:
-    """The record at ``path``, None if there is none; DataError if it is not one."""
-    raw = read_json(path)
+    """The record at ``path``, None if there is none; DataError if it is not one, or damaged."""
+    raw = read_note(path)
     if raw is None:
         return None
     if missing := [key for key in KEYS if key not in raw]:
         raise DataError(f"{path} is no record of a cell: it lacks {missing[0]!r}; delete it.")
     model = str(raw["cell"])
-    return CellRecord(raw, {name: unpack(items, model) for name, items in raw["items"].items()})
+    try:
+        records = {name: unpack(items, model) for name, items in raw["items"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is damaged: its items cannot be read ({error}); delete it, and the cell is "
+            "measured again."
+        ) from error
+    return CellRecord(raw, records)
 
 
 def read_records_of(folder: Path) -> list[CellRecord]:
-    """All records of a study's folder, by name."""
-    found = [read_record(path) for path in sorted((folder / "cells").glob("*.json"))]
-    return [record for record in found if record is not None]
+    """All records of a study's folder, by name; DataError for one under another name, a copy."""
+    found = []
+    for path in sorted((folder / "cells").glob("*.json")):
+        record = read_record(path)
+        if record is None:
+            continue
+        if record.raw["cell"] != path.stem:
+            raise DataError(
+                f"{path} is the record of cell {record.raw['cell']!r}, which would count twice; "
+                "delete it, or give it that name."
+            )
+        found.append(record)
+    return found

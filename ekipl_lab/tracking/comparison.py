@@ -48,9 +48,12 @@ def run_together(latest: RunInfo, finished: Sequence[RunInfo]) -> list[RunInfo]:
 
     A run outside of a comparison stands with those of its experiment that ran at the same time.
     """
-    parent = latest.tags.get(PARENT_TAG)
-    if COMPARISON_TAG in latest.tags and parent is not None:
-        return [run for run in finished if run.tags.get(PARENT_TAG) == parent]
+
+    def place(run: RunInfo) -> tuple[str | None, str | None]:
+        return run.tags.get(COMPARISON_TAG), run.tags.get(PARENT_TAG)
+
+    if COMPARISON_TAG in latest.tags:  # imported arms have left the run above them behind
+        return [run for run in finished if place(run) == place(latest)]
     return [
         run
         for run in finished

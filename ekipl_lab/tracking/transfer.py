@@ -7,6 +7,7 @@ and ``models/<number>/`` with the weights of its checkpoints.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ from ekipl_lab.secrets import refuse_secrets
 from ekipl_lab.tracking import checkpoints, store
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.pages import PARENT_TAG
+from ekipl_lab.tracking.provenance import process_is_gone, process_tags
 from ekipl_lab.tracking.queries import (
     MOST_RUNS,
     RunInfo,
@@ -62,6 +64,7 @@ class _About(BaseModel):
     tags: dict[str, str]
     metrics: dict[str, list[tuple[int, float, int]]]
     models: list[_Model]
+    files: list[str] = []
 
 
 def export_run(
@@ -80,10 +83,11 @@ def export_run(
     out = out or Path(f"{info.name.replace('/', '-')}-{info.run_id[:8]}.zip")
     models, left_out = _models(info.run_id) if checkpoints else ([], ["checkpoints"])
     with replacing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("run.json", json.dumps(_about(info, models), default=str))
         _add(file, Artifacts(info.artifact_uri).fetch(), "artifacts")
         for number, model in enumerate(models):
             _add(file, model.folder(), f"models/{number}")
+        about = _about(info, models) | {"files": file.namelist()}
+        file.writestr("run.json", json.dumps(about, default=str))
     return out, left_out
 
 
@@ -128,7 +132,9 @@ def import_run(path: Path, experiment: str | None = None) -> str:
     try:
         with zipfile.ZipFile(path) as file, tempfile.TemporaryDirectory() as folder:
             about = _About.model_validate(json.loads(file.read("run.json"))).model_dump()
-            _refuse_twice(path, about["run_id"])
+            if lost := sorted(set(about["files"]) - set(file.namelist())):
+                raise ValueError(f"{lost[0]} is missing")
+            _refuse_twice(path, _ids(about["run_id"], about["tags"]))
             file.extractall(folder)  # members never leave the folder
             return _take_in(about, Path(folder), experiment or about["experiment"])
     except _UNREADABLE as error:
@@ -145,19 +151,35 @@ def import_run(path: Path, experiment: str | None = None) -> str:
         raise DataError(f"The store did not take the run of {path}: {reason}") from error
 
 
-def _refuse_twice(path: Path, run_id: str) -> None:
+def _ids(run_id: str, tags: Mapping[str, str]) -> set[str]:
+    """The ids of a run: its own, and the one that it had where it was made."""
+    return {run_id, tags.get(_ORIGIN, run_id)}
+
+
+def _refuse_twice(path: Path, ids: set[str]) -> None:
     for run in list_runs(limit=MOST_RUNS):
-        if run_id in (run.run_id, run.tags.get(_ORIGIN)):
+        if not ids & _ids(run.run_id, run.tags):
+            continue
+        if run.status == "RUNNING" and _ORIGIN in run.tags and process_is_gone(run.tags):
+            _drop(store.client(), run.run_id, run.artifact_uri)  # of an import that was killed
+        else:
             raise DataError(
                 f"The run of {path} is here already, as {run.name} ({run.run_id[:8]}); delete "
                 "that one first to take it in anew."
             )
 
 
+def _drop(client: Any, run_id: str, artifact_uri: str) -> None:
+    """Delete a run that was only half taken in."""
+    client.delete_run(run_id)
+    if (folder := Artifacts(artifact_uri).local) is not None:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+
+
 def _take_in(about: Mapping[str, Any], folder: Path, experiment: str) -> str:
     refuse_secrets("the imported run", json.dumps([about["params"], about["tags"]]))
     client = store.client()
-    tags = {**about["tags"], _ORIGIN: about["run_id"]}
+    tags = {_ORIGIN: about["run_id"], **about["tags"], **process_tags()}  # the first id stays
     run = retrying(
         client.create_run,
         store.experiment_id(experiment),
@@ -180,7 +202,7 @@ def _take_in(about: Mapping[str, Any], folder: Path, experiment: str) -> str:
             checkpoints.register(client, run, weights, step, points, copy=True, replace=False)
         retrying(client.set_terminated, run_id, about["status"], about["end"])
     except BaseException:
-        client.delete_run(run_id)
+        _drop(client, run_id, run.info.artifact_uri)
         raise
     return run_id
 

@@ -12,10 +12,9 @@ checkpoint, as kill -9 does.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,15 @@ from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.ranks import check_shared, on_main
-from ekipl_lab.training.run_data import left_out_lines, load_training_samples
+from ekipl_lab.training.run_data import fingerprint, left_out_lines, load_training_samples
 from ekipl_lab.training.setup import RunSetup, build_setup
-from ekipl_lab.training.starts import beginning, noted_run, read_note
-from ekipl_lab.types import Sample
+from ekipl_lab.training.starts import (
+    beginning,
+    check_inputs,
+    noted_run,
+    read_note,
+    recordings,
+)
 
 #: Tag: the steps that a run was made longer to; its parameter max_steps keeps the first number.
 EXTENDED_TAG = "ekipl.extended_to"
@@ -105,6 +109,7 @@ def train(
             if note is None and is_main:  # wrong use leaves nothing behind
                 shutil.rmtree(run.folder / "start", ignore_errors=True)
             raise
+        on_main(lambda: check_inputs(note, config, _data(setup)))
         if is_main:
             for text in left_out_lines(left_out):
                 emit({"event": "message", "phase": "starting", "step": 0, "total": plan.steps,
@@ -125,14 +130,6 @@ def train(
             checkpoint.write_note(run.folder / "result.json", ended)
         emit({"event": "finish", "phase": status, "run_id": run_id})
         return _result(run, ended)
-
-
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """16 hex digits over ids, questions and answers, in order."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(repr((sample.id, sample.question, sample.answer)).encode())
-    return digest.hexdigest()[:16]
 
 
 def run_params(config: RunConfig) -> dict[str, Any]:
@@ -177,6 +174,12 @@ def _trained(config: RunConfig) -> str:
     return f"all but {', '.join(own.frozen)}" if own.frozen else "all"
 
 
+def _data(setup: RunSetup) -> dict[str, str]:
+    """Context -> digest of the data of a run."""
+    data = {"training": setup.samples, **setup.sets}
+    return {label: fingerprint(samples) for label, samples in data.items()}
+
+
 @contextlib.contextmanager
 def _run_log(
     setup: RunSetup, note: Mapping[str, Any] | None, is_main: bool
@@ -193,6 +196,7 @@ def _run_log(
         log.log_dataset(f"{data}/{config.data.split}", fingerprint(setup.samples), "training")
         for label, samples in setup.sets.items():
             log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
+        log.set_tags(recordings(config))
         if setup.left_out:
             log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
             log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")

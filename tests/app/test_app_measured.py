@@ -44,6 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         found = evaluate(teacher, samples, get_scorer("ekipl/auto"), mode="sampled", num_samples=1)
         write_records(evaluated / "records.parquet", found)
         about = {
+            "format": 1,
             "job": {"tasks": ["counting"], "splits": ["test"], "image_size": None},
             "source": {"name": "careful"},
         }

@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 import pytest
 from own_data import write_tiles
 
-from app import evaluations, recorded_groups, runs, samples, views
+from app import evaluations, exports, kept, recorded_groups, runs, samples, views
 from app.state import to_query
 from app.views import compare, item_controls, live, recorded
 from ekipl_lab import tracking
 from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.errors import DataError
 from ekipl_lab.evaluation import write_records
-from ekipl_lab.evaluation.job import Job
+from ekipl_lab.evaluation.job import Job, data_digest, load_sets
 from ekipl_lab.groups.build import build_group
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.rewards import get_scorer
+from ekipl_lab.training.config.run_config import parse_config
+from ekipl_lab.training.run_data import fingerprint, load_evaluation_sets
 from ekipl_lab.types import POLICY, Action, ActionGroup, EvalRecord, Sample
 
 FOLDER = "eval/guess-0123456789abcdef"
@@ -87,7 +89,9 @@ def _make(tmp_path: Path) -> Own:
     }
     train = load_samples(path, task="floor", split="train")
     held = load_samples(path, task="floor", split="validation")
+    measured_on = load_evaluation_sets(parse_config(config))["validation"]
     with tracking.open_run("own", "tiles", {}, config, {}) as log:
+        log.log_dataset("tiles/validation", fingerprint(measured_on), "validation")
         with GroupRecordWriter(log.folder("groups")) as records:
             records.write(1, [_group(sample) for sample in train[:2]])
         measured = tmp_path / "step-000001.parquet"
@@ -95,8 +99,10 @@ def _make(tmp_path: Path) -> Own:
         log.log_artifact(measured, "evaluation/validation")
     folder = tmp_path / FOLDER
     write_records(folder / "records.parquet", [_record(sample, True) for sample in held])
-    job = asdict(Job("guess", path, ("floor",), ("validation",)))
-    about = {"job": job, "source": {"name": "guess"}}
+    asked = Job("guess", path, ("floor",), ("validation",))
+    job, held = asdict(asked), load_sets(asked)["validation"]
+    data = {"validation": {"hash": data_digest(held)}}
+    about = {"format": 1, "job": job, "source": {"name": "guess"}, "data": data}
     (folder / "evaluation.json").write_text(json.dumps(about), encoding="utf-8")
     return Own(log.run_id, tmp_path / "tiles")
 
@@ -138,6 +144,41 @@ def test_data_that_are_gone_are_said_and_the_chains_stay(own: Own) -> None:
     assert "are not here; its chains are" in shown and "tiles.yaml" in shown
     assert "I see it" in shown and str(own.data.parent) not in shown
     assert "No picture: the run&#39;s data are not at hand" in page(f"view=recorded&run={own.run}")
+
+
+@pytest.mark.parametrize("changed", ["answer", "picture"])
+def test_data_that_have_changed_are_said_and_not_shown(own: Own, changed: str) -> None:
+    table = own.data / "validation.csv"
+    if changed == "picture":
+        shutil.copy(own.data / "pictures/validation1.png", own.data / "pictures/validation0.png")
+    else:
+        table.write_text(table.read_text(encoding="utf-8").replace("scarlet", "lime"))
+    # what a run notes of its data are texts
+    for source in (FOLDER,) if changed == "picture" else (FOLDER, own.run):
+        item = evaluations.list_items(source)[0]
+        with pytest.raises(DataError, match="data of 'validation' have changed since they were"):
+            evaluations.sample_of(source, item)
+        assert "have changed since" in page(f"view=measured&run={source}")
+    if changed == "answer":
+        with pytest.raises(DataError, match="have changed"):
+            exports.as_parquet(exports.chain_rows(own.run))
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"format": 1, "job": {"tasks": 5}}'])
+def test_a_damaged_evaluation_hides_no_other(own: Own, content: str) -> None:
+    folder = own.data.parent / "eval" / "bad-0123456789abcdef"
+    folder.mkdir()
+    (folder / "evaluation.json").write_text(content)
+    try:
+        kept._ANSWERS.clear()
+        assert ("damaged · evaluation abcdef", "eval/bad-0123456789abcdef") in evaluations.choices()
+        assert evaluations.latest() == own.run
+        assert "I see it" in page(f"view=measured&run={own.run}")
+        shown = page("view=measured&run=eval/bad-0123456789abcdef")
+        assert "evaluation.json is" in shown and str(own.data.parent) not in shown
+    finally:
+        shutil.rmtree(folder)
+        kept._ANSWERS.clear()
 
 
 def test_an_item_of_other_data_is_said(own: Own) -> None:

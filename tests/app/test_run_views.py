@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
+from collections import OrderedDict
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,12 +14,14 @@ from urllib.parse import parse_qs
 
 import pytest
 from datasets import load_dataset
+from PIL import Image
 from synthetic_runs import RunStore
 
 from app import (
     curves,
     exports,
     judging,
+    kept,
     recorded_groups,
     runs,
     samples,
@@ -25,6 +30,7 @@ from app import (
     views,
     votes,
 )
+from app.__main__ import main as app_main
 from app.views import judge
 from app.views import runs as runs_view
 from ekipl_lab import tracking
@@ -300,6 +306,101 @@ def test_votes_become_a_data_set_that_trl_takes(
     (taught,) = reader("sft")
     assert taught["completion"] == [{"role": "assistant", "content": fixed}]
     assert taught["prompt"] == row["prompt"] and taught["rater"] == "cy"
+
+
+def test_a_run_too_old_for_the_list_is_still_a_run(
+    run_store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a store of more runs than are listed: its votes and chains are exported all the same."""
+    monkeypatch.setattr(runs, "LATEST", 1)
+    monkeypatch.setattr(kept, "_ANSWERS", OrderedDict())
+    old = run_store.runs["grpo-s0"]
+    assert [choice.name for choice in runs.list_runs()] == ["ekipl-s1"]
+    assert runs.info(old).name == "grpo-s0" and judging.stored(old)
+    assert len(list(exports.chain_rows(old))) == 36 and recorded_groups.list_steps(old)
+    assert f"run={old}" in page(f"view=measured&run={old}")
+    for none in ("0" * 32, old[:8]):
+        assert not runs.is_known(none)
+        with pytest.raises(ConfigError, match="There is no run"):
+            runs.info(none)
+
+
+def test_pictures_stand_in_an_exported_prompt_where_it_names_them(
+    run_store: RunStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from trl.data_utils import prepare_multimodal_messages
+
+    asked = {"s1": "In front", "s2": "Before <image> and after"}
+    picture = Image.new("RGB", (4, 4))
+    cast = [
+        votes.Vote("ann", id, "r/test/1", "q/test/1", "good", "bad", prompt, "a")
+        for id, prompt in asked.items()
+    ]
+    monkeypatch.setattr(votes, "read", lambda: cast)
+    monkeypatch.setattr(
+        judging, "sample_of",
+        lambda source, id: Sample(id, "t", "test", (picture,), asked[id], "1", "number"),
+    )  # fmt: skip
+    path = tmp_path / "dpo.parquet"
+    path.write_bytes(exports.as_parquet(exports.preference_rows()))
+    table = load_dataset("parquet", data_files=str(path), cache_dir=str(tmp_path), split="train")
+    kinds = []
+    for row in table:
+        turns = prepare_multimodal_messages(row["prompt"] + row["chosen"], row["images"])
+        kinds.append([part["text"] or part["type"] for part in turns[0]["content"]])
+    assert kinds == [["image", "In front"], ["Before ", "image", " and after"]]
+
+
+def test_an_export_is_whole_or_not_at_all(
+    run_store: RunStore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Chains where votes are ties alone; nothing where a run is unknown or the place is a file."""
+    run = run_store.runs["grpo-s0"]
+    tie = votes.Vote("ann", "s1", "r/test/1", "q/test/1", "good", "bad", "?", "tie")
+    monkeypatch.setattr(votes, "read", lambda: [tie])
+
+    def export(out: Path, *given: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["app", "export", "--out", str(out), "--", *given])
+        return app_main()
+
+    assert export(tmp_path / "all", run) == 0
+    assert [path.name for path in (tmp_path / "all").iterdir()] == [f"chains-{run[:8]}"]
+    assert export(tmp_path / "some", run, "gone") == 2 and not (tmp_path / "some").exists()
+    assert export(tmp_path / "none") == 2 and not (tmp_path / "none").exists()
+    (tmp_path / "file").write_text("mine")
+    capsys.readouterr()
+    for place in ("file", "file/below"):
+        assert export(tmp_path / place, run) == 2
+        assert "cannot be written" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_vote_on_a_run_that_is_gone_is_named(
+    run_store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = "mini/counting/test/s0/count_pair/000000"
+    cast = [votes.Vote("ann", item, "gone/test/1", "q/test/1", "good", "bad", "?", "a")]
+    monkeypatch.setattr(votes, "read", lambda: cast)
+    with pytest.raises(DataError, match=f"A vote on {item} cannot be exported.*votes on gone out"):
+        exports.preference_rows()
+
+
+def test_chains_on_two_different_questions_are_no_pair(
+    run_store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = start(run_store)
+    sources = (f"{state.run}/test/4", f"{state.against}/test/4")
+    item = judging.pairs(*sources, "")[0].sample_id
+    known = judging.sample_of(sources[0], item)
+    monkeypatch.setattr(
+        judging, "sample_of",
+        lambda source, id: known if source == sources[0] else replace(known, answer="9"),
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="asked different questions"):
+        judging.vote(*sources, "ann", item, "tie")
 
 
 def test_chains_are_exported_with_pictures_and_verdicts(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from app import votes
+from app import judging, votes
 from app.votes import Vote
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.statistics import cohen_kappa
@@ -135,3 +135,32 @@ def test_error_tags_are_counted_by_source() -> None:
         "r/test/1": {"saw": 2, "reasoned": 0, "format": 1},
         "q/test/1": {"saw": 0, "reasoned": 0, "format": 0},
     }
+
+
+def test_both_orders_of_a_pair_are_one_pair(tmp_path: Path) -> None:
+    """A was compared with B, and B with A: one pair, whose votes are counted together."""
+    path = tmp_path / "votes.jsonl"
+    swapped = replace(
+        FIRST, source_a=FIRST.source_b, source_b=FIRST.source_a, chain_a=FIRST.chain_b,
+        chain_b=FIRST.chain_a, choice="b", tags_b=("saw",),
+    )  # fmt: skip
+    again = votes.cast(FIRST, path), votes.cast(swapped, path)
+    assert votes.read(path) == [again[1]]  # the last of a rater on a pair stands
+    said = [FIRST, replace(swapped, rater="bob"), replace(swapped, rater="cy", choice="a")]
+    assert [row.equal for row in votes.agreement(said)] == [1.0, 0.0, 0.0]
+    (pair,) = votes.by_pair(said).values()
+    assert [(v.chain_a, v.choice) for v in pair] == [("chain b", c) for c in "bba"]
+    (row,) = judging.preferences(said)  # two of three hold "chain a" for the better one
+    assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("chain a", "chain b")
+    assert row["votes"] == "2 of 3" and not list(judging.preferences([said[0], said[2]]))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"choice": "left"}, {"choice": None}, {"tags_a": "saw"}, {"tags_b": ["seen"]},
+              {"chain_a": 5}, {"source_b": "r/test/1"}, {"time": "now"}],
+)  # fmt: skip
+def test_a_line_that_is_no_vote_is_named(wrong: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    path.write_text(json.dumps({**asdict(FIRST), **wrong}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="Line 1 of the votes is damaged"):
+        votes.read(path)

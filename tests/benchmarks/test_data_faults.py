@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from ekipl_lab.teachers.gateway.types import image_digest
 from ekipl_lab.training.config.plan import describe_plan
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.run_data import load_evaluation_sets, load_training_samples
+from ekipl_lab.training.sft.own import examples_of
 from ekipl_lab.types import Action, GenerationParams, Sample
 
 DESCRIPTION = """\
@@ -262,6 +264,42 @@ def test_doubles_are_listed_and_contradictions_named(
     assert "train: 1 of these questions have contradicting answers" in out
     assert "  own/t/train/r0 ('3'), own/t/train/r2 ('3'), own/t/train/r3 ('4')" in out
     assert "  own/t/train/r1 ('3'), own/t/train/r4 ('3')" in out
+
+
+WRONG_CHAINS = {
+    "<think>Two and two.</think><answer>4</answer>": "it ends with '4', and the answer is '3'",
+    "<think>Three.</think>": "it is not in the form of a completion (missing <answer>)",
+    "Three.</think><answer>3</answer>": "it is not in the form of a completion (missing <think>)",
+    "Three.</think>": "it is not in the form of a completion (repeated </think>)",
+    "<think> </think><answer>3</answer>": "it is not in the form of a completion (empty think",
+}
+RIGHT_CHAINS = ("One, two, three.", "<think>Three.</think> <answer>$3$</answer>", None)
+
+
+def test_a_chain_that_cannot_be_learned_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`ekipl sft --data` learns chains as they stand: half of one, or one that says otherwise."""
+    for number in range(8):
+        noise(f"{number}.png", 60, 60, seed=number)
+    right = [{"image": f"{5 + at}.png", "c": chain} for at, chain in enumerate(RIGHT_CHAINS)]
+    wrong = [{"image": f"{at}.png", "c": chain} for at, chain in enumerate(WRONG_CHAINS)]
+    write(*right, more=", cot: c")
+    code, out = check(capsys)
+    assert code == 0, out
+    assert [e.completion for e in examples_of(load(), chains=True)] == [
+        "<think>One, two, three.</think><answer>3</answer>",
+        RIGHT_CHAINS[1],
+        "<think> look</think><answer>3</answer>",
+    ]
+    write(*right, *wrong, more=", cot: c")
+    code, out = check(capsys)
+    assert code == 1 and "train: 5 of 7 chains cannot be learned" in out and "1 problems" in out
+    assert all(f"own/t/train/r{3 + n}: {why}" in out for n, why in enumerate(WRONG_CHAINS.values()))
+    for at, why in enumerate(WRONG_CHAINS.values()):
+        with pytest.raises(DataError, match=re.escape(f"r{3 + at} cannot be learned: {why}")):
+            examples_of(load()[3 + at :], chains=True)
+    assert len(examples_of(load(), chains=False)) == 8
 
 
 # ---- tables as they arrive

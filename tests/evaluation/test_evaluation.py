@@ -206,6 +206,20 @@ def test_forms_of_one_answer_vote_together(forms) -> None:
     assert values([replace(made, rewards=rewards)], ks=(1,))["majority_vote"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("successes", "vote"),
+    [((None, True, True, False), 1.0), ((None, None, None, True), None), ((None,) * 4, None)],
+)
+def test_the_vote_is_judged_by_an_action_that_could_be_scored(successes, vote) -> None:
+    """Three of four say 5; what nobody could score is neither right nor wrong."""
+    made = record(0, successes, "sampled")
+    rewards = tuple(
+        replace(reward, extracted_answer=said)
+        for reward, said in zip(made.rewards, ("5", "5", "5", "7"), strict=True)
+    )
+    assert values([replace(made, rewards=rewards)], ks=(1,)).get("majority_vote") == vote
+
+
 def test_greedy_metrics_by_hand() -> None:
     records = [record(i, [s], "greedy") for i, s in enumerate([True, False, True, True, None])]
     rows = {row.metric: row for row in summarize(records)}

@@ -162,6 +162,47 @@ def test_merged_checkpoint_gives_the_same_logits_in_a_fresh_process(runs, tmp_pa
     assert torch.allclose(load_file(told)["logits"], expected, atol=1e-5)
 
 
+@pytest.fixture
+def small_adapter(tmp_path):
+    """An adapter and its base, and what both folders hold."""
+    base = load_policy(save_policy(*toys.build_tiny_policy("nano", 0), tmp_path / "base"))
+    torch.manual_seed(0)
+    adapted = get_peft_model(base.model, lora_config(base.model, rank=4, alpha=8))
+    save_policy(adapted, base.processor, tmp_path / "adapter")
+    return {
+        path: path.read_bytes()
+        for name in ("base", "adapter")
+        for path in (tmp_path / name).iterdir()
+    }
+
+
+def test_merging_overwrites_neither_what_it_merges_nor_a_file(small_adapter, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    for place, said in (
+        ("base", "is the base itself and would be overwritten"),
+        ("adapter", "is the adapter itself and would be overwritten"),
+        ("notes.txt", "cannot be a folder"),
+        ("/proc/merged", "cannot be written"),
+    ):
+        assert cli.main(["merge", str(tmp_path / "adapter"), "--out", str(tmp_path / place)]) == 2
+        assert said in capsys.readouterr().err
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert all(path.read_bytes() == content for path, content in small_adapter.items())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter", "base", "notes.txt"]
+
+
+def test_whole_weights_saved_over_an_adapter_are_no_adapter(small_adapter, tmp_path):
+    """Left beside them, its settings would make a reader load its base, and not what was saved."""
+    other = as_policy(*toys.build_tiny_policy("nano", 7))
+    (tmp_path / "adapter" / "README.md").write_text("card")
+    (tmp_path / "adapter" / "model.safetensors.index.json").write_text("{}")
+    folder = save_policy(other.model, other.processor, tmp_path / "adapter", dtype="float32")
+    found = load_policy(folder).model.state_dict()
+    assert all(torch.equal(found[name], own) for name, own in other.model.state_dict().items())
+    assert (folder / "README.md").read_text() == "card"
+    assert not list(folder.glob("*adapter*")) and not list(folder.glob("*index*"))
+
+
 def test_merged_into_a_base_in_bfloat16_the_logits_are_near_as_the_docs_say(tmp_path):
     """To about 5e-3: weights in bfloat16 are rounded when they are saved (docs/gpu.md)."""
     folder = save_policy(*toys.build_tiny_policy("nano", 0), tmp_path / "base", dtype="bfloat16")

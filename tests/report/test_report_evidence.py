@@ -343,6 +343,26 @@ def test_a_changed_figure_of_an_evaluation_is_noticed(tmp_path: Path) -> None:
             gather_runs([str(folder)])
 
 
+@pytest.mark.parametrize(
+    ("other", "names"),
+    [
+        ({"format": None}, "format is missing or of another kind"),
+        ({"format": 2}, "of format 2, and 1 is read here"),
+        ({"job": {}}, "job.tasks is missing"),
+        ({"job": {"tasks": 5, "splits": []}}, "job.tasks is missing or of another kind"),
+        ({"job": {"tasks": ["a"], "splits": ["test"]}}, "seed is missing"),
+        ({"source": {}}, "source.name is missing"),
+        ({"source": {"name": "x"}}, "kind is missing"),
+    ],
+)
+def test_what_is_no_evaluation_is_named(
+    other: dict[str, object], names: str, tmp_path: Path
+) -> None:
+    folder = evaluation(tmp_path / "mine", [record(0, [True], "sampled")], **other)
+    with pytest.raises(DataError, match=rf"mine/evaluation.json is .*{names}"):
+        gather_runs([folder])
+
+
 def published_records(counts: dict[str, tuple[str, str, int, int]]) -> list[EvalRecord]:
     found = []
     for family, (task, split, right, of) in counts.items():

@@ -309,3 +309,27 @@ def test_right_is_of_the_actions_that_could_be_scored(tmp_path: Path) -> None:
         ["policy", "4", "66.7"], ["teacher", "1", "–"]
     ]  # fmt: skip
     assert "Right: of those that could be scored" in training.sources([run_of("a")]).note
+
+
+def test_an_end_that_is_not_the_end_of_training_is_said() -> None:
+    """`at_end: false`: the last evaluation is of an earlier step, or of the start alone."""
+    spent = {"cost/policy_completions": [(4, 32.0), (10, 80.0)]}
+    early = replace(run_of("grpo", s0=part(12), s5=part(30)), history=spent)
+    (said,) = (one for one in caveats.warnings([early]) if "last measured" in one)
+    assert said.startswith("grpo was last measured on 'test' (greedy) at step 5 of 10")
+    both = [*part(30), *part(30, mode="sampled")]
+    half = replace(run_of("grpo", s0=both, s10=part(30)), history=spent)
+    (said,) = (one for one in caveats.warnings([half]) if "last measured" in one)
+    assert "(sampled) at step 0 of 10" in said
+    whole = replace(run_of("grpo", s0=both, s10=both), history=spent)
+    assert not [one for one in caveats.warnings([whole]) if "last measured" in one]
+
+
+def test_a_line_says_over_how_many_items_each_of_its_values_is() -> None:
+    """Of one arm 20 of 60 items could not be scored; its right share is over the other 40."""
+    unknown = [replace(r, rewards=(replace(r.rewards[0], success=None),)) for r in part(0, 20, 40)]
+    a, b = run_of("a", s0=part(12), s10=part(30)), run_of("b", s10=[*part(30, of=40), *unknown])
+    (line,) = texts(tables.headline([a, b]))
+    assert line == ["greedy accuracy", "40 to 60", "20.0", "50.0", "75.0", "+0.0"]
+    assert "b: 20 of 60 answers on 'test' could not be scored" in " ".join(caveats.warnings([a, b]))
+    assert "could not be scored" not in " ".join(caveats.warnings([a]))

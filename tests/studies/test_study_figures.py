@@ -1,5 +1,7 @@
 """Records, contrasts and the words of a page, from figures made by hand."""
 
+import json
+
 import pytest
 
 from ekipl_lab.errors import ConfigError, DataError
@@ -8,7 +10,14 @@ from ekipl_lab.studies.contrasts import contrasts
 from ekipl_lab.studies.equal_cost import at_equal_cost, reaches
 from ekipl_lab.studies.page import all_contrasts, answer, write_page
 from ekipl_lab.studies.page_figures import curves_of
-from ekipl_lab.studies.record import CellRecord, pack, read_record, unpack, write_record
+from ekipl_lab.studies.record import (
+    CellRecord,
+    pack,
+    read_record,
+    read_records_of,
+    unpack,
+    write_record,
+)
 from ekipl_lab.studies.registered import registered_contrasts
 from ekipl_lab.studies.sources import in_bins, teacher_share
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown
@@ -72,6 +81,40 @@ def test_items_come_back_from_a_record_as_they_were(tmp_path):
     (tmp_path / "c.json").write_text('{"cell": "x"}')
     with pytest.raises(DataError, match="no record of a cell"):
         read_record(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda items: items["ids"].pop(),
+        lambda items: items.pop("prefix"),
+        lambda items: items.update(greedy="x" + items["greedy"][1:]),
+        lambda items: items["right"].__setitem__(0, 9),
+        lambda items: items.clear(),
+    ],
+)
+@pytest.mark.parametrize("seal", [True, False])
+def test_a_record_with_other_figures_is_refused(harm, seal, tmp_path):
+    """Any figure of one that is sealed; of an earlier version what cannot be."""
+    path = tmp_path / "c.json"
+    write_record(path, cell("grpo", 0, records([1, 0, None], [4, 0, 2])).raw)
+    content = json.loads(path.read_text())
+    assert read_record(path) is not None
+    if not seal:
+        del content["sha256"]
+    harm(content["items"]["validation"])
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"c.json is damaged"):
+        read_record(path)
+
+
+def test_a_copy_of_a_record_does_not_count_twice(tmp_path):
+    one = cell("grpo", 0, records([1, 0], [4, 0])).raw
+    write_record(tmp_path / "cells" / f"{one['cell']}.json", one)
+    assert len(read_records_of(tmp_path)) == 1
+    write_record(tmp_path / "cells" / f"{one['cell']} (copy).json", one)
+    with pytest.raises(DataError, match="which would count twice"):
+        read_records_of(tmp_path)
 
 
 def paired(*gains):

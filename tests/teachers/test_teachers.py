@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,11 +19,12 @@ from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.policies import build_tiny_policy, save_policy
+from ekipl_lab.prompts import instructed
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.teachers.adapters.local import LocalSpec, LocalTeacher
 from ekipl_lab.teachers.adapters.oracle import OracleTeacher
 from ekipl_lab.teachers.adapters.random import RandomTeacher, pool_of
-from ekipl_lab.teachers.adapters.replay import CotTeacher, ReplayTeacher
+from ekipl_lab.teachers.adapters.replay import CotTeacher, ReplayTeacher, prompt_digest
 from ekipl_lab.teachers.build import build_teachers, teacher_spec
 from ekipl_lab.teachers.draws import stable_int
 from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample
@@ -194,6 +196,47 @@ def test_replay_names_what_is_broken(tmp_path: Path) -> None:
     broken.write_text('{"sample_id": "a", "completion": ""}\n')
     with pytest.raises(DataError, match=r"record 1: field 'completion'"):
         ReplayTeacher("r", broken)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"finish_reason": "missing"}, "finish_reason is 'missing'; it must be stop, or length"),
+        ({"finish_reason": 5}, "field 'finish_reason'"),
+        ({"model_id": 5}, "field 'model_id'"),
+        ({"completion": "\ud83d"}, "field 'completion' holds half a character"),
+        ({"prompt": ["x"]}, "field 'prompt'"),
+    ],
+)
+def test_a_row_that_says_what_cannot_be_is_named(
+    wrong: dict[str, Any], names: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.jsonl"
+    good = {"sample_id": "own/1", "completion": "a", "finish_reason": "length", "model_id": None}
+    path.write_text("".join(json.dumps(row) + "\n" for row in (good, good | wrong)))
+    with pytest.raises(DataError, match=f"record 2: {names}"):
+        ReplayTeacher("r", path)
+    for line in ("[" * 100_000, '{"a": ' + "1" * 5000 + "}"):
+        path.write_text(line)
+        with pytest.raises(DataError, match="line 1: not JSON"):
+            ReplayTeacher("r", path)
+
+
+def test_a_recording_of_another_prompt_is_refused(tmp_path: Path) -> None:
+    """The same id, and another question, another picture, or another form of asking."""
+    samples = load_samples("mini", task="counting", split="train", limit=2)
+    rows = [{"sample_id": s.id, "completion": "a", "prompt": prompt_digest(s)} for s in samples] * 2
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    teacher = ReplayTeacher("r", path)
+    assert texts(teacher, samples, 2) == [["a", "a"]] * 2
+    one, two = samples
+    for other in (replace(one, question="?"), replace(one, images=two.images), instructed(one)):
+        with pytest.raises(TeacherError, match=f"another prompt of sample {one.id} .its text or"):
+            teacher.propose([other], 1, PARAMS)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))  # cut at a line's end
+    with pytest.raises(DataError, match=f"not whole: it holds 1 actions for sample {two.id} and 2"):
+        ReplayTeacher("r", path)
 
 
 def test_a_recording_keeps_every_text(tmp_path: Path) -> None:

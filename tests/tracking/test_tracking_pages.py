@@ -12,6 +12,7 @@ import pytest
 from ekipl_lab import tracking
 from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import DataError
+from ekipl_lab.tracking import transfer
 from ekipl_lab.tracking.checkpoints import BEST_TAG, best_of
 from ekipl_lab.tracking.comparison import comparison_run, describe, join
 from ekipl_lab.tracking.pages import (
@@ -115,6 +116,24 @@ def test_arms_lie_under_their_comparison_and_are_reported_together(home: Path) -
     assert sorted(run.name for run in both) == ["a", "b"]
 
 
+def test_arms_that_moved_to_another_store_are_still_together(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = [finished(home, {}, name) for name in ("a", "b")]
+    parent = comparison_run("demo", ["a", "b"], {"lr": 1})
+    for run_id in arms:
+        join(run_id, parent)
+    alone = finished(home, {}, "alone")
+    files = [export_run(run_id, home / f"{run_id}.zip")[0] for run_id in (alone, *arms)]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/two/mlflow.db")
+    moved = {run.name: run for run in map(tracking.find_run, map(import_run, files))}
+    together = {
+        name: sorted(one.name for one in tracking.run_together(run, list(moved.values())))
+        for name, run in moved.items()
+    }
+    assert together == {"a": ["a", "b"], "b": ["a", "b"], "alone": ["alone"]}
+
+
 def test_a_run_moves_to_another_store(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +160,64 @@ def test_a_run_moves_to_another_store(
     assert "75.0 %" in said and "best: step 2" in said and "notes/hello.txt" in said
 
 
+def test_a_run_that_has_moved_twice_is_still_the_same_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back in the first store, or from two of them in a third, it would count twice."""
+    stores = [f"sqlite:///{home}/{name}/mlflow.db" for name in ("one", "two", "three")]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stores[0])
+    here, _ = export_run(finished(home, {0: 0.25}), home / "first.zip")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stores[1])
+    there, _ = export_run(import_run(here), home / "second.zip")
+    for place, taken in ((0, there), (1, there), (2, here), (2, there)):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", stores[place])
+        if place == 2 and taken == here:
+            import_run(taken)
+        with pytest.raises(DataError, match="is here already, as arm"):
+            import_run(taken)
+        assert len(tracking.list_runs()) == 1
+
+
+def test_an_import_that_was_killed_or_failed_leaves_nothing_that_counts(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = export_run(finished(home, {0: 0.25}), home / "run.zip")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/two/mlflow.db")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("no such place")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer.checkpoints, "register", fails)
+        with pytest.raises(DataError, match="no such place"):
+            import_run(path)
+        assert not [p for p in (home / "two").rglob("*") if p.is_file() and "artifacts" in p.parts]
+        patch.setattr(transfer, "_drop", lambda *_: None)  # as if it had been killed there
+        with pytest.raises(DataError, match="no such place"):
+            import_run(path)
+    (half,) = tracking.list_runs(status="RUNNING")
+    with pytest.raises(DataError, match="is here already"):  # its process lives: it goes on
+        import_run(path)
+    tracking.client().set_tag(half.run_id, "ekipl.pid_started", "1.00")
+    assert [run.run_id for run in tracking.list_runs()] != [import_run(path)]
+    (run,) = tracking.list_runs()
+    assert run.status == "FINISHED" and run.run_id != half.run_id
+
+
+def test_a_file_that_was_taken_out_of_an_export_is_missed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = export_run(finished(home, {0: 0.25}), home / "run.zip")
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(home / "less.zip", "w") as less:
+        for name in whole.namelist():
+            if not name.endswith("hello.txt"):
+                less.writestr(name, whole.read(name))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/two/mlflow.db")
+    with pytest.raises(DataError, match=r"artifacts/notes/hello.txt is missing"):
+        import_run(home / "less.zip")
+    assert tracking.list_runs() == []
+
+
 def test_what_is_no_run_is_refused_and_leaves_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +233,7 @@ def test_what_is_no_run_is_refused_and_leaves_nothing(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/two/mlflow.db")
     with zipfile.ZipFile(home / "whole.zip") as file:
         entries = {one.filename: one for one in file.infolist()}
-        about = json.loads(file.read("run.json"))
+        about = json.loads(file.read("run.json")) | {"files": []}
     data = entries["run.json"].header_offset + 30 + len("run.json")
     central = whole.rindex(b"PK\x01\x02")
     for at in (*range(data, data + 40), central + 10, central + 11, len(whole) - 4):

@@ -176,6 +176,9 @@ def test_comparable_arms_share_all_but_the_method(tmp_path):
         check_comparable([("one", first, []), ("two", second, ["seed=3"])])
     with pytest.raises(ConfigError, match="the number of policy completions is"):
         check_comparable([("one", first, ["grpo.max_steps=5"]), ("two", second, [])])
+    both = [("one", first, ["name=x"]), ("two", second, ["name=x"])]
+    with pytest.raises(ConfigError, match="two and one are both called 'x' and would be one run"):
+        check_comparable(both)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])

@@ -9,10 +9,12 @@ import pkgutil
 import shutil
 
 import pytest
+from own_data import write_tiles
 from safetensors import SafetensorError
 from test_trainer_resume import assert_same_run, config, whole_run
 
 from ekipl_lab import tracking
+from ekipl_lab.benchmarks import load_samples
 from ekipl_lab.commands import cli
 from ekipl_lab.errors import ConfigError, DataError, EKIPLError
 from ekipl_lab.evaluation import read_records
@@ -23,7 +25,10 @@ from ekipl_lab.policies.load import check_checkpoint
 from ekipl_lab.records import list_steps, load_groups
 from ekipl_lab.teachers.adapters.local import LocalSpec
 from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.run import train
+from ekipl_lab.training.sft.actions import ActionSFT
+from ekipl_lab.training.sft.stage import supervise
 from ekipl_lab.types import Action, Sample
 
 
@@ -302,3 +307,57 @@ def test_wrong_use_leaves_no_folder_behind(store):
     with pytest.raises(ConfigError):
         train(config(folder, "wrong", "data.split=tests"))
     assert not (folder / "work" / "wrong").exists()
+
+
+UNCHANGED = pytest.param(None, marks=pytest.mark.slow)
+
+
+def told_run(folder):
+    """The settings of a run on own data with a teacher that repeats a recording."""
+    data = write_tiles(folder / "tiles", pictures=4)
+    said = folder / "tiles" / "said.jsonl"
+    samples = load_samples(str(data), task="floor", split="train")
+    rows = [{"sample_id": s.id, "completion": f"<answer>{s.answer}</answer>"} for s in samples]
+    said.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return parse_config({
+        "name": "own",
+        "policy": {"build": "nano"},
+        "data": {"benchmark": str(data), "task": "floor"},
+        "teachers": [{"type": "replay", "id": "told", "path": str(said)}],
+        "grpo": {"num_generations": 2, "per_device_train_batch_size": 4, "max_steps": 2,
+                 "max_completion_length": 24, "learning_rate": 1.0e-3},
+        "evaluation": {"sets": [{"split": "validation"}], "every": 0,
+                       "at_start": False, "sampled": "never"},
+        "tracking": {"experiment": "unit"},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", ["train.csv", "validation.csv", "said.jsonl", UNCHANGED])
+def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, changed):
+    """An answer or a recorded action that was changed since it stopped; unchanged, it goes on."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    settings = told_run(tmp_path)
+    assert train(settings, stop=lambda: True).status == "stopped"
+    if changed is None:
+        assert train(settings).status == "finished"
+        return
+    path = tmp_path / "tiles" / changed
+    path.write_text(path.read_text().replace("scarlet", "azure"))
+    with pytest.raises(ConfigError, match=r"Run .own. was begun with other data: .* has changed"):
+        train(settings)
+    (run,) = tracking.list_runs()
+    assert run.status == "KILLED"
+
+
+@pytest.mark.parametrize("changed", ["train.csv", "said.jsonl", UNCHANGED])
+def test_a_supervised_stage_does_not_go_on_with_other_data(tmp_path, monkeypatch, changed):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    settings, sft = told_run(tmp_path), ActionSFT(trainer="trl", batch_size=2, epochs=1.0)
+    assert supervise(settings, sft, stop=lambda: True).status == "stopped"
+    if changed is None:
+        assert supervise(settings, sft).status == "finished"
+        return
+    path = tmp_path / "tiles" / changed
+    path.write_text(path.read_text().replace("scarlet", "azure"))
+    with pytest.raises(ConfigError, match=r"Run .own. was begun with other data: .* has changed"):
+        supervise(settings, sft)

@@ -21,6 +21,7 @@ from ekipl_lab.evaluation.cache import sample_digest
 from ekipl_lab.evaluation.contamination import MOST, contamination
 from ekipl_lab.images import IMAGE_MARK, single_colour
 from ekipl_lab.rewards import check_ground_truth
+from ekipl_lab.teachers.adapters.replay import chain_fault
 from ekipl_lab.types import Sample
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def _check_own(path: str, look: Inspection) -> int:
 
 
 def _check_samples(split: str, samples: Sequence[Sample], look: Inspection) -> tuple[int, int]:
-    """Print what a split holds, and each sample that is broken: how many; 1 if any are doubled."""
+    """Print what a split holds, and each sample that is broken: how many, and how many problems
+    the split has as a whole."""
     shapes, broken = set[tuple[int, int]](), 0
     equal: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -181,7 +183,19 @@ def _check_samples(split: str, samples: Sequence[Sample], look: Inspection) -> t
         f"{split}: {len(samples)} records, {len(shapes)} image sizes, {len(answers)} different "
         f"answers, the most frequent {common!r} {count} times"
     )
-    return broken, _doubled(split, [same for same in equal.values() if len(same) > 1])
+    doubled = _doubled(split, [same for same in equal.values() if len(same) > 1])
+    whole = [sample for same in equal.values() for sample in same]
+    return broken, doubled + _chains(split, whole)
+
+
+def _chains(split: str, samples: Sequence[Sample]) -> int:
+    """Print chains that are no completion, or lead to another answer; 1 if there are any."""
+    told = [s for s in samples if s.cot and s.cot.strip()]
+    faults = [f"{sample.id}: {fault}" for sample in told if (fault := chain_fault(sample))]
+    if faults:
+        print(f"{split}: {len(faults)} of {len(told)} chains cannot be learned")
+        print("\n".join(f"  {fault}" for fault in faults[:NAMED]))
+    return int(bool(faults))
 
 
 def _doubled(split: str, groups: Sequence[Sequence[Sample]]) -> int:

@@ -25,6 +25,7 @@ from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.files import write_text
 from ekipl_lab.groups.options import Teacher
 from ekipl_lab.secrets import refuse_secrets
+from ekipl_lab.teachers.adapters.replay import prompt_digest
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import RunConfig, load_config
@@ -107,6 +108,7 @@ def recorded(teacher: Teacher, passes: Sequence[Pass], max_tokens: int) -> Itera
                         "completion": action.completion,
                         "model_id": action.model_id,
                         "finish_reason": action.finish_reason,
+                        "prompt": prompt_digest(sample),
                     }
 
 

@@ -1,9 +1,10 @@
 """A teacher that repeats recorded actions: from a file, or from the chains of the data itself.
 
 File: JSON Lines (``.jsonl``) or Parquet (``.parquet``), one action per row, with the columns
-``sample_id`` and ``completion`` and, if present, ``model_id`` and ``finish_reason``. The actions of
-a sample keep the order of the file. A second draw (``GenerationParams.seed`` = 1) takes the next
-actions, starting over at the end.
+``sample_id`` and ``completion`` and, if present, ``model_id``, ``finish_reason`` (stop or length)
+and ``prompt``, the digest of what was asked (`prompt_digest`): another prompt under the same id is
+refused. The actions of a sample keep the order of the file. A second draw
+(``GenerationParams.seed`` = 1) takes the next actions, starting over at the end.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from ekipl_lab.errors import ConfigError, DataError, TeacherError
+from ekipl_lab.parsing import parse_completion
+from ekipl_lab.prompts import build_messages
+from ekipl_lab.rewards import get_scorer
 from ekipl_lab.teachers.adapters.text import TextTeacher
+from ekipl_lab.teachers.gateway.cache import cache_key
+from ekipl_lab.teachers.gateway.types import image_digest
 from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, GenerationParams, Sample
+
+#: Columns that a recording may have.
+_MORE = ("model_id", "finish_reason", "prompt")
 
 
 class ReplaySpec(TeacherSpecBase):
@@ -52,18 +61,24 @@ class ReplayTeacher(TextTeacher):
         super().__init__(id)
         self._path = Path(path)
         self._actions: dict[str, list[Action]] = {}
+        self._prompts: dict[str, set[str]] = {}
         for number, row in enumerate(_read_rows(self._path), start=1):
-            for name in ("sample_id", "completion"):
-                if not isinstance(row.get(name), str) or not row[name]:
-                    raise DataError(
-                        f"{path}, record {number}: field {name!r} must be a text that is not empty."
-                    )
+            _check_row(row, f"{path}, record {number}")
             action = self._action(
                 row["completion"],
-                str(row.get("model_id") or "replay"),
-                str(row.get("finish_reason") or "stop"),
+                row.get("model_id") or "replay",
+                row.get("finish_reason") or "stop",
             )
             self._actions.setdefault(row["sample_id"], []).append(action)
+            if row.get("prompt"):
+                self._prompts.setdefault(row["sample_id"], set()).add(row["prompt"])
+        counts = {id: len(self._actions[id]) for id in self._prompts}
+        if counts and min(counts.values()) < max(counts.values()):
+            raise DataError(
+                f"{path} is not whole: it holds {min(counts.values())} actions for sample "
+                f"{min(counts, key=lambda id: counts[id])} and {max(counts.values())} for others; "
+                "record it again."
+            )
 
     def propose(
         self, samples: Sequence[Sample], num_actions: int, params: GenerationParams
@@ -78,8 +93,35 @@ class ReplayTeacher(TextTeacher):
                 f"Teacher {self.id!r}: {self._path} holds {len(recorded)} actions for sample "
                 f"{sample.id}, and {num_actions} are asked for."
             )
+        if self._prompts.get(sample.id, set()) - {prompt_digest(sample)}:
+            raise TeacherError(
+                f"Teacher {self.id!r}: {self._path} holds actions for another prompt of sample "
+                f"{sample.id} (its text or images have changed since); record it again."
+            )
         start = draw * num_actions
         return [recorded[(start + index) % len(recorded)] for index in range(num_actions)]
+
+
+def prompt_digest(sample: Sample) -> str:
+    """16 hex digits of what a teacher is shown: messages and pixels."""
+    images = [image_digest(image) for image in sample.images]
+    return cache_key({"messages": build_messages(sample), "images": images})[:16]
+
+
+def _check_row(row: Mapping[str, Any], where: str) -> None:
+    for name in ("sample_id", "completion", *_MORE):
+        value = row.get(name)
+        if not isinstance(value, str) or not value:
+            if name in _MORE and value in (None, ""):
+                continue
+            raise DataError(f"{where}: field {name!r} must be a text that is not empty.")
+        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise DataError(f"{where}: field {name!r} holds half a character (a lone surrogate).")
+    if row.get("finish_reason") not in (None, "", "stop", "length"):
+        raise DataError(
+            f"{where}: finish_reason is {row['finish_reason']!r}; it must be stop, or length for "
+            "an action that was cut off."
+        )
 
 
 class CotTeacher(TextTeacher):
@@ -110,6 +152,17 @@ def completion_of(sample: Sample) -> str:
     if "<think>" not in text and "<answer>" not in text:
         text = f"<think>{text}</think><answer>{sample.answer}</answer>"
     return text
+
+
+def chain_fault(sample: Sample) -> str:
+    """Why the chain of a sample that has one is no completion to learn; empty if it is."""
+    completion = completion_of(sample)
+    parsed = parse_completion(completion)
+    if not parsed.format_ok:
+        return f"it is not in the form of a completion ({parsed.problem})"
+    if get_scorer("ekipl/auto")(sample, Action(completion, "data", "cot")).success is not True:
+        return f"it ends with {parsed.answer!r}, and the answer is {sample.answer!r}"
+    return ""
 
 
 def _read_rows(path: Path) -> list[Mapping[str, Any]]:
@@ -143,8 +196,8 @@ def _read_jsonl(path: Path) -> list[Mapping[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error.msg}).") from error
+        except (ValueError, RecursionError) as error:  # also numbers or nesting beyond all bounds
+            raise DataError(f"{path}, line {number}: not JSON ({error}).") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: not a JSON object.")
         rows.append(row)

@@ -147,9 +147,17 @@ def check_comparable(arms: Sequence[tuple[str, Path, Sequence[str]]]) -> None:
     """ConfigError unless the arms (name, file, overrides) share all that must be equal.
 
     That is: warm start, seed, prompts, reward, evaluation, sampling, and the number of policy
-    completions.
+    completions. Names must differ, since a run's folder is called by its name.
     """
-    shared = [(name, _shared(load_config(path, overrides))) for name, path, overrides in arms]
+    configs = [(name, load_config(path, overrides)) for name, path, overrides in arms]
+    called: dict[str, str] = {}
+    for name, config in configs:
+        if (other := called.setdefault(config.name, name)) != name:
+            raise ConfigError(
+                f"{name} and {other} are both called {config.name!r} and would be one run; give "
+                "each a `name:` of its own."
+            )
+    shared = [(name, _shared(config)) for name, config in configs]
     first_name, first = shared[0]
     for name, values in shared[1:]:
         for what, value in values.items():

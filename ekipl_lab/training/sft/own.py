@@ -24,13 +24,13 @@ import torch
 from pydantic import Field, field_validator
 
 from ekipl_lab.benchmarks.image_files import sizes_of
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import check_folder
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import load_policy
 from ekipl_lab.policies.tokenizer import pieces_of
 from ekipl_lab.prompts import prompt_text
-from ekipl_lab.teachers.adapters.replay import completion_of
+from ekipl_lab.teachers.adapters.replay import chain_fault, completion_of
 from ekipl_lab.training.config.sections import DataSettings
 from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.sft.config import SFTConfig, Stage
@@ -96,16 +96,22 @@ class OwnSFT(Section):
 
 
 def examples_of(samples: Sequence[Sample], chains: bool) -> list[Example]:
-    """What is learned of each sample: its chain and answer, or its answer alone."""
-    return [
-        Example(
-            sample,
-            completion_of(sample)
-            if chains and sample.cot and sample.cot.strip()
-            else f"{NO_CHAIN}<answer>{sample.answer}</answer>",
-        )
-        for sample in samples
-    ]
+    """What is learned of each sample: its chain and answer, or its answer alone.
+
+    Raises DataError for a chain that is no completion, or leads to another answer.
+    """
+    examples = []
+    for sample in samples:
+        completion = f"{NO_CHAIN}<answer>{sample.answer}</answer>"
+        if chains and sample.cot and sample.cot.strip():
+            if fault := chain_fault(sample):
+                raise DataError(
+                    f"The chain of sample {sample.id} cannot be learned: {fault}. Correct it or "
+                    "leave it empty (`ekipl data check` counts them), or learn answers only."
+                )
+            completion = completion_of(sample)
+        examples.append(Example(sample, completion))
+    return examples
 
 
 def picture_side(samples: Sequence[Sample]) -> int:

@@ -31,8 +31,8 @@ from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
 from ekipl_lab.training.guards import interruptible, only_one
 from ekipl_lab.training.ranks import check_shared, on_main
-from ekipl_lab.training.run import fingerprint, run_params, silence_transformers
-from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.run import run_params, silence_transformers
+from ekipl_lab.training.run_data import fingerprint, load_training_samples
 from ekipl_lab.training.run_policy import load_run_policy, save_start
 from ekipl_lab.training.sft.actions import ActionSFT, Taught, taught_examples
 from ekipl_lab.training.sft.config import Stage
@@ -41,7 +41,7 @@ from ekipl_lab.training.sft.fit import Lesson, fit_trl
 from ekipl_lab.training.sft.lowest import Lowest
 from ekipl_lab.training.sft.own_loop import fit_own, own_loop
 from ekipl_lab.training.sft.trainer import trl_arguments
-from ekipl_lab.training.starts import beginning, noted_run
+from ekipl_lab.training.starts import beginning, check_inputs, noted_run, recordings
 from ekipl_lab.types import Sample
 from ekipl_lab.validation import complaint
 
@@ -98,6 +98,7 @@ def supervise(
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return Supervised(folder=folder, **ended)
         samples = load_training_samples(config)
+        on_main(lambda: check_inputs(note, config, {"training": fingerprint(samples)}))
         on_main(lambda: save_start(config, folder))
         policy = load_run_policy(config, folder)
         taught = _taught_once(config, settings, samples, policy, folder)
@@ -236,6 +237,7 @@ def _run_log(
 
     def first(log: RunLog) -> None:
         log.log_dataset(f"{data}/{config.data.split}", fingerprint(samples), "training")
+        log.set_tags(recordings(config))
 
     opened = (
         config.tracking.experiment, config.name, params, asked | {"grpo": config.grpo_settings}
