@@ -25,6 +25,17 @@ def test_solve_rate_weights_by_hand():
     assert weighed == {"t1": 0.375, "t2": 0.375, "r1": 0.25, "t3": 1.0, "r2": 0.5, "r3": 0.5}
 
 
+def test_a_rollout_that_could_not_be_scored_is_not_a_wrong_one():
+    """p = 1/2 at a, of two that could be scored; at b nothing is known, so it is left out."""
+    a, b = map(sample, "ab")
+    own = {
+        "a": [(Example(a, "r"), True), (Example(a, "w"), False), (Example(a, "n"), None)],
+        "b": [(Example(b, "n"), None)],
+    }
+    found = solve_rate_weights([Example(a, "t1"), Example(b, "t2")], own)
+    assert {e.completion: e.weight for e in found} == {"t1": 0.5, "r": 0.5}
+
+
 def test_every_pass_shows_every_example_once_in_an_order_of_its_own():
     stream = ShuffledExamples([Example(sample("s"), str(i)) for i in range(6)], seed=3)
     shown = [e.completion for step in range(3) for e in stream.batch(step, 4)]

@@ -198,6 +198,8 @@ def test_without_a_validation_split_pictures_are_held_out(tmp_path: Path) -> Non
     )
     assert split.held_out and seen and kept and not seen & kept
     assert len(split.train) + len(split.validation) == 80
+    elsewhere = load_split(own(write_tiles(tmp_path / "moved", 40, text), tmp_path))
+    assert [s.id for s in elsewhere.validation] == [s.id for s in split.validation]
     written = next_config(own(tiles, tmp_path), 9, False, 80)
     assert yaml.safe_load(written)["evaluation"]["sets"][0]["split"] == "train"
     assert NO_VALIDATION in written and NO_VALIDATION not in next_config(

@@ -203,7 +203,7 @@ def _by_solve_rate(
     source = PolicySource(policy, max_rows=config.evaluation.max_rows, logprobs=False)
     rollouts = source.propose(samples, settings.rollouts, params)
     own = {
-        sample.id: [(Example(sample, a.completion), scorer(sample, a).success is True) for a in row]
+        sample.id: [(Example(sample, a.completion), scorer(sample, a).success) for a in row]
         for sample, row in zip(samples, rollouts, strict=True)
     }
     examples = solve_rate_weights(taught.examples, own)

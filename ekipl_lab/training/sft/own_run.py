@@ -7,11 +7,13 @@ with which `ekipl train` goes on.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,10 +89,18 @@ def with_task(own: OwnSFT) -> OwnSFT:
 
 
 def _hold_out(samples: Sequence[Sample], most: int) -> Split:
-    """One picture in ten with all its questions, by a hash, is kept for validation."""
+    """One picture in ten with all its questions, by a hash, is kept for validation.
+
+    The hash is of the picture's name under the folder that all share, so that data which move are
+    split alike.
+    """
     train, kept = list[Sample](), list[Sample]()
-    for sample in samples:
-        shown = repr(getattr(sample.images, "sources", sample.id))
+    shown_by = [getattr(sample.images, "sources", (sample.id,)) for sample in samples]
+    folders = {one.parent for sources in shown_by for one in sources if isinstance(one, Path)}
+    root = os.path.commonpath(folders) if folders else ""
+    for sample, sources in zip(samples, shown_by, strict=True):
+        names = [os.path.relpath(s, root) if isinstance(s, Path) else s for s in sources]
+        shown = repr(names)
         chosen = int(hashlib.sha256(shown.encode()).hexdigest(), 16) % HELD_OUT == 0
         (kept if chosen else train).append(sample)
     if not train or not kept:

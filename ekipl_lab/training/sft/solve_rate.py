@@ -18,19 +18,23 @@ from ekipl_lab.training.sft.data import Example
 
 
 def solve_rate_weights(
-    taught: Sequence[Example], own: Mapping[str, Sequence[tuple[Example, bool]]]
+    taught: Sequence[Example], own: Mapping[str, Sequence[tuple[Example, bool | None]]]
 ) -> list[Example]:
     """The teacher's examples and the policy's right ones, weighted; those of weight 0 are left out.
 
-    ``own``: sample id -> the policy's rollouts, and whether each is right.
+    ``own``: sample id -> the policy's rollouts, and whether each is right; None could not be scored
+    and counts neither way. A prompt without a rollout that could is left out.
     """
     by_sample: dict[str, list[Example]] = {}
     for example in taught:
         by_sample.setdefault(example.sample.id, []).append(example)
     found: list[Example] = []
     for name, theirs in by_sample.items():
-        right = [example for example, success in own[name] if success]
-        rate = len(right) / len(own[name])
+        known = [(example, success) for example, success in own[name] if success is not None]
+        if not known:
+            continue
+        right = [example for example, success in known if success]
+        rate = len(right) / len(known)
         for examples, weight in ((theirs, 1.0 - rate), (right, rate)):
             if weight > 0:
                 found += [_weighted(e, weight / len(examples)) for e in examples]
