@@ -118,7 +118,8 @@ def ensure(extras: str) -> None:
     if not PYTHON.exists():
         say(f"making {VENV.name}")
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    say(f"installing the project with extras [{extras or 'none'}]: some minutes the first time")
+    named = f"with its extras {extras}" if extras else "alone"
+    say(f"installing the project {named}: some minutes the first time")
     pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
     pip += ["-c", CONSTRAINTS]
     install_cpu_torch(pip)

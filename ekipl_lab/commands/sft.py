@@ -168,6 +168,7 @@ def print_reached(reached: dict[str, Any]) -> None:
     from rich.table import Table
 
     from ekipl_lab.tables import piped
+    from ekipl_lab.training.sft.own_card import LITTLE, LITTLE_LEFT
 
     table = Table(box=None, title="validation, greedy", title_justify="left")
     for heading in COLUMNS:
@@ -180,9 +181,16 @@ def print_reached(reached: dict[str, Any]) -> None:
         )  # fmt: skip
     piped().print(table)
     print(
-        f"sampled: {_short(reached['pass_at_1'])}, pass@8 {_short(reached['pass_at_8'])}; solved "
-        f"by some of 8 samples and not by others: {_short(reached['mixed'])}"
+        f"sampled, {reached['sampled_items']} questions: {_short(reached['pass_at_1'])}, pass@8 "
+        f"{_short(reached['pass_at_8'])}; solved by some of 8 samples and not by others: "
+        f"{_short(reached['mixed'])}"
     )
+    print(
+        f"of {reached['training_items']} training questions: {_short(reached['mixed_training'])}; "
+        "from those GRPO can learn"
+    )
+    if reached["mixed_training"] is not None and reached["mixed_training"] < LITTLE:
+        print(LITTLE_LEFT)
 
 
 def _short(value: float | None) -> str:

@@ -88,8 +88,10 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         found = ((name, metrics.get(name)) for name in self.headlines)
         headlines = {name: value for name, value in found if value is not None}
         self._progress("training", state.global_step, headlines)
-        if "loss" in metrics and self.doctor is not None and self.doctor.due(state.global_step):
-            self.doctor.run(state.global_step, state.log_history)
+        if "loss" in metrics and self.doctor is not None:
+            self.doctor.look_early(state.global_step, state.log_history)
+            if self.doctor.due(state.global_step):
+                self.doctor.run(state.global_step, state.log_history)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The figures of all sources over the whole run."""

@@ -16,6 +16,9 @@ from ekipl_lab.groups.doctor import CAUSES, Examination, examine_recorded
 from ekipl_lab.records import load_groups, read_groups
 from ekipl_lab.tracking import RunLog
 
+#: After so many steps a word is said if at least this share of the groups taught nothing.
+EARLY, NEARLY_ALL = 5, 0.9
+
 
 class DoctorChecks:
     """Examines the last ``every`` steps when they are done, and what is left at the last step."""
@@ -28,6 +31,14 @@ class DoctorChecks:
     def due(self, step: int) -> bool:
         """Whether to examine after ``step``."""
         return self._every > 0 and (step % self._every == 0 or step == self._steps)
+
+    def look_early(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """After the first steps: say so if nearly all groups taught nothing. Nothing is logged."""
+        if step != EARLY or not self._every > EARLY:
+            return
+        found = _examine(self._log.folder("groups"), 1, step, history)
+        if found is not None and found.zero_advantage >= NEARLY_ALL * found.groups:
+            self._say(step, f"Already after {step} steps: {found.text()}")
 
     def run(self, step: int, history: Sequence[Mapping[str, Any]]) -> Examination | None:
         """Examine the steps since the last time; ``history`` holds the trainer's log entries.

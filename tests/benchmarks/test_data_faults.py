@@ -102,14 +102,14 @@ def test_every_kind_of_picture_is_loaded_as_a_viewer_shows_it(
     assert large.images[0].size == (894, 536)
     code, out = check(capsys)
     assert code == 0
-    assert "images have at most 480,000 pixels (policy.max_pixels)" in out
+    assert "images are read at 480,000 pixels at most (policy.max_pixels)" in out
     assert "images turned as its EXIF orientation says: 1\n  own/t/train/r0" in out
     assert "images transparent parts on white: 1\n  own/t/train/r1" in out
     assert "images of a single colour: 1\n  own/t/train/r1" in out
     assert "own/t/train/r2: shrunk from 1000 x 600 to 894 x 536 pixels" in out
     assert "images shrunk: 1" in out
     _, out = check(capsys, "--max-pixels", "900", "--min-pixels", "800")
-    assert "at most 900 pixels" in out and "own/t/train/r1: enlarged from 20 x 20 to 29 x 29" in out
+    assert "at 900 pixels at most" in out and "own/t/train/r1: enlarged from 20 x 20 to 29 x 29" in out
 
 
 def test_the_pixel_cap_is_a_setting_of_the_run(folder: Path) -> None:
@@ -259,7 +259,7 @@ def test_doubles_are_listed_and_contradictions_named(
     noise("2.png", 60, 60, seed=1)
     write({}, {"image": "2.png"}, {}, {"a": 4}, {"image": "2.png"})
     code, out = check(capsys)
-    assert code == 1 and "1 problems" in out
+    assert code == 1 and "1 problem\n" in out
     assert "train: 3 records have the images and question of an earlier one" in out
     assert "train: 1 of these questions have contradicting answers" in out
     assert "  own/t/train/r0 ('3'), own/t/train/r2 ('3'), own/t/train/r3 ('4')" in out
@@ -294,7 +294,7 @@ def test_a_chain_that_cannot_be_learned_is_named(
     ]
     write(*right, *wrong, more=", cot: c")
     code, out = check(capsys)
-    assert code == 1 and "train: 5 of 7 chains cannot be learned" in out and "1 problems" in out
+    assert code == 1 and "train: 5 of 7 chains cannot be learned" in out and "1 problem\n" in out
     assert all(f"own/t/train/r{3 + n}: {why}" in out for n, why in enumerate(WRONG_CHAINS.values()))
     for at, why in enumerate(WRONG_CHAINS.values()):
         with pytest.raises(DataError, match=re.escape(f"r{3 + at} cannot be learned: {why}")):

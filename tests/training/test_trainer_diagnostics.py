@@ -157,6 +157,15 @@ def test_the_doctor_speaks_while_training_runs_and_its_advice_mends_the_run(run)
     assert tracking.metric_history(fixed.run_id)["doctor/zero_advantage"] == [(2, 0.0), (3, 0.0)]
 
 
+def test_a_run_that_teaches_nothing_is_told_after_five_steps(run):
+    longer = ("grpo.max_steps=6", "diagnostics.doctor_every=6")
+    _, said = run("early", *longer)
+    assert [event["step"] for event in said] == [5, 6]
+    assert said[0]["text"].startswith("Already after 5 steps: 10 of 10 groups (100%) taught")
+    _, said = run("taught", *longer, "ekipl.params={keep_failures: 1}")
+    assert [event["step"] for event in said] == [6]
+
+
 def test_without_a_doctor_nothing_is_said(run):
     result, said = run("silent", "diagnostics.doctor_every=0")
     assert said == []

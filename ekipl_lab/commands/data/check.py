@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     if is_own(args.path):
         read_description(args.path)  # its faults are said before a processor is loaded
     look = Inspection(_reader(args.policy), args.min_pixels, args.max_pixels)
-    print(f"images have at most {args.max_pixels or MAX_PIXELS:,} pixels (policy.max_pixels)")
+    most = args.max_pixels or MAX_PIXELS
+    print(f"images are read at {most:,} pixels at most (policy.max_pixels)")
     return _check_own(args.path, look) if is_own(args.path) else _check_published(args.path, look)
 
 
@@ -159,7 +160,7 @@ def _check_own(path: str, look: Inspection) -> int:
     train = loaded.get("train", [])
     broken += sum(_overlap(train, name, loaded[name]) for name in loaded if name != "train")
     print("\n".join(look.lines()))
-    print("sound" if broken == 0 else f"{broken} problems")
+    print("sound" if broken == 0 else f"{broken} problem{'s' * (broken > 1)}")
     return 0 if broken == 0 else 1
 
 
@@ -202,7 +203,10 @@ def _doubled(split: str, groups: Sequence[Sequence[Sample]]) -> int:
     """Print records with the images and question of an earlier one; 1 if there are any."""
     doubled = sum(len(same) - 1 for same in groups)
     if doubled:
-        print(f"{split}: {doubled} records have the images and question of an earlier one")
+        print(
+            f"{split}: {doubled} records have the images and question of an earlier one, and count "
+            "twice where they are trained or measured on"
+        )
     contrary = [same for same in groups if len({sample.answer for sample in same}) > 1]
     if contrary:
         print(f"{split}: {len(contrary)} of these questions have contradicting answers")
@@ -220,6 +224,7 @@ def _overlap(train: Sequence[Sample], split: str, samples: Sequence[Sample]) -> 
     if found.items or found.images or found.near:
         print(
             f"{split}: of {found.test} records {found.items} are in train whole, {found.images} "
-            f"have their images there, {found.near} a nearly equal image (a lead to look at)"
+            f"have their images there, {found.near} a nearly equal image (common among "
+            "drawings; look at some)"
         )
     return int(found.items > 0)

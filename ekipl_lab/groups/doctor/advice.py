@@ -99,8 +99,11 @@ def advise(cause: str, *, rule: str, teachers: tuple[str, ...], longest: int) ->
 
 
 def without_oracle(settings: tuple[str, ...]) -> tuple[str, ...]:
-    """The settings for data of which nobody can write chains: a bought teacher for an oracle."""
-    bought = "teachers=[{type: openai, id: teacher, model: <model>, base_url: <server>}]"
+    """The settings for data of which nobody can write chains: another teacher for it."""
+    bought = (
+        "teachers=[{type: openai, id: teacher, model: <model>, base_url: <server>}], or the data's "
+        "own chains, teachers=[{type: replay, id: chains, cot: true}]"
+    )
     return tuple(bought if setting == _ORACLE else setting for setting in settings)
 
 

@@ -140,7 +140,7 @@ def stages_of(own: OwnSFT, examples: Sequence[Example], steps: int) -> SFTConfig
     said = [(e.sample.id, prompt_text(e.sample), e.completion) for e in examples]
     digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
     stage = Stage(
-        name="answers",
+        name="chains and answers" if own.chains else "answers",
         steps=steps,
         batch_size=own.questions,
         mixture={f"own {digest}": 1.0},

@@ -16,6 +16,13 @@ NO_VALIDATION = (
 )
 
 
+#: Share of training questions solved by some samples and not by others below which GRPO has little
+#: to learn from, and what is said then.
+LITTLE = 0.2
+LITTLE_LEFT = (
+    "That is little: in most groups every action will earn the same. Give fewer --minutes, or keep "
+    "questions for GRPO that these steps do not see (docs/own_policy.md)."
+)
 #: Training questions from which on a step asks 64 of them; with 8 GRPO did not move such policies.
 MANY = 1000
 
@@ -78,7 +85,8 @@ answers. *Other pictures*: this policy, shown those of another question of the f
 {rows}
 
 Sampled at temperature 1 ({sampled_items} questions, 8 samples each): right {pass_at_1}, pass@8
-{pass_at_8}; {mixed} of the questions are solved by some samples and not by others, which is what
+{pass_at_8}; {mixed} of the questions are solved by some samples and not by others. Of
+{training_items} training questions, which `grpo.yaml` trains on, {mixed_training} are: that is what
 GRPO learns from.
 """
 

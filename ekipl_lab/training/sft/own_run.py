@@ -170,7 +170,8 @@ def measure(
     own: OwnSFT, policy: Policy, split: Split, tokens: int, watch: Watch | None = None
 ) -> dict[str, Any]:
     """Greedy accuracy on validation, beside blind solvers and the same policy with other pictures;
-    sampled accuracy and pass@8 of some of its questions."""
+    sampled accuracy and pass@8 of some of its questions, and how much GRPO has to learn from in
+    those of the training split."""
     asked, scorer = split.validation, get_scorer("ekipl/auto")
     source, at = PolicySource(policy, logprobs=False), watch or _unwatched
     greedy = evaluate(
@@ -187,6 +188,10 @@ def measure(
         source, asked[:SAMPLED], scorer, mode="sampled", num_samples=SAMPLES, max_new_tokens=tokens,
         progress=partial(at, "measuring, sampled"),
     )  # fmt: skip
+    learned = evaluate(
+        source, split.train[:SAMPLED], scorer, mode="sampled", num_samples=SAMPLES,
+        max_new_tokens=tokens, progress=partial(at, "measuring, training questions"),
+    )  # fmt: skip
     floor = blind_accuracy(split.train, asked, scorer)
     right = [_first(record) for record in greedy]
     families = sorted({sample.family for sample in asked})
@@ -201,7 +206,14 @@ def measure(
                 "other_pictures": _rounded([_first(other[i]) for i in chosen]) if other else None,
             }
         )
-    return {"split": "validation", "rows": rows, **_sampled(sampled)}
+    found = _sampled(learned)
+    return {
+        "split": "validation",
+        "rows": rows,
+        **_sampled(sampled),
+        "training_items": found["sampled_items"],
+        "mixed_training": found["mixed"],
+    }
 
 
 def _unwatched(what: str, done: int, total: int) -> None:
