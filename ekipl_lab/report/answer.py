@@ -106,12 +106,32 @@ def answer(runs: Sequence[RunData]) -> list[str]:
     whole = [list(changes(run, metrics, by_family=False)) for run in trained]
     names = [run.label for run in trained]
     return [
+        *_in_short(names, whole),
         _moved(names, found),
         _where(names, whole),
         *_between(trained, metrics),
         _lost(names, found),
         _doctor(trained),
     ]
+
+
+#: Direction of a movement -> its word; 0 is an interval that holds zero.
+_WORDS = {1: "rose", -1: "fell", 0: "not told apart from the start"}
+
+
+def _in_short(names: Sequence[str], whole: Sequence[Sequence[Change]]) -> Iterator[str]:
+    """Which metrics rose and fell over each whole set, without a figure."""
+    parts = []
+    for name, its in zip(names, whole, strict=True):
+        for place in dict.fromkeys(change.set for change in its):
+            metrics = {
+                word: [_spoken(c.metric) for c in its if c.set == place and c.moved == sign]
+                for sign, word in _WORDS.items()
+            }
+            said = (f"{' and '.join(of)} {word}" for word, of in metrics.items() if of)
+            parts.append(f"{name} on {place}: {', '.join(said)}")
+    if parts:
+        yield "In short. " + "; ".join(parts) + "."
 
 
 def _moved(names: Sequence[str], found: Sequence[Sequence[Change]]) -> str:

@@ -38,7 +38,10 @@ END = records("open", [2, 3, 2, 4]) + records("solved", [3, 2, 3, 2])
 
 
 def test_what_moved_and_what_was_lost_by_hand() -> None:
-    moved, where, lost, doctor = answer.answer([run_of("grpo", START, END)])
+    short, moved, where, lost, doctor = answer.answer([run_of("grpo", START, END)])
+    assert short == (
+        "In short. grpo on test: sampled accuracy and pass@4 not told apart from the start."
+    )
     # Differences .25 .25 .25 .5: mean .3125, sd .125, t(3, .975) = 3.18245 -> half .1989.
     assert (
         "grpo gained in open of test (sampled accuracy 37.5 to 68.8 %, +31.2 [+11.4, +51.1])"
@@ -59,7 +62,7 @@ def test_what_moved_and_what_was_lost_by_hand() -> None:
 
 
 def test_what_the_interval_leaves_open_is_not_said_to_move() -> None:
-    moved, _, lost, _ = answer.answer([run_of("grpo", START, START)])
+    _, moved, _, lost, _ = answer.answer([run_of("grpo", START, START)])
     assert "grpo gained in no family (no interval lies above 0)" in moved
     assert "grpo lost in no family (no interval lies below 0)" in lost
 
@@ -67,8 +70,12 @@ def test_what_the_interval_leaves_open_is_not_said_to_move() -> None:
 def test_gains_of_one_family_stand_together_and_arms_beside_each_other() -> None:
     start = records("rare", [0, 0, 0, 0]) + records("solved", [4] * 4)
     end = records("rare", [1, 1, 1, 1]) + records("solved", [4] * 4)
-    moved, _, between, *_ = answer.answer(
+    short, moved, _, between, *_ = answer.answer(
         [run_of("grpo", start, start), run_of("ekipl", start, end)]
+    )
+    assert short == (
+        "In short. grpo on test: sampled accuracy and pass@4 not told apart from the start; "
+        "ekipl on test: sampled accuracy and pass@4 rose."
     )
     # every item alike: 0 to 1/4 sampled, 0 to 1 in four tries
     assert (
