@@ -169,7 +169,7 @@ def main(folder):
     setup = RunSetup(
         check_run(config, folder / "again"), plan_run(config), [], {"test": samples}, [], policy
     )
-    shared = Evaluator(setup, None)._records("test", samples, 0, lambda done, total: None)
+    shared = Evaluator(setup, None)._records("test", samples, 0, lambda part, done, total: None)
     result["same"] = shared == alone
     kept = read_records(ended.folder / "evaluation" / "test" / "step-000000.parquet")
     result["kept"] = [said(records) for records in (kept, alone)]

@@ -35,7 +35,7 @@ def test_a_familys_metric_is_over_all_its_items_not_over_its_hardest_level(tmp_p
     records += evaluate(player("policy", 0.5), samples, scorer, mode="sampled", num_samples=4)
     write_records(tmp_path / "evaluation" / "test" / "step-000000.parquet", records)
     metrics = evaluator_of(tmp_path, ["evaluation.ks=[1, 4]"], samples).run(
-        0, lambda done, total: None
+        0, lambda part, done, total: None
     )
 
     def share(family, mode, levels=(1, 2, 3)):
@@ -74,7 +74,7 @@ def test_a_family_called_all_is_not_the_total(tmp_path):
     records += evaluate(player("policy", 0.0), samples[1:], scorer, mode="greedy")
     write_records(tmp_path / "evaluation" / "test" / "step-000000.parquet", records)
     metrics = evaluator_of(tmp_path, ["evaluation.ks=[1]"], samples).run(
-        0, lambda done, total: None
+        0, lambda part, done, total: None
     )
     shown = {name: metrics[f"eval/test/{name}accuracy_greedy"] for name in ("", "all/", "compare/")}
     assert shown == {"": 0.5, "all/": 1.0, "compare/": 0.0}
