@@ -168,7 +168,7 @@ def print_reached(reached: dict[str, Any]) -> None:
     from rich.table import Table
 
     from ekipl_lab.tables import piped
-    from ekipl_lab.training.sft.own_card import LITTLE, LITTLE_LEFT
+    from ekipl_lab.training.sft.own_card import little_left
 
     table = Table(box=None, title="validation, greedy", title_justify="left")
     for heading in COLUMNS:
@@ -189,8 +189,8 @@ def print_reached(reached: dict[str, Any]) -> None:
         f"of {reached['training_items']} training questions: {_short(reached['mixed_training'])}; "
         "from those GRPO can learn"
     )
-    if reached["mixed_training"] is not None and reached["mixed_training"] < LITTLE:
-        print(LITTLE_LEFT)
+    if said := little_left(reached):
+        print(said)
 
 
 def _short(value: float | None) -> str:

@@ -34,7 +34,7 @@ from ekipl_lab.training.sft.own import (
     picture_side,
     stages_of,
 )
-from ekipl_lab.training.sft.own_card import NO_VALIDATION, card, next_config
+from ekipl_lab.training.sft.own_card import NO_VALIDATION, card, little_left, next_config
 from ekipl_lab.training.sft.own_run import load_split, planned_steps
 from ekipl_lab.training.sft.pictures import (
     PictureEncoder,
@@ -216,6 +216,15 @@ def test_the_run_that_follows_asks_more_prompts_a_step_of_more_questions(tmp_pat
         grpo[questions] = config.grpo["per_device_train_batch_size"] // 8
         assert config.data.limit == questions
     assert grpo == {999: 8, 1000: 64}
+
+
+@pytest.mark.parametrize(
+    ("mixed", "right", "said"),
+    [(0.19, 0.9, "fewer --minutes"), (0.19, 0.1, "more --minutes"), (0.2, 0.9, ""), (None, 0, "")],
+)
+def test_little_for_grpo_to_learn_from_is_said(mixed: float, right: float, said: str) -> None:
+    words = little_left({"mixed_training": mixed, "right_training": right})
+    assert said in words and bool(words) is bool(said)
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_ends(tiles: Path, tmp_path: Path) -> None:

@@ -19,12 +19,25 @@ NO_VALIDATION = (
 #: Share of training questions solved by some samples and not by others below which GRPO has little
 #: to learn from, and what is said then.
 LITTLE = 0.2
-LITTLE_LEFT = (
-    "That is little: in most groups every action will earn the same. Give fewer --minutes, or keep "
-    "questions for GRPO that these steps do not see (docs/own_policy.md)."
+LITTLE_LEFT = "That is little: in most groups every action will earn the same. "
+#: What to do where the policy is mostly right on them, and where it is mostly wrong.
+LEARNED = (
+    "Give fewer --minutes, or keep questions for GRPO that these steps do not see "
+    "(docs/own_policy.md)."
 )
+NOT_LEARNED = "Give more --minutes: on many of them it is never right."
+
+
 #: Training questions from which on a step asks 64 of them; with 8 GRPO did not move such policies.
 MANY = 1000
+
+
+def little_left(reached: dict[str, Any]) -> str:
+    """What to say where GRPO would have little to learn from; empty where it has enough."""
+    mixed, right = reached["mixed_training"], reached["right_training"]
+    if mixed is None or mixed >= LITTLE:
+        return ""
+    return LITTLE_LEFT + (LEARNED if right > 0.5 else NOT_LEARNED)
 
 
 def next_config(own: OwnSFT, tokens: int, measured: bool, questions: int) -> str:

@@ -96,10 +96,11 @@ def _hold_out(samples: Sequence[Sample], most: int) -> Split:
     """
     train, kept = list[Sample](), list[Sample]()
     shown_by = [getattr(sample.images, "sources", (sample.id,)) for sample in samples]
-    folders = {one.parent for sources in shown_by for one in sources if isinstance(one, Path)}
+    files = (one for sources in shown_by for one in sources if isinstance(one, Path))
+    folders = {one.parent.resolve() for one in files}
     root = os.path.commonpath(folders) if folders else ""
     for sample, sources in zip(samples, shown_by, strict=True):
-        names = [os.path.relpath(s, root) if isinstance(s, Path) else s for s in sources]
+        names = [os.path.relpath(s.resolve(), root) if isinstance(s, Path) else s for s in sources]
         shown = repr(names)
         chosen = int(hashlib.sha256(shown.encode()).hexdigest(), 16) % HELD_OUT == 0
         (kept if chosen else train).append(sample)
@@ -212,6 +213,7 @@ def measure(
         "rows": rows,
         **_sampled(sampled),
         "training_items": found["sampled_items"],
+        "right_training": found["pass_at_1"],
         "mixed_training": found["mixed"],
     }
 
