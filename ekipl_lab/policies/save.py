@@ -64,12 +64,13 @@ def _write_policy(model: Any, processor: Any, target: Path, staging: Path, dtype
     if target.is_dir():
         others = shutil.ignore_patterns(*_OF_A_CHECKPOINT)
         shutil.copytree(target, staging, dirs_exist_ok=True, ignore=others)
+    kept = [path.name for path in staging.rglob("*") if path.is_file()]
     if isinstance(model, PeftModel):
         write_adapter(model, staging)
     else:
         copy.deepcopy(model).to("cpu", DTYPES[dtype]).save_pretrained(staging)
     processor.save_pretrained(staging)
-    write_sums(staging, leave_out=[BASE_NOTE])  # a base may move
+    write_sums(staging, leave_out=[BASE_NOTE, *kept])  # a base may move, other files may change
     for path in staging.iterdir():
         path.chmod(0o755 if path.is_dir() else 0o644)
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ekipl_lab import tracking
 from ekipl_lab.commands import cli
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.policies import as_policy, load, load_policy, merge_adapter, save_policy
 from ekipl_lab.policies.adapters import (
     freeze_vision,
@@ -357,3 +357,13 @@ def test_gradient_checkpointing_changes_no_gradient_with_several_images():
     assert any(g.abs().max() > 0 for g in plain.values())
     assert all(torch.equal(plain[name], checkpointed[name]) for name in plain)
     assert loss == loss_checkpointed
+
+
+def test_what_stands_beside_a_policy_may_change_after_it_is_saved_again(tmp_path):
+    for content in ("first", "second", "third"):
+        folder = save_policy(*toys.build_tiny_policy("nano", 0), tmp_path / "policy")
+        (folder / "reached.json").write_text(content)
+        load_policy(folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(DataError, match="is damaged or was changed"):
+        load_policy(folder)
