@@ -24,6 +24,7 @@ from ekipl_lab.benchmarks.user_data import is_own, read_description
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation import evaluate
 from ekipl_lab.evaluation.metrics import mean_of, success_counts
+from ekipl_lab.evaluation.run import Mode
 from ekipl_lab.files import read_note, write_json, write_note, write_text
 from ekipl_lab.policies.context import check_prompts_fit, context_length
 from ekipl_lab.policies.load import Policy, as_policy, load_policy
@@ -174,37 +175,32 @@ def measure(
     sampled accuracy and pass@8 of some of its questions, and how much GRPO has to learn from in
     those of the training split."""
     asked, scorer = split.validation, get_scorer("ekipl/auto")
-    source, at = PolicySource(policy, logprobs=False), watch or _unwatched
-    greedy = evaluate(
-        source, asked, scorer, mode="greedy", max_new_tokens=tokens,
-        progress=partial(at, "measuring, greedy"),
-    )  # fmt: skip
+    source = PolicySource(policy, logprobs=False)
+
+    def measured(what: str, mode: Mode, samples: Sequence[Sample]) -> list[EvalRecord]:
+        progress = None if watch is None else partial(watch, f"measuring, {what}")
+        return evaluate(
+            source, samples, scorer, mode=mode, num_samples=SAMPLES, max_new_tokens=tokens,
+            progress=progress,
+        )  # fmt: skip
+
     several = min(_counts(asked)) > 1
-    blind = shuffle_images(asked, own.seed) if several else []
-    other = evaluate(
-        source, blind, scorer, mode="greedy", max_new_tokens=tokens,
-        progress=partial(at, "measuring, other pictures"),
-    )  # fmt: skip
-    sampled = evaluate(
-        source, asked[:SAMPLED], scorer, mode="sampled", num_samples=SAMPLES, max_new_tokens=tokens,
-        progress=partial(at, "measuring, sampled"),
-    )  # fmt: skip
-    learned = evaluate(
-        source, split.train[:SAMPLED], scorer, mode="sampled", num_samples=SAMPLES,
-        max_new_tokens=tokens, progress=partial(at, "measuring, training questions"),
-    )  # fmt: skip
+    greedy = measured("greedy", "greedy", asked)
+    other = measured("other pictures", "greedy", shuffle_images(asked, own.seed) if several else [])
+    sampled = measured("sampled", "sampled", asked[:SAMPLED])
+    learned = measured("training questions", "sampled", split.train[:SAMPLED])
     floor = blind_accuracy(split.train, asked, scorer)
     right = [_first(record) for record in greedy]
     families = sorted({sample.family for sample in asked})
     rows = []
     for family in ("", *[name for name in families if name]):
-        chosen = [i for i, sample in enumerate(asked) if family in ("", sample.family)]
+        at = [i for i, sample in enumerate(asked) if family in ("", sample.family)]
         rows.append(
             {
                 "family": family or "all",
-                **_with_interval([right[i] for i in chosen]),
-                **{name: _rounded([values[i] for i in chosen]) for name, values in floor.items()},
-                "other_pictures": _rounded([_first(other[i]) for i in chosen]) if other else None,
+                **_with_interval([right[i] for i in at]),
+                **{name: _rounded([values[i] for i in at]) for name, values in floor.items()},
+                "other_pictures": _rounded([_first(other[i]) for i in at]) if other else None,
             }
         )
     found = _sampled(learned)
@@ -216,10 +212,6 @@ def measure(
         "right_training": found["pass_at_1"],
         "mixed_training": found["mixed"],
     }
-
-
-def _unwatched(what: str, done: int, total: int) -> None:
-    """Nobody looks on."""
 
 
 def _counts(samples: Sequence[Sample]) -> list[int]:
