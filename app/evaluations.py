@@ -225,7 +225,8 @@ def _samples(store: str, source: str) -> Mapping[str, Sample]:
     """
     from ekipl_lab.evaluation.job import Job, data_digest, load_sets
     from ekipl_lab.training.config.run_config import parse_config
-    from ekipl_lab.training.run_data import fingerprint, load_evaluation_sets
+    from ekipl_lab.training.inputs import fingerprint
+    from ekipl_lab.training.run_data import load_evaluation_sets
 
     if source.startswith(FOLDER):
         names = {field.name for field in fields(Job)} - {"params", "loading"}

@@ -9,11 +9,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, overload
 
 from PIL import Image
 
+from ekipl_lab.files import digest_of
 from ekipl_lab.images import Picture, image_size, read_image, resized, resized_size
 from ekipl_lab.types import Sample
 
@@ -123,6 +125,15 @@ def _version(source: Path | bytes) -> Any:
     except OSError:
         return source  # read_image says what is wrong
     return source, found.st_size, found.st_mtime_ns
+
+
+def picture_digests(sample: Sample) -> list[str]:
+    """The SHA-256 of each file, or file's bytes, that a picture of the sample is read from."""
+    sources = sample.images.sources if isinstance(sample.images, ImageFiles) else ()
+    return [
+        sha256(source).hexdigest() if isinstance(source, bytes) else digest_of(source)
+        for source in sources
+    ]
 
 
 def sizes_of(sample: Sample) -> tuple[tuple[int, int], ...]:

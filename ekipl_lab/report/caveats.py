@@ -10,11 +10,14 @@ from ekipl_lab.evaluation.metrics import MODES
 from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.gather import RunData, sets_of
 from ekipl_lab.report.provenance import policy_completions
+from ekipl_lab.training.inputs import CHANGED_CODE
 from ekipl_lab.types import MISSING
 
 #: Generation settings in which comparable evaluations may differ, and those of sampled ones only.
 _FREE_SETTINGS = ("seed", "num_samples")
 _SAMPLED_ONLY = ("temperature", "top_p", "top_k")
+#: Tags of what runs are begun with, beside their data.
+_INPUTS = ("ekipl.shown.", "ekipl.code.")
 #: What the data hash of an evaluation covers.
 _DATA = "questions, images or answers"
 #: What arms must share to be compared, by dotted config key.
@@ -45,6 +48,7 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
     for name in (*sorted(tags), "ekipl.prompts", "ekipl.git_revision"):
         if len({run.info.tags.get(name) for run in trained}) > 1:
             found.append(f"The arms differ in {name.removeprefix('ekipl.').replace('_', ' ')}.")
+    found += _mixed_inputs(trained)
     found += [*_stale(trained), *_untaught(trained), *_missing(runs), *_unscored(runs)]
     found += [*_alone(runs), *_unlike(runs)]
     starts = [start for run in trained if (start := _start(run))]
@@ -53,6 +57,19 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
     if len(set(policy_completions(runs))) > 1:
         found.append("The arms sampled different numbers of policy completions.")
     return found
+
+
+def _mixed_inputs(runs: Sequence[RunData]) -> Iterator[str]:
+    """Pictures, choices, chains and own code in which arms differ, or that changed in between."""
+    shared = sorted({name for run in runs for name in run.info.tags if name.startswith(_INPUTS)})
+    for name in shared:
+        if len({run.info.tags[name] for run in runs if name in run.info.tags}) > 1:
+            kind, _, of = name.removeprefix("ekipl.").partition(".")
+            what = "pictures, choices or chains" if kind == "shown" else "code"
+            yield f"The arms differ in the {what} of {of}."
+    for run in runs:
+        if CHANGED_CODE in run.info.tags:
+            yield f"{run.label} went on with other code: {run.info.tags[CHANGED_CODE]}."
 
 
 def _stale(runs: Sequence[RunData]) -> Iterator[str]:

@@ -16,6 +16,7 @@ Example (YAML)::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -83,6 +84,10 @@ class EnsembleSpec(TeacherSpecBase):
 
     def check(self, context: TeacherContext) -> None:
         check_teachers(self.members, context)
+
+    def fingerprint(self) -> str:
+        each = [member.fingerprint() for member in self.members]
+        return sha256(repr(each).encode()).hexdigest() if any(each) else ""
 
     def build(self, context: TeacherContext) -> EnsembleTeacher:
         return EnsembleTeacher(self.id, _build(self.members, context))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,12 @@ from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
+from ekipl_lab.training.inputs import check_inputs, code_changes, log_inputs, note_code_changes
 from ekipl_lab.training.ranks import check_shared, on_main
-from ekipl_lab.training.run_data import fingerprint, left_out_lines, load_training_samples
+from ekipl_lab.training.run_data import left_out_lines, load_training_samples
 from ekipl_lab.training.setup import RunSetup, build_setup
-from ekipl_lab.training.starts import (
-    beginning,
-    check_inputs,
-    noted_run,
-    read_note,
-    recordings,
-)
+from ekipl_lab.training.starts import beginning, noted_run, read_note
+from ekipl_lab.types import Sample
 
 #: Tag: the steps that a run was made longer to; its parameter max_steps keeps the first number.
 EXTENDED_TAG = "ekipl.extended_to"
@@ -109,14 +105,20 @@ def train(
             if note is None and is_main:  # wrong use leaves nothing behind
                 shutil.rmtree(run.folder / "start", ignore_errors=True)
             raise
-        on_main(lambda: check_inputs(note, config, _data(setup)))
+        on_main(lambda: check_inputs(note, config, _sets(setup)))
+        changes = on_main(lambda: code_changes(note, config))
+
+        def say(text: str) -> None:
+            emit({"event": "message", "phase": "starting", "step": 0, "total": plan.steps,
+                  "metrics": {}, "text": text})  # fmt: skip
+
         if is_main:
             for text in left_out_lines(left_out):
-                emit({"event": "message", "phase": "starting", "step": 0, "total": plan.steps,
-                      "metrics": {}, "text": text})  # fmt: skip
+                say(text)
         with _run_log(setup, note, is_main) as log:
             if log is not None:
                 emit({"event": "start", "phase": "starting", "run_id": log.run_id})
+                note_code_changes(log, changes, config, say)
             end = fit(setup, log, emit, signals.wanted)
             if not end.finished:
                 if signals.interrupted:
@@ -174,10 +176,9 @@ def _trained(config: RunConfig) -> str:
     return f"all but {', '.join(own.frozen)}" if own.frozen else "all"
 
 
-def _data(setup: RunSetup) -> dict[str, str]:
-    """Context -> digest of the data of a run."""
-    data = {"training": setup.samples, **setup.sets}
-    return {label: fingerprint(samples) for label, samples in data.items()}
+def _sets(setup: RunSetup) -> dict[str, Sequence[Sample]]:
+    """Context -> samples of a run."""
+    return {"training": setup.samples, **setup.sets}
 
 
 @contextlib.contextmanager
@@ -192,11 +193,7 @@ def _run_log(
     settings = config.model_dump(mode="json")
 
     def first(log: RunLog) -> None:
-        data = f"{config.data.benchmark}/{config.data.task}"
-        log.log_dataset(f"{data}/{config.data.split}", fingerprint(setup.samples), "training")
-        for label, samples in setup.sets.items():
-            log.log_dataset(f"{data}/{label}", fingerprint(samples), label)
-        log.set_tags(recordings(config))
+        log_inputs(log, config, _sets(setup))
         if setup.left_out:
             log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
             log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -55,14 +54,6 @@ def load_data(
     many = data.limit if data.benchmark == "mini" else MOST_RECORDS
     everything = load(limit=many, on_bad=on_bad)
     return list(islice(_usable(everything, sized, data, on_bad), data.limit))
-
-
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """16 hex digits over ids, questions and answers, in order."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(repr((sample.id, sample.question, sample.answer)).encode())
-    return digest.hexdigest()[:16]
 
 
 def _usable(

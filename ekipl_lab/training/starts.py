@@ -1,4 +1,4 @@
-"""How a run knows itself again: the note of its start, its MLflow run, what it was started with."""
+"""How a run knows itself again: the note of its start and its MLflow run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import Any
 
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import remove
-from ekipl_lab.teachers.adapters.replay import ReplaySpec
 from ekipl_lab.tracking import RunLog, find_run, list_runs, open_run
 from ekipl_lab.training import checkpoint
-from ekipl_lab.training.config.run_config import RunConfig
 
 #: Tag of an MLflow run: the start, noted in ``run.json``, that made it.
 START_TAG = "ekipl.start"
@@ -88,30 +86,6 @@ def made_by(name: str, start: str) -> str | None:
     """The MLflow run that a start made; None if it was killed before."""
     found = (run.run_id for run in list_runs(name=name) if run.tags.get(START_TAG) == start)
     return next(found, None)
-
-
-def recordings(config: RunConfig) -> dict[str, str]:
-    """Tag -> digest of the recording of each teacher that repeats one."""
-    repeating = [spec for spec in config.teachers if isinstance(spec, ReplaySpec) and spec.path]
-    return {f"ekipl.recording.{spec.id}": spec.fingerprint()[:16] for spec in repeating}
-
-
-def check_inputs(
-    note: Mapping[str, Any] | None, config: RunConfig, data: Mapping[str, str]
-) -> None:
-    """ConfigError for a run that would go on with other data than it was begun with.
-
-    ``data``: context, as `RunLog.log_dataset` has it, -> digest.
-    """
-    tags = find_run(note["run_id"]).tags if note is not None else {}
-    now = {f"ekipl.data.{context}": digest for context, digest in data.items()}
-    for tag, digest in (now | recordings(config)).items():
-        if tags.get(tag, digest).rpartition(" ")[2] != digest:
-            raise ConfigError(
-                f"Run {config.name!r} was begun with other data: "
-                f"{tag.removeprefix('ekipl.').replace('.', ' ')} has changed since. Put it back, "
-                "or give --fresh to start anew."
-            )
 
 
 @contextlib.contextmanager

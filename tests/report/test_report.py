@@ -140,6 +140,13 @@ def test_unequal_arms_are_told_apart() -> None:
     stopped = replace(ARM, info=replace(ARM.info, status="KILLED", tags={"ekipl.data.test": "z"}))
     texts = " ".join(caveats.warnings([BASE, stopped]))
     assert "ekipl is killed, not finished" in texts and "differ in data.test" in texts
+    shown = [{"ekipl.shown.test": one, "ekipl.code.reward": one} for one in ("a", "b")]
+    runs = [
+        replace(r, info=replace(r.info, tags=t)) for r, t in zip([BASE, ARM], shown, strict=True)
+    ]
+    texts = " ".join(caveats.warnings(runs))
+    assert "differ in the pictures, choices or chains of test." in texts
+    assert "differ in the code of reward." in texts
     elsewhere = run_of("ekipl", s0=[record(i, [True]) for i in range(4)])
     assert "other policies" in " ".join(caveats.warnings([BASE, elsewhere]))
     assert "number of seeds: 1" in caveats.seeds_note([BASE, ARM])

@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 from own_data import write_tiles
+from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from test_trainer_resume import assert_same_run, config, whole_run
 
@@ -23,6 +24,8 @@ from ekipl_lab.evaluation.model_source import open_model_source
 from ekipl_lab.policies import load_policy
 from ekipl_lab.policies.load import check_checkpoint
 from ekipl_lab.records import list_steps, load_groups
+from ekipl_lab.report import gather_runs
+from ekipl_lab.report.caveats import warnings
 from ekipl_lab.teachers.adapters.local import LocalSpec
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import parse_config
@@ -309,55 +312,91 @@ def test_wrong_use_leaves_no_folder_behind(store):
     assert not (folder / "work" / "wrong").exists()
 
 
-UNCHANGED = pytest.param(None, marks=pytest.mark.slow)
+REWARD = """
+def near(completion, sample):
+    return 0.5
+"""
 
 
-def told_run(folder):
-    """The settings of a run on own data with a teacher that repeats a recording."""
+def told_run(folder, **changes):
+    """The settings of a run on own data with two teachers that repeat recordings."""
     data = write_tiles(folder / "tiles", pictures=4)
-    said = folder / "tiles" / "said.jsonl"
-    samples = load_samples(str(data), task="floor", split="train")
-    rows = [{"sample_id": s.id, "completion": f"<answer>{s.answer}</answer>"} for s in samples]
-    said.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    teachers = []
+    for name in ("said", "murmured"):
+        recording = folder / "tiles" / f"{name}.jsonl"
+        samples = load_samples(str(data), task="floor", split="train")
+        rows = [{"sample_id": s.id, "completion": f"<answer>{s.answer}</answer>"} for s in samples]
+        recording.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        teachers.append({"type": "replay", "id": name, "path": str(recording)})
     return parse_config({
         "name": "own",
         "policy": {"build": "nano"},
         "data": {"benchmark": str(data), "task": "floor"},
-        "teachers": [{"type": "replay", "id": "told", "path": str(said)}],
+        "teachers": [teachers[0], {"type": "ensemble", "id": "choir", "members": teachers[1:]}],
         "grpo": {"num_generations": 2, "per_device_train_batch_size": 4, "max_steps": 2,
                  "max_completion_length": 24, "learning_rate": 1.0e-3},
         "evaluation": {"sets": [{"split": "validation"}], "every": 0,
                        "at_start": False, "sampled": "never"},
         "tracking": {"experiment": "unit"},
+        **changes,
     })  # fmt: skip
 
 
-@pytest.mark.parametrize("changed", ["train.csv", "validation.csv", "said.jsonl", UNCHANGED])
-def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, changed):
-    """An answer or a recorded action that was changed since it stopped; unchanged, it goes on."""
+def change(path):
+    """Another answer, action, chain or reward in a file, or another picture."""
+    if path.suffix == ".png":
+        ImageOps.mirror(Image.open(path)).save(path)
+        return
+    text = path.read_text()
+    changed = text.replace("scarlet", "azure").replace("return 0.5", "return 1.0")
+    assert changed != text
+    path.write_text(changed)
+
+
+def refused_after_each_change(folder, names, go_on):
+    """What was changed since a run stopped is noticed; put back, it is not."""
+    for name in names:
+        path = folder / "tiles" / name
+        before = path.read_bytes()
+        change(path)
+        with pytest.raises(ConfigError, match="was begun with other data: .* has changed"):
+            go_on()
+        path.write_bytes(before)
+    (run,) = tracking.list_runs()
+    assert run.status == "KILLED"
+    assert go_on().status == "finished"
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     settings = told_run(tmp_path)
     assert train(settings, stop=lambda: True).status == "stopped"
-    if changed is None:
-        assert train(settings).status == "finished"
-        return
-    path = tmp_path / "tiles" / changed
-    path.write_text(path.read_text().replace("scarlet", "azure"))
-    with pytest.raises(ConfigError, match=r"Run .own. was begun with other data: .* has changed"):
-        train(settings)
-    (run,) = tracking.list_runs()
-    assert run.status == "KILLED"
+    names = ["train.csv", "validation.csv", "said.jsonl", "murmured.jsonl"]
+    pictures = ["pictures/train1.png", "pictures/validation2.png"]
+    refused_after_each_change(tmp_path, names + pictures, lambda: train(settings))
 
 
-@pytest.mark.parametrize("changed", ["train.csv", "said.jsonl", UNCHANGED])
-def test_a_supervised_stage_does_not_go_on_with_other_data(tmp_path, monkeypatch, changed):
+def test_a_run_goes_on_with_other_code_of_ones_own_and_says_so(tmp_path, monkeypatch):
+    """A reward that fails is mended, and the run continues: the report says which code changed."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    own = tmp_path / "near.py"
+    own.write_text(REWARD)
+    extra = {"near": {"scorer": f"python:{own}:near", "weight": 0.1}}
+    settings = told_run(tmp_path, reward={"extra": extra})
+    assert train(settings, stop=lambda: True).status == "stopped"
+    change(own)
+    heard = []
+    assert train(settings, on_event=heard.append).status == "finished"
+    (said, *_) = [event["text"] for event in heard if event["event"] == "message"]
+    assert "Other code" in said and "reward near (" in said
+    (run,) = gather_runs([tracking.list_runs()[0].run_id])
+    assert run.info.tags["ekipl.changed_code"].startswith("reward near (")
+    assert any("own went on with other code: reward near" in text for text in warnings([run]))
+
+
+def test_a_supervised_stage_does_not_go_on_with_other_data(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     settings, sft = told_run(tmp_path), ActionSFT(trainer="trl", batch_size=2, epochs=1.0)
     assert supervise(settings, sft, stop=lambda: True).status == "stopped"
-    if changed is None:
-        assert supervise(settings, sft).status == "finished"
-        return
-    path = tmp_path / "tiles" / changed
-    path.write_text(path.read_text().replace("scarlet", "azure"))
-    with pytest.raises(ConfigError, match=r"Run .own. was begun with other data: .* has changed"):
-        supervise(settings, sft)
+    names = ["train.csv", "said.jsonl", "murmured.jsonl", "pictures/train1.png"]
+    refused_after_each_change(tmp_path, names, lambda: supervise(settings, sft))

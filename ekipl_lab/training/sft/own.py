@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from pydantic import Field, field_validator
 
-from ekipl_lab.benchmarks.image_files import sizes_of
+from ekipl_lab.benchmarks.image_files import picture_digests, sizes_of
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import check_folder
 from ekipl_lab.policies.build import build_tiny_policy
@@ -137,7 +137,10 @@ def longest(tokenizer: Any, examples: Sequence[Example]) -> int:
 
 def stages_of(own: OwnSFT, examples: Sequence[Example], steps: int) -> SFTConfig:
     """The warm start that learns them; its recipe knows the examples by their digest."""
-    said = [(e.sample.id, prompt_text(e.sample), e.completion) for e in examples]
+    said = [
+        (e.sample.id, prompt_text(e.sample), e.completion, *picture_digests(e.sample))
+        for e in examples
+    ]
     digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
     stage = Stage(
         name="chains and answers" if own.chains else "answers",

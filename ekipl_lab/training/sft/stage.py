@@ -30,9 +30,10 @@ from ekipl_lab.tracking.pages import NOTE_TAG
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
 from ekipl_lab.training.guards import interruptible, only_one
+from ekipl_lab.training.inputs import check_inputs, code_changes, log_inputs, note_code_changes
 from ekipl_lab.training.ranks import check_shared, on_main
 from ekipl_lab.training.run import run_params, silence_transformers
-from ekipl_lab.training.run_data import fingerprint, load_training_samples
+from ekipl_lab.training.run_data import load_training_samples
 from ekipl_lab.training.run_policy import load_run_policy, save_start
 from ekipl_lab.training.sft.actions import ActionSFT, Taught, taught_examples
 from ekipl_lab.training.sft.config import Stage
@@ -41,7 +42,7 @@ from ekipl_lab.training.sft.fit import Lesson, fit_trl
 from ekipl_lab.training.sft.lowest import Lowest
 from ekipl_lab.training.sft.own_loop import fit_own, own_loop
 from ekipl_lab.training.sft.trainer import trl_arguments
-from ekipl_lab.training.starts import beginning, check_inputs, noted_run, recordings
+from ekipl_lab.training.starts import beginning, noted_run
 from ekipl_lab.types import Sample
 from ekipl_lab.validation import complaint
 
@@ -98,7 +99,8 @@ def supervise(
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return Supervised(folder=folder, **ended)
         samples = load_training_samples(config)
-        on_main(lambda: check_inputs(note, config, {"training": fingerprint(samples)}))
+        on_main(lambda: check_inputs(note, config, {"training": samples}))
+        changes = on_main(lambda: code_changes(note, config))
         on_main(lambda: save_start(config, folder))
         policy = load_run_policy(config, folder)
         taught = _taught_once(config, settings, samples, policy, folder)
@@ -113,6 +115,8 @@ def supervise(
         with _run_log(lesson, settings, samples, note, asked) as log:
             run_id = "" if log is None else log.run_id
             emit({"event": "start", "phase": "starting", "run_id": run_id})
+            if log is not None:
+                note_code_changes(log, changes, config, lambda text: _say(emit, text))
             _say_left_out(taught, log, emit)
             if own:
                 step, finished = fit_own(lesson, log, emit), True
@@ -236,8 +240,7 @@ def _run_log(
     tags = {"ekipl.prompts": prompt_fingerprint(), NOTE_TAG: about, **config.tracking.tags}
 
     def first(log: RunLog) -> None:
-        log.log_dataset(f"{data}/{config.data.split}", fingerprint(samples), "training")
-        log.set_tags(recordings(config))
+        log_inputs(log, config, {"training": samples})
 
     opened = (
         config.tracking.experiment, config.name, params, asked | {"grpo": config.grpo_settings}
@@ -253,4 +256,8 @@ def _say_left_out(taught: Taught, log: RunLog | None, emit: Emit) -> None:
     log.log_metrics({f"sft/left_out/{why}": float(n) for why, n in taught.refused.items()}, 0)
     reasons = ", ".join(f"{why} {n}" for why, n in sorted(taught.refused.items()))
     text = f"{sum(taught.refused.values())} completions are not learned ({reasons})."
+    _say(emit, text)
+
+
+def _say(emit: Emit, text: str) -> None:
     emit({"event": "message", "phase": "supervised", "step": 0, "metrics": {}, "text": text})
