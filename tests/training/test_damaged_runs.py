@@ -359,7 +359,7 @@ def refused_after_each_change(folder, names, go_on):
         path = folder / "tiles" / name
         before = path.read_bytes()
         change(path)
-        with pytest.raises(ConfigError, match="was begun with other data: .* has changed"):
+        with pytest.raises(ConfigError, match=r"was begun with other data: .* has changed"):
             go_on()
         path.write_bytes(before)
     (run,) = tracking.list_runs()
