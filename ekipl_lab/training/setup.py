@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ekipl_lab.benchmarks.reason_rft.loading import FOLDER_VARIABLE, published_at_hand
+from ekipl_lab.errors import unknown_name
 from ekipl_lab.training.config.check import CheckedRun, check_run
 from ekipl_lab.training.config.late import check_engine
 from ekipl_lab.training.config.plan import Plan, plan_run
@@ -133,9 +134,27 @@ def _checked_sets(
     from ekipl_lab.rewards import check_ground_truths, check_scorer
 
     scorers = {config.reward.scorer, *(one.scorer for one in config.reward.extra.values())}
+    _check_gate_families(config, samples)
     sets = load_evaluation_sets(config, on_bad)
     for chosen in (samples, *sets.values()):
         check_ground_truths(chosen)
         for name in sorted(scorers):
             check_scorer(name, chosen)
     return sets
+
+
+def _check_gate_families(config: RunConfig, samples: Sequence[Sample]) -> None:
+    """ConfigError for a gate of a family that the data do not have.
+
+    A table of gates may be about families that the run leaves out, by ``families`` or since it
+    takes fewer samples than there are families (they are drawn in turn).
+    """
+    data, known = config.data, {sample.family for sample in samples}
+    if data.families or data.start or len(samples) <= len(known):
+        return
+    for teacher, entries in config.ekipl.teacher_gates.items():
+        for task, _, family in (where.partition("/") for where in entries):
+            if task == data.task and family and family not in known:
+                raise unknown_name(
+                    f"family in ekipl.teacher_gates.{teacher}", family, sorted(known - {""})
+                )

@@ -30,6 +30,7 @@ from ekipl_lab.teachers.adapters.local import LocalSpec
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.run import train
+from ekipl_lab.training.setup import check_setup
 from ekipl_lab.training.sft.actions import ActionSFT
 from ekipl_lab.training.sft.stage import supervise
 from ekipl_lab.types import Action, Sample
@@ -400,3 +401,15 @@ def test_a_supervised_stage_does_not_go_on_with_other_data(tmp_path, monkeypatch
     assert supervise(settings, sft, stop=lambda: True).status == "stopped"
     names = ["train.csv", "said.jsonl", "murmured.jsonl", "pictures/train1.png"]
     refused_after_each_change(tmp_path, names, lambda: supervise(settings, sft))
+
+
+def test_a_gate_of_a_family_that_own_data_do_not_have_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    gates = {"said": {"floor/paint": "off", "floor/wid": "if_unsolved"}}
+    settings = told_run(tmp_path, ekipl={"teacher_gates": gates})
+    for attempt in (check_setup, train):
+        with pytest.raises(ConfigError, match=r"family in ekipl.teacher_gates.said.*wide"):
+            attempt(settings)
+    assert tracking.list_runs() == []
+    part = settings.data.model_copy(update={"families": ("wide",)})
+    check_setup(settings.model_copy(update={"data": part}))  # the table is about more than the run
