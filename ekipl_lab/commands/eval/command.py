@@ -6,6 +6,7 @@ import contextlib
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
 def run(args: Namespace) -> int:
     """Measure, print and keep everything in one folder; the same command continues."""
-    from ekipl_lab.evaluation.job import check_job, job_id, load_sets, run_job
+    from ekipl_lab.evaluation.job import (
+        check_job,
+        job_id,
+        load_sets,
+        open_start,
+        prompts_of,
+        run_job,
+    )
     from ekipl_lab.evaluation.model_source import open_model_source
     from ekipl_lab.evaluation.slices import strata_from_file
     from ekipl_lab.rewards import get_scorer
@@ -44,15 +52,20 @@ def run(args: Namespace) -> int:
     sets = load_sets(job)
     samples = [sample for chosen in sets.values() for sample in chosen]
     model = open_model_source(job.source, samples, job.loading, scenes=job.benchmark == "mini")
+    start = open_start(job, samples)
     console = piped()
-    _check_budget(model, samples, job, args.yes, console)
+    prompts, blind = prompts_of(job, sets)
+    _check_budget(model, [*prompts, *chain.from_iterable(blind.values())], job, args.yes, console)
+    if start is not None:
+        _check_budget(start, prompts, job, args.yes, console)
     folder = args.out or store_folder() / "eval" / f"{_plain(model.name)}-{job_id(job, model)}"
     folder.mkdir(parents=True, exist_ok=True)
     with (
         contextlib.ExitStack() as stack,
         Progress(console=Console(stderr=True), transient=True) as progress,
     ):
-        stack.callback(getattr(model.source, "close", lambda: None))
+        for opened in filter(None, (model, start)):
+            stack.callback(getattr(opened.source, "close", lambda: None))
         bars: dict[str, Any] = {}
 
         def show(name: str, done: int, total: int) -> None:
@@ -61,7 +74,7 @@ def run(args: Namespace) -> int:
             progress.update(bars[name], completed=done)
 
         found = run_job(
-            job, folder, sets=sets, model=model, scorer=scorer, progress=show,
+            job, folder, sets=sets, model=model, scorer=scorer, start=start, progress=show,
             facts=_facts(model, samples),
         )  # fmt: skip
     labels = _labels(found, args.strata)
