@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from ekipl_lab.tracking import RunInfo
 
 
+REPORT = Path("mlruns/report.html")
+#: Options that only a study reads: given with configs they would be passed over.
+OF_STUDY = ("cell", "events", "estimate", "draw", "launcher_option")
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The arms, and how their cells are run."""
     parser.add_argument(
@@ -55,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="of slurm and ray, such as partition=gpu (docs/studies.md)",
     )
-    parser.add_argument("--report", type=named_path, default=Path("mlruns/report.html"))
+    parser.add_argument("--report", type=named_path, help=f"default: {REPORT}; a study has its own")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,11 +68,14 @@ def run(args: argparse.Namespace) -> int:
     configs, overrides = _told_apart(args.configs)
     overrides += args.overrides
     if len(configs) == 1 and is_study(configs[0]):
+        if args.report is not None:
+            raise ConfigError("A study writes its page beside its records; leave --report out.")
         return run_study(args, configs[0], overrides)
-    if args.launcher != "local":
-        raise ConfigError(
-            f"--launcher {args.launcher} is for a study; {configs[0]} is a config of `ekipl train`."
-        )
+    given = [f"--{name.replace('_', '-')}" for name in OF_STUDY if getattr(args, name)]
+    given += [f"--launcher {args.launcher}"] if args.launcher != "local" else []
+    if given:
+        raise ConfigError(f"{given[0]} is for a study; {configs[0]} is a config of `ekipl train`.")
+    page = args.report or REPORT
     cells = studies.plan_cells(configs, overrides, args.seeds)
     if args.print_cells:
         for cell in cells:
@@ -78,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from ekipl_lab.tracking import ensure_store
     from ekipl_lab.tracking.comparison import describe, join
 
-    check_page(args.report)
+    check_page(page)
     ensure_store()
     parent = _parent(cells, fresh=args.fresh)
     with CellProgress([cell.name for cell in cells]) as progress:
@@ -95,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     from ekipl_lab.report.answer import answer
 
     runs = gather_runs([result.run_id for result in results if result.run_id])
-    report_runs(runs, args.report)
+    report_runs(runs, page)
     describe(parent.run_id, answer(runs))
     return 0
 

@@ -113,6 +113,14 @@ def test_wrong_options_are_named(tmp_path, capsys):
     (tmp_path / "c.yaml").write_text("name: x\n")
     assert main(["compare", str(tmp_path / "c.yaml"), "--launcher", "ray"]) == 2
     assert "--launcher ray is for a study" in capsys.readouterr().err
+    # What would be passed over: `--estimate` must never begin to train.
+    for option in (["--estimate"], ["--draw"], ["--events"], ["--cell", "x"],
+                   ["--launcher-option", "gpus=1"]):  # fmt: skip
+        assert main(["compare", str(tmp_path / "c.yaml"), *option]) == 2
+        assert f"{option[0]} is for a study" in capsys.readouterr().err
+    (tmp_path / "s.yaml").write_text("arms: {}\n")
+    assert main(["compare", str(tmp_path / "s.yaml"), "--report", "a.html"]) == 2
+    assert "leave --report out" in capsys.readouterr().err
 
 
 def test_slurm_is_asked_for_what_was_given(tmp_path, monkeypatch):
