@@ -148,7 +148,8 @@ def _logged_model(text: str, loading: Loading) -> ModelSource:
 
 
 def trained_on(text: str, benchmark: str) -> Mapping[str, Any]:
-    """The data settings of the run behind ``mlflow:`` or ``models:/``; none if unknown.
+    """The data settings of the run behind ``mlflow:`` or ``models:/``, and the bounds of its
+    pictures (``min_pixels``, ``max_pixels``); none if unknown.
 
     Also none where it was trained on another benchmark. Raises what ``open_model_source`` raises.
     """
@@ -161,10 +162,19 @@ def trained_on(text: str, benchmark: str) -> Mapping[str, Any]:
     else:
         return {}
     try:
-        data: Mapping[str, Any] = tracking.read_config(tracking.find_run(run_id).run_id)["data"]
+        config = tracking.read_config(tracking.find_run(run_id).run_id)
+        data: Mapping[str, Any] = config["data"]
     except (MissingData, KeyError):
         return {}
-    return data if data.get("benchmark") == benchmark else {}
+    if not _same_data(str(data.get("benchmark")), benchmark):
+        return {}
+    policy = config.get("policy", {})
+    return {**data, **{name: policy.get(name) for name in ("min_pixels", "max_pixels")}}
+
+
+def _same_data(one: str, other: str) -> bool:
+    """Whether two names of a benchmark mean the same: a file may be named from several places."""
+    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
 
 
 def _chosen(run_id: str, choice: str) -> LoggedCheckpoint:

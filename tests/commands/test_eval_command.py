@@ -335,6 +335,7 @@ def teacher_of(url: str, folder: Path) -> dict[str, object]:
         (["x", "--max-new-tokens", "0"], "--max-new-tokens"),
         ([TEACHER, "--mode", "greedy"], "A teacher answers with its own temperature"),
         (["x", "--against", TEACHER], "A teacher answers with its own temperature"),
+        ([TEACHER, "--export", "vlmevalkit"], "VLMEvalKit reads one prediction per item"),
         (["x", "--scorer", "ekipl/atuo"], "did you mean 'ekipl/auto'"),
         (["x", "--task", "countin"], "did you mean 'counting'"),
         (["no/such/folder"], "does not exist"),
@@ -383,7 +384,9 @@ def make() -> Callable[..., object]:
     return build
 
 
-def test_strata_are_read_from_what_the_gates_wrote(tmp_path: Path) -> None:
+def test_strata_are_read_from_what_the_gates_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def of(task: str, family: str) -> EvalRecord:
         return EvalRecord(f"{task}/{family}", task, "test", family, 1, "m", "greedy", (), ())
 
@@ -399,6 +402,11 @@ def test_strata_are_read_from_what_the_gates_wrote(tmp_path: Path) -> None:
         DataError, match="holds no strata of families; `ekipl headroom --out` writes"
     ):
         strata_from_file(tmp_path / "flat.json", records)
+    (tmp_path / "other.json").write_text('{"other": {"families": {"area": {"stratum": "x"}}}}')
+    command = ["eval", "assets/policies/counting", "--limit", "2", "--out", str(tmp_path / "out")]
+    assert main([*command, "--strata", str(tmp_path / "other.json")]) == 2
+    assert "has strata of other, and of no family" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_contamination_by_hand() -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ekipl_lab.evaluation.summary import Labels
 
 
+ONE_PREDICTION = "VLMEvalKit reads one prediction per item; add --mode greedy, or --samples 1."
+
+
 def run(args: Namespace) -> int:
     """Measure, print and keep everything in one folder; the same command continues."""
     from ekipl_lab.evaluation.job import (
@@ -44,6 +47,8 @@ def run(args: Namespace) -> int:
 
     job = job_of(args)
     check_job(job)
+    if "vlmevalkit" in args.export and "greedy" not in job.modes and job.num_samples > 1:
+        raise ConfigError(ONE_PREDICTION)
     if args.out is not None:
         check_folder(args.out)
     if args.strata is not None:
@@ -51,6 +56,8 @@ def run(args: Namespace) -> int:
     scorer = get_scorer(job.scorer)
     sets = load_sets(job)
     samples = [sample for chosen in sets.values() for sample in chosen]
+    if args.strata is not None:
+        strata_from_file(args.strata, samples)
     model = open_model_source(job.source, samples, job.loading, scenes=job.benchmark == "mini")
     start = open_start(job, samples)
     console = piped()
@@ -169,7 +176,7 @@ def _export(name: str, folder: Path, found: Measured, console: Console) -> None:
     else:
         single = [record for record in found.records if len(record.actions) == 1]
         if not single:
-            raise ConfigError("VLMEvalKit reads one prediction per item; add --mode greedy.")
+            raise ConfigError(ONE_PREDICTION)
         path = folder / "vlmevalkit.tsv"
         count = export_vlmevalkit(path, tables.of_mode(single, single[0].mode), found.samples)
     console.print(f"{count} records for {name}: {path}", markup=False)
