@@ -34,6 +34,7 @@ from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, evaluate, refuse_unscored
 from ekipl_lab.files import write_note
 from ekipl_lab.prompts import instructed, prompt_fingerprint
+from ekipl_lab.rewards.own import code_of
 from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample, Scorer
 from ekipl_lab.validation import LEAST_TEMPERATURE, MOST_TEMPERATURE
 
@@ -235,6 +236,7 @@ def run_job(
             for label, chosen in sets.items()
         },
         "prompts": prompt_fingerprint(),
+        "scorer_code": code_of(job.scorer),
         "cost": _cost(records),
         "seconds": seconds,
         **(facts or {}),

@@ -25,6 +25,7 @@ from ekipl_lab.evaluation.job import Job, Measured, check_job
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION
 from ekipl_lab.evaluation.slices import changes_since, strata_from_file, strata_of
 from ekipl_lab.policies import build_tiny_policy, save_policy
+from ekipl_lab.report import gather_runs
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown, Sample
 
 TEACHER = "teacher:configs/demo_ekipl.yaml#careful"
@@ -277,6 +278,19 @@ def test_a_guesser_with_other_answers_to_guess_is_another_source(
     assert main([*command, "--samples", "1", "--limit", "2"]) == 0
     assert main([*command, "--samples", "1"]) == 2
     assert "was made with another model" in capsys.readouterr().err
+
+
+def test_the_code_of_an_own_reward_is_kept(tmp_path: Path) -> None:
+    data, out = own_data(tmp_path, ["3", "4"]), tmp_path / "out"
+    command = ["eval", f"teacher:{tmp_path}/t.yaml#knows", "--benchmark", data, "--samples", "1"]
+    command += ["--scorer", f"python:{tmp_path}/reward.py:score", "--out", str(out)]
+    tags = []
+    for value in ("1.0", "0.5", "0.5"):
+        text = f"def score(completion, sample):\n    return {value}\n"
+        (tmp_path / "reward.py").write_text(text)
+        assert main(command) == 0
+        tags.append(gather_runs([str(out)])[0].info.tags["ekipl.code.reward"])
+    assert tags[0] != tags[1] == tags[2]
 
 
 def test_a_start_and_controls_that_cost_are_asked_for_first(
