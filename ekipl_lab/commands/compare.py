@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.compare_study import launch_cells, run_study, say_failed
 from ekipl_lab.commands.console import CellProgress
-from ekipl_lab.commands.options import add_set_option, named_path
+from ekipl_lab.commands.options import add_set_option, count, named_path
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as studies
 from ekipl_lab.studies.config import is_study
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=int, help="cells at a time (default: 2 on this machine, else all)"
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--threads", type=count, default=1, help="threads of each process")
     parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
     parser.add_argument("--print-cells", action="store_true", help="print the commands and stop")
     study = parser.add_argument_group("of a study")
@@ -129,9 +129,18 @@ def _told_apart(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def _check_arms(cells: Sequence[studies.RunSpec], arms: int) -> None:
-    """ConfigError unless the arms of each seed share all that must be equal."""
-    from ekipl_lab.training.config.plan import check_comparable
+    """ConfigError unless the arms of each seed share all that must be equal, and are measured."""
+    from ekipl_lab.training.config.plan import check_comparable, plan_run
+    from ekipl_lab.training.config.run_config import load_config
 
     for start in range(0, len(cells), arms):
         of_seed = cells[start : start + arms]
         check_comparable([(cell.name, cell.config, cell.overrides) for cell in of_seed])
+    config = load_config(cells[0].config, cells[0].overrides)  # the others are measured alike
+    own = config.evaluation
+    within = 0 < own.every <= plan_run(config).steps
+    if not own.sets or not (own.at_start or own.at_end or within):
+        raise ConfigError(
+            f"{cells[0].name} is evaluated on nothing or never, so that there would be nothing to "
+            "compare; set evaluation.sets, and at_start or at_end."
+        )
