@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ def text_of(row: Row, column: str, where: str, images: int = 0) -> str:
 
 
 def whole_of(row: Row, column: str, where: str) -> int:
-    """A whole number."""
+    """A whole number; ``3.0``, as tables write it whose other records have none, is one."""
     try:
-        number = int(text_of(row, column, where))
+        number = int(re.sub(r"\.0+$", "", text_of(row, column, where)))
     except ValueError:
         number = LARGEST
     if abs(number) >= LARGEST:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ekipl_lab.errors import ConfigError, DataError, unknown_name
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 Row = Mapping[str, Any]
@@ -108,7 +109,22 @@ def _read_csv(path: Path) -> list[Row]:
 def _read_parquet(path: Path) -> list[Row]:
     import pyarrow.parquet as pq
 
-    rows: list[Row] = pq.read_table(path).to_pylist()
+    return _rows(pq.read_table(path))
+
+
+def _rows(table: pa.Table) -> list[Row]:
+    """The rows; a number of 32 bits as it was written, 0.1 and not 0.10000000149011612."""
+    import pyarrow as pa
+
+    for place, field in enumerate(table.schema):
+        for short, text, long in (
+            (pa.float32(), pa.string(), pa.float64()),
+            (pa.list_(pa.float32()), pa.list_(pa.string()), pa.list_(pa.float64())),
+        ):
+            if field.type == short:
+                column = table.column(place).cast(text).cast(long)
+                table = table.set_column(place, field.name, column)
+    rows: list[Row] = table.to_pylist()
     return rows
 
 
@@ -124,7 +140,7 @@ def _read_saved(path: Path) -> Iterable[Row]:
 def _undecoded(table: Dataset) -> Iterable[Row]:
     """Rows whose images are bytes and paths, wherever in a row they are."""
     batches = table.with_format("arrow").iter(1000)
-    return (row for batch in batches for row in batch.to_pylist())
+    return (row for batch in batches for row in _rows(batch))
 
 
 READERS = {

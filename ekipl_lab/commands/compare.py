@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.compare_study import launch_cells, run_study, say_failed
 from ekipl_lab.commands.console import CellProgress
-from ekipl_lab.commands.options import add_set_option, named_path
+from ekipl_lab.commands.options import add_set_option, count, named_path
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as studies
 from ekipl_lab.studies.config import is_study
@@ -22,6 +22,11 @@ from ekipl_lab.studies.launchers.registry import LAUNCHERS
 
 if TYPE_CHECKING:
     from ekipl_lab.tracking import RunInfo
+
+
+REPORT = Path("mlruns/report.html")
+#: Options that only a study reads: given with configs they would be passed over.
+OF_STUDY = ("cell", "events", "estimate", "draw", "launcher_option")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=int, help="cells at a time (default: 2 on this machine, else all)"
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--threads", type=count, default=1, help="threads of each process")
     parser.add_argument("--fresh", action="store_true", help="do not continue; start anew")
     parser.add_argument("--print-cells", action="store_true", help="print the commands and stop")
     study = parser.add_argument_group("of a study")
@@ -55,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="of slurm and ray, such as partition=gpu (docs/studies.md)",
     )
-    parser.add_argument("--report", type=named_path, default=Path("mlruns/report.html"))
+    parser.add_argument("--report", type=named_path, help=f"default: {REPORT}; a study has its own")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,11 +68,14 @@ def run(args: argparse.Namespace) -> int:
     configs, overrides = _told_apart(args.configs)
     overrides += args.overrides
     if len(configs) == 1 and is_study(configs[0]):
+        if args.report is not None:
+            raise ConfigError("A study writes its page beside its records; leave --report out.")
         return run_study(args, configs[0], overrides)
-    if args.launcher != "local":
-        raise ConfigError(
-            f"--launcher {args.launcher} is for a study; {configs[0]} is a config of `ekipl train`."
-        )
+    given = [f"--{name.replace('_', '-')}" for name in OF_STUDY if getattr(args, name)]
+    given += [f"--launcher {args.launcher}"] if args.launcher != "local" else []
+    if given:
+        raise ConfigError(f"{given[0]} is for a study; {configs[0]} is a config of `ekipl train`.")
+    page = args.report or REPORT
     cells = studies.plan_cells(configs, overrides, args.seeds)
     if args.print_cells:
         for cell in cells:
@@ -78,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from ekipl_lab.tracking import ensure_store
     from ekipl_lab.tracking.comparison import describe, join
 
-    check_page(args.report)
+    check_page(page)
     ensure_store()
     parent = _parent(cells, fresh=args.fresh)
     with CellProgress([cell.name for cell in cells]) as progress:
@@ -95,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     from ekipl_lab.report.answer import answer
 
     runs = gather_runs([result.run_id for result in results if result.run_id])
-    report_runs(runs, args.report)
+    report_runs(runs, page)
     describe(parent.run_id, answer(runs))
     return 0
 
@@ -121,9 +129,18 @@ def _told_apart(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def _check_arms(cells: Sequence[studies.RunSpec], arms: int) -> None:
-    """ConfigError unless the arms of each seed share all that must be equal."""
-    from ekipl_lab.training.config.plan import check_comparable
+    """ConfigError unless the arms of each seed share all that must be equal, and are measured."""
+    from ekipl_lab.training.config.plan import check_comparable, plan_run
+    from ekipl_lab.training.config.run_config import load_config
 
     for start in range(0, len(cells), arms):
         of_seed = cells[start : start + arms]
         check_comparable([(cell.name, cell.config, cell.overrides) for cell in of_seed])
+    config = load_config(cells[0].config, cells[0].overrides)  # the others are measured alike
+    own = config.evaluation
+    within = 0 < own.every <= plan_run(config).steps
+    if not own.sets or not (own.at_start or own.at_end or within):
+        raise ConfigError(
+            f"{cells[0].name} is evaluated on nothing or never, so that there would be nothing to "
+            "compare; set evaluation.sets, and at_start or at_end."
+        )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) -> int:
     """Run what has no record yet, then write the page; or one cell, the commands, the page."""
     from ekipl_lab.studies.estimate import describe
+    from ekipl_lab.studies.inputs import check_alike, inputs_of
     from ekipl_lab.studies.page import write_page
     from ekipl_lab.studies.plan import as_spec, check_cells, find_cell, plan_study, study_folder
     from ekipl_lab.studies.record import read_records_of
@@ -46,6 +47,9 @@ def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) ->
     failed: list[plain.CellResult] = []
     if left and runs:
         check_cells(left)
+        ours = {cell.name for cell in planned} - {cell.name for cell in left}
+        done = [one for one in read_records_of(folder) if one.raw["cell"] in ours]
+        check_alike(done, {cell.name: inputs_of(cell) for cell in left})
         failed = _launch([specs[cell.name] for cell in left], study.name, args)
         _gather(planned, args)
         _check_records(left, {result.cell.name for result in failed})
@@ -53,6 +57,7 @@ def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) ->
         return 0
     names = {cell.name for cell in planned}
     records = [one for one in read_records_of(folder) if one.raw["cell"] in names]
+    check_alike(records, {})
     if records:
         if runs:
             ensure_store()

@@ -77,7 +77,7 @@ def check_teacher(spec: Any) -> str:
     shown = f"{place.hostname}:{port}" + (f", the proxy to {host}," if proxy else "")
     try:
         socket.create_connection((place.hostname or "", port), timeout=3).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: a host that is no name
         raise ConfigError(
             f"{shown} cannot be reached ({error}); start the server, fix base_url or the proxy's "
             "variables, or repeat recorded answers (`ekipl teach record`)."

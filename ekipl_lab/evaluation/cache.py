@@ -13,7 +13,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,25 @@ def sample_digest(sample: Sample) -> str:
     return digest.hexdigest()[:16]
 
 
-class EvaluationCache:
-    """Actions by sample, kept in a folder. Raises ConfigError if it belongs to another ``key``."""
+def told_digest(sample: Sample) -> str:
+    """16 hex digits of that, and of the answer and chain, which a teacher may repeat."""
+    told = [sample_digest(sample), sample.answer, sample.cot]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
-    def __init__(self, folder: str | Path, key: Mapping[str, Any]) -> None:
-        self._folder = Path(folder)
+
+class EvaluationCache:
+    """Actions by sample, kept in a folder. Raises ConfigError if it belongs to another ``key``.
+
+    ``digest`` tells apart what the source may answer by.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        key: Mapping[str, Any],
+        digest: Callable[[Sample], str] = sample_digest,
+    ) -> None:
+        self._folder, self._digest = Path(folder), digest
         self._folder.mkdir(parents=True, exist_ok=True)
         self._check_key(json.loads(json.dumps(key)))
         self._actions: dict[tuple[str, str], list[Action]] = {}
@@ -52,11 +66,11 @@ class EvaluationCache:
 
     def get(self, sample: Sample) -> list[Action] | None:
         """The actions of a sample, None if there are none for exactly this question and image."""
-        return self._actions.get((sample.id, sample_digest(sample)))
+        return self._actions.get((sample.id, self._digest(sample)))
 
     def put(self, sample: Sample, actions: Sequence[Action]) -> None:
         """Keep all actions of a sample; they are on disk when this returns."""
-        digest = sample_digest(sample)
+        digest = self._digest(sample)
         self._actions[sample.id, digest] = list(actions)
         rows = [action_row(action) for action in actions]
         row = {"sample_id": sample.id, "digest": digest, "actions": rows}

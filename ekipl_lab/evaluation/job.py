@@ -27,13 +27,14 @@ from typing import Any
 
 from ekipl_lab.benchmarks.image_files import MAX_PIXELS, with_pixels
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.evaluation.cache import sample_digest
+from ekipl_lab.evaluation.cache import sample_digest, told_digest
 from ekipl_lab.evaluation.folder import FORMAT, SUMMARY
-from ekipl_lab.evaluation.model_source import Loading, ModelSource, open_model_source
+from ekipl_lab.evaluation.model_source import TEACHER, Loading, ModelSource, open_model_source
 from ekipl_lab.evaluation.records import write_records
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION, Mode, evaluate, refuse_unscored
 from ekipl_lab.files import write_note
 from ekipl_lab.prompts import instructed, prompt_fingerprint
+from ekipl_lab.rewards.own import code_of
 from ekipl_lab.types import MISSING, EvalRecord, GenerationParams, Sample, Scorer
 from ekipl_lab.validation import LEAST_TEMPERATURE, MOST_TEMPERATURE
 
@@ -142,7 +143,8 @@ def check_job(job: Job) -> None:
         raise ConfigError("--k must be 1 or more.")
     if not 0 < job.params.top_p <= 1 or job.params.top_k < 0:
         raise ConfigError("--top-p lies above 0 and up to 1, --top-k is 0 (off) or more.")
-    if job.source.startswith("teacher:") and "greedy" in job.modes:
+    sources = (job.source, job.against or "")
+    if "greedy" in job.modes and any(source.startswith(TEACHER) for source in sources):
         raise ConfigError("A teacher answers with its own temperature; give --mode sampled.")
 
 
@@ -191,27 +193,21 @@ def run_job(
     sets: Mapping[str, Sequence[Sample]],
     model: ModelSource,
     scorer: Scorer,
+    start: ModelSource | None = None,
     progress: Progress | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Measured:
     """Measure, and keep everything in ``folder``; ``facts`` are further values for the summary.
 
-    ``sets``, ``model`` and ``scorer`` are those of ``load_sets``, ``open_model_source`` and
-    ``get_scorer``.
+    ``sets``, ``model``, ``start`` and ``scorer`` are those of ``load_sets``, ``open_model_source``,
+    ``open_start`` and ``get_scorer``; a start that is not given is opened here.
     """
     check_job(job)
     began = time.perf_counter()
     samples = [sample for chosen in sets.values() for sample in chosen]
-    prompted = [[instructed(s, job.instructed) for s in chosen] for chosen in sets.values()]
-    prompts = list(chain.from_iterable(prompted))
-    blind = {  # set by set, so that no image comes from another set
-        name: [s for chosen in prompted for s in _control(name, chosen, job.seed)]
-        for name in job.controls
-    }
+    prompts, blind = prompts_of(job, sets)
     measure = partial(_measure, job, scorer, progress)
-    first = None  # the start is opened before hours of measuring, not after them
-    if job.against is not None:
-        first = open_model_source(job.against, samples, job.loading, scenes=job.benchmark == "mini")
+    first = start or open_start(job, samples)  # before hours of measuring, not after them
     cache = folder / "cache"
     records = measure(model, prompts, cache, "", job.modes)
     refuse_unscored(records)
@@ -219,14 +215,15 @@ def run_job(
         name: measure(model, chosen, cache / name, f"{name} ", job.modes[:1])
         for name, chosen in blind.items()
     }
-    start: list[EvalRecord] = []
+    starts: list[EvalRecord] = []
     if first is not None:
-        start = measure(first, prompts, cache / f"start-{first.key}", "start ", job.modes)
+        starts = measure(first, prompts, cache / f"start-{first.key}", "start ", job.modes)
     write_records(folder / "records.parquet", records)
     for name, found in controls.items():
         write_records(folder / f"control-{name}.parquet", found)
-    if start:
-        write_records(folder / "start.parquet", start)
+    if starts:
+        write_records(folder / "start.parquet", starts)
+    _remove_others(folder, controls, bool(starts))
     seconds = round(time.perf_counter() - began, 1)  # of this process
     summary = {
         "format": FORMAT,
@@ -239,12 +236,42 @@ def run_job(
             for label, chosen in sets.items()
         },
         "prompts": prompt_fingerprint(),
+        "scorer_code": code_of(job.scorer),
         "cost": _cost(records),
         "seconds": seconds,
         **(facts or {}),
     }
     write_note(folder / SUMMARY, summary)
-    return Measured(records, controls, start, samples, summary)
+    return Measured(records, controls, starts, samples, summary)
+
+
+def prompts_of(
+    job: Job, sets: Mapping[str, Sequence[Sample]]
+) -> tuple[list[Sample], dict[str, list[Sample]]]:
+    """The samples as they are asked, and those of each blind control."""
+    prompted = [[instructed(s, job.instructed) for s in chosen] for chosen in sets.values()]
+    blind = {  # set by set, so that no image comes from another set
+        name: [s for chosen in prompted for s in _control(name, chosen, job.seed)]
+        for name in job.controls
+    }
+    return list(chain.from_iterable(prompted)), blind
+
+
+def open_start(job: Job, samples: Sequence[Sample]) -> ModelSource | None:
+    """The source that the job compares with; None if it names none."""
+    if job.against is None:
+        return None
+    return open_model_source(job.against, samples, job.loading, scenes=job.benchmark == "mini")
+
+
+def _remove_others(folder: Path, controls: Mapping[str, Any], start: bool) -> None:
+    """Remove what an earlier evaluation in this folder had and this one has not: a page of it
+    would show both as one. What was generated stays in the cache."""
+    stale = {folder / f"control-{name}.parquet" for name in CONTROLS if name not in controls}
+    if not start:
+        stale |= {folder / "start.parquet", folder / "since_start.csv"}
+    for path in stale:
+        path.unlink(missing_ok=True)
 
 
 def _measure(
@@ -271,6 +298,7 @@ def _measure(
             model_key=model.key,
             progress=None if progress is None else partial(progress, f"{label}{mode}"),
             allow_missing=model.is_teacher,
+            digest=told_digest if model.is_teacher else sample_digest,
         )
     return records
 

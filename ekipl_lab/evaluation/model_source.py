@@ -39,9 +39,9 @@ HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 class ModelSource:
     """A source with where it comes from.
 
-    ``key`` is a hash of its weights or settings, which others of the same name may differ in;
-    ``facts`` are JSON values for the record. A teacher may give fewer actions than asked, and
-    answers with its own temperature.
+    ``key`` is a hash of its weights or settings, which others of the same name may differ in, and
+    the dtype unless that is float32; ``facts`` are JSON values for the record. A teacher may give
+    fewer actions than asked, and answers with its own temperature.
     """
 
     kind: str
@@ -107,7 +107,8 @@ def _from_folder(
         facts = {**facts, "base": base}
         key += weights_fingerprint(base)
     source = PolicySource(replace(policy, id=name), id=POLICY, max_rows=loading.max_rows)
-    return ModelSource(kind, name, source, _short(key), {**facts, "dtype": loading.dtype})
+    rounded = "" if loading.dtype == "float32" else f"-{loading.dtype}"
+    return ModelSource(kind, name, source, _short(key) + rounded, {**facts, "dtype": loading.dtype})
 
 
 def _download(repo: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
@@ -147,7 +148,8 @@ def _logged_model(text: str, loading: Loading) -> ModelSource:
 
 
 def trained_on(text: str, benchmark: str) -> Mapping[str, Any]:
-    """The data settings of the run behind ``mlflow:`` or ``models:/``; none if unknown.
+    """The data settings of the run behind ``mlflow:`` or ``models:/``, and the bounds of its
+    pictures (``min_pixels``, ``max_pixels``); none if unknown.
 
     Also none where it was trained on another benchmark. Raises what ``open_model_source`` raises.
     """
@@ -160,10 +162,19 @@ def trained_on(text: str, benchmark: str) -> Mapping[str, Any]:
     else:
         return {}
     try:
-        data: Mapping[str, Any] = tracking.read_config(tracking.find_run(run_id).run_id)["data"]
+        config = tracking.read_config(tracking.find_run(run_id).run_id)
+        data: Mapping[str, Any] = config["data"]
     except (MissingData, KeyError):
         return {}
-    return data if data.get("benchmark") == benchmark else {}
+    if not _same_data(str(data.get("benchmark")), benchmark):
+        return {}
+    policy = config.get("policy", {})
+    return {**data, **{name: policy.get(name) for name in ("min_pixels", "max_pixels")}}
+
+
+def _same_data(one: str, other: str) -> bool:
+    """Whether two names of a benchmark mean the same: a file may be named from several places."""
+    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
 
 
 def _chosen(run_id: str, choice: str) -> LoggedCheckpoint:
@@ -192,8 +203,8 @@ def _chosen(run_id: str, choice: str) -> LoggedCheckpoint:
 
 def _teacher(text: str, samples: Sequence[Sample], scenes: bool) -> ModelSource:
     from ekipl_lab.benchmarks.mini.chains import CHAIN_STYLES, write_chain
-    from ekipl_lab.teachers.adapters.random import pool_of
-    from ekipl_lab.teachers.build import build_teachers
+    from ekipl_lab.teachers.adapters.random import RandomSpec, pool_of
+    from ekipl_lab.teachers.build import EnsembleSpec, build_teachers
 
     path, _, wanted = text.partition("#")
     spec = _spec(Path(path), wanted)
@@ -205,8 +216,11 @@ def _teacher(text: str, samples: Sequence[Sample], scenes: bool) -> ModelSource:
     )
     settings = spec.model_dump(mode="json")
     facts = {"file": path, "spec": settings, "seed": spec.resolved_seed}
-    key = _short(repr(sorted(settings.items())) + spec.fingerprint())
-    return ModelSource("teacher", spec.id, source, key, facts)
+    key = repr(sorted(settings.items())) + spec.fingerprint()
+    members = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
+    if any(isinstance(member, RandomSpec) and not member.answers for member in members):
+        key += repr([(sample.task, sample.family, sample.answer) for sample in samples])
+    return ModelSource("teacher", spec.id, source, _short(key), facts)
 
 
 def _spec(path: Path, wanted: str) -> TeacherSpec:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ekipl_lab.errors import ConfigError, DataError, RewardError
-from ekipl_lab.evaluation.cache import EvaluationCache
+from ekipl_lab.evaluation.cache import EvaluationCache, sample_digest
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.types import (
     MISSING,
@@ -60,6 +60,7 @@ def evaluate(
     model_key: str = "",
     progress: Progress | None = None,
     allow_missing: bool = False,
+    digest: Callable[[Sample], str] = sample_digest,
 ) -> list[EvalRecord]:
     """One record per sample, in order: one action if greedy, ``num_samples`` if sampled.
 
@@ -67,8 +68,9 @@ def evaluate(
     ``batch_size`` counts samples. With a ``cache`` folder every sample is kept on disk as soon as
     its last action is there, and the same call after an interruption continues and gives the same
     records; ``model_key`` (such as a hash of the weights) says what is evaluated, so that another
-    model does not read the cache of this one. ``progress(done, total)`` is called after every
-    batch, and by a StreamingSource after every sample.
+    model does not read the cache of this one, and ``digest`` what the source may answer by (for a
+    teacher ``cache.told_digest``). ``progress(done, total)`` is called after every batch, and by a
+    StreamingSource after every sample.
 
     ``allow_missing``: a source may give fewer actions than asked (a gateway with ``on_error:
     skip``). Each one that it did not give is an action with finish reason ``missing`` and no score
@@ -86,7 +88,7 @@ def evaluate(
     if cache is not None:
         key = {"source": source.id, "model": model_key, **asdict(params)}
         key |= {"actions per sample": count, "prompts": prompt_fingerprint()}
-        store = EvaluationCache(cache, key)
+        store = EvaluationCache(cache, key, digest)
 
     def show(before: int, done: int) -> None:
         if progress is not None:

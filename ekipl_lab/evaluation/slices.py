@@ -12,7 +12,7 @@ from ekipl_lab.evaluation.compare import Comparison, compare
 from ekipl_lab.evaluation.metrics import Item, find_metric, success_counts
 from ekipl_lab.evaluation.summary import grouped
 from ekipl_lab.statistics import clustered_mean, holm
-from ekipl_lab.types import EvalRecord
+from ekipl_lab.types import EvalRecord, Sample
 
 #: Strata of families by their success, with the upper limit of each.
 STRATA = ((0.05, "0-5 %"), (0.50, "5-50 %"), (1.0, "> 50 %"))
@@ -44,10 +44,13 @@ def strata_of(start: Sequence[EvalRecord]) -> dict[str, str]:
     return strata
 
 
-def strata_from_file(path: str | Path, records: Iterable[EvalRecord]) -> dict[str, str]:
-    """Sample id -> stratum, from ``TASK -> families -> NAME -> stratum`` of a JSON file.
+def strata_from_file(
+    path: str | Path, records: Iterable[EvalRecord] | Iterable[Sample]
+) -> dict[str, str]:
+    """Id -> stratum, from ``TASK -> families -> NAME -> stratum`` of a JSON file.
 
-    Such a file is what ``ekipl headroom --out`` writes. DataError if it is not one.
+    Such a file is what ``ekipl headroom --out`` writes. DataError if it is not one, or names no
+    family of the records (or samples).
     """
     try:
         named = {
@@ -61,7 +64,16 @@ def strata_from_file(path: str | Path, records: Iterable[EvalRecord]) -> dict[st
         raise DataError(
             f"{path} holds no strata of families; `ekipl headroom --out` writes such a file."
         ) from error
-    return {record.sample_id: named.get((record.task, record.family), "") for record in records}
+    strata = {
+        one.id if isinstance(one, Sample) else one.sample_id: named.get((one.task, one.family), "")
+        for one in records
+    }
+    if strata and not any(strata.values()):
+        raise DataError(
+            f"{path} has strata of {', '.join(sorted({task for task, _ in named})) or 'no task'}, "
+            "and of no family that is measured here; give the file of this task."
+        )
+    return strata
 
 
 @dataclass(frozen=True, slots=True)

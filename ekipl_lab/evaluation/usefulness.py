@@ -71,7 +71,8 @@ class GainRow:
     """One teacher beside the policy on one slice.
 
     ``newly_solved`` samples were solved by an action of the teacher and by none of the policy;
-    ``newly`` is their share of all samples. ``cost_per_new`` in USD, None if there are none.
+    ``newly`` is their share of those with an answer of the teacher that could be scored.
+    ``cost_per_new`` in USD, None if there are none.
     """
 
     teacher: str
@@ -273,9 +274,12 @@ def _gain_row(
     policy_id: str,
 ) -> GainRow:
     new = ids & by_teacher - by_policy
-    newly = wilson(len(new), len(ids))
+    answered = len(ids) - rows[teacher].unanswered
+    newly = wilson(len(new), max(1, answered))  # of none: nothing is known, and no gate follows
     accuracy = rows[policy_id].accuracy
     gate, reason = recommend(newly, None if accuracy is None else accuracy.value)
+    if answered < len(ids):
+        reason += f"; {teacher} gave a scorable answer on {answered} of {len(ids)} samples"
     wrong = rows[teacher].wrong_chains
     if wrong is not None and wrong.value >= MANY_WRONG_CHAINS and gate != "off":
         reason += f"; {wrong.value:.0%} of its right answers rest on a wrong chain"

@@ -152,6 +152,7 @@ def _conditions(run: RunData, name: str) -> dict[str, Any]:
         if key not in _FREE_SETTINGS and (sampled or key not in _SAMPLED_ONLY)
     }
     found["prompts"] = tags.get("ekipl.prompts")
+    found["code of the reward"] = tags.get("ekipl.code.reward")
     if run.is_evaluation:
         found[_DATA] = _data_hash(tags, name)
         found["instructed"] = run.about.get("job", {}).get("instructed")

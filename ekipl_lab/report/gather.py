@@ -150,6 +150,7 @@ def _from_folder(folder: Path) -> RunData:
     tags = {f"ekipl.data.{label}": part["hash"] for label, part in about["data"].items()}
     tags |= {"ekipl.prompts": about["prompts"], "ekipl.config_hash": about["id"]}
     tags |= {"ekipl.git_revision": about.get("revision") or ""}
+    tags |= {"ekipl.code.reward": code} if (code := about.get("scorer_code")) else {}
     written = (folder / SUMMARY).stat().st_mtime
     begun = written - float(about.get("seconds", 0))
     info = RunInfo(

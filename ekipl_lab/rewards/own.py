@@ -11,7 +11,9 @@ file is run as Python: name only files that you trust.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ekipl_lab.errors import RewardError
@@ -24,6 +26,14 @@ from ekipl_lab.user_code import load_attribute
 PREFIX = "python:"
 
 OwnReward = Callable[[str, Sample], float | None]
+
+
+def code_of(scorer: str) -> str:
+    """16 hex digits of the file that a scorer of the user's own is in; empty for another one."""
+    if not scorer.startswith(PREFIX):
+        return ""
+    file = Path(scorer.removeprefix(PREFIX).rpartition(":")[0])
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def own_scorer(name: str, weights: Mapping[str, float]) -> Scorer:

@@ -2,6 +2,7 @@
 
     cell, study, arm, task, seed, command    which it is, and how to make it again
     settings, code                           hash of its settings; revision, and whether changed
+    inputs      what it rests on beside (own data, the policy) -> digest, see `inputs`
     cost        policy_completions, policy_tokens, trained_tokens, teacher_actions, teacher_tokens,
                 wall_seconds, cpu_seconds    (evaluation apart: evaluation_seconds)
     parts       each kind of work: its amount and CPU seconds, for estimates

@@ -28,6 +28,7 @@ from ekipl_lab.policies.load import load_policy
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.studies.clock import Clock
+from ekipl_lab.studies.inputs import inputs_of
 from ekipl_lab.studies.plan import Cell
 from ekipl_lab.studies.recipe import Step
 from ekipl_lab.studies.record import final_metrics, pack, record_text, write_record
@@ -126,6 +127,7 @@ class _Run:
 
     def record(self, line: str) -> dict[str, Any]:
         """Do what is left to do, and say what came of it."""
+        inputs = inputs_of(self.cell)
         policy = Path(policy_path(self.cell.base.policy.path or ""))
         for number, step in enumerate(self.cell.steps, 1):
             policy = self._step(number, step, policy)
@@ -143,6 +145,7 @@ class _Run:
         return {
             "study": cell.study.name, "cell": cell.name, "arm": cell.arm, "task": cell.task,
             "seed": cell.seed, "command": line, "settings": cell.settings,
+            "inputs": inputs,
             "code": {"revision": revision.get("ekipl.git_revision"),
                      "changed": revision.get("ekipl.git_dirty") == "true"},
             "cost": cost, "parts": parts,

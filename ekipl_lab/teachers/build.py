@@ -67,7 +67,9 @@ class EnsembleSpec(TeacherSpecBase):
     @classmethod
     def _count(cls, raw: Any) -> Any:
         if isinstance(raw, Mapping) and isinstance(raw.get("members"), list | tuple):
-            return {"actions": len(raw["members"]) * int(raw.get("each", 1)), **raw}
+            each = raw.get("each", 1)
+            if isinstance(each, int) and each > 0:  # anything else is refused as ``each``
+                return {"actions": len(raw["members"]) * each, **raw}
         return raw
 
     @model_validator(mode="after")

@@ -20,6 +20,8 @@ from ekipl_lab.validation import Section, Seed, complaint
 
 #: The answers that a random teacher draws from for a sample.
 AnswerPool = Callable[[Sample], Sequence[str]]
+#: How a teacher's action may have ended: by itself, or cut off.
+FINISH_REASONS = ("stop", "length")
 
 
 class ChainWriter(Protocol):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ekipl_lab.benchmarks.image_files import picture_digests
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.rewards.own import PREFIX
+from ekipl_lab.rewards.own import code_of
 from ekipl_lab.teachers.adapters.local import LocalSpec
 from ekipl_lab.teachers.adapters.python import PythonSpec
 from ekipl_lab.teachers.adapters.replay import ReplaySpec
@@ -130,13 +129,12 @@ def _own_code(config: RunConfig) -> dict[str, str]:
     """Tag -> digest of each file of the user's own that rewards or teachers are taken from."""
     scorers = {"reward": config.reward.scorer}
     scorers |= {f"reward.{name}": one.scorer for name, one in config.reward.extra.items()}
-    own = {n: s.removeprefix(PREFIX) for n, s in scorers.items() if s.startswith(PREFIX)}
     digests = {
         f"teacher.{name}": spec.fingerprint()[:16]
         for name, spec in _teachers(config)
         if isinstance(spec, PythonSpec)
     }
-    digests |= {name: _file_digest(named) for name, named in own.items()}
+    digests |= {name: code for name, scorer in scorers.items() if (code := code_of(scorer))}
     return {f"ekipl.code.{name}": digest for name, digest in digests.items()}
 
 
@@ -147,7 +145,3 @@ def _teachers(config: RunConfig) -> Iterator[tuple[str, TeacherSpecBase]]:
             yield from ((f"{spec.id}.{member.id}", member) for member in spec.members)
         else:
             yield spec.id, spec
-
-
-def _file_digest(named: str) -> str:
-    return hashlib.sha256(Path(named.rpartition(":")[0]).read_bytes()).hexdigest()[:16]

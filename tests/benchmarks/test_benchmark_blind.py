@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,29 @@ def test_images_are_shuffled_within_the_family() -> None:
     assert all(sample.images == () for sample in without_images(samples))
     with pytest.raises(DataError, match="one sample"):
         shuffle_images(samples[:1])
+
+
+def test_no_sample_gets_an_image_that_is_its_own() -> None:
+    """Several questions about one picture, as data of one's own have them; pairs among single."""
+    colours = ["red", "red", "red", "blue", "green", "blue", "red", "white", "black"]
+    samples = [
+        Sample(f"own/{n}", "t", "test", (Image.new("RGB", (8, 8), c),), "Which?", c, "text")
+        for n, c in enumerate(colours)
+    ]
+    pairs = [
+        replace(one, id=f"own/pair-{n}", images=one.images * 2)
+        for n, one in enumerate(samples[3:6])
+    ]
+    for seed in range(20):
+        for before, after in zip(samples, shuffle_images(samples, seed), strict=True):
+            assert before.images[0].tobytes() != after.images[0].tobytes()
+    mixed = [*samples, pairs[0], pairs[1]]
+    sizes = [len(sample.images) for sample in shuffle_images(mixed)]
+    assert sizes == [len(sample.images) for sample in mixed]
+    with pytest.raises(DataError, match="4 of 7 samples of family '' have the same image"):
+        shuffle_images([*samples[:4], *samples[6:]])
+    with pytest.raises(DataError, match="one sample with as many images as own/pair-0"):
+        shuffle_images([*samples, pairs[0]])
 
 
 def test_study_families_stay_under_the_limit() -> None:

@@ -482,6 +482,27 @@ def test_lists_of_images_in_parquet_are_read(folder: Path) -> None:
     assert len(build_messages(load()[0])[0]["content"]) == 4
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_numbers_of_32_bits_are_those_that_were_written(folder: Path, saved: bool) -> None:
+    """0.1 read as 0.10000000149011612 would be a truth that no answer meets."""
+    columns = {"id": ["x", "y"], "image": ["1.png"] * 2, "q": ["Which?"] * 2}
+    table = pa.table(columns | {
+        "a": pa.array([0.1, 2.5], pa.float32()), "d": pa.array([1.0, 3.0]),
+        "options": pa.array([[0.1, 0.7]] * 2, pa.list_(pa.float32())),
+    })  # fmt: skip
+    if saved:
+        Dataset(table).save_to_disk("saved")
+    else:
+        pq.write_table(table, "train.parquet")
+    describe("saved" if saved else "train.parquet", more=", difficulty: d, choices: options")
+    samples = load()
+    assert [(sample.answer, sample.difficulty) for sample in samples] == [("0.1", 1), ("2.5", 3)]
+    assert samples[0].choices == ("0.1", "0.7")
+    assert get_scorer("ekipl/auto")(
+        samples[0], Action("<think>x</think><answer>0.1</answer>", "a", "b")
+    ).success
+
+
 # ---- a limit
 
 

@@ -61,8 +61,10 @@ def test_a_teachers_server_is_reached_without_a_request(monkeypatch):
         with pytest.raises(ConfigError, match="OWN_KEY"):
             check_teacher(spec)
     spec.api_key_env = None
-    with pytest.raises(ConfigError, match="cannot be reached"):
-        check_teacher(spec)
+    for nobody in (address, "https://a..b/v1"):  # the latter is no name of a host
+        spec.base_url = nobody
+        with pytest.raises(ConfigError, match="cannot be reached"):
+            check_teacher(spec)
 
 
 def test_a_policy_that_is_elsewhere_is_a_note():

@@ -11,6 +11,7 @@ import pytest
 from api_kit import KEY, KEY_ENV, numbered
 from fault_server import FaultServer
 from paths import ROOT
+from PIL import Image
 from test_reason_rft import folder as published  # noqa: F401  (a fixture)
 
 from ekipl_lab.benchmarks import load_samples
@@ -24,6 +25,7 @@ from ekipl_lab.evaluation.job import Job, Measured, check_job
 from ekipl_lab.evaluation.run import REASON_RFT_GENERATION
 from ekipl_lab.evaluation.slices import changes_since, strata_from_file, strata_of
 from ekipl_lab.policies import build_tiny_policy, save_policy
+from ekipl_lab.report import gather_runs
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown, Sample
 
 TEACHER = "teacher:configs/demo_ekipl.yaml#careful"
@@ -124,7 +126,7 @@ def test_controls_and_what_was_forgotten(
     out = tmp_path / "e"
     command = ["eval", str(other), "--limit", "6", "--samples", "2", "--max-new-tokens", "6"]
     assert main([*command, "--controls", "--out", str(out)]) == 2  # before anything is measured
-    assert "shuffling needs at least two" in capsys.readouterr().err and not list(out.iterdir())
+    assert "shuffling needs at least two" in capsys.readouterr().err and not out.exists()
     command += ["--families", "compare", "remove_two"]
     assert main([*command, "--controls", "--against", nano, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
@@ -144,6 +146,13 @@ def test_controls_and_what_was_forgotten(
     assert any(where.startswith("task=counting split=test stratum=") for where, _ in lines_of(
         out / "metrics.csv"
     ))  # fmt: skip
+    # Measured anew without them: a page of the folder must not show those of before.
+    assert main([*command, "--out", str(out)]) == 0
+    left = {path.name for path in out.iterdir()}
+    assert left == {"cache", "evaluation.json", "metrics.csv", "records.parquet"}
+    # The same weights rounded to another dtype are another model.
+    assert main([*command, "--dtype", "bfloat16", "--out", str(out)]) == 2
+    assert "was made with another model" in capsys.readouterr().err
 
 
 def parsed(*options: str):  # type: ignore[no-untyped-def]
@@ -213,6 +222,103 @@ def test_an_api_teacher_that_skips_failures(
     assert json.loads((out / "evaluation.json").read_text())["cost"]["missing"] == 0
 
 
+def own_data(folder: Path, answers: list[str], chain: str = "I see it.") -> str:
+    """Data of one's own with chains; the teachers beside it are those of ``t.yaml``."""
+    Image.new("RGB", (32, 32), "red").save(folder / "a.png")
+    rows = [
+        {"id": str(n), "image": "a.png", "question": f"How many {n}?", "answer": a, "cot": chain}
+        for n, a in enumerate(answers)
+    ]
+    (folder / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ", ".join(f"{name}: {name}" for name in rows[0])
+    (folder / "own.yaml").write_text(
+        "name: own\ntask: t\nanswer_type: number\nsplits: {test: x.jsonl}\n"
+        f"columns: {{{columns}}}\n"
+    )
+    (folder / "mine.py").write_text(
+        "from ekipl_lab.types import Action\n\n\nclass Knows:\n"
+        "    def propose(self, samples, num_actions, params):\n"
+        "        texts = [f'<think>x</think><answer>{s.answer}</answer>' for s in samples]\n"
+        "        return [[Action(text, 'mine', 'mine')] * num_actions for text in texts]\n"
+    )
+    teachers = [
+        {"type": "replay", "id": "chains", "cot": True},
+        {"type": "python", "id": "knows", "class": f"{folder}/mine.py:Knows"},
+        {"type": "random", "id": "guesser"},
+        {"type": "ensemble", "id": "panel", "members": [{"type": "random", "id": "g"}]},
+    ]
+    (folder / "t.yaml").write_text(json.dumps({"teachers": teachers}))
+    return str(folder / "own.yaml")
+
+
+@pytest.mark.parametrize("teacher", ["chains", "knows"])
+def test_a_teacher_is_asked_again_where_the_truth_changed(teacher: str, tmp_path: Path) -> None:
+    """The prompt is the same; what this teacher says of it is not."""
+    out = tmp_path / "out"
+
+    def accuracy(answers: list[str], chain: str) -> list[bool | None]:
+        data = own_data(tmp_path, answers, chain)
+        command = ["eval", f"teacher:{tmp_path}/t.yaml#{teacher}", "--benchmark", data]
+        assert main([*command, "--samples", "1", "--out", str(out)]) == 0
+        found = sorted(read_records(out / "records.parquet"), key=lambda record: record.sample_id)
+        return [record.rewards[0].success for record in found]
+
+    assert accuracy(["3", "4"], "I see it.") == [True, True]
+    assert accuracy(["3", "5"], "I see it.") == [True, True]
+    wrong = "<think>x</think><answer>9</answer>"
+    assert accuracy(["3", "5"], wrong) == [teacher == "knows"] * 2
+
+
+@pytest.mark.parametrize("teacher", ["guesser", "panel"])
+def test_a_guesser_with_other_answers_to_guess_is_another_source(
+    teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = own_data(tmp_path, list("345678")), str(tmp_path / "out")
+    command = ["eval", f"teacher:{tmp_path}/t.yaml#{teacher}", "--benchmark", data, "--out", out]
+    assert main([*command, "--samples", "1", "--limit", "2"]) == 0
+    assert main([*command, "--samples", "1"]) == 2
+    assert "was made with another model" in capsys.readouterr().err
+
+
+def test_the_code_of_an_own_reward_is_kept(tmp_path: Path) -> None:
+    data, out = own_data(tmp_path, ["3", "4"]), tmp_path / "out"
+    command = ["eval", f"teacher:{tmp_path}/t.yaml#knows", "--benchmark", data, "--samples", "1"]
+    command += ["--scorer", f"python:{tmp_path}/reward.py:score", "--out", str(out)]
+    tags = []
+    for value in ("1.0", "0.5", "0.5"):
+        text = f"def score(completion, sample):\n    return {value}\n"
+        (tmp_path / "reward.py").write_text(text)
+        assert main(command) == 0
+        tags.append(gather_runs([str(out)])[0].info.tags["ekipl.code.reward"])
+    assert tags[0] != tags[1] == tags[2]
+
+
+def test_a_start_and_controls_that_cost_are_asked_for_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(KEY_ENV, KEY)
+    data, folder = own_data(tmp_path, list("3456")), tmp_path / "out"
+    (tmp_path / "t.yaml").write_text(
+        json.dumps(
+            {
+                "teachers": [
+                    teacher_of("http://127.0.0.1:9", tmp_path) | {"id": "paid"},
+                    {"type": "random", "id": "free", "answers": ["3"]},
+                ]
+            }
+        ).replace('"usd": 1.0', '"usd": null')
+    )
+    options = ["--benchmark", data, "--samples", "2", "--out", str(folder)]
+    free, paid = (f"teacher:{tmp_path}/t.yaml#{name}" for name in ("free", "paid"))
+    assert main(["eval", free, "--against", paid, *options]) == 2
+    said = capsys.readouterr()
+    assert "paid: 8 actions" in said.out and "has no ceiling" in said.err
+    assert main(["eval", paid, "--controls", "question_only", *options]) == 2
+    said = capsys.readouterr()
+    assert "paid: 16 actions" in said.out and "has no ceiling" in said.err
+    assert not folder.exists()
+
+
 def teacher_of(url: str, folder: Path) -> dict[str, object]:
     return {
         "type": "openai",
@@ -242,6 +348,8 @@ def teacher_of(url: str, folder: Path) -> dict[str, object]:
         (["x", "--top-p", "0"], "--top-p"),
         (["x", "--max-new-tokens", "0"], "--max-new-tokens"),
         ([TEACHER, "--mode", "greedy"], "A teacher answers with its own temperature"),
+        (["x", "--against", TEACHER], "A teacher answers with its own temperature"),
+        ([TEACHER, "--export", "vlmevalkit"], "VLMEvalKit reads one prediction per item"),
         (["x", "--scorer", "ekipl/atuo"], "did you mean 'ekipl/auto'"),
         (["x", "--task", "countin"], "did you mean 'counting'"),
         (["no/such/folder"], "does not exist"),
@@ -290,7 +398,9 @@ def make() -> Callable[..., object]:
     return build
 
 
-def test_strata_are_read_from_what_the_gates_wrote(tmp_path: Path) -> None:
+def test_strata_are_read_from_what_the_gates_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def of(task: str, family: str) -> EvalRecord:
         return EvalRecord(f"{task}/{family}", task, "test", family, 1, "m", "greedy", (), ())
 
@@ -306,6 +416,11 @@ def test_strata_are_read_from_what_the_gates_wrote(tmp_path: Path) -> None:
         DataError, match="holds no strata of families; `ekipl headroom --out` writes"
     ):
         strata_from_file(tmp_path / "flat.json", records)
+    (tmp_path / "other.json").write_text('{"other": {"families": {"area": {"stratum": "x"}}}}')
+    command = ["eval", "assets/policies/counting", "--limit", "2", "--out", str(tmp_path / "out")]
+    assert main([*command, "--strata", str(tmp_path / "other.json")]) == 2
+    assert "has strata of other, and of no family" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_contamination_by_hand() -> None:

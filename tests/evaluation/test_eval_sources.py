@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from own_data import write_tiles
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
@@ -246,3 +247,26 @@ def test_a_run_is_asked_as_it_was_trained(nano: Path, store: Path) -> None:
     assert instructed(stock, "--task", "geometry") is True
     assert instructed(run_of(benchmark="other", instructed=True)) is False
     assert instructed(str(nano)) is False
+
+
+def test_a_run_sees_pictures_of_the_size_it_was_trained_on(
+    nano: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_tiles(tmp_path / "own")
+    config = {
+        "data": {"benchmark": str(data), "task": "floor", "image_size": 32},
+        "policy": {"path": str(nano), "max_pixels": 900},
+    }
+    with tracking.open_run("sources", "arm", {}, config) as run:
+        run.log_checkpoint(nano, 1, {})
+    monkeypatch.chdir(tmp_path)
+
+    def sizes(*line: str) -> tuple[int | None, ...]:
+        job = job_of(build_parser().parse_args(["eval", *line]))
+        return job.image_size, job.min_pixels, job.max_pixels
+
+    source = f"mlflow:{run.run_id}"
+    for named in (str(data), f"own/{data.name}", f"./own/../own/{data.name}"):
+        assert sizes(source, "--benchmark", named) == (32, None, 900)
+    assert sizes(source, "--benchmark", str(data), "--max-pixels", "400") == (32, None, 400)
+    assert sizes(source) == sizes(str(nano)) == (None, None, None)

@@ -140,6 +140,18 @@ def test_a_flag_where_right_answers_rest_on_wrong_chains() -> None:
     assert "50% of its right answers rest on a wrong chain" in result.gains[0].reason
 
 
+def test_a_teacher_that_gave_nothing_is_not_called_useless() -> None:
+    """A server that was down, skipped by its gateway: no gate follows from that."""
+    policy = [record("policy", n, [0]) for n in range(300)]
+    down = [record("down", n, []) for n in range(300)]
+    mostly = [record("mostly", n, [1] if n < 30 else [None]) for n in range(300)]
+    gains = usefulness(policy, {"down": down, "mostly": mostly}).gains
+    assert gains[0].gate == "more_samples"
+    assert "down gave a scorable answer on 0 of 300 samples" in gains[0].reason
+    assert (gains[1].newly.value, gains[1].newly.n, gains[1].gate) == (1.0, 30, "always")
+    assert "on 30 of 300 samples" in gains[1].reason
+
+
 def test_unlike_samples_are_refused() -> None:
     with pytest.raises(DataError, match="'good' was not measured on the samples of the policy"):
         usefulness(POLICY, {"good": GOOD[:3]})

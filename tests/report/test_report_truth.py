@@ -207,10 +207,11 @@ def test_equal_completions_are_claimed_only_where_they_are_equal() -> None:
 def conditions(label: str, mode: str = "greedy", **changed: Any) -> RunData:
     """A folder with all that is recorded of how it was measured."""
     values = {"size": 56, "temperature": 1.0, "tokens": 64, "hash": "aa", "prompts": "p",
-              "instructed": False, "samples": 8, "set": "test", **changed}  # fmt: skip
+              "instructed": False, "samples": 8, "set": "test", "code": "c", **changed}  # fmt: skip
     about = {"job": {"instructed": values["instructed"]}}
     run = folder_of(label, about, s1=part(30, mode=mode))
     tags = {f"ekipl.data.{values['set']}": values["hash"], "ekipl.prompts": values["prompts"]}
+    tags["ekipl.code.reward"] = values["code"]
     config = {
         **run.config,
         "data": {"image_size": values["size"]},
@@ -226,6 +227,7 @@ def conditions(label: str, mode: str = "greedy", **changed: Any) -> RunData:
         ({"size": 112, "hash": "bb"}, "questions, images or answers; image size"),
         ({"hash": "bb"}, "questions, images or answers"),
         ({"prompts": "q"}, "prompts"),
+        ({"code": "d"}, "code of the reward"),
         ({"instructed": True}, "instructed"),
         ({"tokens": 128}, "max new tokens"),
         ({"temperature": 0.1, "mode": "sampled"}, "temperature"),

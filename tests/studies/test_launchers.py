@@ -113,6 +113,25 @@ def test_wrong_options_are_named(tmp_path, capsys):
     (tmp_path / "c.yaml").write_text("name: x\n")
     assert main(["compare", str(tmp_path / "c.yaml"), "--launcher", "ray"]) == 2
     assert "--launcher ray is for a study" in capsys.readouterr().err
+    # What would be passed over: `--estimate` must never begin to train.
+    for option in (["--estimate"], ["--draw"], ["--events"], ["--cell", "x"],
+                   ["--launcher-option", "gpus=1"]):  # fmt: skip
+        assert main(["compare", str(tmp_path / "c.yaml"), *option]) == 2
+        assert f"{option[0]} is for a study" in capsys.readouterr().err
+    # Nor may it train what no report can compare.
+    for never in ("sets: []", "at_start: false, at_end: false, every: 9"):
+        (tmp_path / "c.yaml").write_text(
+            f"name: x\npolicy: {{path: {tmp_path}}}\ngrpo: {{max_steps: 2}}\n"
+            f"evaluation: {{{never}}}\n"
+        )
+        assert main(["compare", str(tmp_path / "c.yaml")]) == 2
+        assert "c is evaluated on nothing or never" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compare", str(tmp_path / "c.yaml"), "--threads", "0"])
+    assert "0 is not a whole number of 1 or more" in capsys.readouterr().err
+    (tmp_path / "s.yaml").write_text("arms: {}\n")
+    assert main(["compare", str(tmp_path / "s.yaml"), "--report", "a.html"]) == 2
+    assert "leave --report out" in capsys.readouterr().err
 
 
 def test_slurm_is_asked_for_what_was_given(tmp_path, monkeypatch):

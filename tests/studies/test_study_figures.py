@@ -3,13 +3,19 @@
 import json
 
 import pytest
+import yaml
+from own_data import write_tiles
+from study_kit import write_study
 
+from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.studies.config import Study, is_study, load_study
 from ekipl_lab.studies.contrasts import contrasts
 from ekipl_lab.studies.equal_cost import at_equal_cost, reaches
+from ekipl_lab.studies.inputs import check_alike, inputs_of
 from ekipl_lab.studies.page import all_contrasts, answer, write_page
 from ekipl_lab.studies.page_figures import curves_of
+from ekipl_lab.studies.plan import plan_study
 from ekipl_lab.studies.record import (
     CellRecord,
     pack,
@@ -115,6 +121,44 @@ def test_a_copy_of_a_record_does_not_count_twice(tmp_path):
     write_record(tmp_path / "cells" / f"{one['cell']} (copy).json", one)
     with pytest.raises(DataError, match="which would count twice"):
         read_records_of(tmp_path)
+
+
+def test_cells_of_data_that_changed_in_between_are_not_compared(tmp_path, monkeypatch, capsys):
+    """A question or a weight that is another one now, before anything is run and on the page."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    data = write_tiles(tmp_path / "data")
+    file = write_study(tmp_path, arms={"zero_shot": None, "paper": None})
+    base = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    base |= {"data": {"benchmark": str(data), "task": "floor", "limit": 8}}
+    base |= {"teachers": [{"type": "random", "id": "r"}]}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    trained, untrained = plan_study(load_study(file))
+    before = inputs_of(trained)
+    assert len(before) == 3 and inputs_of(untrained).items() < before.items()
+    raw = cell("zero_shot", 0, records([1, 0], [4, 0])).raw
+    raw |= {"study": "tiny", "cell": untrained.name, "settings": untrained.settings}
+    write_record(untrained.record, raw | {"inputs": inputs_of(untrained)})
+    check_alike([read_record(untrained.record)], {trained.name: before})
+
+    table = data.parent / "validation.csv"
+    text = table.read_text()
+    table.write_text(text.replace("Name the paint", "Say the paint"))
+    assert main(["compare", str(file)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"Cells {untrained.name} and {trained.name} cannot be compared: set validation" in said
+    assert not (tmp_path / "work").exists()
+    after = raw | {"cell": trained.name, "arm": "paper", "settings": trained.settings}
+    write_record(trained.record, after | {"inputs": inputs_of(trained)})
+    assert main(["compare", str(file), "--draw"]) == 2
+    assert "has changed between them" in " ".join(capsys.readouterr().err.split())
+
+    table.write_text(text)
+    assert inputs_of(trained) == before
+    (tmp_path / "policy" / "generation_config.json").write_text("{}")
+    changed = inputs_of(trained)
+    assert {name for name in before if before[name] != changed[name]} == {
+        f"policy {tmp_path / 'policy'}"
+    }
 
 
 def paired(*gains):

@@ -1,6 +1,8 @@
 """A model on this machine as teacher, several teachers as one, and their specs."""
 
+import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,8 +93,6 @@ def test_a_cached_local_teacher_generates_once_and_replays_offline(
 
 
 def test_a_fingerprint_changes_with_the_weights(checkpoint: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     assert weights_fingerprint(str(copy)) == weights_fingerprint(str(checkpoint))
     weights = copy / "model.safetensors"
@@ -101,6 +101,26 @@ def test_a_fingerprint_changes_with_the_weights(checkpoint: Path, tmp_path: Path
     weights.write_bytes(bytes(data))
     assert weights_fingerprint(str(copy)) != weights_fingerprint(str(checkpoint))
     assert weights_fingerprint("owner/model") == "owner/model"
+
+
+def test_a_fingerprint_changes_with_the_chat_template(checkpoint: Path, tmp_path: Path) -> None:
+    """A checkpoint from elsewhere has no list of digests that would refuse the change."""
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    before = weights_fingerprint(str(copy))
+    template = copy / "chat_template.jinja"
+    template.write_text(template.read_text() + "Think first.")
+    assert weights_fingerprint(str(copy)) != before
+
+
+def test_an_adapter_is_another_teacher_with_another_base(checkpoint: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(checkpoint, tmp_path / "base"))
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    spec = LocalSpec(id="big", path=str(folder))
+    before = spec.fingerprint()
+    (base / "generation_config.json").write_text("{}")
+    assert spec.fingerprint() != before
 
 
 def test_an_instructed_teacher_is_told_the_form(checkpoint: Path) -> None:
@@ -161,6 +181,9 @@ def test_an_ensemble_is_m_teachers_with_k_actions(checkpoint: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match=r"Two teachers have the id 'a'"):
         twice = {"type": "ensemble", "id": "p", "members": [members[0], members[0]]}
         build_teachers([teacher_spec(twice)])
+    for each in (None, [1], "x", 0):
+        with pytest.raises(ConfigError, match=r"^Teacher 'p': each "):
+            teacher_spec({"type": "ensemble", "id": "p", "members": members, "each": each})
 
 
 def test_specs_build_gateways_and_name_what_is_unknown(tmp_path: Path) -> None:

@@ -223,6 +223,20 @@ def test_what_is_wrong_is_one_clear_sentence(settings: dict[str, Any], words: st
     [
         ("1 / 0", r"Careless.propose failed on samples test/s1 to test/s2: ZeroDivisionError"),
         ("None", r"failed on samples test/s1 to test/s2: TypeError"),
+        ("[[Action(None, 'b', 'c')]] * 2", r"gave for sample test/s1 None as completion"),
+        ("[[Action('\\ud800', 'b', 'c')]] * 2", r"for sample test/s1 half a character"),
+        (
+            "[[Action('a', 'b', 'c', finish_reason='end_turn')]] * 2",
+            r"gave for sample test/s1 the finish_reason 'end_turn'; it must be stop, or length",
+        ),
+        (
+            "[[Action('a', 'b', 'c', (1,), (float('nan'),), 't')]] * 2",
+            r"gave for sample test/s1 a log-probability that is no finite number",
+        ),
+        (
+            "[[Action('a', 'b', 'c', (1,), (None,), 't')]] * 2",
+            r"failed on sample test/s1: TypeError",
+        ),
         ("[[]]", r"gave 1 rows for 2 samples"),
         ("[[], []]", r"gave 0 of nothing for sample test/s1, not 1 of Action"),
         ("[['a'], ['b']]", r"gave 1 of str for sample test/s1, not 1 of Action"),

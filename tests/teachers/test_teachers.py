@@ -234,6 +234,9 @@ def test_a_recording_of_another_prompt_is_refused(tmp_path: Path) -> None:
     for other in (replace(one, question="?"), replace(one, images=two.images), instructed(one)):
         with pytest.raises(TeacherError, match=f"another prompt of sample {one.id} .its text or"):
             teacher.propose([other], 1, PARAMS)
+    nothing = rows[0] | {"completion": ""}  # the teacher gave no text, which a run refuses itself
+    path.write_text("".join(json.dumps(row) + "\n" for row in [nothing, rows[1]]))
+    assert texts(ReplayTeacher("r", path), samples, 1) == [[""], ["a"]]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))  # cut at a line's end
     with pytest.raises(DataError, match=f"not whole: it holds 1 actions for sample {two.id} and 2"):
         ReplayTeacher("r", path)

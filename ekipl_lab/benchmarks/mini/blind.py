@@ -12,9 +12,11 @@ evaluate it on what they return.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +43,44 @@ def without_images(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def shuffle_images(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
-    """The samples with the images of another sample of the same family (a cyclic shift of a
-    seeded order, so that none keeps its own). Families of one sample raise DataError.
+    """The samples with the images of another sample of the same family, as many as they had: a
+    cyclic shift of a seeded order in which equal images are neighbours, by the most that are equal,
+    so that none keeps its own. DataError where a family has too few other images for that.
     """
     found: list[Sample] = list(samples)
-    for family in sorted({sample.family for sample in samples}):
-        places = [place for place, sample in enumerate(samples) if sample.family == family]
+    for family, count in sorted({(sample.family, len(sample.images)) for sample in samples}):
+        places = [
+            place
+            for place, sample in enumerate(samples)
+            if (sample.family, len(sample.images)) == (family, count)
+        ]
         if len(places) < 2:
-            raise DataError(f"Family {family!r} has one sample; shuffling needs at least two.")
+            raise DataError(
+                f"Family {family!r} has one sample with as many images as {samples[places[0]].id}; "
+                "shuffling needs at least two."
+            )
         rng_for("shuffle_images", family, seed).shuffle(places)
-        for place, other in zip(places, places[1:] + places[:1], strict=True):
+        alike: dict[str, list[int]] = {}
+        for place in places:
+            alike.setdefault(_pixels(samples[place]), []).append(place)
+        most = max(map(len, alike.values()))
+        if 2 * most > len(places):
+            raise DataError(
+                f"{most} of {len(places)} samples of family {family!r} have the same image, such "
+                f"as {samples[places[0]].id}; shuffling needs another one for each."
+            )
+        places = list(chain.from_iterable(alike.values()))
+        for place, other in zip(places, places[most:] + places[:most], strict=True):
             found[place] = replace(samples[place], images=samples[other].images)
     return found
+
+
+def _pixels(sample: Sample) -> str:
+    digest = hashlib.sha256()
+    for image in sample.images:
+        digest.update(f"{image.mode}{image.size}".encode())
+        digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def measure(task: str, family: str, split: str, fit: Sequence[Sample], test: int) -> dict[str, Any]:

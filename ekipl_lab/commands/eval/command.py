@@ -6,6 +6,7 @@ import contextlib
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,19 @@ if TYPE_CHECKING:
     from ekipl_lab.evaluation.summary import Labels
 
 
+ONE_PREDICTION = "VLMEvalKit reads one prediction per item; add --mode greedy, or --samples 1."
+
+
 def run(args: Namespace) -> int:
     """Measure, print and keep everything in one folder; the same command continues."""
-    from ekipl_lab.evaluation.job import check_job, job_id, load_sets, run_job
+    from ekipl_lab.evaluation.job import (
+        check_job,
+        job_id,
+        load_sets,
+        open_start,
+        prompts_of,
+        run_job,
+    )
     from ekipl_lab.evaluation.model_source import open_model_source
     from ekipl_lab.evaluation.slices import strata_from_file
     from ekipl_lab.rewards import get_scorer
@@ -36,6 +47,8 @@ def run(args: Namespace) -> int:
 
     job = job_of(args)
     check_job(job)
+    if "vlmevalkit" in args.export and "greedy" not in job.modes and job.num_samples > 1:
+        raise ConfigError(ONE_PREDICTION)
     if args.out is not None:
         check_folder(args.out)
     if args.strata is not None:
@@ -43,16 +56,23 @@ def run(args: Namespace) -> int:
     scorer = get_scorer(job.scorer)
     sets = load_sets(job)
     samples = [sample for chosen in sets.values() for sample in chosen]
+    if args.strata is not None:
+        strata_from_file(args.strata, samples)
     model = open_model_source(job.source, samples, job.loading, scenes=job.benchmark == "mini")
+    start = open_start(job, samples)
     console = piped()
-    _check_budget(model, samples, job, args.yes, console)
+    prompts, blind = prompts_of(job, sets)
+    _check_budget(model, [*prompts, *chain.from_iterable(blind.values())], job, args.yes, console)
+    if start is not None:
+        _check_budget(start, prompts, job, args.yes, console)
     folder = args.out or store_folder() / "eval" / f"{_plain(model.name)}-{job_id(job, model)}"
     folder.mkdir(parents=True, exist_ok=True)
     with (
         contextlib.ExitStack() as stack,
         Progress(console=Console(stderr=True), transient=True) as progress,
     ):
-        stack.callback(getattr(model.source, "close", lambda: None))
+        for opened in filter(None, (model, start)):
+            stack.callback(getattr(opened.source, "close", lambda: None))
         bars: dict[str, Any] = {}
 
         def show(name: str, done: int, total: int) -> None:
@@ -61,7 +81,7 @@ def run(args: Namespace) -> int:
             progress.update(bars[name], completed=done)
 
         found = run_job(
-            job, folder, sets=sets, model=model, scorer=scorer, progress=show,
+            job, folder, sets=sets, model=model, scorer=scorer, start=start, progress=show,
             facts=_facts(model, samples),
         )  # fmt: skip
     labels = _labels(found, args.strata)
@@ -156,7 +176,7 @@ def _export(name: str, folder: Path, found: Measured, console: Console) -> None:
     else:
         single = [record for record in found.records if len(record.actions) == 1]
         if not single:
-            raise ConfigError("VLMEvalKit reads one prediction per item; add --mode greedy.")
+            raise ConfigError(ONE_PREDICTION)
         path = folder / "vlmevalkit.tsv"
         count = export_vlmevalkit(path, tables.of_mode(single, single[0].mode), found.samples)
     console.print(f"{count} records for {name}: {path}", markup=False)

@@ -29,9 +29,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--families", nargs="+")
     add("--limit", type=int, help="samples of each task and split; default 256; 0: all")
     add("--seed", type=int, help="default 0")
-    add("--size", type=int, dest="image_size", help="image size in pixels")
-    add("--min-pixels", type=int, help="enlarge smaller images, as policy.min_pixels of a run")
-    add("--max-pixels", type=int, help="shrink larger images, as policy.max_pixels of a run")
+    add("--size", type=int, dest="image_size", help="image size in pixels; default: as the "
+        "run was trained")  # fmt: skip
+    add("--min-pixels", type=int, help="enlarge smaller images; default: policy.min_pixels of the "
+        "run")  # fmt: skip
+    add("--max-pixels", type=int, help="shrink larger images; default: policy.max_pixels of the "
+        "run")  # fmt: skip
     add("--preset", help="published settings: reason_rft (temperature 0.1, top-p 0.9, top-k 50, "
         "768 tokens, one sample, its evaluator); options that are given replace them")  # fmt: skip
     add("--scorer", help="default: ekipl/auto")
@@ -84,6 +87,9 @@ def job_of(args: argparse.Namespace) -> Job:
         values["tasks"] = _tasks(trained, args.benchmark, tasks)
     if args.instructed is None:
         values["instructed"] = trained.get("instructed", False)
+    for bound in ("image_size", "min_pixels", "max_pixels"):  # pictures as in its training
+        if getattr(args, bound) is None:
+            values[bound] = trained.get(bound)
     if args.limit == 0:
         values["limit"] = None
     if args.controls == []:

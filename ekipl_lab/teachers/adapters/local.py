@@ -27,6 +27,9 @@ from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams
 from ekipl_lab.validation import MOST_TEMPERATURE, Temperature
 
 _SAMPLED_BYTES = 2**20
+_SETTINGS_AND_WEIGHTS = (".json", ".safetensors")
+#: Chat templates and vocabularies: they decide the prompt too.
+_DECISIVE = (*_SETTINGS_AND_WEIGHTS, ".jinja", ".model", ".txt")
 
 
 class LocalSpec(TeacherSpecBase):
@@ -77,7 +80,13 @@ class LocalSpec(TeacherSpecBase):
             check_checkpoint(self.path)
 
     def fingerprint(self) -> str:
-        return weights_fingerprint(self.path)
+        from ekipl_lab.policies.adapters import base_of, is_adapter_folder
+
+        own = weights_fingerprint(self.path)
+        if not is_adapter_folder(self.path):
+            return own
+        base = weights_fingerprint(str(base_of(self.path)))
+        return hashlib.sha256((own + base).encode()).hexdigest()
 
     def _load(self) -> LocalTeacher:
         from ekipl_lab.policies.load import load_policy
@@ -120,7 +129,8 @@ class LocalTeacher:
 
 
 def weights_fingerprint(path: str) -> str:
-    """A hash of a checkpoint's small files and of begin, end and size of its large ones.
+    """A hash of a checkpoint's small files (settings, chat template, vocabulary) and of begin, end
+    and size of its large ones.
 
     A model of the hub, which is no folder, is known by its name.
     """
@@ -128,8 +138,8 @@ def weights_fingerprint(path: str) -> str:
     if not folder.is_dir():
         return path
     digest = hashlib.sha256()
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
-    if not files:
+    files = sorted(file for file in folder.iterdir() if file.suffix in _DECISIVE)
+    if not any(file.suffix in _SETTINGS_AND_WEIGHTS for file in files):
         raise ConfigError(f"Checkpoint {path!r} has no weights; give the folder of a checkpoint.")
     for file in files:
         size = file.stat().st_size

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ from ekipl_lab.teachers.gateway.cached_source import CachedSource
 from ekipl_lab.teachers.gateway.gateway import Gateway
 from ekipl_lab.teachers.gateway.spec import GatewaySpec
 from ekipl_lab.teachers.gateway.types import Adapter
-from ekipl_lab.teachers.spec import TeacherContext, checked_spec
+from ekipl_lab.teachers.spec import FINISH_REASONS, TeacherContext, checked_spec
 from ekipl_lab.types import Action, ActionSource, Capabilities, GenerationParams, Sample
 from ekipl_lab.user_code import load_attribute
 
@@ -120,7 +121,8 @@ class OwnTeacher:
     ) -> list[list[Action]]:
         """As the user's ``propose``, under the teacher's id.
 
-        TeacherError for anything that it raises, and for another number or kind of actions.
+        TeacherError for anything that it raises, for another number or kind of actions, and for an
+        action that no run can use.
         """
         who = f"Teacher {self.id!r}: {self._name}.propose"
         asked = f"samples {samples[0].id} to {samples[-1].id}" if samples else "no samples"
@@ -135,7 +137,28 @@ class OwnTeacher:
                     f"{who} gave {len(row)} of {', '.join(kinds) or 'nothing'} for sample "
                     f"{sample.id}, not {num_actions} of Action."
                 )
+            with one_sentence(f"{who} failed on sample {sample.id}", TeacherError):
+                fault = next(filter(None, map(_fault, row)), "")
+            if fault:
+                raise TeacherError(f"{who} gave for sample {sample.id} {fault}.")
         return [[replace(action, source=self.id) for action in row] for row in rows]
+
+
+def _fault(action: Action) -> str:
+    """What keeps an action from being used; empty if nothing does."""
+    text: Any = action.completion
+    if not isinstance(text, str):
+        return f"{text!r} as completion, which is no text"
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "half a character (a lone surrogate)"
+    if action.finish_reason not in FINISH_REASONS:
+        return (
+            f"the finish_reason {action.finish_reason!r}; it must be stop, or length for an action "
+            "that was cut off"
+        )
+    if not all(map(math.isfinite, action.logprobs or ())):
+        return "a log-probability that is no finite number"
+    return ""
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 File: JSON Lines (``.jsonl``) or Parquet (``.parquet``), one action per row, with the columns
 ``sample_id`` and ``completion`` and, if present, ``model_id``, ``finish_reason`` (stop or length)
 and ``prompt``, the digest of what was asked (`prompt_digest`): another prompt under the same id is
-refused. The actions of a sample keep the order of the file. A second draw
+refused. A completion may be empty only beside it: the teacher that was recorded gave nothing. The
+actions of a sample keep the order of the file. A second draw
 (``GenerationParams.seed`` = 1) takes the next actions, starting over at the end.
 """
 
@@ -25,7 +26,7 @@ from ekipl_lab.rewards import get_scorer
 from ekipl_lab.teachers.adapters.text import TextTeacher
 from ekipl_lab.teachers.gateway.cache import cache_key
 from ekipl_lab.teachers.gateway.types import image_digest
-from ekipl_lab.teachers.spec import TeacherContext, TeacherSpecBase
+from ekipl_lab.teachers.spec import FINISH_REASONS, TeacherContext, TeacherSpecBase
 from ekipl_lab.types import Action, GenerationParams, Sample
 
 #: Columns that a recording may have.
@@ -112,12 +113,13 @@ def _check_row(row: Mapping[str, Any], where: str) -> None:
     for name in ("sample_id", "completion", *_MORE):
         value = row.get(name)
         if not isinstance(value, str) or not value:
-            if name in _MORE and value in (None, ""):
+            recorded_as_empty = name == "completion" and value == "" and row.get("prompt")
+            if recorded_as_empty or (name in _MORE and value in (None, "")):
                 continue
             raise DataError(f"{where}: field {name!r} must be a text that is not empty.")
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             raise DataError(f"{where}: field {name!r} holds half a character (a lone surrogate).")
-    if row.get("finish_reason") not in (None, "", "stop", "length"):
+    if row.get("finish_reason") not in (None, "", *FINISH_REASONS):
         raise DataError(
             f"{where}: finish_reason is {row['finish_reason']!r}; it must be stop, or length for "
             "an action that was cut off."

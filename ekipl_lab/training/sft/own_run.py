@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from transformers.utils import logging
 
 from ekipl_lab.benchmarks.mini.blind import shuffle_images
 from ekipl_lab.benchmarks.user_data import is_own, read_description
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.evaluation import evaluate
 from ekipl_lab.evaluation.metrics import mean_of, success_counts
 from ekipl_lab.evaluation.run import Mode
@@ -184,9 +183,12 @@ def measure(
             progress=progress,
         )  # fmt: skip
 
-    several = min(_counts(asked)) > 1
+    try:
+        others = shuffle_images(asked, own.seed)
+    except DataError:  # a family without enough other pictures
+        others = []
     greedy = measured("greedy", "greedy", asked)
-    other = measured("other pictures", "greedy", shuffle_images(asked, own.seed) if several else [])
+    other = measured("other pictures", "greedy", others)
     sampled = measured("sampled", "sampled", asked[:SAMPLED])
     learned = measured("training questions", "sampled", split.train[:SAMPLED])
     floor = blind_accuracy(split.train, asked, scorer)
@@ -212,13 +214,6 @@ def measure(
         "right_training": found["pass_at_1"],
         "mixed_training": found["mixed"],
     }
-
-
-def _counts(samples: Sequence[Sample]) -> list[int]:
-    counts: dict[str, int] = defaultdict(int)
-    for sample in samples:
-        counts[sample.family] += 1
-    return list(counts.values())
 
 
 def _first(record: EvalRecord) -> float | None:
