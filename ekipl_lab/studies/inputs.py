@@ -1,4 +1,4 @@
-"""What a cell rests on beside its settings: data of one's own and the policy it starts from.
+"""What a cell rests on beside its settings: own data and code, teachers' files, the first policy.
 
 Its digests are in the cell's record (``inputs``), so that cells of other data or weights are not
 put on one page: files may change while a study waits for its next cells. The built-in benchmark is
@@ -13,7 +13,7 @@ from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies.plan import Cell
 from ekipl_lab.studies.record import CellRecord, settings_hash
 from ekipl_lab.teachers.adapters.local import weights_fingerprint
-from ekipl_lab.training.inputs import fingerprint, shown_fingerprint
+from ekipl_lab.training.inputs import file_tags, fingerprint, shown_fingerprint
 from ekipl_lab.training.paths import policy_path
 from ekipl_lab.training.run_data import load_evaluation_sets, load_training_samples
 
@@ -26,6 +26,11 @@ def inputs_of(cell: Cell) -> dict[str, str]:
     if cell.base.data.benchmark != "mini":
         for name, samples in load_evaluation_sets(cell.base).items():
             used[f"set {name} of task {cell.task}"] = samples
+    for config in (cell.base, *(step.config for step in cell.steps)):
+        tags = file_tags(config)
+        teachers = [spec.model_dump(mode="json") for spec in config.teachers]
+        about = settings_hash([config.reward.model_dump(mode="json"), teachers])
+        found |= {f"{tag.removeprefix('ekipl.')} of {about}": tags[tag] for tag in tags}
     for config in (step.config for step in cell.steps):
         if config.data.benchmark != "mini":
             settings = settings_hash([config.seed, config.data.model_dump(mode="json")])

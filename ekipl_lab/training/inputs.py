@@ -60,7 +60,12 @@ def input_tags(config: RunConfig, sets: Sets) -> dict[str, str]:
     ``sets``: context, as `RunLog.log_dataset` has it, -> samples.
     """
     shown = {f"ekipl.shown.{name}": shown_fingerprint(samples) for name, samples in sets.items()}
-    return shown | _teacher_files(config) | _own_code(config)
+    return shown | file_tags(config)
+
+
+def file_tags(config: RunConfig) -> dict[str, str]:
+    """The tags of the files that teachers repeat, and of the user's own code."""
+    return _teacher_files(config) | _own_code(config)
 
 
 def log_inputs(log: RunLog, config: RunConfig, sets: Sets) -> None:

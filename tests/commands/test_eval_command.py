@@ -343,6 +343,8 @@ def teacher_of(url: str, folder: Path) -> dict[str, object]:
         (["a", "--policy", "b"], "Name what to evaluate once"),
         (["x", "--preset", "reason_rtf"], "did you mean 'reason_rft'"),
         (["x", "--k", "64"], "pass@64 is undefined for 32 samples per item; draw at least 64"),
+        (["x", "--mode", "greedy", "--temperature", "0.5"], "--temperature is about sampling"),
+        (["x", "--samples", "0", "--k", "1"], "--k is about sampling"),
         (["x", "--temperature", "0"], "temperature above 0 (from 0.0001 to 100); or --mode greedy"),
         (["x", "--mode", "sampled", "--samples", "0"], "--samples is 0"),
         (["x", "--top-p", "0"], "--top-p"),

@@ -130,11 +130,16 @@ def test_cells_of_data_that_changed_in_between_are_not_compared(tmp_path, monkey
     file = write_study(tmp_path, arms={"zero_shot": None, "paper": None})
     base = yaml.safe_load((tmp_path / "base.yaml").read_text())
     base |= {"data": {"benchmark": str(data), "task": "floor", "limit": 8}}
-    base |= {"teachers": [{"type": "random", "id": "r"}]}
+    own = tmp_path / "own.py"
+    own.write_text("def near(completion, sample):\n    return 0.5\n")
+    base |= {
+        "teachers": [{"type": "random", "id": "r"}],
+        "reward": {"scorer": f"python:{own}:near"},
+    }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
     trained, untrained = plan_study(load_study(file))
     before = inputs_of(trained)
-    assert len(before) == 3 and inputs_of(untrained).items() < before.items()
+    assert len(before) == 4 and inputs_of(untrained).items() < before.items()
     raw = cell("zero_shot", 0, records([1, 0], [4, 0])).raw
     raw |= {"study": "tiny", "cell": untrained.name, "settings": untrained.settings}
     write_record(untrained.record, raw | {"inputs": inputs_of(untrained)})
@@ -155,10 +160,10 @@ def test_cells_of_data_that_changed_in_between_are_not_compared(tmp_path, monkey
     table.write_text(text)
     assert inputs_of(trained) == before
     (tmp_path / "policy" / "generation_config.json").write_text("{}")
+    own.write_text("def near(completion, sample):\n    return 1.0\n")
     changed = inputs_of(trained)
-    assert {name for name in before if before[name] != changed[name]} == {
-        f"policy {tmp_path / 'policy'}"
-    }
+    names = sorted(name.partition(" of ")[0] for name in before if before[name] != changed[name])
+    assert names == ["code.reward", f"policy {tmp_path / 'policy'}"]
 
 
 def paired(*gains):

@@ -96,7 +96,20 @@ def job_of(args: argparse.Namespace) -> Job:
         values["controls"] = CONTROLS
     if args.ks is not None:
         values["ks"] = tuple(sorted(values["ks"]))
+    if values.get("modes") == ("greedy",):
+        _refuse_of_sampling(args)
     return Job(**values)
+
+
+def _refuse_of_sampling(args: argparse.Namespace) -> None:
+    """ConfigError for options that a greedy evaluation would not read."""
+    names = {"ks": "--k", "temperature": "--temperature", "top_p": "--top-p", "top_k": "--top-k"}
+    for field, option in names.items():
+        if getattr(args, field) is not None:
+            raise ConfigError(
+                f"{option} is about sampling, and only greedy answers are asked for; leave it out, "
+                "or give --mode sampled and --samples of at least 1."
+            )
 
 
 def _given(args: argparse.Namespace, kind: type) -> dict[str, Any]:

@@ -104,11 +104,17 @@ GRPO learns from.
 """
 
 
+def _figure(value: float | None) -> str:
+    """A figure, or a dash where it could not be measured."""
+    return "–" if value is None else str(value)
+
+
 def card(own: OwnSFT, reached: dict[str, Any]) -> str:
     """The model card, from measured figures."""
     rows = [
         f"| {_cell(row['family'])} | {row['greedy']} | {row['low']} to {row['high']} | "
-        f"{row['most_common']} | {row['prior']} | {row['other_pictures']} | {row['items']} |"
+        f"{row['most_common']} | {row['prior']} | {_figure(row['other_pictures'])} | "
+        f"{row['items']} |"
         for row in reached["rows"]
     ]
     held = "questions on pictures held out of it" if reached["held_out"] else "of validation"
