@@ -64,8 +64,17 @@ def input_tags(config: RunConfig, sets: Sets) -> dict[str, str]:
 
 
 def file_tags(config: RunConfig) -> dict[str, str]:
-    """The tags of the files that teachers repeat, and of the user's own code."""
-    return _teacher_files(config) | _own_code(config)
+    """The tags of the files that teachers repeat, and of the user's own code.
+
+    ConfigError for a file that cannot be read.
+    """
+    try:
+        return _teacher_files(config) | _own_code(config)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}, of a teacher or reward, cannot be read ({error.strerror}); fix the "
+            "path, or make the file first."
+        ) from error
 
 
 def log_inputs(log: RunLog, config: RunConfig, sets: Sets) -> None:

@@ -164,6 +164,9 @@ def test_cells_of_data_that_changed_in_between_are_not_compared(tmp_path, monkey
     changed = inputs_of(trained)
     names = sorted(name.partition(" of ")[0] for name in before if before[name] != changed[name])
     assert names == ["code.reward", f"policy {tmp_path / 'policy'}"]
+    own.unlink()
+    with pytest.raises(ConfigError, match=r"own.py, of a teacher or reward, cannot be read"):
+        inputs_of(trained)
 
 
 def paired(*gains):
