@@ -11,9 +11,13 @@ import random
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.benchmarks.mini.steps import CHAIN_STYLES, FAULTS, ChainReport
 from ekipl_lab.benchmarks.mini.task import MiniTask
+from ekipl_lab.benchmarks.seeding import rng_for
 from ekipl_lab.errors import DataError, unknown_name
 from ekipl_lab.parsing import parse_completion
 from ekipl_lab.types import Sample
+
+#: The style in which the shipped policies write.
+POLICY_STYLE = "walk"
 
 
 def write_chain(
@@ -31,6 +35,14 @@ def write_chain(
     if fault not in FAULTS:
         raise unknown_name("chain fault", fault, FAULTS)
     return completion(*_task_of(sample).write(sample, style, fault, rng))
+
+
+def data_chain(sample: Sample) -> str | None:
+    """The right chain of a built-in sample as a completion, in the style that the shipped policies
+    write: what a chain of the data is to other benchmarks. None for samples of those."""
+    if sample.metadata.get("benchmark") != "mini":
+        return None
+    return write_chain(sample, style=POLICY_STYLE, rng=rng_for("data_chain", sample.id))
 
 
 def completion(reasoning: str, answer: str) -> str:
@@ -58,4 +70,12 @@ def _task_of(sample: Sample) -> MiniTask:
     return MINI_TASKS[sample.task]
 
 
-__all__ = ["CHAIN_STYLES", "FAULTS", "ChainReport", "check_chain", "completion", "write_chain"]
+__all__ = [
+    "CHAIN_STYLES",
+    "FAULTS",
+    "ChainReport",
+    "check_chain",
+    "completion",
+    "data_chain",
+    "write_chain",
+]

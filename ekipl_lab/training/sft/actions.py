@@ -16,6 +16,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ekipl_lab.benchmarks.mini.chains import data_chain
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.groups.encoder import policy_encoder
 from ekipl_lab.parsing import THINK_OPEN
@@ -178,13 +179,19 @@ def _ask_teachers(
 def _read_data(
     settings: ActionSFT, samples: Sequence[Sample], found: _Collected, opens: str
 ) -> None:
-    """The chains of the data count as teacher actions, their answers as nothing."""
+    """The chains of the data (of the built-in benchmark: its own, all right) count as teacher
+    actions, their answers as nothing."""
     chains = settings.learn == "chains"
     for sample in samples[: settings.actions]:
-        if chains and not (sample.cot and sample.cot.strip()):
+        if not chains:
+            text: str | None = answer_alone(sample, opens)
+        elif sample.cot and sample.cot.strip():
+            text = completion_of(sample)
+        else:
+            text = data_chain(sample)
+        if text is None:
             found.refused["no_chain"] += 1
             continue
-        text = completion_of(sample) if chains else answer_alone(sample, opens)
         found.add(sample, Action(text, "data", settings.learn), bought=chains)
 
 
