@@ -4,16 +4,20 @@ import pytest
 import torch
 import trainer_toys as toys
 import yaml
+from own_data import write_tiles
 from safetensors.torch import load_file
 from test_config_run import BASE
 
 from ekipl_lab import tracking
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.groups.gates import TeacherGates, gate_of, needs_policy_result
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import load_config, parse_config
+from ekipl_lab.training.dataset import prompt_order
 from ekipl_lab.training.refill import other_prompts
 from ekipl_lab.training.run import train
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.setup import check_setup
 from ekipl_lab.types import Sample
 
 torch.set_num_threads(1)
@@ -103,6 +107,41 @@ def test_what_is_refused():
     check_run(parse_config(BASE | refill | {"hardware": {"gpus": 2}}), "unused")
     with pytest.raises(ConfigError, match="did you mean 'all_right'"):
         parse_config(BASE | {"ekipl": {"refill": {"causes": ["all_rigt"]}}})
+
+
+def test_chains_that_lack_a_prompt_which_may_be_asked_about_are_refused_before(tmp_path):
+    """One step asks about two prompts; a refill may take any other of the data in their place."""
+    data = write_tiles(tmp_path / "tiles")  # what has the family paint has no chain
+    settings = {
+        "name": "unit", "policy": {"build": "nano"},
+        "data": {"benchmark": str(data), "task": "floor", "limit": 24},
+        "grpo": {"num_generations": 4, "max_steps": 1},
+        "teachers": [{"type": "replay", "id": "chains", "cot": True}],
+        "evaluation": {"at_start": False, "every": 0, "at_end": False, "sets": []},
+    }  # fmt: skip
+
+    def check(**ekipl):
+        check_setup(parse_config(settings | {"ekipl": ekipl}))
+
+    off = {"chains": {"floor/paint": "off"}}
+    check(teacher_gates=off)
+    check(teacher_gates=off, refill={"rounds": 1})
+    for gates in ({}, {"chains": {"floor/wide": "off"}}):
+        with pytest.raises(TeacherError, match="paint has no reasoning chain"):
+            check(teacher_gates=gates, refill={"rounds": 1})
+    samples = load_training_samples(parse_config(settings), print)
+    first = {samples[index].id for index in prompt_order(24, 2, epoch=0, seed=0)[0]}
+    path = tmp_path / "tiles" / "train.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    given = [
+        line + "So." if f"tiles/floor/train/{line.partition(',')[0]}" in first else line
+        for line in lines
+    ]
+    assert given != lines
+    path.write_text("\n".join(given) + "\n", encoding="utf-8")
+    check()
+    with pytest.raises(TeacherError, match="paint has no reasoning chain"):
+        check(refill={"rounds": 1})
 
 
 def test_stopped_and_continued_to_the_bit(tmp_path, monkeypatch):

@@ -167,6 +167,12 @@ def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
         what = what or "schedules.teacher_weight"
     if what:
         _check_fits(what, "weighs single tokens", settings)
+    what = what or ("signs.veto" if own.signs.veto else "")
+    if what and config.teachers and not get_rule(own.selection).keeps_teachers:
+        raise ConfigError(
+            f"ekipl.{what} is about kept teacher rows, and {own.selection} keeps none; leave it "
+            "out, or choose another selection."
+        )
 
 
 def no_q(weighting: str, teacher: str, lack: str) -> ConfigError:
@@ -240,6 +246,12 @@ def _check_prefix(config: RunConfig, settings: Mapping[str, Any]) -> None:
             "ekipl.prefix samples some rows again on their own process; it cannot be combined "
             "with grpo.use_vllm, FSDP or DeepSpeed."
         )
+    for spec in config.teachers:
+        if spec.actions != 1:
+            raise ConfigError(
+                f"ekipl.prefix asks a teacher for one action a prompt, and {spec.id!r} has "
+                f"{spec.actions}; set its actions to 1, or name an ensemble's members one by one."
+            )
     if config.prefetch.generations:
         raise ConfigError("ekipl.prefix asks teachers one by one; set prefetch.generations=0.")
 
