@@ -66,6 +66,16 @@ def test_the_end_of_one_folder_is_not_the_start_of_another() -> None:
     assert [chain.title for chain in won.items[0].chains] == ["start", "a, end", "b, end"]
 
 
+def test_a_prefix_is_not_said_to_leave_the_teachers_out() -> None:
+    shares = {"share/oracle/kept": [(1, 0.0)], "share/policy/kept": [(1, 1.0)]}
+    plain = replace(run_of("a", s0=part(1), s1=part(2)), history=shares)
+    begun = replace(plain, config={"ekipl": {"prefix": {"share": 0.5}}})
+    (said,) = caveats._untaught([plain])
+    assert said.startswith("No action of a teacher was kept in a")
+    (said,) = caveats._untaught([begun])
+    assert "begin with a teacher's" in said and "as in GRPO" not in said
+
+
 def test_an_evaluation_within_training_is_not_its_start() -> None:
     """`at_start: false, every: 50`: there is no start, and nothing is measured against one."""
     run = run_of("grpo", s50=part(30), s100=part(36))

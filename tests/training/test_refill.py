@@ -67,9 +67,26 @@ def test_groups_without_spread_are_exchanged_and_counted():
     # what was generated for nothing is paid: at least a group of four for each exchanged one
     assert on.costs.policy_completions >= off.costs.policy_completions + 4 * replaced
     assert off.costs.policy_completions == 16
+    # ... and not trained on: of what was recorded, the kept actions alone are
+    assert on.costs.trained_tokens == sum(
+        len(group.candidates[i].token_ids) for step in after for group in step for i in group.kept
+    )
+    assert on.costs.trained_tokens < on.costs.policy_tokens
     assert any(not torch.equal(a, b) for a, b in zip(
         toys.weights(on).values(), toys.weights(off).values(), strict=True))  # fmt: skip
     assert not any("refill" in name for log in off.state.log_history for name in log)
+
+
+def test_means_over_the_generations_of_a_step_count_those_without_an_exchange():
+    trainer = toys.ekipl_trainer(
+        toys.config("unused", max_steps=3, gradient_accumulation_steps=4, steps_per_generation=2),
+        scorer=toys.easy_scorer(range(6)),
+        refill={"rounds": 8},
+    )
+    trainer.train()
+    logs = [log for log in trainer.state.log_history if "refill/rounds" in log]
+    assert any(log["refill/replaced"] % 1 == 0.5 for log in logs)  # two generations a step
+    assert all(log["refill/replaced"] == log["refill/all_right"] for log in logs)
 
 
 def test_a_group_that_stays_is_that_of_trl_and_rounds_are_bounded():
