@@ -84,9 +84,8 @@ def _change(
     start: Sequence[EvalRecord],
     end: Sequence[EvalRecord],
 ) -> Change | None:
-    before, after = in_both(
-        *([r for r in part if family in ("", r.family)] for part in (start, end)), metric
-    )
+    own = [[r for r in part if family in ("", r.family)] for part in (start, end)]
+    before, after = in_both(own[0], own[1], metric)
     interval = paired(after, before, metric)
     values = [metric.rows(part).get("") for part in (before, after)]
     if interval is None or values[0] is None or values[1] is None:

@@ -295,14 +295,14 @@ def test_what_makes_no_sense_is_refused_with_the_reason(ekipl, grpo, teachers, m
         made(ekipl, grpo, BASE["teachers"][:teachers])
 
 
-def test_a_prefix_takes_one_action_of_each_teacher():
+def test_a_prefix_does_not_ask_an_ensemble_of_several():
+    """It asks each teacher for one action, however many that gives without a prefix."""
     prefix = {"selection": "policy_only", "prefix": {"share": 0.5}}
-    assert made(prefix)
+    assert made(prefix, {}, [{"type": "oracle", "id": "b", "actions": 2}])
     panel = {"type": "ensemble", "id": "b", "each": 1, "members": [
         {"type": "oracle", "id": "c"}, {"type": "oracle", "id": "d"}]}  # fmt: skip
-    for teacher in ({"type": "oracle", "id": "b", "actions": 2}, panel):
-        with pytest.raises(ConfigError, match="one action a prompt, and 'b' has 2"):
-            made(prefix, {}, [teacher])
+    with pytest.raises(ConfigError, match="the ensemble 'b' gives 2; name its members"):
+        made(prefix, {}, [panel])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.candidates import Candidates
 from ekipl_lab.groups.selection import get_rule
 from ekipl_lab.groups.weighting import get_weighting
+from ekipl_lab.teachers.build import EnsembleSpec
 from ekipl_lab.training.config.sections import DataSettings, EvaluationSet
 
 if TYPE_CHECKING:
@@ -247,10 +248,10 @@ def _check_prefix(config: RunConfig, settings: Mapping[str, Any]) -> None:
             "with grpo.use_vllm, FSDP or DeepSpeed."
         )
     for spec in config.teachers:
-        if spec.actions != 1:
+        if isinstance(spec, EnsembleSpec) and spec.actions != 1:
             raise ConfigError(
-                f"ekipl.prefix asks a teacher for one action a prompt, and {spec.id!r} has "
-                f"{spec.actions}; set its actions to 1, or name an ensemble's members one by one."
+                f"ekipl.prefix asks a teacher for one action a prompt, and the ensemble "
+                f"{spec.id!r} gives {spec.actions}; name its members as teachers, one by one."
             )
     if config.prefetch.generations:
         raise ConfigError("ekipl.prefix asks teachers one by one; set prefetch.generations=0.")
