@@ -160,7 +160,7 @@ def preferences(found: Iterable[Vote]) -> Iterator[dict[str, Any]]:
 def corrections(found: Iterable[Vote]) -> Iterator[dict[str, Any]]:
     """One row for each corrected chain, in TRL's conversational form of SFT with images."""
     for vote in found:
-        if vote.corrected:
+        if vote.corrected.strip():
             yield {
                 **_asked(vote),
                 "source": vote.source_a,

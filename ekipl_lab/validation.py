@@ -90,6 +90,15 @@ class Section(BaseModel):
             refuse_secrets(f"the setting {info.field_name}", text)
         return value
 
+    def refuse_idle(self, where: str, needs: str, but: str = "") -> None:
+        """ConfigError for a setting (other than ``but``) that is not at its default, in a part that
+        is off; ``needs`` says what would turn it on."""
+        for name, field in type(self).model_fields.items():
+            if name != but and getattr(self, name) != field.get_default():
+                raise ConfigError(
+                    f"{where}.{name} changes nothing here; {needs}, or leave {name} out."
+                )
+
 
 def _kinds(annotation: Any) -> set[Any]:
     """The types that an annotation is made of."""

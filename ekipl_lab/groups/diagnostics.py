@@ -63,19 +63,22 @@ class GroupCosts:
     teacher_usd: float = 0.0
     teacher_paid_usd: float = 0.0
 
-    def add(self, batch: GenerationBatch) -> None:
+    def add(self, batch: GenerationBatch, trained: GenerationBatch | None = None) -> None:
         """Count one generation: teacher tokens are all that the teacher wrote, refused too.
+
+        ``trained``: what of it is trained on, where that is not all (`training.refill`).
 
         ``teacher_usd`` is what the actions cost when they were bought, again each time one is
         used; ``teacher_paid_usd`` is what was paid now.
         """
         self.teacher_paid_usd += sum(counts["cost_usd"] for counts in batch.spent.values())
-        for group, pool in batch.pairs:
+        for group, pool in (trained or batch).pairs:
+            self.trained_tokens += sum(len(pool.token_ids[i]) for i in group.kept)
+        for pool in batch.pools:
             lengths = [len(ids) for ids in pool.token_ids]
             policy = [n for n, a in zip(lengths, pool.actions, strict=True) if a.source == POLICY]
             self.policy_completions += len(policy)
             self.policy_tokens += sum(policy)
-            self.trained_tokens += sum(lengths[i] for i in group.kept)
             self.teacher_actions += sum(reply.refused != NO_REPLY for reply in pool.replies)
             self.teacher_tokens += sum(reply.usage.completion_tokens for reply in pool.replies)
             self.teacher_usd += sum(reply.usage.cost for reply in pool.replies)

@@ -56,6 +56,13 @@ class SFTMixing(Section):
             raise unknown_name("ekipl.sft.type", self.type, MIXINGS)
         if not 0.0 <= self.mu <= 1.0:
             raise ConfigError(f"ekipl.sft.mu is {self.mu}; it must lie between 0 and 1.")
+        if not self.on:
+            self.refuse_idle("ekipl.sft", f"set ekipl.sft.type ({', '.join(MIXINGS[1:])})")
+        elif self.chord and self.min_successes != 1:
+            raise ConfigError(
+                f"ekipl.sft.min_successes is read by failed_groups alone, and the type is "
+                f"{self.type}; leave it out."
+            )
         return self
 
     @property
@@ -84,6 +91,10 @@ class Refill(Section):
         for cause in self.causes:
             if cause not in CAUSES:
                 raise unknown_name("cause in ekipl.refill.causes", cause, CAUSES)
+        if not self.causes:
+            raise ConfigError("ekipl.refill.causes is empty; name one, or set rounds: 0.")
+        if not self.rounds:
+            self.refuse_idle("ekipl.refill", "set ekipl.refill.rounds above 0")
         return self
 
 
@@ -136,12 +147,21 @@ class EKIPLOptions(Section):
                 "on the other groups of its step; choose group, pool or none."
             )
         check_names(self.baseline, self.scale_rewards)
+        if self.teacher_gate_successes != 1 and not self._has_if_unsolved():
+            raise ConfigError(
+                "ekipl.teacher_gate_successes closes gates of if_unsolved, and ekipl.teacher_gates "
+                "has none; add one, or leave it out."
+            )
         for axis, most in self.run_budget.items():
             if axis not in BUDGETS:
                 raise unknown_name("axis of ekipl.run_budget", axis, BUDGETS)
             if most < 0:
                 raise ConfigError(f"ekipl.run_budget.{axis} is {most:g}; it cannot be below 0.")
         return self
+
+    def _has_if_unsolved(self) -> bool:
+        gates = self.teacher_gates
+        return callable(gates) or any("if_unsolved" in own.values() for own in gates.values())
 
     def scheduled_steps(self) -> list[float]:
         """The first step and those where a schedule bends: values between them lie between."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ekipl_lab.validation import Section
 
@@ -28,6 +29,12 @@ class TeacherPrefix(Section):
     share: float = Field(default=0.0, ge=0.0, lt=1.0)
     rows: float = Field(default=0.5, gt=0.0, le=1.0)
     min_successes: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if not self.on:
+            self.refuse_idle("ekipl.prefix", "set ekipl.prefix.share above 0")
+        return self
 
     @property
     def on(self) -> bool:

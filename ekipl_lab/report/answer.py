@@ -15,9 +15,11 @@ from ekipl_lab.report.metrics import (
     GREEDY,
     Metric,
     first_start,
+    in_both,
     items_cell,
     metrics_of,
     paired,
+    paired_over,
     value_cell,
 )
 from ekipl_lab.report.seeds import SeedRow, compare_arms
@@ -29,7 +31,8 @@ from ekipl_lab.types import EvalRecord
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A run's end minus its start in one family of a set (``family`` "" is the whole set)."""
+    """A run's end minus its start in one family of a set (``family`` "" is the whole set), over
+    the items that could be scored in both."""
 
     run: str
     set: str
@@ -81,7 +84,8 @@ def _change(
     start: Sequence[EvalRecord],
     end: Sequence[EvalRecord],
 ) -> Change | None:
-    before, after = ([r for r in part if family in ("", r.family)] for part in (start, end))
+    own = [[r for r in part if family in ("", r.family)] for part in (start, end)]
+    before, after = in_both(own[0], own[1], metric)
     interval = paired(after, before, metric)
     values = [metric.rows(part).get("") for part in (before, after)]
     if interval is None or values[0] is None or values[1] is None:
@@ -295,17 +299,20 @@ def _family_row(
     if not known:
         return None
     cells = [
-        _with_change(value_cell(value), paired(end, start, metric))
+        _with_change(value_cell(value), paired(end, start, metric), end)
         for value, end in zip(found[1:], ends, strict=True)
     ]
     return row(family, metric.title, items_cell(known), value_cell(found[0]), *cells)
 
 
-def _with_change(cell: TableCell, change: Interval | None) -> TableCell:
+def _with_change(
+    cell: TableCell, change: Interval | None, records: Sequence[EvalRecord]
+) -> TableCell:
     if change is None:
         return cell
     small = f"{points(change.value)} {limits(change.low, change.high)}"
-    return replace(cell, small="; ".join(filter(None, (cell.small, small))))
+    parts = (cell.small, small, paired_over(change, records))
+    return replace(cell, small="; ".join(filter(None, parts)))
 
 
 def _families(runs: Sequence[RunData], name: str) -> list[str]:

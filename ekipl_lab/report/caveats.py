@@ -88,8 +88,14 @@ def _stale(runs: Sequence[RunData]) -> Iterator[str]:
 
 
 def _untaught(runs: Sequence[RunData]) -> Iterator[str]:
-    """Runs that asked teachers and kept nothing of theirs."""
+    """Runs that asked teachers and kept nothing of theirs, or have it in the policy's actions."""
     for run in runs:
+        if run.config.get("ekipl", {}).get("prefix", {}).get("share"):
+            yield (
+                f"In {run.label} actions of the policy begin with a teacher's where it failed "
+                "(ekipl.prefix): what the policy is said to have done in training holds these."
+            )
+            continue
         kept = [run.history.get(f"share/{teacher}/kept", ()) for teacher in run.teachers]
         shares = [value for history in kept for _, value in history]
         if shares and not any(shares):

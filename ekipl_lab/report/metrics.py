@@ -92,14 +92,31 @@ def paired(
     records: Sequence[EvalRecord], base: Sequence[EvalRecord], metric: Metric
 ) -> Interval | None:
     """``records`` minus ``base``, t over items; None with fewer than two common items."""
-    theirs = {record.sample_id: metric.of(record) for record in base}
-    differences = [
-        mine - other
-        for record in records
-        if (mine := metric.of(record)) is not None
-        and (other := theirs.get(record.sample_id)) is not None
-    ]
+    mine, theirs = _values(records, metric), _values(base, metric)
+    differences = [value - theirs[item] for item, value in mine.items() if item in theirs]
     return paired_t(differences) if len(differences) > 1 else None
+
+
+def in_both(
+    records: Sequence[EvalRecord], base: Sequence[EvalRecord], metric: Metric
+) -> tuple[list[EvalRecord], list[EvalRecord]]:
+    """The records of items for which the metric is defined in both."""
+    items = _values(records, metric).keys() & _values(base, metric).keys()
+    mine, theirs = ([one for one in part if one.sample_id in items] for part in (records, base))
+    return mine, theirs
+
+
+def _values(records: Sequence[EvalRecord], metric: Metric) -> dict[str, float]:
+    """Item -> the metric's value, where it is defined."""
+    found = ((record.sample_id, metric.of(record)) for record in records)
+    return {item: value for item, value in found if value is not None}
+
+
+def paired_over(interval: Interval, records: Sequence[EvalRecord]) -> str:
+    """How many of the items a paired difference is over, where that is not all of them."""
+    if interval.n == len(records):
+        return ""
+    return f"over the {interval.n} of {len(records)} items scored in both"
 
 
 def strata(runs: Sequence[RunData]) -> Labels:

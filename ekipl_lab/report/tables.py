@@ -13,9 +13,11 @@ from ekipl_lab.report.metrics import (
     QUALITY,
     Metric,
     first_start,
+    in_both,
     items_cell,
     metrics_of,
     paired,
+    paired_over,
     quality_rows,
     slice_metric,
     strata,
@@ -87,7 +89,7 @@ def _holm(runs: Sequence[RunData]) -> dict[tuple[str, str], float]:
     for name in sets_of(runs):
         first = runs[0].at(name, "start" if len(runs) == 1 else "end", "greedy")
         for run in runs[1:] or runs:
-            both = _common(run.at(name, "end", "greedy"), first)
+            both = in_both(run.at(name, "end", "greedy"), first, GREEDY)
             if len(both[0]) > 1:
                 p = compare(*both).p_value
                 assert p is not None
@@ -131,9 +133,10 @@ def difference(
         return TableCell(DASH)
     value, low, high = interval.value, interval.low, interval.high
     small = limits(low, high) if low < high else "the same on every item"
+    small = "; ".join(filter(None, (small, paired_over(interval, records))))
     if metric.mode != "greedy":
         return TableCell(points(value), small)
-    result = compare(*_common(records, base))
+    result = compare(*in_both(records, base, metric))
     small += f"; p = {result.p_value:.2g}" if result.p_value is not None else ""
     small += f"; Holm p = {p_holm:.2g}" if p_holm is not None else ""
     counts = ((len(result.wins), "won"), (len(result.losses), "lost"))
@@ -142,15 +145,6 @@ def difference(
         for (count, word), title in zip(counts, titles, strict=True)
     )
     return TableCell(points(value), small, links=links)
-
-
-def _common(
-    a: Sequence[EvalRecord], b: Sequence[EvalRecord]
-) -> tuple[list[EvalRecord], list[EvalRecord]]:
-    """The records of items that both have and that could be scored in both."""
-    scored = [{r.sample_id for r in part if GREEDY.of(r) is not None} for part in (a, b)]
-    both = scored[0] & scored[1]
-    return [r for r in a if r.sample_id in both], [r for r in b if r.sample_id in both]
 
 
 def each_run(runs: Sequence[RunData]) -> Table:

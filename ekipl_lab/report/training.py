@@ -20,6 +20,9 @@ CHECKED_GROUPS = 200
 #: Groups that the group doctor looks at, spread over the whole run.
 EXAMINED_GROUPS = 1000
 
+#: Of a long run some groups of at least so many steps are looked at.
+LEAST_STEPS = 50
+
 
 def sources(runs: Sequence[RunData]) -> Table:
     """What each action source gave over the whole training: candidates, kept, right, sound."""
@@ -103,8 +106,8 @@ def zero_causes(runs: Sequence[RunData]) -> Table:
         "Why groups taught nothing",
         ["what the group doctor found", "advice", "settings to try"],
         rows,
-        f"Over all recorded groups; where they are more than {EXAMINED_GROUPS:,}, over as many, "
-        "spread over the whole training. A group whose kept rewards are all equal has no "
+        f"Over all recorded groups; where they are more than {EXAMINED_GROUPS:,}, over at most as "
+        "many, spread over the whole training. A group whose kept rewards are all equal has no "
         "advantage.",
     )
 
@@ -141,13 +144,17 @@ def _unsound(run: RunData) -> dict[str, tuple[int, int]]:
 
 
 def _spread_groups(run: RunData, most: int) -> Iterator[RecordedGroup]:
-    """Up to ``most`` groups of up to 50 steps, spread over the run."""
+    """All groups of a run; where they are more than ``most``, up to as many, spread over it."""
     assert run.groups is not None
-    steps = group_records.list_steps(run.groups)
-    chosen = steps[:: -(-len(steps) // 50)] if steps else []
-    each = max(1, most // max(1, len(chosen)))
-    for step in chosen:
+    places = group_records.read_groups(run.groups, columns=["step", "group"]).to_pandas()
+    counts = places.drop_duplicates().groupby("step").size()
+    steps, total, limit = [int(step) for step in counts.index], int(counts.sum()), None
+    if total > most:
+        number = min(len(steps), max(LEAST_STEPS, len(steps) * most // total))
+        limit = max(1, most // number)
+        steps = [steps[i * len(steps) // number] for i in range(number)]
+    for step in steps:
         try:
-            yield from group_records.load_groups(run.groups, step, limit=each)
+            yield from group_records.load_groups(run.groups, step, limit=limit)
         except MissingData:  # cut back by a resume since the steps were listed
             continue

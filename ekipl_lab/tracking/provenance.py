@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import socket
 import subprocess
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
 from ekipl_lab.tracking.store import project_root
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+#: Tag of data that a run works on, followed by their context: name and fingerprint.
+DATA_TAG = "ekipl.data."
 
 #: Packages whose versions decide results.
 PACKAGES = (
@@ -85,3 +93,11 @@ def process_is_gone(tags: Mapping[str, str]) -> bool:
         return not process_tags(int(tags["ekipl.pid"])).items() <= tags.items()
     except psutil.NoSuchProcess:
         return True
+
+
+def dataset_input(name: str, fingerprint: str, context: str) -> DatasetInput:
+    """Data as MLflow has them beside a run's parameters."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = Dataset(name, fingerprint[:36], "ekipl", json.dumps({"fingerprint": fingerprint}))
+    return DatasetInput(data, [InputTag("mlflow.data.context", context)])

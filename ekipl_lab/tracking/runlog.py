@@ -130,13 +130,10 @@ class RunLog:
 
     def log_dataset(self, name: str, fingerprint: str, context: str) -> None:
         """Say on which data a run works: ``context`` is such as training, test or test_ood."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
         refuse_secrets(f"dataset {name!r}", fingerprint)
-        data = Dataset(name, fingerprint[:36], "ekipl", json.dumps({"fingerprint": fingerprint}))
-        tags = [InputTag("mlflow.data.context", context)]
-        retrying(self._client.log_inputs, self.run_id, [DatasetInput(data, tags)])
-        self.set_tags({f"ekipl.data.{context}": f"{name} {fingerprint}"})
+        given = provenance.dataset_input(name, fingerprint, context)
+        retrying(self._client.log_inputs, self.run_id, [given])
+        self.set_tags({f"{provenance.DATA_TAG}{context}": f"{name} {fingerprint}"})
 
     def log_checkpoint(
         self,

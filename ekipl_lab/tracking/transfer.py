@@ -23,7 +23,12 @@ from ekipl_lab.secrets import refuse_secrets
 from ekipl_lab.tracking import checkpoints, store
 from ekipl_lab.tracking.artifacts import Artifacts
 from ekipl_lab.tracking.pages import PARENT_TAG
-from ekipl_lab.tracking.provenance import process_is_gone, process_tags
+from ekipl_lab.tracking.provenance import (
+    DATA_TAG,
+    dataset_input,
+    process_is_gone,
+    process_tags,
+)
 from ekipl_lab.tracking.queries import (
     MOST_RUNS,
     RunInfo,
@@ -222,5 +227,12 @@ def _log(client: Any, run_id: str, about: Mapping[str, Any]) -> None:
         for step, value, stamp in own
     ]
     retrying(client.log_batch, run_id, params=params)
+    inputs = [
+        dataset_input(value.rpartition(" ")[0], value.rpartition(" ")[2], tag[len(DATA_TAG) :])
+        for tag, value in about["tags"].items()
+        if tag.startswith(DATA_TAG)
+    ]
+    if inputs:
+        retrying(client.log_inputs, run_id, inputs)
     for start in range(0, len(metrics), BATCH):
         retrying(client.log_batch, run_id, metrics=metrics[start : start + BATCH])

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.groups.asking import question
 from ekipl_lab.groups.options import StepContext, Teacher
 from ekipl_lab.groups.pool import Row
 from ekipl_lab.groups.prefix import prefix_length, rows_to_redo
 from ekipl_lab.groups.schedules import scheduled
 from ekipl_lab.random_state import preserved
-from ekipl_lab.types import GenerationParams, Usage
+from ekipl_lab.types import RewardBreakdown, Usage
 
 
 class PrefixedRows:
@@ -50,9 +51,10 @@ class PrefixedRows:
         begun: dict[int, tuple[int, ...]] = {}
         for start in range(0, len(own), size) if share > 0 else ():
             group = own[start : start + size]
-            success = [reward.success is True for reward in trainer.collector.score(group)]
+            rewards = trainer.collector.score(group)
+            success = [reward.success is True for reward in rewards]
             rows = [start + row for row in rows_to_redo(success, options.prefix)]
-            tokens = self._beginning(group[0].sample_index, share, now) if rows else ()
+            tokens = self._beginning(group[0].sample_index, rewards, share, now) if rows else ()
             begun |= {row: tokens for row in rows if tokens}
         if not begun:
             return None
@@ -62,14 +64,26 @@ class PrefixedRows:
             for row, tokens in enumerate(ids)
         ]
 
-    def _beginning(self, index: int, share: float, now: StepContext) -> tuple[int, ...]:
-        """The given part of the first right action that a teacher has; empty if none has one."""
+    def _beginning(
+        self, index: int, own: Sequence[RewardBreakdown], share: float, now: StepContext
+    ) -> tuple[int, ...]:
+        """The given part of the first right action that a teacher has; empty if none has one.
+
+        Gates, schedules and the run's budget close a teacher as they do without a prefix.
+        """
         collector, costs = self._trainer.collector, self._trainer.costs
         sample = collector.samples[index]
-        params = GenerationParams(max_new_tokens=collector.max_new_tokens, seed=now.draw)
         for teacher in self._teachers:
+            asked = question(
+                teacher, [sample], [own], collector.gates, now, collector.max_new_tokens
+            )
+            if not asked.samples:
+                continue
             with preserved():
-                ((action, *_),) = teacher.source.propose([sample], 1, params)
+                (actions,) = teacher.source.propose([sample], 1, asked.params)
+                if not actions:  # a gateway that leaves out what a server did not give
+                    continue
+                action = actions[0]
                 right = collector.scorer(sample, action).success is True
             encoding = collector.encoder.encode(action)
             usage = action.usage or Usage(completion_tokens=encoding.length)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.groups.options import Teacher
+from ekipl_lab.groups.options import EKIPLOptions, Teacher
 from ekipl_lab.teachers.adapters.replay import CotTeacher, ReplayTeacher
 from ekipl_lab.teachers.ensemble import gateways
 from ekipl_lab.training.prefetch import PromptSchedule
@@ -26,15 +26,25 @@ def asked_about(args: Any, samples: Sequence[Sample], steps: int) -> list[Sample
 
 
 def check_recorded(
-    teachers: Sequence[Teacher], args: Any, samples: Sequence[Sample], steps: int
+    teachers: Sequence[Teacher],
+    options: EKIPLOptions,
+    args: Any,
+    samples: Sequence[Sample],
+    steps: int,
 ) -> None:
-    """TeacherError for a recording, or chains of the data, that lack a sample of the run."""
+    """TeacherError for a recording, or chains of the data, that lack a sample of the run.
+
+    A sample with another gate than ``always`` may never be asked about; a refill may draw any.
+    """
     repeating = [t for t in teachers if isinstance(t.source, ReplayTeacher | CotTeacher)]
     if not repeating:
         return
-    asked = asked_about(args, samples, steps)
+    asked = samples if options.refill.rounds else asked_about(args, samples, steps)
+    gate = options.gates(args.seed).gate
     for teacher in repeating:
         for sample in asked:
+            if gate(teacher.source.id, sample) != "always":
+                continue
             teacher.source.propose([sample], teacher.actions, GenerationParams(max_new_tokens=1))
 
 

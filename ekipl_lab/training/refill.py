@@ -156,7 +156,8 @@ def refilled(
             dropped[zero_spread_cause(groups[at]) or ""] += 1
             groups[at], pools[at] = other.batch.groups[there], other.batch.pools[there]
     everything = joined(made)
-    metrics = {"rounds": rounds, "replaced": dropped.total()} | dropped
+    metrics = {"rounds": rounds, "replaced": dropped.total()}
+    metrics |= {cause: dropped[cause] for cause in settings.causes}  # 0 too: they are averaged
     metrics["left"] = len(without_spread(groups, settings.causes))
     batch = replace(everything, groups=tuple(groups), pools=tuple(pools))
     named = {f"refill/{name}": float(value) for name, value in metrics.items()}

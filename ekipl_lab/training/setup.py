@@ -60,8 +60,7 @@ def build_setup(
     sets = _checked_sets(config, samples, left_out.append)
     teachers = build_run_teachers(config, samples)
     check_ahead(config.prefetch.generations, teachers)
-    if not config.ekipl.teacher_gates:  # else some prompts may never be asked about
-        check_recorded(teachers, run.args, samples, plan.steps)
+    check_recorded(teachers, config.ekipl, run.args, samples, plan.steps)
     on_main(lambda: save_start(config, run.folder))
     policy = load_run_policy(config, run.folder)  # all at once: each takes its shard of the weights
     check_scored(config.ekipl.weighting, teachers, policy.tokenizer_id)
@@ -103,8 +102,7 @@ def check_setup(config: RunConfig) -> Looked:
     teachers = build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
     if len(light) == len(config.teachers):  # a local one may be behind a gateway
         check_ahead(config.prefetch.generations, teachers)
-    if not config.ekipl.teacher_gates:
-        check_recorded(teachers, run.args, samples, plan.steps)
+    check_recorded(teachers, config.ekipl, run.args, samples, plan.steps)
     policy = policy_without_weights(config)
     if policy is not None:
         check_distilled(config.ekipl.distill, policy.tokenizer_id)

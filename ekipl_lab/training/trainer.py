@@ -357,7 +357,7 @@ class EKIPLTrainer(CheckedLoading, GRPOTrainer):
         ``made``: all that was generated for ``batch``, which costs what it costs.
         """
         now = self.state.global_step
-        self.costs.add(made)
+        self.costs.add(made, batch)
         self.scored |= any(r.total is not None for group in batch.groups for r in group.rewards)
         self._batches = [(step, b) for step, b in self._batches if step == now] + [(now, batch)]
         metrics = batch_metrics(joined([b for _, b in self._batches]), self._teacher_ids)

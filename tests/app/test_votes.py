@@ -118,6 +118,12 @@ def test_agreement_by_hand() -> None:
     assert votes.agreement(of("ann", "ab")) == []
 
 
+def test_a_correction_of_spaces_is_none() -> None:
+    said = [replace(FIRST, corrected=" \n"), replace(FIRST, rater="bob", corrected="Two\n\u2028.")]
+    (row,) = judging.corrections(said)
+    assert (row["rater"], row["completion"][0]["content"]) == ("bob", "Two\n\u2028.")
+
+
 def test_kappa() -> None:
     assert cohen_kappa("abab", "abab") == 1.0
     assert cohen_kappa("aabb", "abab") == 0.0

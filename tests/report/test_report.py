@@ -21,6 +21,7 @@ from synthetic_runs import HOSTILE, make_run
 
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError, DataError
+from ekipl_lab.records import GroupRecordWriter, load_groups
 from ekipl_lab.report import (
     RunData,
     build_report,
@@ -35,6 +36,7 @@ from ekipl_lab.report import (
     tables,
     training,
 )
+from ekipl_lab.report.gather import rebuild
 from ekipl_lab.tables import TableCell, points
 from ekipl_lab.tracking import RunInfo
 from ekipl_lab.types import Action, EvalRecord, RewardBreakdown
@@ -307,6 +309,25 @@ def test_the_group_doctor_speaks(store: dict[str, str]) -> None:
     )
     assert [row[0].text for row in rows] == [finding.words for finding in examination.findings]
     assert [row[1].text for row in rows] == [finding.advice for finding in examination.findings]
+
+
+@pytest.mark.parametrize(
+    ("steps", "each", "most", "seen"),
+    [(60, 2, 1000, 120), (120, 2, 200, 200), (60, 8, 100, 100), (3, 40, 60, 60)],
+)
+def test_all_groups_are_looked_at_where_they_are_few(
+    tmp_path: Path, store: dict[str, str], steps: int, each: int, most: int, seen: int
+) -> None:
+    (run,) = gather_runs([store["ekipl"]])
+    assert run.groups is not None
+    built = [g.with_sample(rebuild(g.sample_id)) for g in load_groups(run.groups, 1)]
+    with GroupRecordWriter(tmp_path / "groups") as writer:
+        for step in range(1, steps + 1):
+            writer.write(step, [built[i % 2] for i in range(each)])
+    longer = replace(run, groups=tmp_path / "groups")
+    found = list(training._spread_groups(longer, most))
+    assert len(found) == seen and len({(g.step, g.group) for g in found}) == seen
+    assert found[0].step == 1 and found[-1].step > 0.95 * steps - 1
 
 
 def test_the_ceiling_counts_groups(store: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from test_report_evidence import evaluation, seeded
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.report import (
     RunData,
+    answer,
     build_report,
     caveats,
     chains,
@@ -64,6 +65,33 @@ def test_the_end_of_one_folder_is_not_the_start_of_another() -> None:
     (won,) = [c for c in chains.changes([a, b]) if c.title == "test: b learned it"]
     assert len(won.ids) == 18
     assert [chain.title for chain in won.items[0].chains] == ["start", "a, end", "b, end"]
+
+
+def test_a_difference_says_over_which_items_it_is_where_some_could_not_be_scored() -> None:
+    """Five of six items are scored at each end, four at both: 1 of 4 before, 3 of 4 after."""
+    before: list[bool | None] = [True, False, False, False, True, None]
+    after: list[bool | None] = [False, True, True, True, None, False]
+    start, end = ([record(i, [value]) for i, value in enumerate(part)] for part in (before, after))
+    run = run_of("a", s0=start, s1=end)
+    cell = next(row for row in tables.headline([run]).rows if len(row) > 1)[-1]
+    assert cell.text == "+50.0"
+    assert "over the 4 of 6 items scored in both" in cell.small
+    (change,) = answer.changes(run, [metrics.GREEDY], by_family=False)
+    assert (change.start, change.end, change.interval.value) == (0.25, 0.75, 0.5)
+    shown = [cell.small for row in answer.families([run]).rows for cell in row]
+    assert any("over the 2 of 3 items scored in both" in text for text in shown)
+    whole = run_of("b", s0=part(12), s1=part(30))
+    assert "scored in both" not in str(tables.headline([whole]).rows)
+
+
+def test_a_prefix_is_not_said_to_leave_the_teachers_out() -> None:
+    shares = {"share/oracle/kept": [(1, 0.0)], "share/policy/kept": [(1, 1.0)]}
+    plain = replace(run_of("a", s0=part(1), s1=part(2)), history=shares)
+    begun = replace(plain, config={"ekipl": {"prefix": {"share": 0.5}}})
+    (said,) = caveats._untaught([plain])
+    assert said.startswith("No action of a teacher was kept in a")
+    (said,) = caveats._untaught([begun])
+    assert "begin with a teacher's" in said and "as in GRPO" not in said
 
 
 def test_an_evaluation_within_training_is_not_its_start() -> None:

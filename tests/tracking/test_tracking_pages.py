@@ -134,6 +134,23 @@ def test_arms_that_moved_to_another_store_are_still_together(
     assert together == {"a": ["a", "b"], "b": ["a", "b"], "alone": ["alone"]}
 
 
+def test_the_data_of_a_run_move_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracking.open_run("demo", "arm") as log:
+        log.log_dataset("my tiles.yaml/floor/train", "7d53e7b3a9b4319e", "training")
+        log.log_dataset("my tiles.yaml/floor/test", "c77935eabc23c5e6", "test set")
+
+    def data(run_id: str) -> list[tuple[str, ...]]:
+        return sorted(
+            (one.dataset.name, one.dataset.digest, one.dataset.source, one.tags[0].value)
+            for one in tracking.client().get_run(run_id).inputs.dataset_inputs
+        )
+
+    before = data(log.run_id)
+    path, _ = export_run(log.run_id, home / "run.zip")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/two/mlflow.db")
+    assert len(before) == 2 and data(import_run(path)) == before
+
+
 def test_a_run_moves_to_another_store(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,22 @@ def test_values_that_make_no_sense(changes, message):
         parse_config(BASE | changes)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("ignore_data_skip", True, "goes on with the prompts that come next"),
+        ("label_smoothing_factor", 0.1, "has no labels"),
+        ("per_device_eval_batch_size", 4, "use evaluation"),
+        ("num_generations_eval", 4, "use evaluation.num_samples"),
+        ("metric_for_best_model", "reward", "is marked in MLflow"),
+        ("hub_model_id", "a/b", "nothing is uploaded"),
+    ],
+)
+def test_settings_of_trl_that_nothing_here_reads_are_refused(key, value, words):
+    with pytest.raises(ConfigError, match=words):
+        parse_config(BASE | {"grpo": {key: value}})
+
+
 def test_a_run_without_end_is_not_planned():
     config = parse_config(BASE | {"grpo": {"max_steps": 2**31 - 1}})
     with pytest.raises(ConfigError, match="are the most; make grpo"):

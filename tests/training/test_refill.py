@@ -4,16 +4,20 @@ import pytest
 import torch
 import trainer_toys as toys
 import yaml
+from own_data import write_tiles
 from safetensors.torch import load_file
 from test_config_run import BASE
 
 from ekipl_lab import tracking
-from ekipl_lab.errors import ConfigError
+from ekipl_lab.errors import ConfigError, TeacherError
 from ekipl_lab.groups.gates import TeacherGates, gate_of, needs_policy_result
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import load_config, parse_config
+from ekipl_lab.training.dataset import prompt_order
 from ekipl_lab.training.refill import other_prompts
 from ekipl_lab.training.run import train
+from ekipl_lab.training.run_data import load_training_samples
+from ekipl_lab.training.setup import check_setup
 from ekipl_lab.types import Sample
 
 torch.set_num_threads(1)
@@ -63,9 +67,26 @@ def test_groups_without_spread_are_exchanged_and_counted():
     # what was generated for nothing is paid: at least a group of four for each exchanged one
     assert on.costs.policy_completions >= off.costs.policy_completions + 4 * replaced
     assert off.costs.policy_completions == 16
+    # ... and not trained on: of what was recorded, the kept actions alone are
+    assert on.costs.trained_tokens == sum(
+        len(group.candidates[i].token_ids) for step in after for group in step for i in group.kept
+    )
+    assert on.costs.trained_tokens < on.costs.policy_tokens
     assert any(not torch.equal(a, b) for a, b in zip(
         toys.weights(on).values(), toys.weights(off).values(), strict=True))  # fmt: skip
     assert not any("refill" in name for log in off.state.log_history for name in log)
+
+
+def test_means_over_the_generations_of_a_step_count_those_without_an_exchange():
+    trainer = toys.ekipl_trainer(
+        toys.config("unused", max_steps=3, gradient_accumulation_steps=4, steps_per_generation=2),
+        scorer=toys.easy_scorer(range(6)),
+        refill={"rounds": 8},
+    )
+    trainer.train()
+    logs = [log for log in trainer.state.log_history if "refill/rounds" in log]
+    assert any(log["refill/replaced"] % 1 == 0.5 for log in logs)  # two generations a step
+    assert all(log["refill/replaced"] == log["refill/all_right"] for log in logs)
 
 
 def test_a_group_that_stays_is_that_of_trl_and_rounds_are_bounded():
@@ -103,6 +124,41 @@ def test_what_is_refused():
     check_run(parse_config(BASE | refill | {"hardware": {"gpus": 2}}), "unused")
     with pytest.raises(ConfigError, match="did you mean 'all_right'"):
         parse_config(BASE | {"ekipl": {"refill": {"causes": ["all_rigt"]}}})
+
+
+def test_chains_that_lack_a_prompt_which_may_be_asked_about_are_refused_before(tmp_path):
+    """One step asks about two prompts; a refill may take any other of the data in their place."""
+    data = write_tiles(tmp_path / "tiles")  # what has the family paint has no chain
+    settings = {
+        "name": "unit", "policy": {"build": "nano"},
+        "data": {"benchmark": str(data), "task": "floor", "limit": 24},
+        "grpo": {"num_generations": 4, "max_steps": 1},
+        "teachers": [{"type": "replay", "id": "chains", "cot": True}],
+        "evaluation": {"at_start": False, "every": 0, "at_end": False, "sets": []},
+    }  # fmt: skip
+
+    def check(**ekipl):
+        check_setup(parse_config(settings | {"ekipl": ekipl}))
+
+    off = {"chains": {"floor/paint": "off"}}
+    check(teacher_gates=off)
+    check(teacher_gates=off, refill={"rounds": 1})
+    for gates in ({}, {"chains": {"floor/wide": "off"}}):
+        with pytest.raises(TeacherError, match="paint has no reasoning chain"):
+            check(teacher_gates=gates, refill={"rounds": 1})
+    samples = load_training_samples(parse_config(settings), print)
+    first = {samples[index].id for index in prompt_order(24, 2, epoch=0, seed=0)[0]}
+    path = tmp_path / "tiles" / "train.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    given = [
+        line + "So." if f"tiles/floor/train/{line.partition(',')[0]}" in first else line
+        for line in lines
+    ]
+    assert given != lines
+    path.write_text("\n".join(given) + "\n", encoding="utf-8")
+    check()
+    with pytest.raises(TeacherError, match="paint has no reasoning chain"):
+        check(refill={"rounds": 1})
 
 
 def test_stopped_and_continued_to_the_bit(tmp_path, monkeypatch):

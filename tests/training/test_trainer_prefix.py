@@ -4,6 +4,7 @@ import pytest
 import torch
 from trainer_toys import config, ekipl_trainer, never_scorer, oracle
 
+from ekipl_lab.groups.options import Teacher
 from ekipl_lab.groups.prefix import prefix_length
 from ekipl_lab.types import GenerationParams, RewardBreakdown
 
@@ -64,6 +65,47 @@ def test_solved_prompts_are_left_as_they_are_bit_for_bit(tmp_path):
     pairs = zip(ours.model.parameters(), grpo.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert ours.costs.teacher_actions == 0
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        {"run_budget": {"actions": 0}},
+        {"teacher_gates": {"oracle": {"*": "off"}}},
+        {"schedules": {"teacher_share": [[0, 0.0]]}},
+        {"schedules": {"teacher_actions": [[0, 0]]}},
+    ],
+)
+def test_a_closed_gate_or_budget_keeps_the_teacher_out(tmp_path, closed):
+    trainer = ekipl_trainer(
+        config(tmp_path, max_steps=1),
+        teachers=[oracle()],
+        scorer=never_scorer,
+        selection="policy_only",
+        prefix={"share": 0.5},
+        **closed,
+    )
+    trainer.train()
+    assert trainer.costs.teacher_actions == 0
+    assert trainer.costs.policy_completions == pytest.approx(8)
+
+
+def test_a_teacher_that_gives_nothing_leaves_the_prompt_to_the_next(tmp_path):
+    class Silent:
+        id, capabilities = "silent", oracle().source.capabilities
+
+        def propose(self, samples, num_actions, params):
+            return [[] for _ in samples]
+
+    trainer = ekipl_trainer(
+        config(tmp_path, max_steps=1, max_completion_length=40),
+        teachers=[Teacher(Silent()), oracle()],
+        scorer=never_scorer,
+        selection="policy_only",
+        prefix={"share": 0.5},
+    )
+    trainer.train()
+    assert trainer.costs.teacher_actions == 2  # the oracle's alone
 
 
 def test_at_share_0_of_its_schedule_nothing_is_asked(tmp_path):

@@ -248,11 +248,61 @@ def made(ekipl, grpo=None, teachers=BASE["teachers"]):
         ({"sft": {"type": "chord"}}, {}, 1, "did you mean 'chord_mu'"),
         ({"sft": {"type": "chord_mu", "mu": 2}}, {}, 1, "must lie between 0 and 1"),
         ({"teacher_gates": "nowhere.json"}, {}, 1, "nowhere.json does not exist"),
+        ({"sft": {"mu": 0.5}}, {}, 1, r"ekipl\.sft\.mu changes nothing here; set ekipl\.sft\.type"),
+        ({"sft": {"reinforce": True}}, {}, 1, r"ekipl\.sft\.reinforce changes nothing here"),
+        (
+            {"sft": {**CHORD, "min_successes": 2}, "baseline": "policy"},
+            {},
+            1,
+            "read by failed_groups alone, and the type is chord_mu",
+        ),
+        (
+            {"prefix": {"rows": 0.25}},
+            {},
+            1,
+            "prefix.rows changes nothing here; set",
+        ),
+        (
+            {"refill": {"causes": ["equal"]}},
+            {},
+            1,
+            "refill.causes changes nothing here; set",
+        ),
+        ({"refill": {"rounds": 1, "causes": []}}, {}, 1, "causes is empty; name one"),
+        ({"teacher_gate_successes": 3}, {}, 1, "ekipl.teacher_gates has none; add one"),
+        (
+            {"selection": "policy_only", "weighting": "shaped"},
+            {},
+            1,
+            "weighting 'shaped' is about kept teacher rows, and policy_only keeps none",
+        ),
+        (
+            {"selection": "policy_only", "schedules": {"teacher_weight": [[0, 1], [9, 0]]}},
+            {},
+            1,
+            "schedules.teacher_weight is about kept teacher rows",
+        ),
+        (
+            {"selection": "policy_only", "signs": {"veto": True}},
+            {},
+            1,
+            "signs.veto is about kept teacher rows",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(ekipl, grpo, teachers, message):
     with pytest.raises(ConfigError, match=message):
         made(ekipl, grpo, BASE["teachers"][:teachers])
+
+
+def test_a_prefix_does_not_ask_an_ensemble_of_several():
+    """It asks each teacher for one action, however many that gives without a prefix."""
+    prefix = {"selection": "policy_only", "prefix": {"share": 0.5}}
+    assert made(prefix, {}, [{"type": "oracle", "id": "b", "actions": 2}])
+    panel = {"type": "ensemble", "id": "b", "each": 1, "members": [
+        {"type": "oracle", "id": "c"}, {"type": "oracle", "id": "d"}]}  # fmt: skip
+    with pytest.raises(ConfigError, match="the ensemble 'b' gives 2; name its members"):
+        made(prefix, {}, [panel])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.candidates import Candidates
 from ekipl_lab.groups.selection import get_rule
 from ekipl_lab.groups.weighting import get_weighting
+from ekipl_lab.teachers.build import EnsembleSpec
 from ekipl_lab.training.config.sections import DataSettings, EvaluationSet
 
 if TYPE_CHECKING:
@@ -167,6 +168,12 @@ def _check_weighting(config: RunConfig, settings: Mapping[str, Any]) -> None:
         what = what or "schedules.teacher_weight"
     if what:
         _check_fits(what, "weighs single tokens", settings)
+    what = what or ("signs.veto" if own.signs.veto else "")
+    if what and config.teachers and not get_rule(own.selection).keeps_teachers:
+        raise ConfigError(
+            f"ekipl.{what} is about kept teacher rows, and {own.selection} keeps none; leave it "
+            "out, or choose another selection."
+        )
 
 
 def no_q(weighting: str, teacher: str, lack: str) -> ConfigError:
@@ -240,6 +247,12 @@ def _check_prefix(config: RunConfig, settings: Mapping[str, Any]) -> None:
             "ekipl.prefix samples some rows again on their own process; it cannot be combined "
             "with grpo.use_vllm, FSDP or DeepSpeed."
         )
+    for spec in config.teachers:
+        if isinstance(spec, EnsembleSpec) and spec.actions != 1:
+            raise ConfigError(
+                f"ekipl.prefix asks a teacher for one action a prompt, and the ensemble "
+                f"{spec.id!r} gives {spec.actions}; name its members as teachers, one by one."
+            )
     if config.prefetch.generations:
         raise ConfigError("ekipl.prefix asks teachers one by one; set prefetch.generations=0.")
 

@@ -61,7 +61,30 @@ OWNED = {
     "trust_remote_code": "nothing: remote code is never run",
     "gradient_checkpointing": "grpo.activation_checkpointing",
     "gradient_checkpointing_kwargs": "grpo.activation_checkpointing_kwargs",
-}
+    "ignore_data_skip": "nothing: a run goes on with the prompts that come next",
+    "label_smoothing_factor": "nothing: GRPO has no labels",
+    "label_names": "nothing: GRPO has no labels",
+    "train_sampling_strategy": "nothing: prompts come in the order of the seed",
+    "length_column_name": "nothing: prompts come in the order of the seed",
+    "metric_for_best_model": "nothing: the best checkpoint is marked in MLflow",
+    "greater_is_better": "nothing: the best checkpoint is marked in MLflow",
+    "num_generations_eval": "evaluation.num_samples",
+    **dict.fromkeys(
+        ("eval_delay", "per_device_eval_batch_size", "eval_accumulation_steps", "do_predict",
+         "prediction_loss_only", "eval_do_concat_batches", "eval_use_gather_object",
+         "include_for_metrics", "batch_eval_metrics", "bf16_full_eval", "fp16_full_eval"),
+        "evaluation: the run measures by itself",
+    ),
+    **dict.fromkeys(
+        ("hub_token", "hub_private_repo", "hub_model_id", "hub_strategy", "hub_always_push",
+         "hub_revision", "log_completions_hub_repo"),
+        "nothing: nothing is uploaded",
+    ),
+    **dict.fromkeys(
+        ("log_multimodal", "num_completions_to_print", "log_unique_prompts"),
+        "nothing: every group is recorded",
+    ),
+}  # fmt: skip
 
 #: Numbers of ``grpo`` that must be above 0, and those below 0 that mean something (-1: none).
 POSITIVE = {
