@@ -24,7 +24,8 @@ from ekipl_lab.groups.build import build_group
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.rewards import get_scorer
 from ekipl_lab.training.config.run_config import parse_config
-from ekipl_lab.training.run_data import fingerprint, load_evaluation_sets
+from ekipl_lab.training.inputs import fingerprint
+from ekipl_lab.training.run_data import load_evaluation_sets
 from ekipl_lab.types import POLICY, Action, ActionGroup, EvalRecord, Sample
 
 FOLDER = "eval/guess-0123456789abcdef"
