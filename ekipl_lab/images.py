@@ -13,14 +13,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import math
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -171,15 +168,6 @@ def resized_size(
         return None
     whole = int if factor < 1.0 else math.ceil
     return max(1, whole(width * factor)), max(1, whole(height * factor))
-
-
-def pixel_digest(images: Iterable[Image.Image], digest: Any = None) -> Any:
-    """A SHA-256 (or ``digest``) that has taken mode, size and pixels of each image, in order."""
-    digest = hashlib.sha256() if digest is None else digest
-    for image in images:
-        digest.update(f"{image.mode}{image.size}".encode())
-        digest.update(image.tobytes())
-    return digest
 
 
 def png_base64(image: Image.Image) -> str:

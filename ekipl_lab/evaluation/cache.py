@@ -20,7 +20,7 @@ from typing import Any
 from ekipl_lab.codec import action_of, action_row
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import read_json, write_text
-from ekipl_lab.images import IMAGE_MARK, pixel_digest
+from ekipl_lab.images import IMAGE_MARK
 from ekipl_lab.prompts import build_messages, prompt_text
 from ekipl_lab.types import Action, Sample
 
@@ -32,7 +32,10 @@ def sample_digest(sample: Sample) -> str:
     text: Any = prompt_text(sample)
     shown = build_messages(sample) if IMAGE_MARK in text else text  # where the images stand counts
     digest = hashlib.sha256(json.dumps([shown, list(sample.choices)]).encode())
-    return str(pixel_digest(sample.images, digest).hexdigest()[:16])
+    for image in sample.images:
+        digest.update(f"{image.mode}{image.size}".encode())
+        digest.update(image.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def told_digest(sample: Sample) -> str:
