@@ -16,6 +16,7 @@ import base64
 import io
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,6 +169,13 @@ def resized_size(
         return None
     whole = int if factor < 1.0 else math.ceil
     return max(1, whole(width * factor)), max(1, whole(height * factor))
+
+
+def pixel_parts(images: Iterable[Image.Image]) -> Iterator[bytes]:
+    """Mode and size, then the pixels, of each image: what a digest of images is made of."""
+    for image in images:
+        yield f"{image.mode}{image.size}".encode()
+        yield image.tobytes()
 
 
 def png_base64(image: Image.Image) -> str:

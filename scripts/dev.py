@@ -137,7 +137,8 @@ def ekipl(*arguments: str) -> int:
 def demo(arguments: list[str]) -> int:
     """The main job: GRPO and EKIPL from one warm start, side by side, evaluated, reported."""
     ensure("")
-    configs = ["configs/demo_grpo.yaml", "configs/demo_ekipl.yaml"]
+    arms = ("grpo", "ekipl", "sft")
+    configs = [f"configs/demo_{arm}.yaml" for arm in arms]
     code = ekipl("compare", *configs, "--report", "mlruns/demo_report.html", *arguments)
     if code == 0:
         print(

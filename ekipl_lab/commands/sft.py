@@ -76,9 +76,10 @@ def run(args: argparse.Namespace) -> int:
 def _stage(raw: dict[str, Any], args: argparse.Namespace) -> int:
     """Supervised steps of the policy of a run's config."""
     from ekipl_lab.commands.console import CellProgress
+    from ekipl_lab.training.config.action_sft import ActionSFT
     from ekipl_lab.training.config.overrides import apply_override
     from ekipl_lab.training.config.run_config import parse_config
-    from ekipl_lab.training.sft.stage import parse_sft, supervise
+    from ekipl_lab.training.sft.stage import supervise
 
     if given := [name for name in ONLY_TINY if getattr(args, name) not in (None, False)]:
         raise ConfigError(
@@ -87,8 +88,9 @@ def _stage(raw: dict[str, Any], args: argparse.Namespace) -> int:
         )
     for override in args.overrides:
         apply_override(raw, override)
-    settings = parse_sft(raw.pop("sft", None) or {})
     config = parse_config({"name": args.config.stem, **raw})
+    settings = config.sft or ActionSFT()
+    config = config.model_copy(update={"sft": None, "recipe": None})
     with CellProgress([config.name]) as progress:
         done = supervise(
             config,

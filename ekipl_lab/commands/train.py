@@ -8,15 +8,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ekipl_lab.commands.options import add_config_options
 from ekipl_lab.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ekipl_lab.studies.recipe import Step
+    from ekipl_lab.training.config.action_sft import ActionSFT
     from ekipl_lab.training.config.run_config import RunConfig
     from ekipl_lab.training.run import TrainResult
+    from ekipl_lab.training.sft.stage import Supervised
+
+Show = Callable[[str, Mapping[str, Any]], None]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help="stages of that name instead of the config alone, such as paper or sft_then_paper "
-        "(docs/studies.md has all)",
+        help="stages of that name, such as paper or sft_then_paper (docs/studies.md has all, and "
+        "what is run without this option)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument(
@@ -38,11 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or continue; GRPO is the same trainer without teachers."""
+    from ekipl_lab.studies.recipe import plan_recipe
     from ekipl_lab.training.config.run_config import load_config
 
-    if args.recipe is not None:
-        return _run_recipe(args)
     config = load_config(args.config, args.overrides)
+    if steps := plan_recipe(args.recipe, args.config, args.overrides):
+        return _run_recipe(args, steps)
     if args.dry_run:
         print_plan(config)
         return 0
@@ -51,61 +59,90 @@ def run(args: argparse.Namespace) -> int:
 
         print(probe(config).line())
         return 0
-    from ekipl_lab.commands.console import CellProgress
     from ekipl_lab.training.run import train
 
-    if args.events:
-        stop_with_parent()
-        train(config, on_event=_print_event, fresh=args.fresh)
-        return 0
-    name = config.name
-    with CellProgress([name]) as progress:
-        result = train(config, on_event=lambda event: progress(name, event), fresh=args.fresh)
-    print(finished_line(config, result))
+    with _shown(args, [config.name]) as show:
+        result = train(config, on_event=partial(show, config.name), fresh=args.fresh)
+    if not args.events:
+        print(finished_line(config, result))
     return 0
 
 
-def _run_recipe(args: argparse.Namespace) -> int:
+def _run_recipe(args: argparse.Namespace, steps: Sequence[Step]) -> int:
     """The stages one after the other, each a run."""
-    from ekipl_lab.commands.console import CellProgress
-    from ekipl_lab.studies.recipe import plan_recipe, run_recipe
-    from ekipl_lab.training.run import TrainResult
+    from ekipl_lab.studies.recipe import run_recipe
 
-    if args.probe or args.events:
-        raise ConfigError("--recipe takes neither --probe nor --events; give the stage's config.")
-    steps = plan_recipe(args.recipe, args.config, args.overrides)
+    if args.probe:
+        raise ConfigError(
+            "--probe is of the trainer alone, and this config is trained by a recipe; say under "
+            "`ekipl:` how the teachers' actions are used, such as ekipl.selection=top_g."
+        )
+    say = (lambda text: None) if args.events else print
+    if args.recipe is None:
+        say(_why(steps))
     if args.dry_run:
         for step in steps:
-            kind = "the trainer" if step.sft is None else "supervised steps"
-            print(f"Stage {step.config.name}: {kind}")
-            print_plan(step.config)
+            print(f"Stage {step.config.name}: {stage_line(step)}")
+            print_plan(step.config, step.sft)
         return 0
-    with CellProgress([step.config.name for step in steps]) as progress:
-        ended = run_recipe(steps, progress, fresh=args.fresh)
+    with _shown(args, [step.config.name for step in steps]) as show:
+        ended = run_recipe(steps, show, fresh=args.fresh)
     for step, result in zip(steps, ended, strict=True):
-        print(f"{step.config.name}: policy in {result.policy}")
-    last = ended[-1]
-    if isinstance(last, TrainResult):
-        print(finished_line(steps[-1].config, last))
+        say(f"{step.config.name}: policy in {result.policy}")
+    say(finished_line(steps[-1].config, ended[-1]))
     return 0
 
 
-def print_plan(config: RunConfig) -> None:
-    """The plan of a run: settings, data, prompts as they are, memory, costs."""
-    from ekipl_lab.training.dry_run import plan_texts
+def _why(steps: Sequence[Step]) -> str:
+    """Why there are stages, where no flag asked for them."""
+    stages = ", then ".join(map(stage_line, steps))
+    return (
+        f"This trains by {stages} (docs/studies.md; --recipe paper puts the teachers' actions into "
+        "the GRPO group instead, and settings under `ekipl:` do so too)."
+    )
 
-    for text in plan_texts(config):
+
+def stage_line(step: Step) -> str:
+    """What a stage is, in a few words."""
+    own = step.sft
+    if own is None:
+        return "a run of the trainer"
+    times = "once" if own.epochs == 1 else f"{own.epochs:g} times"
+    learned = {"actions": "the teachers' actions", "chains": "the chains of the data",
+               "answers": "the answers of the data"}[own.learn]  # fmt: skip
+    return f"supervised steps on {learned}, gone through {times}"
+
+
+@contextmanager
+def _shown(args: argparse.Namespace, names: list[str]) -> Iterator[Show]:
+    """What takes (run, event): JSON lines for the process that started this cell, or a table."""
+    if args.events:
+        stop_with_parent()
+        yield lambda name, event: _print_event(event)
+        return
+    from ekipl_lab.commands.console import CellProgress
+
+    with CellProgress(names) as progress:
+        yield progress
+
+
+def print_plan(config: RunConfig, sft: ActionSFT | None = None) -> None:
+    """The plan of a run: settings, data, prompts as they are, memory, costs."""
+    from ekipl_lab.training.dry_run import plan_texts, supervised_texts
+
+    for text in plan_texts(config) if sft is None else supervised_texts(config, sft):
         print(text)
 
 
-def finished_line(config: RunConfig, result: TrainResult) -> str:
+def finished_line(config: RunConfig, result: TrainResult | Supervised) -> str:
     """What is said at the end; a report needs something that was evaluated."""
     from ekipl_lab.training.config.plan import evaluation_steps
 
-    if config.evaluation.sets and evaluation_steps(config, result.step):
-        return f"Run {result.run_id} finished; `ekipl report {result.run_id}` writes its page."
+    run_id, step = result.run_id, result.step
+    if config.evaluation.sets and evaluation_steps(config, step):
+        return f"Run {run_id} finished; `ekipl report {run_id}` writes its page."
     return (
-        f"Run {result.run_id} finished; nothing was evaluated, so it has no report page (set "
+        f"Run {run_id} finished; nothing was evaluated, so it has no report page (set "
         "evaluation.sets, at_start and at_end)."
     )
 

@@ -20,7 +20,7 @@ from typing import Any
 from ekipl_lab.codec import action_of, action_row
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.files import read_json, write_text
-from ekipl_lab.images import IMAGE_MARK
+from ekipl_lab.images import IMAGE_MARK, pixel_parts
 from ekipl_lab.prompts import build_messages, prompt_text
 from ekipl_lab.types import Action, Sample
 
@@ -32,9 +32,8 @@ def sample_digest(sample: Sample) -> str:
     text: Any = prompt_text(sample)
     shown = build_messages(sample) if IMAGE_MARK in text else text  # where the images stand counts
     digest = hashlib.sha256(json.dumps([shown, list(sample.choices)]).encode())
-    for image in sample.images:
-        digest.update(f"{image.mode}{image.size}".encode())
-        digest.update(image.tobytes())
+    for part in pixel_parts(sample.images):
+        digest.update(part)
     return digest.hexdigest()[:16]
 
 

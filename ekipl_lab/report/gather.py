@@ -54,6 +54,11 @@ class RunData:
         names = {name.split("/")[1] for name in self.history if name.startswith("share/")}
         return sorted(names - {"policy"})
 
+    @property
+    def asked(self) -> list[str]:
+        """Ids of the teachers in its config, as of supervised steps, which record no groups."""
+        return [str(spec["id"]) for spec in self.config.get("teachers") or ()]
+
     def records(self, name: str, step: int, mode: str) -> list[EvalRecord]:
         """Records of one set, step and mode; empty where that was not measured."""
         found = self.evaluations.get(name, {}).get(step, ())

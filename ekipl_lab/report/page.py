@@ -191,7 +191,7 @@ def _lead(runs: Sequence[RunData]) -> str:
     day = datetime.fromtimestamp(max(run.info.start for run in runs), UTC)
     if all(run.is_evaluation for run in runs):
         return f"{what} · evaluations · {day:%d %B %Y}"
-    teachers = sorted({teacher for run in runs for teacher in run.teachers})
+    teachers = sorted({teacher for run in runs for teacher in (*run.teachers, *run.asked)})
     taught = f"teachers: {', '.join(teachers)}" if teachers else "no teachers"
     return f"{what} · {taught} · experiment {first.info.experiment} · {day:%d %B %Y}"
 

@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.evaluation.metrics import find_metric
 from ekipl_lab.studies.presets import PRESETS
-from ekipl_lab.training.sft.actions import ActionSFT
+from ekipl_lab.training.config.action_sft import ActionSFT
 from ekipl_lab.validation import Count, Section, Seed, complaint, load_yaml
 
 #: A word of a cell's name, which is also that of folders and files.

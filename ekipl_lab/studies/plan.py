@@ -107,6 +107,12 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
     base = load_config(base_file, [*common, f"name={cell_name}"])
     if base.policy.path is None:
         raise ConfigError(f"{base_file}: a study starts from a saved policy; give policy.path.")
+    for word in ("recipe", "sft"):
+        if getattr(base, word) is not None:
+            raise ConfigError(
+                f"{base_file} has `{word}:`, which a study says by its arms (`preset`, `sft`) or "
+                "for all by its own `sft`; leave it out there."
+            )
 
     def make(number: int, settings: Mapping[str, Any]) -> RunConfig:
         differs = as_overrides({**settings, **own.set})

@@ -89,6 +89,9 @@ _PREFIX = 0.9
 #: A tenth of the prompts is held out, and the policy of the lowest loss on it is kept.
 _LOWEST = {"validation": 0.1}
 
+#: Eight passes over the teachers' actions; the rates are of the tiny policies' own loop.
+_REPEATED = {"epochs": 8, "matrix_lr": 0.012, "rest_lr": 0.003}
+
 PRESETS: dict[str, Stages] = {
     "zero_shot": _always(),
     "grpo": _always(_GRPO),
@@ -96,6 +99,8 @@ PRESETS: dict[str, Stages] = {
     "ans_sft": _always(Supervise({"learn": "answers"})),
     "cot_sft": _always(Supervise({"learn": "chains"})),
     "sft_actions": _always(Supervise()),
+    "sft_repeated": _always(Supervise(_REPEATED)),
+    "sft_repeated_then_grpo": _always(Supervise(_REPEATED), _GRPO),
     "sft_then_grpo": _always(Supervise(), _GRPO),
     "sft_lowest_then_grpo": _always(Supervise(_LOWEST), _GRPO),
     "on_failure": _always(Train({"ekipl": {"selection": "on_failure"}})),

@@ -18,12 +18,16 @@ from typing import Any
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.studies.config import as_overrides
 from ekipl_lab.studies.presets import PRESETS, Stage, Supervise, Train
+from ekipl_lab.training.config.action_sft import ActionSFT
 from ekipl_lab.training.config.overrides import apply_override
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
 from ekipl_lab.training.run import TrainResult, train
-from ekipl_lab.training.sft.actions import ActionSFT
-from ekipl_lab.training.sft.stage import Supervised, parse_sft, supervise
+from ekipl_lab.training.sft.stage import Supervised, supervise
 from ekipl_lab.validation import load_yaml
+
+#: What `ekipl train` runs for teachers where the config says nothing of how they are used; measured
+#: in docs/experiments.md. ``--recipe paper`` puts them into the group instead.
+DEFAULT = "sft_repeated"
 
 #: (number of a stage from 1, settings that differ) -> its whole config.
 Make = Callable[[int, Mapping[str, Any]], RunConfig]
@@ -73,29 +77,49 @@ def as_steps(
     return tuple(steps)
 
 
-def plan_recipe(preset: str, path: Path, overrides: Sequence[str] = ()) -> tuple[Step, ...]:
-    """The stages of ``preset`` from the config in ``path``, which may have an ``sft:`` section."""
-    if preset not in PRESETS:
-        raise unknown_name("recipe", preset, PRESETS)
+def recipe_of(config: RunConfig) -> str | None:
+    """The recipe that `ekipl train` runs where no flag names one; None: the trainer alone.
+
+    The file's own; else `DEFAULT` where there are teachers and nothing is said under ``ekipl``.
+    """
+    open_rule = bool(config.teachers) and "ekipl" not in config.model_fields_set
+    return config.recipe or (DEFAULT if open_rule else None)
+
+
+def plan_recipe(preset: str | None, path: Path, overrides: Sequence[str] = ()) -> tuple[Step, ...]:
+    """The stages of ``preset`` from the config in ``path``, with the settings of its ``sft:``.
+
+    Without a preset those of `recipe_of`; none where that is the trainer alone.
+    """
     raw = load_yaml(path) if path.is_file() else None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must be a file with settings (key: value), as in configs/.")
     for override in overrides:
         apply_override(raw, override)
-    sft = parse_sft(raw.pop("sft", None) or {}).model_dump(exclude_unset=True)
     base = parse_config({"name": path.stem, **raw})
-    stages = PRESETS[preset](base)
+    chosen = preset or recipe_of(base)
+    if chosen is None:
+        return ()
+    if chosen not in PRESETS:
+        raise unknown_name("recipe", chosen, PRESETS)
+    stages = PRESETS[chosen](base)
+    sft = {} if base.sft is None else base.sft.model_dump(exclude_unset=True)
+    if preset is not None and not any(isinstance(stage, Supervise) for stage in stages):
+        sft = {}  # of another recipe, that of the file
+    name = base.name if preset is None else f"{base.name}-{preset}"
+    for key in ("recipe", "sft"):
+        raw.pop(key, None)
 
     def make(number: int, settings: Mapping[str, Any]) -> RunConfig:
         own = deepcopy(raw)
-        name = f"{base.name}-{preset}" + (f".{number}" if len(stages) > 1 else "")
-        for override in as_overrides({**settings, "name": name}):
+        numbered = f"{name}.{number}" if len(stages) > 1 else name
+        for override in as_overrides({**settings, "name": numbered}):
             apply_override(own, override)
         return parse_config(own)
 
     if not stages:
-        raise ConfigError(f"Recipe {preset!r} trains nothing; `ekipl eval` measures a policy.")
-    return as_steps(stages, make, {}, sft, f"Recipe {preset!r}")
+        raise ConfigError(f"Recipe {chosen!r} trains nothing; `ekipl eval` measures a policy.")
+    return as_steps(stages, make, {}, sft, f"Recipe {chosen!r}")
 
 
 def run_recipe(
@@ -122,7 +146,7 @@ def run_recipe(
             policy = trained.policy
             ended.append(trained)
         else:
-            taught = supervise(step.config, step.sft, on_event=show, fresh=fresh)
+            taught = supervise(step.config, step.sft, on_event=show, fresh=fresh, measure=True)
             policy = taught.policy if taught.status == "finished" else None
             ended.append(taught)
         if policy is None:

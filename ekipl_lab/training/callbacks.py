@@ -20,6 +20,7 @@ from ekipl_lab.tracking.checkpoints import COPY_LIMIT
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.doctor_checks import DoctorChecks
 from ekipl_lab.training.evaluator import Evaluator
+from ekipl_lab.training.guards import Stopped
 from ekipl_lab.training.ranks import on_main, save_shards
 from ekipl_lab.training.setup import RunSetup
 from ekipl_lab.training.traced import log_some
@@ -30,10 +31,6 @@ Event = Mapping[str, Any]
 _TRLS = ("reward", "rewards/", "completions/", "frac_reward", "num_tokens", "eval_")
 #: Marks the last line of transformers' own log, about its one call: the last step's is out already.
 _CLOSING = "train_runtime"
-
-
-class Stopped(Exception):
-    """The caller asked the run to stop; everything that can be continued from is saved."""
 
 
 class RunCallback(TrainerCallback):  # type: ignore[misc]

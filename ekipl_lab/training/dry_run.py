@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
+
+import yaml
 
 from ekipl_lab.errors import DataError
-from ekipl_lab.training.config.plan import describe_plan, plan_run
+from ekipl_lab.training.config.action_sft import ActionSFT
+from ekipl_lab.training.config.plan import describe_plan, plan_run, samples_at
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
-from ekipl_lab.training.memory.costs import cost_lines
+from ekipl_lab.training.memory.costs import cost_lines, teacher_lines
 from ekipl_lab.training.memory.estimate import describe_memory, processor_at_hand, run_shape
 from ekipl_lab.training.memory.prompts import prompt_sizes
 from ekipl_lab.training.setup import check_setup
@@ -31,3 +36,39 @@ def plan_texts(config: RunConfig) -> Iterator[str]:
     yield describe_memory(config, sizes)
     plan = plan_run(config, len(found.samples), batch_sizes(config, planned_processes(config)))
     yield "\n".join(cost_lines(config, plan, sizes, found.teachers, found.samples))
+
+
+def supervised_texts(config: RunConfig, settings: ActionSFT) -> Iterator[str]:
+    """The same of supervised steps."""
+    resolved = config.model_dump(mode="json") | {"sft": settings.model_dump(mode="json")}
+    yield yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
+    found = check_setup(config)
+    yield found.text
+    plan = plan_run(
+        config, len(found.samples) or None, batch_sizes(config, planned_processes(config))
+    )
+    taught, data = settings.learn == "actions", len(found.samples) or config.data.limit
+    asked = settings.actions or (sum(plan.teacher_actions.values()) if taught else data)
+    steps = math.ceil(asked * settings.epochs / settings.batch_size)
+    rollouts = asked * settings.rollouts if settings.weighting == "solve_rate" else 0
+    own = config.evaluation
+    looks = [
+        1 + own.num_samples * samples_at(config, step, steps)
+        for step, due in ((0, own.at_start), (steps, own.at_end))
+        if due
+    ]
+    items = sum(chosen.limit for chosen in own.sets)
+    lines = [
+        f"learned                 at most {asked:,} {settings.learn}, gone through "
+        f"{settings.epochs:g} times in steps of {settings.batch_size}",
+        f"steps                   at most {steps:,}",
+        f"policy completions      at most {rollouts:,}",
+        f"evaluation completions  {items * sum(looks):,}",
+    ]
+    if taught and found.samples:
+        each = plan.sizes.prompts * sum(teacher.actions for teacher in config.teachers)
+        bought = replace(plan, generations=math.ceil(asked / max(each, 1)))
+        length = int(config.grpo_settings["max_completion_length"])
+        for teacher in found.teachers:
+            lines += teacher_lines(config, bought, teacher, found.samples, length)
+    yield "\n".join(lines)

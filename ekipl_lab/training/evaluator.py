@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,19 @@ from ekipl_lab.evaluation import (
 )
 from ekipl_lab.evaluation.run import Mode, default_batch, refuse_doubled, refuse_unscored
 from ekipl_lab.plots.metrics import overview
+from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.policies.source import PolicySource
 from ekipl_lab.random_state import preserved
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.engine import Engine
 from ekipl_lab.training.lockstep import Lockstep, in_lockstep
 from ekipl_lab.training.ranks import on_main, together
 from ekipl_lab.training.setup import RunSetup
-from ekipl_lab.types import EvalRecord, GenerationParams, Sample
+from ekipl_lab.types import EvalRecord, GenerationParams, Sample, Scorer
 
 #: Called with (done, total) after every batch; may raise to stop.
 #: Called with what is measured ("validation, greedy"), items done, and all of them.
@@ -50,20 +52,45 @@ Progress = Callable[[int, int], None]
 BY_FAMILY = ("accuracy_greedy", "pass_at_1", "pass_at_8")
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is measured, when and how: ``evaluations`` maps a step to whether it samples too.
+
+    ``folder`` is the run's; ``process`` the rank of this one.
+    """
+
+    config: RunConfig
+    folder: Path
+    sets: Mapping[str, Sequence[Sample]]
+    evaluations: Mapping[int, bool]
+    policy: Policy
+    scorer: Scorer
+    process: int = 0
+
+
+def measured_of(setup: RunSetup) -> Measured:
+    """What a run of the trainer measures."""
+    run, plan = setup.run, setup.plan
+    return Measured(
+        run.config, run.folder, setup.sets, plan.evaluations, setup.policy, run.scorer,
+        run.args.process_index,
+    )  # fmt: skip
+
+
 class Evaluator:
     """Evaluates the policy of a run on its sets; chains are checked where there is a checker."""
 
-    def __init__(self, setup: RunSetup, log: RunLog | None) -> None:
-        self.setup, self.log, self.config = setup, log, setup.run.config
+    def __init__(self, own: Measured, log: RunLog | None) -> None:
+        self.own, self.log, self.config = own, log, own.config
         self.engine: Engine | None = None  # a run with `evaluation.engine: vllm` sets it
-        self.folder = setup.run.folder / "evaluation"
-        tasks = {sample.task for samples in setup.sets.values() for sample in samples}
+        self.folder = own.folder / "evaluation"
+        tasks = {sample.task for samples in own.sets.values() for sample in samples}
         known = self.config.data.benchmark == "mini" and tasks <= set(MINI_TASKS)
         self.checks_chains = known and self.config.evaluation.check_chains
 
     def due(self, step: int) -> bool:
         """Whether the policy is to be measured after ``step``."""
-        return bool(self.setup.sets) and step in self.setup.plan.evaluations
+        return bool(self.own.sets) and step in self.own.evaluations
 
     def done(self, step: int) -> bool:
         """Whether it has been, in this or an earlier process."""
@@ -78,7 +105,7 @@ class Evaluator:
         began = time.perf_counter()
         rows: list[dict[str, Any]] = []
         metrics: dict[str, float] = {}
-        for label, samples in self.setup.sets.items():
+        for label, samples in self.own.sets.items():
             path = self.folder / label / f"step-{step:06d}.parquet"
             if on_main(path.is_file):
                 records = read_records(path)
@@ -104,7 +131,7 @@ class Evaluator:
         """The records of all ranks, in the order of ``samples``; on every rank."""
         refuse_doubled(samples)
         modes: tuple[Mode, ...] = (
-            ("greedy", "sampled") if self.setup.plan.evaluations[step] else ("greedy",)
+            ("greedy", "sampled") if self.own.evaluations[step] else ("greedy",)
         )
         found: list[EvalRecord] = []
         for mode in modes:
@@ -118,9 +145,9 @@ class Evaluator:
         """Each rank measures its own batches, which are those of a single process."""
         if self.engine is not None:
             return self._by_engine(self.engine, mode, samples, progress)
-        own, policy = self.config.evaluation, self.setup.policy
+        own, policy = self.config.evaluation, self.own.policy
         size = default_batch(1 if mode == "greedy" else own.num_samples)
-        mine = shares(len(samples), size, world_size())[self.setup.run.args.process_index]
+        mine = shares(len(samples), size, world_size())[self.own.process]
         lockstep = Lockstep(policy) if sharded_loading() else None
         source = PolicySource(
             policy if lockstep is None else replace(policy, model=lockstep), max_rows=own.max_rows
@@ -130,7 +157,7 @@ class Evaluator:
             return evaluate(
                 source,
                 [samples[index] for index in mine],
-                self.setup.run.scorer,
+                self.own.scorer,
                 mode=mode,
                 num_samples=own.num_samples,
                 temperature=own.temperature,
@@ -158,7 +185,7 @@ class Evaluator:
         if mode == "sampled":
             count, params = own.num_samples, replace(params, temperature=own.temperature)
         return evaluate(
-            engine.asked(samples, count, params), samples, self.setup.run.scorer,
+            engine.asked(samples, count, params), samples, self.own.scorer,
             mode=mode, num_samples=own.num_samples, params=params, progress=progress,
         )  # fmt: skip
 

@@ -17,9 +17,10 @@ from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.records import GroupRecordWriter
 from ekipl_lab.tracking import RunLog
 from ekipl_lab.training import checkpoint
-from ekipl_lab.training.callbacks import RunCallback, Stopped
+from ekipl_lab.training.callbacks import RunCallback
 from ekipl_lab.training.engine import Engine
-from ekipl_lab.training.evaluator import Evaluator
+from ekipl_lab.training.evaluator import Evaluator, measured_of
+from ekipl_lab.training.guards import Stopped
 from ekipl_lab.training.prefetch import Prefetcher, PromptSchedule
 from ekipl_lab.training.ranks import on_main, save_shards
 from ekipl_lab.training.run_policy import run_adapter
@@ -51,7 +52,7 @@ def fit(
 
     checkpoints = run.folder / "checkpoints"
     start = on_main(lambda: checkpoint.latest_checkpoint(checkpoints, warn))
-    evaluator = Evaluator(setup, log)
+    evaluator = Evaluator(measured_of(setup), log)
     callback = RunCallback(setup, evaluator, log, emit=emit, stop=stop)
     with _records(log, start) as records:
         trainer = _trainer(setup, records, callback)

@@ -35,6 +35,10 @@ class Signals:
         self.interrupted = True
 
 
+class Stopped(Exception):
+    """The caller asked the run to stop; everything that can be continued from is saved."""
+
+
 @contextlib.contextmanager
 def interruptible(stop: Callable[[], bool] | None) -> Iterator[Signals]:
     """Ctrl-C becomes a request to stop, in the main thread; elsewhere only ``stop`` counts."""

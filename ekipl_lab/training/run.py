@@ -21,7 +21,7 @@ from typing import Any
 
 import transformers
 
-from ekipl_lab.errors import EKIPLError
+from ekipl_lab.errors import ConfigError, EKIPLError
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, client, store_folder
 from ekipl_lab.tracking.pages import NOTE_TAG, app_link, arrange_list
@@ -81,6 +81,7 @@ def train(
     """
     emit = on_event or (lambda event: None)
     silence_transformers()
+    _check_alone(config)
     run = check_run(config, store_folder() / "work" / config.name)
     is_main = run.args.process_index == 0
     with contextlib.ExitStack() as stack:
@@ -132,6 +133,16 @@ def train(
             checkpoint.write_note(run.folder / "result.json", ended)
         emit({"event": "finish", "phase": status, "run_id": run_id})
         return _result(run, ended)
+
+
+def _check_alone(config: RunConfig) -> None:
+    """ConfigError for settings of stages, which one run of the trainer does not have."""
+    for key in ("recipe", "sft"):
+        if getattr(config, key) is not None:
+            raise ConfigError(
+                f"{config.name}: {key} is of a recipe's stages, which `ekipl train` runs "
+                "(`--recipe NAME`, or `recipe:` in the file); leave it out for the trainer alone."
+            )
 
 
 def run_params(config: RunConfig) -> dict[str, Any]:

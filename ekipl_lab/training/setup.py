@@ -57,7 +57,7 @@ def build_setup(
     config = run.config
     check_engine(run.args)
     left_out = [] if left_out is None else left_out
-    sets = _checked_sets(config, samples, left_out.append)
+    sets = checked_sets(config, samples, left_out.append)
     teachers = build_run_teachers(config, samples)
     check_ahead(config.prefetch.generations, teachers)
     check_recorded(teachers, config.ekipl, run.args, samples, plan.steps)
@@ -96,7 +96,7 @@ def check_setup(config: RunConfig) -> Looked:
     left_out: list[str] = []
     samples = load_training_samples(config, left_out.append)
     plan = plan_run(config, len(samples), batch_sizes(config, planned_processes(config)))
-    sets = _checked_sets(config, samples, left_out.append)
+    sets = checked_sets(config, samples, left_out.append)
     check_teachers(config.teachers, teacher_context(config, samples))
     light = [spec for spec in config.teachers if not isinstance(spec, LocalSpec)]
     teachers = build_run_teachers(config.model_copy(update={"teachers": tuple(light)}), samples)
@@ -125,7 +125,7 @@ def _check_prompts(
         check_prompts_fit(policy, chosen, new, limit)
 
 
-def _checked_sets(
+def checked_sets(
     config: RunConfig, samples: list[Sample], on_bad: Callable[[str], None]
 ) -> dict[str, list[Sample]]:
     """The evaluation sets, once every ground truth of theirs and of ``samples`` can be scored."""

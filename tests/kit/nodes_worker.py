@@ -25,7 +25,7 @@ from ekipl_lab.rewards import get_scorer
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import parse_config
-from ekipl_lab.training.evaluator import Evaluator, shares
+from ekipl_lab.training.evaluator import Evaluator, measured_of, shares
 from ekipl_lab.training.guards import leave_processes
 from ekipl_lab.training.lockstep import Lockstep, in_lockstep
 from ekipl_lab.training.ranks import together
@@ -169,7 +169,9 @@ def main(folder):
     setup = RunSetup(
         check_run(config, folder / "again"), plan_run(config), [], {"test": samples}, [], policy
     )
-    shared = Evaluator(setup, None)._records("test", samples, 0, lambda part, done, total: None)
+    shared = Evaluator(measured_of(setup), None)._records(
+        "test", samples, 0, lambda part, done, total: None
+    )
     result["same"] = shared == alone
     kept = read_records(ended.folder / "evaluation" / "test" / "step-000000.parquet")
     result["kept"] = [said(records) for records in (kept, alone)]

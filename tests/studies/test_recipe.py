@@ -6,10 +6,15 @@ from study_kit import write_study
 
 from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.evaluation import read_records
 from ekipl_lab.studies.config import load_study
 from ekipl_lab.studies.plan import check_cells, plan_study
 from ekipl_lab.studies.recipe import plan_recipe, run_recipe
 from ekipl_lab.studies.run import run_cell
+from ekipl_lab.tracking import find_run, list_artifacts, run_artifact
+from ekipl_lab.training.config.run_config import load_config
+from ekipl_lab.training.run import train
+from ekipl_lab.training.sft import looks
 
 
 def test_a_recipe_leaves_the_weights_of_the_studys_cell(study, tmp_path, capsys):
@@ -70,3 +75,114 @@ def test_an_arm_may_train_on_other_data_and_is_measured_as_its_task_is(tmp_path)
     cells = plan_study(load_study(write_study(tmp_path, arms=arms, baseline="grpo")))
     with pytest.raises(ConfigError, match="Unknown split 'tset'"):
         check_cells(cells)
+
+
+def _own(tmp_path, name="own", **changes):
+    """A config whose teachers nothing is said about; its supervised steps are few."""
+    raw = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    raw["sft"] = {"batch_size": 2, "success_only": False, "warmup": 0, "epochs": 2}
+    raw["evaluation"] |= {"at_start": True, "sampled": "ends", "num_samples": 2, "ks": [1, 2]}
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in (raw | changes).items() if v is not None}))
+    return path
+
+
+def test_without_a_word_on_teachers_their_actions_are_learned_by_repeated_steps(
+    study, tmp_path, capsys
+):
+    path = _own(tmp_path)
+    assert main(["train", "--config", str(path), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "This trains by supervised steps on the teachers' actions, gone through 2 times" in said
+    assert "--recipe paper" in said and "learned                 at most 4 actions" in said
+    assert main(["train", "--config", str(path)]) == 0
+    said = capsys.readouterr().out
+    run_id = said.partition("`ekipl report ")[2].partition("`")[0]
+    run = find_run(run_id)
+    assert run.params["method"] == "sft actions" and run.metrics["cost/teacher_actions"] == 4
+    names = list_artifacts(run, "evaluation/validation")
+    assert [name[-14:] for name in sorted(names)] == ["000000.parquet", "000004.parquet"]
+    for name in names:  # greedy and sampled, before and after
+        modes = {record.mode for record in read_records(run_artifact(run, name))}
+        assert modes == {"greedy", "sampled"}
+    assert main(["report", run_id, "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "teachers: o" in page and "teacher actions" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages"),
+    [
+        ({"ekipl": {"selection": "on_failure"}, "sft": None}, []),
+        ({"teachers": [], "sft": None}, []),
+        ({"recipe": "sft_then_grpo"}, ["own.1", "own.2"]),
+        ({"recipe": "paper", "sft": None}, ["own"]),
+        ({}, ["own"]),
+    ],
+)
+def test_what_the_file_says_of_teachers_or_stages_is_done(study, tmp_path, changes, stages):
+    steps = plan_recipe(None, _own(tmp_path, **changes))
+    assert [step.config.name for step in steps] == stages
+    learned = [step.sft for step in steps if step.sft is not None]
+    assert all(own.epochs == 2 for own in learned)  # the file's own, not the preset's
+    flagged = plan_recipe("sft_repeated", _own(tmp_path, **changes | {"sft": None}))
+    assert flagged[0].config.name == "own-sft_repeated" and flagged[0].sft.epochs == 8
+
+
+@pytest.mark.parametrize("key", ["recipe", "sft"])
+def test_settings_of_stages_are_refused_where_there_are_none(study, tmp_path, capsys, key):
+    """One run of the trainer and a study's base would pass them over."""
+    own = {"recipe": "paper", "sft": {"epochs": 2}}[key]
+    config = load_config(_own(tmp_path, **{"sft": None, key: own}))
+    with pytest.raises(ConfigError, match=f"own: {key} is of a recipe's stages"):
+        train(config)
+    other = _own(tmp_path, sft={"epochs": 2}, teachers=[])
+    assert main(["train", "--config", str(other)]) == 2
+    assert "sft is of a recipe's stages" in capsys.readouterr().err
+    assert main(["train", "--config", str(_own(tmp_path, recipe="paper"))]) == 2
+    assert "Recipe 'paper' has `sft`, and its preset no such stage" in capsys.readouterr().err
+    (flagged,) = plan_recipe("paper", _own(tmp_path))  # the flag is not the file's recipe
+    assert flagged.sft is None and flagged.config.name == "own-paper"
+    assert main(["train", "--config", str(_own(tmp_path)), "--probe"]) == 2
+    assert "say under `ekipl:`" in capsys.readouterr().err
+    base = tmp_path / "base.yaml"
+    base.write_text(yaml.safe_dump(yaml.safe_load(base.read_text()) | {key: own}))
+    with pytest.raises(ConfigError, match=f"has `{key}:`, which a study says by its arms"):
+        plan_study(load_study(study))
+
+
+def test_supervised_steps_that_were_stopped_while_measured_are_measured_to_the_end(
+    study, tmp_path, monkeypatch
+):
+    """What was trained is not trained again, and the records are those of a run in one go."""
+    path = _own(tmp_path)
+    whole = run_recipe(plan_recipe("sft_repeated", path, ["name=whole"]))[0]
+    watch, seen = looks.Looks._watch, []
+
+    def stop_once(self, wanted, part, done, total):
+        watch(self, wanted, part, done, total)
+        if len(seen) < 1 and part.endswith("sampled") and self._folder.joinpath("policy").exists():
+            seen.append(part)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(looks.Looks, "_watch", stop_once)
+    steps = plan_recipe("sft_repeated", path, ["name=parted"])
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(steps)
+    assert seen and not (tmp_path / "work" / "parted-sft_repeated" / "result.json").exists()
+    parted = run_recipe(steps)[0]
+    assert parted.metrics == whole.metrics and parted.costs == whole.costs
+    for step in ("000000", "000004"):
+        ours, theirs = (
+            read_records(one.folder / "evaluation" / "validation" / f"step-{step}.parquet")
+            for one in (parted, whole)
+        )
+        assert [r.actions for r in ours] == [r.actions for r in theirs]
+
+
+def test_arms_of_a_comparison_may_be_recipes(study, tmp_path, monkeypatch, capsys):
+    paper = _own(tmp_path, "paper", sft=None, ekipl={"selection": "top_g"})
+    learned = _own(tmp_path, "learned")
+    page = tmp_path / "page.html"
+    assert main(["compare", str(paper), str(learned), "--report", str(page)]) == 0
+    assert "learned, end" in page.read_text() and "paper, end" in page.read_text()

@@ -28,10 +28,10 @@ from ekipl_lab.report import gather_runs
 from ekipl_lab.report.caveats import warnings
 from ekipl_lab.teachers.adapters.local import LocalSpec
 from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.action_sft import ActionSFT
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.run import train
 from ekipl_lab.training.setup import check_setup
-from ekipl_lab.training.sft.actions import ActionSFT
 from ekipl_lab.training.sft.stage import supervise
 from ekipl_lab.types import Action, Sample
 

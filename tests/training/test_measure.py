@@ -12,7 +12,7 @@ from ekipl_lab.rewards import get_scorer
 from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import load_config
-from ekipl_lab.training.evaluator import Evaluator, metric_parts
+from ekipl_lab.training.evaluator import Evaluator, measured_of, metric_parts
 from ekipl_lab.training.setup import RunSetup
 
 CONFIG = ROOT / "configs" / "demo_grpo.yaml"
@@ -23,7 +23,7 @@ def evaluator_of(folder, overrides, samples):
     config = load_config(CONFIG, overrides)
     plan = plan_run(config)
     setup = RunSetup(check_run(config, folder), plan, [], {"test": samples}, [], None)
-    return Evaluator(setup, None)
+    return Evaluator(measured_of(setup), None)
 
 
 def test_a_familys_metric_is_over_all_its_items_not_over_its_hardest_level(tmp_path):

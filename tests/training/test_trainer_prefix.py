@@ -67,6 +67,20 @@ def test_solved_prompts_are_left_as_they_are_bit_for_bit(tmp_path):
     assert ours.costs.teacher_actions == 0
 
 
+def one_step_of_failures(tmp_path, **options):
+    """A trainer after a step in which nothing is right, beside an oracle's beginnings."""
+    trainer = ekipl_trainer(
+        config(tmp_path, max_steps=1),
+        teachers=[oracle()],
+        scorer=never_scorer,
+        selection="policy_only",
+        prefix={"share": 0.5},
+        **options,
+    )
+    trainer.train()
+    return trainer
+
+
 @pytest.mark.parametrize(
     "closed",
     [
@@ -77,15 +91,7 @@ def test_solved_prompts_are_left_as_they_are_bit_for_bit(tmp_path):
     ],
 )
 def test_a_closed_gate_or_budget_keeps_the_teacher_out(tmp_path, closed):
-    trainer = ekipl_trainer(
-        config(tmp_path, max_steps=1),
-        teachers=[oracle()],
-        scorer=never_scorer,
-        selection="policy_only",
-        prefix={"share": 0.5},
-        **closed,
-    )
-    trainer.train()
+    trainer = one_step_of_failures(tmp_path, **closed)
     assert trainer.costs.teacher_actions == 0
     assert trainer.costs.policy_completions == pytest.approx(8)
 
@@ -109,14 +115,6 @@ def test_a_teacher_that_gives_nothing_leaves_the_prompt_to_the_next(tmp_path):
 
 
 def test_at_share_0_of_its_schedule_nothing_is_asked(tmp_path):
-    trainer = ekipl_trainer(
-        config(tmp_path, max_steps=1),
-        teachers=[oracle()],
-        scorer=never_scorer,
-        selection="policy_only",
-        prefix={"share": 0.5},
-        schedules={"prefix.share": [[0, 0.0]]},
-    )
-    trainer.train()
+    trainer = one_step_of_failures(tmp_path, schedules={"prefix.share": [[0, 0.0]]})
     assert trainer.costs.teacher_actions == 0
     assert trainer.costs.policy_completions == pytest.approx(8)

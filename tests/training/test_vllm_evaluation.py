@@ -16,7 +16,7 @@ from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.plan import plan_run
 from ekipl_lab.training.config.run_config import parse_config
 from ekipl_lab.training.engine import Engine
-from ekipl_lab.training.evaluator import Evaluator
+from ekipl_lab.training.evaluator import Evaluator, measured_of
 from ekipl_lab.training.generation import generation_kwargs
 from ekipl_lab.training.setup import RunSetup
 
@@ -79,7 +79,7 @@ def test_greedy_records_are_those_of_our_generation(trainer, tmp_path):
     setup = RunSetup(
         check_run(config, tmp_path), plan_run(config), [], {"test": samples}, [], policy
     )
-    evaluator = Evaluator(setup, None)
+    evaluator = Evaluator(measured_of(setup), None)
     ours = evaluator._mode("greedy", "test", samples, 0, lambda done, total: None)
     evaluator.engine = Engine(trainer, policy)
     theirs = evaluator._mode("greedy", "test", samples, 0, lambda done, total: None)

@@ -26,7 +26,7 @@ from ekipl_lab.benchmarks.mini.task import MINI_VERSION, SampleKey
 from ekipl_lab.benchmarks.seeding import rng_for
 from ekipl_lab.errors import DataError, unknown_name
 from ekipl_lab.files import put_between, write_text
-from ekipl_lab.images import IMAGE_MARK
+from ekipl_lab.images import IMAGE_MARK, pixel_parts
 from ekipl_lab.types import Sample
 
 #: The most that the best blind solver may reach on a family that studies use.
@@ -62,7 +62,7 @@ def shuffle_images(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
         rng_for("shuffle_images", family, seed).shuffle(places)
         alike: dict[str, list[int]] = {}
         for place in places:
-            alike.setdefault(_pixels(samples[place]), []).append(place)
+            alike.setdefault(_digest(samples[place]), []).append(place)
         most = max(map(len, alike.values()))
         if 2 * most > len(places):
             raise DataError(
@@ -75,12 +75,8 @@ def shuffle_images(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
     return found
 
 
-def _pixels(sample: Sample) -> str:
-    digest = hashlib.sha256()
-    for image in sample.images:
-        digest.update(f"{image.mode}{image.size}".encode())
-        digest.update(image.tobytes())
-    return digest.hexdigest()
+def _digest(sample: Sample) -> str:
+    return hashlib.sha256(b"".join(pixel_parts(sample.images))).hexdigest()
 
 
 def measure(task: str, family: str, split: str, fit: Sequence[Sample], test: int) -> dict[str, Any]:

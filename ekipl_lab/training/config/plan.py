@@ -81,7 +81,7 @@ def plan_run(
     generations = -(-steps * accumulate // sizes.micro_batches)
     own = config.evaluation
     evaluations = {
-        step: _samples_at(config, step, steps) for step in evaluation_steps(config, steps)
+        step: samples_at(config, step, steps) for step in evaluation_steps(config, steps)
     }
     per_item = sum(1 + own.num_samples * sampled for sampled in evaluations.values())
     return Plan(
@@ -104,7 +104,8 @@ def evaluation_steps(config: RunConfig, steps: int) -> list[int]:
     return sorted(chosen | ({steps} if own.at_end else set()))
 
 
-def _samples_at(config: RunConfig, step: int, steps: int) -> bool:
+def samples_at(config: RunConfig, step: int, steps: int) -> bool:
+    """Whether actions are sampled too where the policy is measured after ``step`` of ``steps``."""
     when = config.evaluation.sampled
     return when == "always" or (when == "ends" and step in (0, steps))
 

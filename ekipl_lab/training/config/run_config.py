@@ -19,6 +19,7 @@ from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.groups.gates import needs_policy_result
 from ekipl_lab.groups.options import EKIPLOptions
 from ekipl_lab.teachers.build import TeacherSpec
+from ekipl_lab.training.config.action_sft import ActionSFT
 from ekipl_lab.training.config.grpo_config import PRESET, grpo_value
 from ekipl_lab.training.config.overrides import apply_override
 from ekipl_lab.training.config.sections import (
@@ -37,7 +38,12 @@ from ekipl_lab.validation import Section, Seed, complaint, load_yaml
 
 
 class RunConfig(Section):
-    """One training run. ``name`` names its folder and its MLflow run."""
+    """One training run. ``name`` names its folder and its MLflow run.
+
+    ``recipe``: the preset (docs/studies.md) whose stages `ekipl train` runs, each a run of its own.
+    Unset: the trainer alone, or `studies.recipe.DEFAULT` where there are teachers and ``ekipl`` is
+    left out. ``sft``: settings of the supervised stages of a recipe, and of `ekipl sft`.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)
     seed: Seed = 0
@@ -53,6 +59,8 @@ class RunConfig(Section):
     tracking: TrackingSettings = TrackingSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
     hardware: HardwareSettings = HardwareSettings()
+    recipe: str | None = None
+    sft: ActionSFT | None = None
 
     @field_validator("grpo", mode="before")
     @classmethod

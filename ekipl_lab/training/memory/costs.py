@@ -34,11 +34,11 @@ def cost_lines(
         *([f"refill                  at most {rounds} x as many again"] if rounds else []),
     ]
     for teacher in teachers:
-        lines += _teacher(config, plan, teacher, samples, completion)
+        lines += teacher_lines(config, plan, teacher, samples, completion)
     return [*lines, _time(config, completions * completion)]
 
 
-def _teacher(
+def teacher_lines(
     config: RunConfig, plan: Plan, teacher: Teacher, samples: Sequence[Sample], completion: int
 ) -> list[str]:
     """The most that a paid teacher costs: nothing is cached, every answer is as long as allowed."""

@@ -13,10 +13,10 @@ from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
 from ekipl_lab.prompts import prompt_text
 from ekipl_lab.tracking import RunLog
+from ekipl_lab.training.config.action_sft import ActionSFT
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.run_policy import save_start
-from ekipl_lab.training.sft.actions import ActionSFT
 from ekipl_lab.training.sft.config import SFTConfig
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.fit import Lesson

@@ -13,38 +13,51 @@ import contextlib
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
-from ekipl_lab.errors import ConfigError, unknown_name
+from ekipl_lab.errors import ConfigError, EKIPLError
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.prompts import prompt_fingerprint
+from ekipl_lab.teachers.build import check_teachers
 from ekipl_lab.tracking import RunLog, store_folder
 from ekipl_lab.tracking.pages import NOTE_TAG
 from ekipl_lab.training import checkpoint
+from ekipl_lab.training.config.action_sft import ActionSFT
+from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
-from ekipl_lab.training.guards import interruptible, only_one
-from ekipl_lab.training.inputs import check_inputs, code_changes, log_inputs, note_code_changes
+from ekipl_lab.training.config.sizes import world_size
+from ekipl_lab.training.guards import Stopped, interruptible, only_one
+from ekipl_lab.training.inputs import (
+    Sets,
+    check_inputs,
+    code_changes,
+    log_inputs,
+    note_code_changes,
+)
 from ekipl_lab.training.ranks import check_shared, on_main
 from ekipl_lab.training.run import run_params, silence_transformers
 from ekipl_lab.training.run_data import load_training_samples
 from ekipl_lab.training.run_policy import load_run_policy, save_start
-from ekipl_lab.training.sft.actions import ActionSFT, Taught, taught_examples
+from ekipl_lab.training.run_teachers import teacher_context
+from ekipl_lab.training.setup import checked_sets
+from ekipl_lab.training.sft.actions import Taught, taught_examples
 from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.fit import Lesson, fit_trl
+from ekipl_lab.training.sft.looks import Looks
 from ekipl_lab.training.sft.lowest import Lowest
 from ekipl_lab.training.sft.own_loop import fit_own, own_loop
 from ekipl_lab.training.sft.trainer import trl_arguments
 from ekipl_lab.training.starts import beginning, noted_run
 from ekipl_lab.types import Sample
-from ekipl_lab.validation import complaint
 
 Emit = Callable[[Mapping[str, Any]], None]
 #: Parameters that an MLflow run of supervised steps shares with one of the trainer.
@@ -55,7 +68,8 @@ _PARAMS = ("policy", "trained", "task", "families", "seed", "teachers", "scorer"
 class Supervised:
     """How a stage ended: ``status`` finished or stopped; ``policy`` where it is finished.
 
-    ``chains``: completions gone through; ``costs`` on the axes of `GroupCosts`.
+    ``chains``: completions gone through; ``costs`` on the axes of `GroupCosts`; ``metrics`` those
+    of the policy at the end, where it was measured.
     """
 
     run_id: str
@@ -64,6 +78,12 @@ class Supervised:
     folder: Path
     chains: int
     costs: Mapping[str, float]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """The step it ended at, as that of a run of the trainer."""
+        return self.steps
 
     @property
     def policy(self) -> Path:
@@ -78,16 +98,20 @@ def supervise(
     on_event: Emit | None = None,
     stop: Callable[[], bool] | None = None,
     fresh: bool = False,
+    measure: bool = False,
 ) -> Supervised:
     """Learn, or go on learning; a finished stage is not done again unless ``fresh``.
 
     Arguments, events and errors are those of `training.run.train`; ``stop`` is asked after every
-    step of TRL's trainer.
+    step of TRL's trainer. ``measure``: the policy is measured before and after, as
+    ``config.evaluation`` says (``every`` is of the trainer alone).
     """
     emit = on_event or (lambda event: None)
     silence_transformers()
     folder = store_folder() / "work" / config.name
     args = trl_arguments(config, settings, folder)
+    if measure:
+        check_run(config, folder)
     asked = config.model_dump(mode="json") | {"sft": settings.model_dump(mode="json")}
     with contextlib.ExitStack() as stack:
         on_main(lambda: stack.enter_context(only_one(folder)))
@@ -99,11 +123,22 @@ def supervise(
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return Supervised(folder=folder, **ended)
         samples = load_training_samples(config)
-        on_main(lambda: check_inputs(note, config, {"training": samples}))
+        sets = checked_sets(config, samples, lambda text: None) if measure else {}
+        if sets and (world_size() > 1 or sharded_loading()):
+            _say(emit, f"{config.name} is not measured by its processes; `ekipl eval` does that.")
+            sets = {}
+        on_main(lambda: check_inputs(note, config, {"training": samples, **sets}))
         changes = on_main(lambda: code_changes(note, config))
-        on_main(lambda: save_start(config, folder))
-        policy = load_run_policy(config, folder)
-        taught = _taught_once(config, settings, samples, policy, folder)
+        try:
+            if measure:
+                check_teachers(config.teachers, teacher_context(config, samples))
+            on_main(lambda: save_start(config, folder))
+            policy = load_run_policy(config, folder)
+            taught = _taught_once(config, settings, samples, policy, folder)
+        except EKIPLError:
+            if note is None:  # wrong use leaves nothing behind
+                on_main(lambda: shutil.rmtree(folder / "start", ignore_errors=True))
+            raise
         learned, held_out = taught.split(settings.validation)
         looked = settings.validate_every, settings.patience
         lowest = Lowest(folder / "lowest", *looked) if held_out else None
@@ -112,50 +147,49 @@ def supervise(
             config, args, folder, policy, stage, learned.examples, held_out, lowest
         )  # fmt: skip
         own = own_loop(config, settings, policy, taught.examples)
-        with _run_log(lesson, settings, samples, note, asked) as log:
+        metrics: Mapping[str, float] = {}
+        with _run_log(lesson, settings, {"training": samples, **sets}, note, asked) as log:
             run_id = "" if log is None else log.run_id
             emit({"event": "start", "phase": "starting", "run_id": run_id})
             if log is not None:
                 note_code_changes(log, changes, config, lambda text: _say(emit, text))
             _say_left_out(taught, log, emit)
+            looks = None if log is None else Looks(config, folder, sets, log, emit)
+            if looks is not None:
+                looks.before(policy)
+            signals = None if own else stack.enter_context(interruptible(stop))
+            wanted = stop or (lambda: False) if signals is None else signals.wanted
             if own:
                 step, finished = fit_own(lesson, log, emit), True
             else:
-                signals = stack.enter_context(interruptible(stop))
-                step, finished = fit_trl(lesson, log, emit, signals.wanted)
-                if not finished and signals.interrupted:
-                    raise KeyboardInterrupt
-            if not finished and log is not None:
+                step, finished = fit_trl(lesson, log, emit, wanted)
+            if finished and looks is not None:
+                try:
+                    metrics = looks.after(step, wanted)
+                except Stopped:
+                    finished = False
+            if not finished and signals is not None and signals.interrupted:
+                raise KeyboardInterrupt
+            chains = step * stage.batch_size
+            costs = {
+                "teacher_actions": taught.teacher_actions,
+                "teacher_tokens": taught.teacher_tokens,
+                "policy_completions": taught.policy_completions,
+                "policy_tokens": taught.policy_tokens,
+                "trained_tokens": learned.trained_tokens(step, stage.batch_size),
+            }
+            if log is not None and finished:
+                log.log_metrics({f"cost/{axis}": float(n) for axis, n in costs.items()}, step)
+            elif log is not None:
                 log.close("KILLED")
-        status, chains = "finished" if finished else "stopped", step * stage.batch_size
-        costs = {
-            "teacher_actions": taught.teacher_actions,
-            "teacher_tokens": taught.teacher_tokens,
-            "policy_completions": taught.policy_completions,
-            "policy_tokens": taught.policy_tokens,
-            "trained_tokens": learned.trained_tokens(step, stage.batch_size),
-        }
+        status = "finished" if finished else "stopped"
         end: dict[str, Any]
-        end = {"run_id": run_id, "status": status, "steps": step, "chains": chains, "costs": costs}
+        end = {"run_id": run_id, "status": status, "steps": step, "chains": chains, "costs": costs,
+               "metrics": dict(metrics)}  # fmt: skip
         if finished and log is not None:
             checkpoint.write_note(folder / "result.json", end)
         emit({"event": "finish", "phase": status, "run_id": run_id})
         return Supervised(folder=folder, **end)
-
-
-def parse_sft(given: Any) -> ActionSFT:
-    """Settings under ``sft:``; ConfigError names the first wrong one and the nearest."""
-    if not isinstance(given, Mapping):
-        raise ConfigError("sft must hold settings (key: value), such as `sft: {learn: answers}`.")
-    try:
-        return ActionSFT.model_validate(dict(given))
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "extra_forbidden":
-            wrong = str(first["loc"][-1])
-            raise unknown_name("key in sft", wrong, ActionSFT.model_fields) from error
-        place = ".".join(str(part) for part in ("sft", *first["loc"]))
-        raise ConfigError(f"{complaint(first, place)}.") from error
 
 
 def _as_now(before: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +255,7 @@ def _ready_to_sample(config: RunConfig, policy: Policy) -> None:
 def _run_log(
     lesson: Lesson,
     settings: ActionSFT,
-    samples: Sequence[Sample],
+    sets: Sets,
     note: Mapping[str, Any] | None,
     asked: dict[str, Any],
 ) -> Iterator[RunLog | None]:
@@ -240,7 +274,7 @@ def _run_log(
     tags = {"ekipl.prompts": prompt_fingerprint(), NOTE_TAG: about, **config.tracking.tags}
 
     def first(log: RunLog) -> None:
-        log_inputs(log, config, {"training": samples})
+        log_inputs(log, config, sets)
 
     opened = (
         config.tracking.experiment, config.name, params, asked | {"grpo": config.grpo_settings}

@@ -26,11 +26,11 @@ from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.source import encode_prompts
 from ekipl_lab.teachers.encoding import ActionEncoder
+from ekipl_lab.training.config.action_sft import ActionSFT
 from ekipl_lab.training.config.check import check_trackers, precision
 from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.loading import CheckedLoading
-from ekipl_lab.training.sft.actions import ActionSFT
 from ekipl_lab.training.sft.config import Stage
 from ekipl_lab.training.sft.data import Example, shuffled
 from ekipl_lab.training.sft.warm_start import rate_factor
