@@ -70,6 +70,9 @@ _AFTER = "share of groups whose kept rewards are all equal: they have no advanta
 _REFUSED = "teacher actions that the policy could not have written, by reason"
 
 #: Key -> metric. `_source` takes name, meaning, title, unit, and places beside the page of figures.
+#: What supervised steps log in place of ``seconds/step``.
+SUPERVISED_SECONDS = "cost/seconds"
+
 METRICS: dict[str, Metric] = {
     "reward": _source("{own}/reward", _REWARD, "reward of candidates", "reward", "report", "live"),
     "accuracy": _source("{own}/accuracy", "candidates that are right", "right candidates", "share"),
@@ -156,6 +159,7 @@ METRICS: dict[str, Metric] = {
     "seconds": _report(
         "seconds/step", "wall time of a step", "training time (s), evaluation left out", "axis"
     ),
+    "supervised_seconds": _report(SUPERVISED_SECONDS, "wall time of supervised steps, so far"),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ekipl_lab.plots import figures as plots
 from ekipl_lab.plots.figures import Curves, Difference, Point
-from ekipl_lab.plots.metrics import METRICS, drawn
+from ekipl_lab.plots.metrics import METRICS, SUPERVISED_SECONDS, drawn
 from ekipl_lab.plots.sources import History, source_figures, zero_spread_figure
 from ekipl_lab.report.gather import RunData, set_title, sets_of
 from ekipl_lab.report.metrics import GREEDY, Metric, end_differences, metrics_of
@@ -137,6 +137,8 @@ def cost_figures(runs: Sequence[RunData]) -> list[Shown]:
 
 def cost_by_step(run: RunData, axis: str) -> dict[int, float]:
     """Step -> cost so far; ``seconds`` adds up the time of training steps."""
+    if axis == "seconds" and (so_far := run.history.get(SUPERVISED_SECONDS)):
+        return dict(so_far)
     history = run.history.get(METRICS[axis].name, ())
     values = [value for _, value in history]
     sums = accumulate(values) if axis == "seconds" else values

@@ -24,7 +24,7 @@ def costs(runs: Sequence[RunData]) -> Table:
     """Total cost on every axis, one column per arm."""
     rows = []
     for axis, metric in METRICS.items():
-        if not metric.name.startswith(("cost/", "seconds/")):
+        if not (metric.title and metric.name.startswith(("cost/", "seconds/"))):
             continue
         totals = [list(cost_by_step(run, axis).values())[-1:] for run in runs]
         if any(total != [0.0] for total in totals if total):

@@ -100,6 +100,7 @@ def test_without_a_word_on_teachers_their_actions_are_learned_by_repeated_steps(
     run_id = said.partition("`ekipl report ")[2].partition("`")[0]
     run = find_run(run_id)
     assert run.params["method"] == "sft actions" and run.metrics["cost/teacher_actions"] == 4
+    assert run.metrics["cost/seconds"] > 0
     names = list_artifacts(run, "evaluation/validation")
     assert [name[-14:] for name in sorted(names)] == ["000000.parquet", "000004.parquet"]
     for name in names:  # greedy and sampled, before and after
@@ -107,7 +108,7 @@ def test_without_a_word_on_teachers_their_actions_are_learned_by_repeated_steps(
         assert modes == {"greedy", "sampled"}
     assert main(["report", run_id, "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
-    assert "teachers: o" in page and "teacher actions" in page
+    assert "teachers: o" in page and "teacher actions" in page and "training time" in page
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig
 
 from ekipl_lab.groups.encoder import policy_encoder
+from ekipl_lab.plots.metrics import SUPERVISED_SECONDS
 from ekipl_lab.policies.context import check_prompts_fit, context_length
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.save import merge_adapter, save_policy
@@ -67,6 +69,7 @@ def fit_trl(
         lowest.begin(first)
     callback = _Callback(lesson, log, emit, stop)
     trainer = callback.trainer = _trainer(lesson, callback)
+    callback.seconds = float(start.extra.get("seconds", 0.0)) if start else 0.0
     if start is not None and callback.over(first):
         trainer.load_end(start.folder)
         callback.look(first)
@@ -122,6 +125,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
         self.lesson, self.log, self.emit, self.stop = lesson, log, emit, stop
         self.steps = lesson.stage.steps
         self.trainer: Any = None
+        self.seconds, self._began = 0.0, 0.0
 
     def over(self, step: int) -> bool:
         """Whether nothing is left to train."""
@@ -133,9 +137,14 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
         self.look(state.global_step)
         self._progress(state.global_step, {})
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take the time."""
+        self._began = time.perf_counter()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Measure and save when it is time, at the end, and to stop."""
         step = state.global_step
+        self.seconds += time.perf_counter() - self._began
         every = self.lesson.config.tracking.checkpoint_every
         measured = self.look(step)
         stop = any(gather_object([self.stop()])) if args.world_size > 1 else self.stop()
@@ -147,7 +156,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
         if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
         if self.log is not None:
-            self.log.log_metrics(logs, state.global_step)
+            self.log.log_metrics({**logs, SUPERVISED_SECONDS: self.seconds}, state.global_step)
         self._progress(state.global_step, {k: logs[k] for k in _HEADLINES if k in logs})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -157,7 +166,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
-        checkpoint.mark_complete(folder, state.global_step, {})
+        checkpoint.mark_complete(folder, state.global_step, {"seconds": self.seconds})
         checkpoint.prune(Path(args.output_dir), self.lesson.config.tracking.keep_checkpoints)
         if self.lesson.lowest is not None:
             self.lesson.lowest.keep()

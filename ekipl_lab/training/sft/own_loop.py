@@ -9,6 +9,7 @@ from typing import Any
 from ekipl_lab.benchmarks.image_files import sizes_of
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.images import IMAGE_MARK
+from ekipl_lab.plots.metrics import SUPERVISED_SECONDS
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.processor import ImageOnlyQwen2VLProcessor
 from ekipl_lab.prompts import prompt_text
@@ -60,7 +61,7 @@ def fit_own(lesson: Lesson, log: RunLog | None, emit: Callable[[Mapping[str, Any
         step, names = int(row["step"]), {"text_loss": "loss", "validation_loss": "validation_loss"}
         metrics = {shown: row[name] for name, shown in names.items() if name in row}
         if log is not None:
-            log.log_metrics(metrics, step)
+            log.log_metrics({**metrics, SUPERVISED_SECONDS: row["seconds"]}, step)
         emit({"event": "progress", "phase": "supervised", "step": step, "total": steps,
               "metrics": metrics})  # fmt: skip
 
