@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     if steps := plan_recipe(args.recipe, args.config, args.overrides):
         return _run_recipe(args, steps)
+    from ekipl_lab.training.run import check_alone, train
+
+    check_alone(config)
     if args.dry_run:
         print_plan(config)
         return 0
@@ -59,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
 
         print(probe(config).line())
         return 0
-    from ekipl_lab.training.run import train
-
     with _shown(args, [config.name]) as show:
         result = train(config, on_event=partial(show, config.name), fresh=args.fresh)
     if not args.events:

@@ -101,6 +101,7 @@ PRESETS: dict[str, Stages] = {
     "sft_actions": _always(Supervise()),
     "sft_repeated": _always(Supervise(_REPEATED)),
     "sft_repeated_then_grpo": _always(Supervise(_REPEATED), _GRPO),
+    "sft_averaged": _always(Supervise({"epochs": 4, "average": 0.75})),
     "sft_then_grpo": _always(Supervise(), _GRPO),
     "sft_lowest_then_grpo": _always(Supervise(_LOWEST), _GRPO),
     "on_failure": _always(Train({"ekipl": {"selection": "on_failure"}})),

@@ -65,8 +65,10 @@ def as_steps(
     for number, stage in enumerate(stages, 1):
         config = make(number, stage.set if isinstance(stage, Train) else {})
         if isinstance(stage, Supervise):
-            merged = {**sft, **stage.set, **own_sft}
-            steps.append(Step(config, ActionSFT.model_validate(merged)))
+            settings = ActionSFT.model_validate({**sft, **stage.set, **own_sft})
+            if settings.learn == "actions" and not config.teachers:
+                raise ConfigError(f"{who} learns actions of teachers, and none is named.")
+            steps.append(Step(config, settings))
             continue
         for key in stage.needs:
             if reduce(getattr, key.split("."), config) is None:
@@ -83,7 +85,7 @@ def recipe_of(config: RunConfig) -> str | None:
     The file's own; else `DEFAULT` where there are teachers and nothing is said under ``ekipl``.
     """
     open_rule = bool(config.teachers) and "ekipl" not in config.model_fields_set
-    return config.recipe or (DEFAULT if open_rule else None)
+    return config.recipe if config.recipe is not None else DEFAULT if open_rule else None
 
 
 def plan_recipe(preset: str | None, path: Path, overrides: Sequence[str] = ()) -> tuple[Step, ...]:
@@ -97,7 +99,7 @@ def plan_recipe(preset: str | None, path: Path, overrides: Sequence[str] = ()) -
     for override in overrides:
         apply_override(raw, override)
     base = parse_config({"name": path.stem, **raw})
-    chosen = preset or recipe_of(base)
+    chosen = recipe_of(base) if preset is None else preset
     if chosen is None:
         return ()
     if chosen not in PRESETS:

@@ -81,7 +81,7 @@ def train(
     """
     emit = on_event or (lambda event: None)
     silence_transformers()
-    _check_alone(config)
+    check_alone(config)
     run = check_run(config, store_folder() / "work" / config.name)
     is_main = run.args.process_index == 0
     with contextlib.ExitStack() as stack:
@@ -135,7 +135,7 @@ def train(
         return _result(run, ended)
 
 
-def _check_alone(config: RunConfig) -> None:
+def check_alone(config: RunConfig) -> None:
     """ConfigError for settings of stages, which one run of the trainer does not have."""
     for key in ("recipe", "sft"):
         if getattr(config, key) is not None:

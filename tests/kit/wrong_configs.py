@@ -225,6 +225,23 @@ TEACHERS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 _TEXT = yaml.safe_dump(BASE)
+#: Settings under ``sft:`` of a recipe that supervises, and values that they cannot have.
+SUPERVISED: dict[str, list[Any]] = {
+    "epochs": [*_REAL, 0, 1001],
+    "batch_size": _COUNT,
+    "actions": [NAN, INF, -1, 0, 1.5, "abc", []],
+    "learning_rate": _REAL, "matrix_lr": _REAL, "rest_lr": _REAL,
+    "warmup": [*_FROM_ZERO, 1.5],
+    "final": [*_REAL, 2],
+    "average": [*_REAL, 0, 1.5],
+    "validation": [*_REAL, 1],
+    "validate_every": _COUNT, "patience": _COUNT, "rollouts": _COUNT,
+    "learn": ["chain", 3, []], "trainer": ["adam", 3], "weighting": ["x", 1],
+    "success_only": _YES_NO, "epoch": [2],
+}  # fmt: skip
+#: Recipes that cannot be, of a run without teachers.
+RECIPES: list[Any] = ["papper", "", 3, [], {}, True, "zero_shot", "distill", "sft_actions", "rasft"]
+
 #: Files that are no settings.
 FILES: dict[str, bytes] = {
     "empty": b"", "blank": b" \n \n", "comment": b"# nothing\n", "list": b"- a\n- b\n",
@@ -373,6 +390,15 @@ def wrong_configs(folder: Path) -> list[tuple[str, Path, list[str]]]:
     for spec in TEACHERS:
         shown = ", ".join(f"{key} {value!r}"[:40] for key, value in spec.items())
         add(f"teacher: {shown}", {**BASE, "teachers": [{"id": "a", **spec}]})
+    for recipe in RECIPES:
+        add(f"recipe: {recipe!r}", {**BASE, "recipe": recipe})
+    for key, values in SUPERVISED.items():
+        for value in values:
+            shown = {**BASE, "recipe": "ans_sft", "sft": {key: value}}
+            add(f"sft.{key}: {value!r}"[:60], shown)
+    add("sft without a recipe", {**BASE, "sft": {"epochs": 2}})
+    add("sft of a recipe without", {**BASE, "recipe": "grpo", "sft": {"epochs": 2}})
+    add("sft a list", {**BASE, "recipe": "ans_sft", "sft": ["epochs"]})
     for name, settings in own_data(folder).items():
         add(name, {**BASE, **settings})
     found = []

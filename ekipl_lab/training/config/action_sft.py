@@ -23,7 +23,8 @@ class ActionSFT(Section):
     ``weighting`` ``solve_rate`` weighs as `solve_rate` says, over ``rollouts`` of the policy a
     prompt. ``validation`` > 0 holds out that share of the prompts; the loss on them is measured
     every ``validate_every`` steps, training ends after ``patience`` measurements without a new
-    lowest, and the policy of the lowest is kept.
+    lowest, and the policy of the lowest is kept. ``average`` < 1 keeps that share of what was
+    learned: the weights are averaged with those of the start (`policies.average`).
     """
 
     learn: Literal["actions", "chains", "answers"] = "actions"
@@ -42,3 +43,4 @@ class ActionSFT(Section):
     validation: float = Field(default=0.0, ge=0, lt=1)
     validate_every: Count = 10
     patience: Count = 3
+    average: float = Field(default=1.0, gt=0, le=1)

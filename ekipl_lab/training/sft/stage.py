@@ -23,6 +23,7 @@ import torch
 from pydantic import ValidationError
 
 from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.policies.average import average_policies
 from ekipl_lab.policies.load import Policy
 from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.prompts import prompt_fingerprint
@@ -110,6 +111,11 @@ def supervise(
     silence_transformers()
     folder = store_folder() / "work" / config.name
     args = trl_arguments(config, settings, folder)
+    if settings.average < 1 and sharded_loading():
+        raise ConfigError(
+            f"{config.name}: sft.average needs the whole weights in one place, and they are shared "
+            "among GPUs; train with average 1, then average the policies."
+        )
     if measure:
         check_run(config, folder)
     asked = config.model_dump(mode="json") | {"sft": settings.model_dump(mode="json")}
@@ -163,6 +169,11 @@ def supervise(
                 step, finished = fit_own(lesson, log, emit), True
             else:
                 step, finished = fit_trl(lesson, log, emit, wanted)
+            if finished and settings.average < 1:
+                learned_policy = folder / "policy"
+                on_main(lambda: average_policies(
+                    save_start(config, folder), learned_policy, settings.average, learned_policy
+                ))  # fmt: skip
             if finished and looks is not None:
                 try:
                     metrics = looks.after(step, wanted)
