@@ -108,6 +108,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_recipe(cell: studies.RunSpec) -> None:
+    """ConfigError for a recipe that one row of a report cannot show."""
+    from ekipl_lab.studies.recipe import plan_recipe
+
+    steps = plan_recipe(None, cell.config, cell.overrides)
+    if len(steps) > 1:
+        raise ConfigError(
+            f"{cell.name} is trained in {len(steps)} stages, and a comparison shows one run of an "
+            "arm: its start would be another policy, its cost a part. Compare it in a study "
+            "(docs/studies.md), or set `recipe:` to one stage."
+        )
+    own = steps[0].config.evaluation if steps and steps[0].sft is not None else None
+    if own is not None and not (own.at_start or own.at_end):
+        raise ConfigError(
+            f"{cell.name} is measured before and after its supervised steps only; set "
+            "evaluation.at_start or at_end."
+        )
+
+
 def _parent(cells: Sequence[studies.RunSpec], *, fresh: bool) -> RunInfo:
     """The run of MLflow that the arms are under."""
     from ekipl_lab.tracking.comparison import comparison_run
@@ -133,6 +152,8 @@ def _check_arms(cells: Sequence[studies.RunSpec], arms: int) -> None:
     from ekipl_lab.training.config.plan import check_comparable, plan_run
     from ekipl_lab.training.config.run_config import load_config
 
+    for cell in cells[:arms]:
+        _check_recipe(cell)
     for start in range(0, len(cells), arms):
         of_seed = cells[start : start + arms]
         check_comparable([(cell.name, cell.config, cell.overrides) for cell in of_seed])

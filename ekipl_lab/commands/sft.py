@@ -89,8 +89,10 @@ def _stage(raw: dict[str, Any], args: argparse.Namespace) -> int:
     for override in args.overrides:
         apply_override(raw, override)
     config = parse_config({"name": args.config.stem, **raw})
+    if config.recipe is not None:
+        raise ConfigError("recipe is of `ekipl train`; leave it out, or give the config to that.")
     settings = config.sft or ActionSFT()
-    config = config.model_copy(update={"sft": None, "recipe": None})
+    config = config.model_copy(update={"sft": None})
     with CellProgress([config.name]) as progress:
         done = supervise(
             config,

@@ -138,9 +138,14 @@ def print_plan(config: RunConfig, sft: ActionSFT | None = None) -> None:
 def finished_line(config: RunConfig, result: TrainResult | Supervised) -> str:
     """What is said at the end; a report needs something that was evaluated."""
     from ekipl_lab.training.config.plan import evaluation_steps
+    from ekipl_lab.training.run import TrainResult
 
-    run_id, step = result.run_id, result.step
-    if config.evaluation.sets and evaluation_steps(config, step):
+    run_id = result.run_id
+    if isinstance(result, TrainResult):
+        measured = bool(config.evaluation.sets and evaluation_steps(config, result.step))
+    else:
+        measured = result.is_measured
+    if measured:
         return f"Run {run_id} finished; `ekipl report {run_id}` writes its page."
     return (
         f"Run {run_id} finished; nothing was evaluated, so it has no report page (set "

@@ -96,7 +96,7 @@ def gather_runs(run_ids: Sequence[str]) -> list[RunData]:
     infos = [tracking.find_run(name) for name in run_ids if Path(name) not in folders]
     infos = infos if infos or folders else latest_runs()
     runs = [_gather(info) for info in {info.run_id: info for info in infos}.values()]
-    runs.sort(key=lambda run: bool(run.teachers))
+    runs.sort(key=lambda run: bool(run.teachers or run.asked))
     places: dict[Path, Path] = {}
     for folder in folders:
         places.setdefault(folder.resolve(), folder)

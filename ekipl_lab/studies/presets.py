@@ -43,7 +43,7 @@ class Supervise:
 Stage = Train | Supervise
 Stages = Callable[[RunConfig], tuple[Stage, ...]]
 
-_GRPO = Train({"teachers": [], "ekipl": {"selection": "policy_only"}})
+_GRPO = Train({"teachers": [], "ekipl.selection": "policy_only"})
 
 
 def _always(*stages: Stage) -> Stages:
@@ -67,15 +67,15 @@ def _grpo_more(base: RunConfig) -> tuple[Stage, ...]:
 
 
 def _signs(**weights: Any) -> Train:
-    return Train({"teachers": [], "ekipl": {"selection": "policy_only", "signs": weights}})
+    return Train({**_GRPO.set, "ekipl.signs": weights})
 
 
 def _teacher_prefix(base: RunConfig) -> tuple[Stage, ...]:
     """Most of a teacher's chain at first, nothing of it at the end."""
     steps = plan_run(base).steps
     falling = {"prefix.share": [[0, _PREFIX], [steps, 0.0]]}
-    own = {"selection": "policy_only", "prefix": {"share": _PREFIX}, "schedules": falling}
-    return (Train({"ekipl": own}),)
+    own = {"prefix": {"share": _PREFIX}, "schedules": falling}
+    return (Train({"ekipl.selection": "policy_only", **{f"ekipl.{k}": v for k, v in own.items()}}),)
 
 
 def _distill(base: RunConfig) -> tuple[Stage, ...]:
@@ -104,13 +104,13 @@ PRESETS: dict[str, Stages] = {
     "sft_averaged": _always(Supervise({"epochs": 4, "average": 0.75})),
     "sft_then_grpo": _always(Supervise(), _GRPO),
     "sft_lowest_then_grpo": _always(Supervise(_LOWEST), _GRPO),
-    "on_failure": _always(Train({"ekipl": {"selection": "on_failure"}})),
-    "paper": _always(Train({"ekipl": {"selection": "top_g"}})),
-    "sft_then_paper": _always(Supervise(), Train({"ekipl": {"selection": "top_g"}})),
+    "on_failure": _always(Train({"ekipl.selection": "on_failure"})),
+    "paper": _always(Train({"ekipl.selection": "top_g"})),
+    "sft_then_paper": _always(Supervise(), Train({"ekipl.selection": "top_g"})),
     "teacher_prefix": _teacher_prefix,
     "w_reinforce": _always(_signs(positive=0.1)),
     "few_negatives": _always(_signs(negative=0.1)),
-    "paper_veto": _always(Train({"ekipl": {"selection": "top_g", "signs": {"veto": True}}})),
+    "paper_veto": _always(Train({"ekipl.selection": "top_g", "ekipl.signs": {"veto": True}})),
     "distill": _distill,
     "rasft": _always(Supervise({"weighting": "solve_rate"})),
 }

@@ -27,7 +27,7 @@ from ekipl_lab.validation import load_yaml
 
 #: What `ekipl train` runs for teachers where the config says nothing of how they are used; measured
 #: in docs/experiments.md. ``--recipe paper`` puts them into the group instead.
-DEFAULT = "sft_repeated"
+DEFAULT = "sft_averaged"
 
 #: (number of a stage from 1, settings that differ) -> its whole config.
 Make = Callable[[int, Mapping[str, Any]], RunConfig]
@@ -108,6 +108,11 @@ def plan_recipe(preset: str | None, path: Path, overrides: Sequence[str] = ()) -
     sft = {} if base.sft is None else base.sft.model_dump(exclude_unset=True)
     if preset is not None and not any(isinstance(stage, Supervise) for stage in stages):
         sft = {}  # of another recipe, that of the file
+    trains = any(isinstance(stage, Train) for stage in stages)
+    if preset is None and stages and not trains and "selection" in base.ekipl.model_fields_set:
+        raise ConfigError(
+            f"{path}: ekipl.selection is of a group, and recipe {chosen!r} has none; leave it out."
+        )
     name = base.name if preset is None else f"{base.name}-{preset}"
     for key in ("recipe", "sft"):
         raw.pop(key, None)

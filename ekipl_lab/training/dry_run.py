@@ -16,7 +16,7 @@ from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
 from ekipl_lab.training.memory.costs import cost_lines, teacher_lines
 from ekipl_lab.training.memory.estimate import describe_memory, processor_at_hand, run_shape
 from ekipl_lab.training.memory.prompts import prompt_sizes
-from ekipl_lab.training.setup import check_setup
+from ekipl_lab.training.setup import Looked, check_setup
 
 
 def plan_texts(config: RunConfig) -> Iterator[str]:
@@ -47,10 +47,14 @@ def supervised_texts(config: RunConfig, settings: ActionSFT) -> Iterator[str]:
     plan = plan_run(
         config, len(found.samples) or None, batch_sizes(config, planned_processes(config))
     )
+    if found.samples:
+        _check_lesson(config, settings, found)
     taught, data = settings.learn == "actions", len(found.samples) or config.data.limit
-    asked = settings.actions or (sum(plan.teacher_actions.values()) if taught else data)
-    steps = math.ceil(asked * settings.epochs / settings.batch_size)
-    rollouts = asked * settings.rollouts if settings.weighting == "solve_rate" else 0
+    most = sum(plan.teacher_actions.values()) if taught else data
+    asked = settings.actions or most if taught else min(settings.actions or data, data)
+    rollouts = min(asked, data) * settings.rollouts if settings.weighting == "solve_rate" else 0
+    learned = asked + rollouts  # right ones of its own are learned too
+    steps = math.ceil(learned * settings.epochs / settings.batch_size)
     own = config.evaluation
     looks = [
         1 + own.num_samples * samples_at(config, step, steps)
@@ -59,8 +63,9 @@ def supervised_texts(config: RunConfig, settings: ActionSFT) -> Iterator[str]:
     ]
     items = sum(chosen.limit for chosen in own.sets)
     lines = [
-        f"learned                 at most {asked:,} {settings.learn}, gone through "
-        f"{settings.epochs:g} times in steps of {settings.batch_size}",
+        f"learned                 at most {learned:,} completions, {asked:,} of them "
+        f"{settings.learn}, gone through {settings.epochs:g} times in steps of "
+        f"{settings.batch_size}",
         f"steps                   at most {steps:,}",
         f"policy completions      at most {rollouts:,}",
         f"evaluation completions  {items * sum(looks):,}",
@@ -72,3 +77,14 @@ def supervised_texts(config: RunConfig, settings: ActionSFT) -> Iterator[str]:
         for teacher in found.teachers:
             lines += teacher_lines(config, bought, teacher, found.samples, length)
     yield "\n".join(lines)
+
+
+def _check_lesson(config: RunConfig, settings: ActionSFT, found: Looked) -> None:
+    """What the run checks of the loop and the prompts before it teaches."""
+    from ekipl_lab.training.run_policy import policy_without_weights
+    from ekipl_lab.training.sft.prepare import check_lesson, check_validation, load_data
+
+    check_validation(settings, len(found.samples))
+    policy = policy_without_weights(config)
+    if policy is not None:
+        check_lesson(config, settings, load_data(config, measure=True), policy)

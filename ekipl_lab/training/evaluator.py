@@ -225,6 +225,13 @@ class Evaluator:
         return self.folder / "partial" / f"step-{step:06d}"
 
 
+def measured_at(folder: Path) -> list[int]:
+    """Steps of which the run in ``folder`` holds a whole evaluation."""
+    return sorted(
+        int(path.stem.rpartition("-")[2]) for path in folder.glob("evaluation/step-*.json")
+    )
+
+
 def shares(items: int, size: int, ranks: int) -> list[list[int]]:
     """Which items each rank measures: whole batches of ``size``, dealt in turn.
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ekipl_lab.benchmarks.image_files import picture_digests
 from ekipl_lab.errors import ConfigError
+from ekipl_lab.files import SUMS
 from ekipl_lab.rewards.own import code_of
 from ekipl_lab.teachers.adapters.local import LocalSpec
 from ekipl_lab.teachers.adapters.python import PythonSpec
@@ -22,6 +24,7 @@ from ekipl_lab.teachers.spec import TeacherSpecBase
 from ekipl_lab.tracking import RunLog, find_run
 from ekipl_lab.tracking.provenance import git_tags
 from ekipl_lab.training.config.run_config import RunConfig
+from ekipl_lab.training.paths import policy_path
 from ekipl_lab.types import Sample
 
 #: What of a sample's metadata its score or its prompt depends on.
@@ -29,6 +32,9 @@ _JUDGED_BY = ("tolerance", "unit", "iou", "bare_prompt")
 _REVISION = "ekipl.git_revision"
 #: Tag: what code changed while the run was stopped, in words.
 CHANGED_CODE = "ekipl.changed_code"
+
+#: Tag: digest of the policy that a run starts from.
+START_POLICY = "ekipl.start_policy"
 
 Sets = Mapping[str, Sequence[Sample]]
 
@@ -60,7 +66,15 @@ def input_tags(config: RunConfig, sets: Sets) -> dict[str, str]:
     ``sets``: context, as `RunLog.log_dataset` has it, -> samples.
     """
     shown = {f"ekipl.shown.{name}": shown_fingerprint(samples) for name, samples in sets.items()}
-    return shown | file_tags(config)
+    return shown | file_tags(config) | start_tag(config)
+
+
+def start_tag(config: RunConfig) -> dict[str, str]:
+    """The tag of the policy that a run starts from: the digest of its seal, where it has one."""
+    seal = Path(policy_path(config.policy.path or "")) / SUMS
+    if config.policy.path is None or not seal.is_file():
+        return {}
+    return {START_POLICY: hashlib.sha256(seal.read_bytes()).hexdigest()[:16]}
 
 
 def file_tags(config: RunConfig) -> dict[str, str]:
@@ -86,20 +100,39 @@ def log_inputs(log: RunLog, config: RunConfig, sets: Sets) -> None:
     log.set_tags(input_tags(config, sets))
 
 
+def log_left_out(log: RunLog, left_out: Sequence[str]) -> None:
+    """Note the records that ``data.on_bad_record: skip`` left out, once."""
+    if left_out:
+        log.log_metrics({"data/left_out": float(len(left_out))}, 0)
+        log.log_text("\n".join(left_out) + "\n", "left_out.txt")
+
+
 def check_inputs(note: Mapping[str, Any] | None, config: RunConfig, sets: Sets) -> None:
     """ConfigError for a run that would go on with other data than it was begun with."""
     tags = find_run(note["run_id"]).tags if note is not None else {}
     now = {f"ekipl.data.{context}": fingerprint(samples) for context, samples in sets.items()}
     if note is not None:
         now |= input_tags(config, sets)
+    _refuse_other(config, tags, now)
+
+
+def _refuse_other(config: RunConfig, tags: Mapping[str, str], now: Mapping[str, str]) -> None:
     for tag, digest in now.items():
         if tag.startswith("ekipl.code.") or tags.get(tag, digest).rpartition(" ")[2] == digest:
             continue
         what = tag.removeprefix("ekipl.").replace("shown.", "pictures, choices or chains of ")
+        if tag == START_POLICY:
+            what = f"the policy it starts from, {config.policy.path},"
         raise ConfigError(
             f"Run {config.name!r} was begun with other data: {what.replace('.', ' ')} has changed "
             "since. Put it back, or give --fresh to start anew."
         )
+
+
+def check_start(note: Mapping[str, Any] | None, config: RunConfig) -> None:
+    """ConfigError for a finished run that started from another policy than lies there now."""
+    tags = find_run(note["run_id"]).tags if note is not None else {}
+    _refuse_other(config, tags, start_tag(config))
 
 
 def code_changes(note: Mapping[str, Any] | None, config: RunConfig) -> list[str]:

@@ -12,7 +12,6 @@ checkpoint, as kill -9 does.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 
 import transformers
 
-from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, client, store_folder
 from ekipl_lab.tracking.pages import NOTE_TAG, app_link, arrange_list
@@ -33,11 +32,18 @@ from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.config.sizes import world_size
 from ekipl_lab.training.fit import fit
 from ekipl_lab.training.guards import interruptible, only_one
-from ekipl_lab.training.inputs import check_inputs, code_changes, log_inputs, note_code_changes
+from ekipl_lab.training.inputs import (
+    check_inputs,
+    check_start,
+    code_changes,
+    log_inputs,
+    log_left_out,
+    note_code_changes,
+)
 from ekipl_lab.training.ranks import check_shared, on_main
 from ekipl_lab.training.run_data import left_out_lines, load_training_samples
 from ekipl_lab.training.setup import RunSetup, build_setup
-from ekipl_lab.training.starts import beginning, noted_run, read_note
+from ekipl_lab.training.starts import beginning, noted_run, read_note, undone
 from ekipl_lab.types import Sample
 
 #: Tag: the steps that a run was made longer to; its parameter max_steps keeps the first number.
@@ -95,18 +101,15 @@ def train(
             )
         )  # fmt: skip
         if ended is not None and not extended(note, config):
+            on_main(lambda: check_start(note, config))
             emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
             return _result(run, ended)
         left_out: list[str] = []
-        samples = load_training_samples(config, left_out.append)
-        plan = plan_run(config, len(samples), run.sizes)
-        try:
+        with undone(run.folder, note, is_main):
+            samples = load_training_samples(config, left_out.append)
+            plan = plan_run(config, len(samples), run.sizes)
             setup = build_setup(run, plan, samples, left_out)
-        except EKIPLError:
-            if note is None and is_main:  # wrong use leaves nothing behind
-                shutil.rmtree(run.folder / "start", ignore_errors=True)
-            raise
-        on_main(lambda: check_inputs(note, config, _sets(setup)))
+            on_main(lambda: check_inputs(note, config, _sets(setup)))
         changes = on_main(lambda: code_changes(note, config))
 
         def say(text: str) -> None:
@@ -205,9 +208,7 @@ def _run_log(
 
     def first(log: RunLog) -> None:
         log_inputs(log, config, _sets(setup))
-        if setup.left_out:
-            log.log_metrics({"data/left_out": float(len(setup.left_out))}, 0)
-            log.log_text("\n".join(setup.left_out) + "\n", "left_out.txt")
+        log_left_out(log, setup.left_out)
 
     opened = (
         config.tracking.experiment,

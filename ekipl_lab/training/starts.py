@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,18 @@ def _earlier_start(
     as_now: Callable[[Settings], Settings],
 ) -> dict[str, Any] | None:
     if fresh and folder.is_dir():
-        for entry in folder.iterdir():
-            if entry.name != "lock":
-                remove(entry)
+        _set_aside(folder)
+    elif (folder / _BEFORE).is_dir():
+        _settle(folder)
     _check_kinds(folder)
     note = read_note(folder / "run.json")
     if note is not None and note["run_id"] is None:  # killed while its MLflow run was made
         note["run_id"] = made_by(name, note["start"])
         if note["run_id"] is None:
-            return None
-    if note is not None:
+            note = None
+    if note is None:  # what a start that was killed so early leaves is of no use to this one
+        _clear(folder, ("start",))  # taught.json knows of what it is
+    else:
         checkpoint.check_same_config(as_now(note["config"]), settings, name)
         try:
             find_run(note["run_id"])
@@ -64,6 +66,57 @@ def _earlier_start(
                 "give --fresh to start anew."
             ) from error
     return note
+
+
+#: Where a fresh start keeps what there was, until it is noted itself.
+_BEFORE = ".before"
+
+
+@contextlib.contextmanager
+def undone(folder: Path, note: Mapping[str, Any] | None, main: bool) -> Iterator[None]:
+    """What is loaded and checked before a run is noted: wrong use leaves things as they were.
+
+    ``main``: whether this process does that for all.
+    """
+    try:
+        yield
+    except BaseException:
+        if note is None and main:
+            _clear(folder, ("start", "taught.json"))
+            _settle(folder)
+        raise
+
+
+def _clear(folder: Path, names: Sequence[str]) -> None:
+    for path in (folder / name for name in names):
+        if path.exists():
+            remove(path)
+
+
+def _set_aside(folder: Path) -> None:
+    """Move a run's files away, its note first: without one in the folder they can come back."""
+    before = folder / _BEFORE
+    if before.is_dir():  # of a fresh start that was killed
+        _settle(folder)
+    entries = [entry for entry in folder.iterdir() if entry.name not in ("lock", _BEFORE)]
+    if not entries:
+        return
+    before.mkdir()
+    for entry in sorted(entries, key=lambda entry: entry.name != "run.json"):
+        entry.rename(before / entry.name)
+
+
+def _settle(folder: Path) -> None:
+    """Put back what a fresh start moved away, or delete it where that start has been noted."""
+    before = folder / _BEFORE
+    if not before.is_dir():
+        return
+    if not (folder / "run.json").exists():
+        for entry in sorted(before.iterdir(), key=lambda entry: entry.name == "run.json"):
+            if (folder / entry.name).exists():
+                remove(folder / entry.name)
+            entry.rename(folder / entry.name)
+    remove(before)
 
 
 #: What a run keeps in its folder.
@@ -108,6 +161,7 @@ def noted_run(
     unlogged = (checkpoint.read_note(path) or {}).get("run_id") is None
     if note is None:  # so that a kill between here and the next note leaves no orphan
         checkpoint.write_note(path, {"run_id": None, "start": start, "config": settings})
+        _settle(folder)
     run_id = note["run_id"] if note else None
     with open_run(*opened, {START_TAG: start, **tags}, run_id=run_id) as log:
         if unlogged:

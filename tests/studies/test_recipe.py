@@ -94,7 +94,7 @@ def test_without_a_word_on_teachers_their_actions_are_learned_by_repeated_steps(
     assert main(["train", "--config", str(path), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "This trains by supervised steps on the teachers' actions, gone through 2 times" in said
-    assert "--recipe paper" in said and "learned                 at most 4 actions" in said
+    assert "--recipe paper" in said and "at most 4 completions, 4 of them actions" in said
     assert main(["train", "--config", str(path)]) == 0
     said = capsys.readouterr().out
     run_id = said.partition("`ekipl report ")[2].partition("`")[0]
@@ -126,6 +126,10 @@ def test_what_the_file_says_of_teachers_or_stages_is_done(study, tmp_path, chang
     assert [step.config.name for step in steps] == stages
     learned = [step.sft for step in steps if step.sft is not None]
     assert all(own.epochs == 2 for own in learned)  # the file's own, not the preset's
+    if changes.get("teachers") == []:
+        with pytest.raises(ConfigError, match="learns actions of teachers, and none is named"):
+            plan_recipe("sft_repeated", _own(tmp_path, **changes))
+        return
     flagged = plan_recipe("sft_repeated", _own(tmp_path, **changes | {"sft": None}))
     assert flagged[0].config.name == "own-sft_repeated" and flagged[0].sft.epochs == 8
 

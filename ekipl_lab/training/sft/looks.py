@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ekipl_lab.policies.context import check_prompts_fit, context_length
 from ekipl_lab.policies.load import Policy, load_policy
-from ekipl_lab.rewards import get_scorer
 from ekipl_lab.tracking import RunLog, client
 from ekipl_lab.tracking.pages import arrange_list
 from ekipl_lab.training.config.plan import samples_at
-from ekipl_lab.training.config.run_config import RunConfig
 from ekipl_lab.training.evaluator import Evaluator, Measured
 from ekipl_lab.training.guards import Stopped
-from ekipl_lab.types import Sample
+from ekipl_lab.training.sft.fit import Lesson
+from ekipl_lab.types import Sample, Scorer
 
 
 class Looks:
@@ -26,14 +23,14 @@ class Looks:
 
     def __init__(
         self,
-        config: RunConfig,
-        folder: Path,
+        lesson: Lesson,
+        scorer: Scorer,
         sets: Mapping[str, Sequence[Sample]],
         log: RunLog,
         emit: Callable[[Mapping[str, Any]], None],
     ) -> None:
-        self._config, self._folder, self._sets = config, folder, sets
-        self._log, self._emit = log, emit
+        self._config, self._folder, self._sets = lesson.config, lesson.folder, sets
+        self._scorer, self._log, self._emit = scorer, log, emit
         if sets:
             arrange_list(client(), log.experiment_id, list(sets))
 
@@ -41,9 +38,6 @@ class Looks:
         """The policy that the steps start from, if ``evaluation.at_start``."""
         if not self._config.evaluation.at_start:
             return
-        limit = int(self._config.grpo_settings["max_completion_length"])
-        for samples in self._sets.values():
-            check_prompts_fit(policy, samples, limit, context_length(policy.model))
         self._look(policy, 0, lambda: False)
 
     def after(self, step: int, wanted: Callable[[], bool]) -> dict[str, float]:
@@ -60,11 +54,11 @@ class Looks:
     def _look(self, policy: Policy, step: int, wanted: Callable[[], bool]) -> dict[str, float]:
         if not self._sets:
             return {}
-        config, scorer = self._config, self._config.reward
+        config = self._config
         evaluator = Evaluator(
             Measured(
                 config, self._folder, self._sets, {step: samples_at(config, step, max(step, 1))},
-                policy, get_scorer(scorer.scorer, scorer.weights),
+                policy, self._scorer,
             ),
             self._log,
         )  # fmt: skip

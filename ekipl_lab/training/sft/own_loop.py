@@ -74,7 +74,7 @@ def fit_own(lesson: Lesson, log: RunLog | None, emit: Callable[[Mapping[str, Any
         init=Path(save_start(config, lesson.folder)),
         work_dir=lesson.folder / "state",
         output=lesson.folder / "policy",
-        save_every=50,
+        save_every=config.tracking.checkpoint_every,
         stages=[lesson.stage],
     )
     run_sft(plan, log=show, examples=lesson.examples, held_out=lesson.held_out, lowest=lowest)

@@ -13,52 +13,43 @@ import contextlib
 import hashlib
 import json
 import math
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 
-from ekipl_lab.errors import ConfigError, EKIPLError
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.policies.average import average_policies
-from ekipl_lab.policies.load import Policy
-from ekipl_lab.policies.sharding import sharded_loading
 from ekipl_lab.prompts import prompt_fingerprint
-from ekipl_lab.teachers.build import check_teachers
 from ekipl_lab.tracking import RunLog, store_folder
 from ekipl_lab.tracking.pages import NOTE_TAG
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.config.action_sft import ActionSFT
-from ekipl_lab.training.config.check import check_run
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
-from ekipl_lab.training.config.sizes import world_size
+from ekipl_lab.training.evaluator import measured_at
 from ekipl_lab.training.guards import Stopped, interruptible, only_one
 from ekipl_lab.training.inputs import (
-    Sets,
     check_inputs,
     code_changes,
     log_inputs,
+    log_left_out,
     note_code_changes,
 )
 from ekipl_lab.training.ranks import check_shared, on_main
 from ekipl_lab.training.run import run_params, silence_transformers
-from ekipl_lab.training.run_data import load_training_samples
-from ekipl_lab.training.run_policy import load_run_policy, save_start
-from ekipl_lab.training.run_teachers import teacher_context
-from ekipl_lab.training.setup import checked_sets
-from ekipl_lab.training.sft.actions import Taught, taught_examples
+from ekipl_lab.training.run_data import left_out_lines
+from ekipl_lab.training.run_policy import save_start
+from ekipl_lab.training.sft.actions import Taught
 from ekipl_lab.training.sft.config import Stage
-from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.fit import Lesson, fit_trl
 from ekipl_lab.training.sft.looks import Looks
 from ekipl_lab.training.sft.lowest import Lowest
-from ekipl_lab.training.sft.own_loop import fit_own, own_loop
+from ekipl_lab.training.sft.own_loop import fit_own
+from ekipl_lab.training.sft.prepare import Data, can_measure, load_data, prepare
 from ekipl_lab.training.sft.trainer import trl_arguments
-from ekipl_lab.training.starts import beginning, noted_run
-from ekipl_lab.types import Sample
+from ekipl_lab.training.starts import beginning, noted_run, undone
 
 Emit = Callable[[Mapping[str, Any]], None]
 #: Parameters that an MLflow run of supervised steps shares with one of the trainer.
@@ -87,6 +78,11 @@ class Supervised:
         return self.steps
 
     @property
+    def is_measured(self) -> bool:
+        """Whether its folder holds a whole evaluation."""
+        return bool(measured_at(self.folder))
+
+    @property
     def policy(self) -> Path:
         """The folder of the policy."""
         return self.folder / "policy"
@@ -111,56 +107,44 @@ def supervise(
     silence_transformers()
     folder = store_folder() / "work" / config.name
     args = trl_arguments(config, settings, folder)
-    if settings.average < 1 and sharded_loading():
-        raise ConfigError(
-            f"{config.name}: sft.average needs the whole weights in one place, and they are shared "
-            "among GPUs; train with average 1, then average the policies."
-        )
-    if measure:
-        check_run(config, folder)
     asked = config.model_dump(mode="json") | {"sft": settings.model_dump(mode="json")}
+    main = args.process_index == 0
     with contextlib.ExitStack() as stack:
         on_main(lambda: stack.enter_context(only_one(folder)))
         check_shared(folder)
         note, ended = on_main(
             lambda: beginning(folder, config.name, asked, fresh=fresh, as_now=_as_now)
         )
-        if ended is not None:
-            emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
-            return Supervised(folder=folder, **ended)
-        samples = load_training_samples(config)
-        sets = checked_sets(config, samples, lambda text: None) if measure else {}
-        if sets and (world_size() > 1 or sharded_loading()):
+        with undone(folder, note, main):
+            data = load_data(config, measure=measure)
+            on_main(lambda: check_inputs(note, config, data.contexts))
+            if ended is not None:
+                _check_measured(config, folder, data)
+                emit({"event": "finish", "phase": "finished", "run_id": ended["run_id"]})
+                return Supervised(folder=folder, **ended)
+            changes = on_main(lambda: code_changes(note, config))
+            ready = prepare(config, settings, data, folder, measure=measure)
+        policy, taught, learned, held_out, own = (
+            ready.policy, ready.taught, ready.learned, ready.held_out, ready.own,
+        )  # fmt: skip
+        if measure and not can_measure():
             _say(emit, f"{config.name} is not measured by its processes; `ekipl eval` does that.")
-            sets = {}
-        on_main(lambda: check_inputs(note, config, {"training": samples, **sets}))
-        changes = on_main(lambda: code_changes(note, config))
-        try:
-            if measure:
-                check_teachers(config.teachers, teacher_context(config, samples))
-            on_main(lambda: save_start(config, folder))
-            policy = load_run_policy(config, folder)
-            taught = _taught_once(config, settings, samples, policy, folder)
-        except EKIPLError:
-            if note is None:  # wrong use leaves nothing behind
-                on_main(lambda: shutil.rmtree(folder / "start", ignore_errors=True))
-            raise
-        learned, held_out = taught.split(settings.validation)
         looked = settings.validate_every, settings.patience
         lowest = Lowest(folder / "lowest", *looked) if held_out else None
         stage = stage_of(settings, learned)
         lesson = Lesson(
             config, args, folder, policy, stage, learned.examples, held_out, lowest
         )  # fmt: skip
-        own = own_loop(config, settings, policy, taught.examples)
         metrics: Mapping[str, float] = {}
-        with _run_log(lesson, settings, {"training": samples, **sets}, note, asked) as log:
+        with _run_log(lesson, settings, data, note, asked) as log:
             run_id = "" if log is None else log.run_id
             emit({"event": "start", "phase": "starting", "run_id": run_id})
             if log is not None:
                 note_code_changes(log, changes, config, lambda text: _say(emit, text))
+            for text in left_out_lines(data.left_out) if log is not None else ():
+                _say(emit, text)
             _say_left_out(taught, log, emit)
-            looks = None if log is None else Looks(config, folder, sets, log, emit)
+            looks = None if log is None else Looks(lesson, ready.scorer, data.sets, log, emit)
             if looks is not None:
                 looks.before(policy)
             signals = None if own else stack.enter_context(interruptible(stop))
@@ -205,8 +189,10 @@ def supervise(
 
 def _as_now(before: dict[str, Any]) -> dict[str, Any]:
     """An earlier start's settings with today's defaults for keys that there were not then."""
+    if not before.get("sft"):
+        return before  # a run of the trainer
     with contextlib.suppress(ConfigError, ValidationError):
-        own = ActionSFT.model_validate(before.get("sft", {})).model_dump(mode="json")
+        own = ActionSFT.model_validate(before["sft"]).model_dump(mode="json")
         rest = {key: value for key, value in before.items() if key != "sft"}
         return parse_config(rest).model_dump(mode="json") | {"sft": own}
     return before
@@ -224,49 +210,20 @@ def stage_of(settings: ActionSFT, taught: Taught) -> Stage:
     )
 
 
-def _taught_once(
-    config: RunConfig,
-    settings: ActionSFT,
-    samples: Sequence[Sample],
-    policy: Policy,
-    folder: Path,
-) -> Taught:
-    """What is learned: collected by rank 0, then read from the run's folder."""
-    path = folder / "taught.json"
-
-    def collect() -> dict[str, Any]:
-        known = checkpoint.read_note(path)
-        if known is None:
-            if settings.weighting == "solve_rate":
-                _ready_to_sample(config, policy)
-            found = taught_examples(config, settings, samples, policy)
-            said = [[e.sample.id, e.completion, e.weight] for e in found.examples]
-            known = asdict(replace(found, examples=[])) | {"examples": said}
-            checkpoint.write_note(path, known)
-        return known
-
-    known = on_main(collect)
-    by_id = {sample.id: sample for sample in samples}
-    examples = [Example(by_id[name], text, weight) for name, text, weight in known["examples"]]
-    return Taught(**{**known, "examples": examples})
-
-
-def _ready_to_sample(config: RunConfig, policy: Policy) -> None:
-    """The policy where it samples fastest; ConfigError where its weights are elsewhere."""
-    if sharded_loading():
+def _check_measured(config: RunConfig, folder: Path, data: Data) -> None:
+    """ConfigError for a finished run that was not measured, as one of `ekipl sft` is not."""
+    if data.sets and config.evaluation.at_end and not measured_at(folder):
         raise ConfigError(
-            "sft.weighting solve_rate samples from the whole policy on one process, and its "
-            "weights are shared among GPUs; run it on one GPU, or set weighting: none."
+            f"Run {config.name!r} is finished, and its policy was not measured; `ekipl eval` "
+            "measures it, or give --fresh to train and measure anew."
         )
-    if torch.cuda.is_available() and config.policy.quantize == "none":
-        policy.model.to("cuda")
 
 
 @contextlib.contextmanager
 def _run_log(
     lesson: Lesson,
     settings: ActionSFT,
-    sets: Sets,
+    data: Data,
     note: Mapping[str, Any] | None,
     asked: dict[str, Any],
 ) -> Iterator[RunLog | None]:
@@ -280,12 +237,13 @@ def _run_log(
     said = settings.model_dump(mode="json", exclude_defaults=True)
     params = {"method": f"sft {settings.learn}", **chosen, "steps": lesson.stage.steps}
     params |= {f"sft.{key}": value for key, value in said.items()}
-    data = f"{config.data.benchmark}/{config.data.task}"
-    about = f"SFT on {settings.learn} from {chosen['policy']} on {data}."
+    what = f"{config.data.benchmark}/{config.data.task}"
+    about = f"SFT on {settings.learn} from {chosen['policy']} on {what}."
     tags = {"ekipl.prompts": prompt_fingerprint(), NOTE_TAG: about, **config.tracking.tags}
 
     def first(log: RunLog) -> None:
-        log_inputs(log, config, sets)
+        log_inputs(log, config, data.contexts)
+        log_left_out(log, data.left_out)
 
     opened = (
         config.tracking.experiment, config.name, params, asked | {"grpo": config.grpo_settings}
