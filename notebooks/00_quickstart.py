@@ -173,6 +173,6 @@ pd.Series(last, name="last evaluation").to_frame().round(3)
 # ## Next
 #
 # - `make app` shows every group of this run, and samples its checkpoints live beside the teachers.
-# - `make demo` trains GRPO and EKIPL from one start and compares them on one page.
+# - `make demo` trains GRPO, EKIPL and SFT from one start and compares them on one page.
 # - `make mlflow` opens MLflow's own page on this run.
 # - Another selection rule, teacher or weight is one line of the config: see `docs/`.

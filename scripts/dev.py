@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Set up the project and run its main commands. Standard library only; `make` calls this.
 
-    python3 scripts/dev.py demo      set up, then GRPO against EKIPL on the built-in benchmark
+    python3 scripts/dev.py demo      set up, then GRPO, EKIPL and SFT on the built-in benchmark
     python3 scripts/dev.py test      set up with the developers' extras, then lint, types and tests
     python3 scripts/dev.py verify    the long proofs; writes results/verify/
     python3 scripts/dev.py setup     set up only (all extras)
@@ -135,7 +135,7 @@ def ekipl(*arguments: str) -> int:
 
 
 def demo(arguments: list[str]) -> int:
-    """The main job: GRPO and EKIPL from one warm start, side by side, evaluated, reported."""
+    """The main job: GRPO, EKIPL and SFT from one warm start, side by side, evaluated, reported."""
     ensure("")
     arms = ("grpo", "ekipl", "sft")
     configs = [f"configs/demo_{arm}.yaml" for arm in arms]

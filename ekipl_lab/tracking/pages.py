@@ -22,7 +22,7 @@ APP, APP_VARIABLE = "http://127.0.0.1:7860", "EKIPL_APP_URL"
 VIEW = "ekipl"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 _PURPOSES = {
-    "demo": "The demo: GRPO and EKIPL from one warm start (`make demo`).",
+    "demo": "The demo: GRPO, EKIPL and SFT from one warm start (`make demo`).",
     "notebooks": "Runs of the notebooks, each under its own name.",
     "compare": "Comparisons (`ekipl compare`): the arms of each lie under one run.",
 }
