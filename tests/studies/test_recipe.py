@@ -87,6 +87,10 @@ def _own(tmp_path, name="own", **changes):
     return path
 
 
+def _evaluation(tmp_path):
+    return yaml.safe_load((tmp_path / "base.yaml").read_text())["evaluation"]
+
+
 def test_without_a_word_on_teachers_their_actions_are_learned_by_repeated_steps(
     study, tmp_path, capsys
 ):
@@ -190,4 +194,26 @@ def test_arms_of_a_comparison_may_be_recipes(study, tmp_path, monkeypatch, capsy
     learned = _own(tmp_path, "learned")
     page = tmp_path / "page.html"
     assert main(["compare", str(paper), str(learned), "--report", str(page)]) == 0
-    assert "learned, end" in page.read_text() and "paper, end" in page.read_text()
+    text = page.read_text()
+    assert text.index("paper, end") < text.index("learned, end")  # in the order given, both taught
+    grpo = _own(tmp_path, "grpo", sft=None, teachers=[], recipe=None)
+    assert main(["compare", str(learned), str(grpo), "--report", str(page)]) == 0
+    assert "learned − grpo" in page.read_text()  # an arm with a teacher is no baseline
+    staged = _own(tmp_path, "staged", recipe="sft_then_grpo")
+    assert main(["compare", str(paper), str(staged), "--report", str(page)]) == 2
+    assert "staged is trained in 2 stages" in capsys.readouterr().err
+    never = {**_evaluation(tmp_path), "at_start": False, "at_end": False}
+    alone = _own(tmp_path, "alone", evaluation=never)
+    assert main(["compare", str(alone), "--report", str(page)]) == 2
+    assert "before and after its supervised steps only" in capsys.readouterr().err
+
+
+def test_a_stage_keeps_what_the_config_says_under_ekipl(study, tmp_path):
+    own = _own(tmp_path, sft=None, recipe="paper", ekipl={"scale_rewards": "none"})
+    (paper,) = plan_recipe(None, own)
+    assert paper.config.ekipl.scale_rewards == "none" and paper.config.ekipl.selection == "top_g"
+    unread = _own(tmp_path, recipe="sft_averaged", ekipl={"selection": "on_failure"})
+    with pytest.raises(ConfigError, match="ekipl.selection is of a group"):
+        plan_recipe(None, unread)
+    (flagged,) = plan_recipe("sft_averaged", unread)  # a config of the rule, tried otherwise once
+    assert (flagged.sft.epochs, flagged.sft.average) == (2, 0.75)
