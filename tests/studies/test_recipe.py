@@ -213,7 +213,7 @@ def test_a_stage_keeps_what_the_config_says_under_ekipl(study, tmp_path):
     (paper,) = plan_recipe(None, own)
     assert paper.config.ekipl.scale_rewards == "none" and paper.config.ekipl.selection == "top_g"
     unread = _own(tmp_path, recipe="sft_averaged", ekipl={"selection": "on_failure"})
-    with pytest.raises(ConfigError, match="ekipl.selection is of a group"):
+    with pytest.raises(ConfigError, match=r"ekipl\.selection is of a group"):
         plan_recipe(None, unread)
     (flagged,) = plan_recipe("sft_averaged", unread)  # a config of the rule, tried otherwise once
     assert (flagged.sft.epochs, flagged.sft.average) == (2, 0.75)
