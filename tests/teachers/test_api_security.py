@@ -92,6 +92,7 @@ def test_the_key_is_in_nothing_that_a_training_run_and_its_report_write(
             "policy": {"build": "nano"},
             "data": {"limit": 8},
             "teachers": [teacher | {"api_key_env": KEY_ENV, "gateway": block}],
+            "ekipl": {"selection": "top_g"},
             "grpo": {"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2}
             | {"max_completion_length": 40},
             "evaluation": {"sets": [{"limit": 2}], "num_samples": 1, "ks": [1]},
@@ -101,6 +102,8 @@ def test_the_key_is_in_nothing_that_a_training_run_and_its_report_write(
         out = tmp_path / "report.html"
         assert main(["train", "--config", str(tmp_path / "secret.yaml")]) == 0
         assert main(["report", "--out", str(out)]) == 0
+        learned = ["--recipe", "sft_actions", "sft.success_only=false"]
+        assert main(["train", "--config", str(tmp_path / "secret.yaml"), *learned]) in (0, 2)
         sent = [{k.lower(): v for k, v in headers.items()} for headers in server.headers]
     assert {headers["authorization"] for headers in sent} == {f"Bearer {KEY}"}
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
