@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 from ekipl_lab.errors import unknown_name
@@ -75,6 +75,12 @@ def success_counts(record: EvalRecord) -> tuple[int, int]:
     return len(known), sum(known)
 
 
+@lru_cache(maxsize=1 << 16)
+def _voted(answer: str) -> str:
+    """The form of an answer that votes: samples of an item repeat few answers many times."""
+    return unlatex(said(answer, letter=True) or answer)
+
+
 def majority(item: Item) -> float | None:
     """Whether the most frequent extracted answer is right; None if no action with it, or no action
     at all, could be scored.
@@ -89,7 +95,7 @@ def majority(item: Item) -> float | None:
     if any(reward.success and reward.extracted_answer is None for reward in rewards):
         texts = [action.completion.strip() for action in item.record.actions]
         answers = [t if a is None else a for a, t in zip(answers, texts, strict=True)]
-    answers = [None if a is None else unlatex(said(a, letter=True) or a) for a in answers]
+    answers = [None if a is None else _voted(a) for a in answers]
     counts = Counter(answer for answer in answers if answer is not None)
     if not counts:
         return None if all(reward.success is None for reward in rewards) else 0.0
