@@ -111,7 +111,8 @@ def stage_line(step: Step) -> str:
     times = "once" if own.epochs == 1 else f"{own.epochs:g} times"
     learned = {"actions": "the teachers' actions", "chains": "the chains of the data",
                "answers": "the answers of the data"}[own.learn]  # fmt: skip
-    return f"supervised steps on {learned}, gone through {times}"
+    kept = f", {own.average:g} of it averaged with the start" if own.average < 1 else ""
+    return f"supervised steps on {learned}, gone through {times}{kept}"
 
 
 @contextmanager
