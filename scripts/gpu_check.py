@@ -44,7 +44,8 @@ def run_part(name: str, limit: float, options: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out, log = Path(folder) / "seen.json", Path(folder) / "log.txt"
         words = [sys.executable, "-m", "perf.gpu", name, "--out", str(out), *options]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
         with log.open("wb") as said:
             process = subprocess.Popen(
                 words, cwd=ROOT, env=environment, stdout=said, stderr=said, start_new_session=True
@@ -92,10 +93,13 @@ def machine(device: str) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return found | {"versions": versions, "commit": commit.stdout.strip()}
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = "not known: no git checkout"
+    return found | {"versions": versions, "commit": commit}
 
 
 def line(name: str, seen: dict[str, Any]) -> str:

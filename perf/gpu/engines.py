@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -28,7 +29,8 @@ LAUNCH = ROOT / "configs" / "launch"
 
 def command(words: Sequence[str], seconds: int = 110) -> str:
     """What a program says; AssertionError with its last lines if it fails."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         words,
         cwd=ROOT,
@@ -67,6 +69,60 @@ def probe_command(place: Place) -> dict[str, Any]:
     if where not in line:
         raise AssertionError(f"the probe did not measure {where!r}: {line}")
     return {"said": line}
+
+
+def demo(place: Place) -> dict[str, Any]:
+    """The demo's arms, shortened: trained, stopped, continued, evaluated, policies evaluated."""
+    seen: dict[str, Any] = {}
+    for arm in ("grpo", "ekipl", "sft"):
+        given = yaml.safe_load((ROOT / "configs" / f"demo_{arm}.yaml").read_text(encoding="utf-8"))
+        given |= {"name": arm}
+        given["data"]["limit"] = 64
+        given["grpo"] |= {
+            "max_steps": 4, "per_device_train_batch_size": 32, "lr_scheduler_type": "constant",
+            "warmup_steps": 0,
+        }  # fmt: skip
+        given["evaluation"] |= {
+            "sets": [{"split": "test", "limit": 16}],
+            "num_samples": 2,
+            "ks": [1],
+        }
+        config = place.folder / f"{arm}.yaml"
+        config.write_text(yaml.safe_dump(given), encoding="utf-8")
+        begun = time.perf_counter()
+        words = [sys.executable, "-m", "ekipl_lab", "train", "--config", str(config)]
+        for more in ([], []) if arm == "sft" else (["grpo.max_steps=2"], []):
+            command([*words, *more])
+        seen[f"{arm}_seconds"] = time.perf_counter() - begun
+    (policy,) = place.folder.glob("work/ekipl/policy")
+    out = str(place.folder / "evaluation")
+    command([sys.executable, "-m", "ekipl_lab", "eval", str(policy), "--limit", "8", "--samples",
+             "2", "--device", place.device, "--out", out])  # fmt: skip
+    return seen
+
+
+def contract(place: Place) -> dict[str, Any]:
+    """The tests of the trainer's contract with TRL, on the device: gradients, tokens, losses."""
+    place.needs("pytest", gpu=False)
+    tests = ["test_shared_work.py", "test_trainer_contract.py", "test_trainer_losses.py"]
+    where = [f"tests/training/{name}" for name in tests]
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *where]
+    with pytest_on(place.device):
+        said = command(words, 170)
+    passed = re.search(r"(\d+) passed", said)
+    if passed is None:
+        raise AssertionError(f"no test was run: {said[-300:]}")
+    return {"passed": int(passed[1])}
+
+
+@contextlib.contextmanager
+def pytest_on(device: str) -> Iterator[None]:
+    """The toys of the trainer's tests on this device."""
+    os.environ["EKIPL_TOYS_ON"] = device
+    try:
+        yield
+    finally:
+        del os.environ["EKIPL_TOYS_ON"]
 
 
 # ------------------------------------------------------------------------------- shared weights

@@ -239,7 +239,15 @@ def generation(place: Place) -> dict[str, Any]:
 
 
 def _parts() -> dict[str, Part]:
-    from perf.gpu.engines import fsdp2, probe_command, vllm_colocate, vllm_server, zero3
+    from perf.gpu.engines import (
+        contract,
+        demo,
+        fsdp2,
+        probe_command,
+        vllm_colocate,
+        vllm_server,
+        zero3,
+    )  # fmt: skip
     from perf.gpu.speed import speed
 
     def about(function: Any) -> str:
@@ -251,6 +259,7 @@ def _parts() -> dict[str, Part]:
         "zero3": (zero3, 120), "vllm_colocate": (vllm_colocate, 180),
         "vllm_server": (vllm_server, 180), "liger": (liger, 90),
         "flash_attention": (flash_attention, 90), "adamw_8bit": (adamw_8bit, 90),
+        "demo": (demo, 180), "contract": (contract, 180),
     }  # fmt: skip
     parts = {name: Part(run, limit, about(run)) for name, (run, limit) in plain.items()}
     large = {

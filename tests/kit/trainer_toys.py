@@ -1,5 +1,6 @@
 """What the trainer's tests share: toy samples, a reward any policy varies in, a nano policy."""
 
+import os
 import random
 
 from PIL import Image
@@ -81,7 +82,7 @@ def config(folder, **changes):
         "loss_type": "grpo",
         "beta": 0.0,
         "seed": 3,
-        "use_cpu": True,
+        "use_cpu": os.environ.get("EKIPL_TOYS_ON") != "cuda",  # scripts/gpu_check.py: contract
         "bf16": False,
         "activation_checkpointing": False,
         "logging_steps": 1,

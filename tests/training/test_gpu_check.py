@@ -16,6 +16,7 @@ SCRIPT = ROOT / "scripts" / "gpu_check.py"
 #: What a CPU runs in --tiny; the others need CUDA or a package that is not there.
 ON_A_CPU = {
     "generation", "float32", "bf16", "probe", "memory_lora_2b", "speed_256", "speed_1024",
+    "demo", "contract",
 }  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def test_every_part_of_the_page_is_there_and_fits_into_ten_minutes_with_none_han
     wanted = {
         "memory_qlora_3b", "memory_lora_2b", "bf16", "fp16", "float32", "generation", "probe",
         "fsdp2", "zero3", "vllm_colocate", "vllm_server", "liger", "flash_attention",
-        "adamw_8bit", "speed_256", "speed_1024",
+        "adamw_8bit", "speed_256", "speed_1024", "demo", "contract",
     }  # fmt: skip
     assert set(PARTS) == wanted and wanted > ON_A_CPU
     assert all(part.about and 0 < part.seconds <= 180 for part in PARTS.values())

@@ -62,6 +62,7 @@ def learned(trainer, inputs, *, shared):
 
 
 def assert_equal_learning(trainer, inputs):
+    inputs = dict(inputs, advantages=inputs["advantages"].to(inputs["prompt_ids"].device))
     loss, metrics, gradients = learned(trainer, inputs, shared=False)
     our_loss, our_metrics, ours = learned(trainer, inputs, shared=True)
     assert torch.allclose(our_loss, loss, **CLOSE)
