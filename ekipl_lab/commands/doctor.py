@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.config is not None:
         from ekipl_lab.training.config.run_config import load_config
 
-        checks += config_checks(load_config(args.config, []))
+        checks += config_checks(load_config(args.config, []), args.config)
     findings = examine(checks)
     if args.json:
         rows = [{"name": f.name, "state": f.state, "text": f.text, "fix": f.fix} for f in findings]

@@ -34,9 +34,9 @@ def check_policy(path: str | Path = DEFAULT_POLICY) -> str:
     return f"{path}: {size / 1e6:.2f} M parameters; another image changes its logits: it sees"
 
 
-def config_checks(config: RunConfig) -> list[Check]:
-    """What a config needs beside the main job: its policy and its teachers' servers."""
-    checks: list[Check] = []
+def config_checks(config: RunConfig, file: Path) -> list[Check]:
+    """What a config needs beside the main job: its recipe, its policy, its teachers' servers."""
+    checks: list[Check] = [("its stages", partial(check_stages, file))]
     path = config.policy.path
     if path is not None and Path(path) != DEFAULT_POLICY:
         checks.append(("its policy", partial(check_config_policy, path)))
@@ -44,6 +44,15 @@ def config_checks(config: RunConfig) -> list[Check]:
         if hasattr(teacher, "base_url"):
             checks.append((f"teacher {teacher.id}", partial(check_teacher, teacher)))
     return checks
+
+
+def check_stages(file: Path) -> str:
+    """What `ekipl train` would do with the config."""
+    from ekipl_lab.commands.train import stage_line
+    from ekipl_lab.studies.recipe import plan_recipe
+
+    steps = plan_recipe(None, file)
+    return ", then ".join(map(stage_line, steps)) if steps else "a run of the trainer"
 
 
 def check_config_policy(path: str) -> str:

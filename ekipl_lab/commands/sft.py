@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def _stage(raw: dict[str, Any], args: argparse.Namespace) -> int:
     """Supervised steps of the policy of a run's config."""
     from ekipl_lab.commands.console import CellProgress
-    from ekipl_lab.training.config.action_sft import ActionSFT
+    from ekipl_lab.training.config.action_sft import ActionSFT, check_none_idle
     from ekipl_lab.training.config.overrides import apply_override
     from ekipl_lab.training.config.run_config import parse_config
     from ekipl_lab.training.sft.stage import supervise
@@ -92,6 +92,7 @@ def _stage(raw: dict[str, Any], args: argparse.Namespace) -> int:
     if config.recipe is not None:
         raise ConfigError("recipe is of `ekipl train`; leave it out, or give the config to that.")
     settings = config.sft or ActionSFT()
+    check_none_idle(settings, settings.model_fields_set)
     config = config.model_copy(update={"sft": None})
     with CellProgress([config.name]) as progress:
         done = supervise(

@@ -97,10 +97,11 @@ def _run_recipe(args: argparse.Namespace, steps: Sequence[Step]) -> int:
 def _why(steps: Sequence[Step]) -> str:
     """Why there are stages, where no flag asked for them."""
     stages = ", then ".join(map(stage_line, steps))
-    return (
-        f"This trains by {stages} (docs/studies.md; --recipe paper puts the teachers' actions into "
-        "the GRPO group instead, and settings under `ekipl:` do so too)."
+    other = (
+        "; --recipe paper puts the teachers' actions into the GRPO group instead, and settings "
+        "under `ekipl:` do so too"
     )
+    return f"This trains by {stages} (docs/studies.md{other if steps[0].config.teachers else ''})."
 
 
 def stage_line(step: Step) -> str:

@@ -57,10 +57,13 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How weights are loaded; ``base`` replaces the base model that an adapter names."""
+    """How weights are loaded; ``base`` replaces the base model that an adapter names.
+
+    Without a ``device`` it is the GPU where there is one, as in training.
+    """
 
     dtype: str = "float32"
-    device: str = "cpu"
+    device: str | None = None
     base: str | None = None
     max_rows: int = 256
 
@@ -97,9 +100,11 @@ def _from_folder(
 ) -> ModelSource:
     from ekipl_lab.policies import PolicySource, load_policy
     from ekipl_lab.policies.adapters import base_of, is_adapter_folder
+    from ekipl_lab.policies.load import default_device
     from ekipl_lab.teachers.adapters.local import weights_fingerprint
 
-    policy = load_policy(str(folder), dtype=loading.dtype, device=loading.device, base=loading.base)
+    device = loading.device or default_device()
+    policy = load_policy(str(folder), dtype=loading.dtype, device=device, base=loading.base)
     key = weights_fingerprint(str(folder))
     if is_adapter_folder(folder):
         base = str(base_of(folder, loading.base))

@@ -28,12 +28,17 @@ SMALL = 100
 
 
 def load_policy(
-    source: str | Path, *, dtype: str = "float32", device: str = "cpu", base: str | None = None
+    source: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    base: str | None = None,
 ) -> ActionSource:
     """A policy that proposes actions: ``load_policy("assets/policies/counting").propose(...)``.
 
     ``source`` is what `ekipl eval` takes: the folder of a checkpoint or adapter, ``mlflow:RUN``,
-    ``mlflow:RUN@STEP``, a hub id. A folder may be named from the project's root.
+    ``mlflow:RUN@STEP``, a hub id. A folder may be named from the project's root. Without a
+    ``device`` it is the GPU where there is one.
     """
     from ekipl_lab.evaluation.model_source import Loading, open_model_source
     from ekipl_lab.notebook.training import quiet

@@ -93,6 +93,11 @@ def load_policy(
     return as_policy(model, processor, Path(path).name)
 
 
+def default_device() -> str:
+    """Where a model is put unless somebody says: on the GPU if there is one, as in training."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def check_placement(dtype: str, device: str) -> None:
     """ConfigError for an unknown dtype, or a device that this machine does not have."""
     if dtype not in DTYPES:

@@ -31,7 +31,8 @@ class RunData:
     """One run of a report; ``evaluations`` maps set -> step -> records, steps rising.
 
     For a folder of `ekipl eval` step 0 is the start (``--against``) and step 1 what was evaluated;
-    ``controls`` are its blind controls, ``about`` its ``evaluation.json``.
+    ``controls`` are its blind controls, ``about`` its ``evaluation.json``. ``memo`` keeps what
+    several parts of a page work out from it.
     """
 
     info: RunInfo
@@ -42,6 +43,7 @@ class RunData:
     groups: Path | None
     controls: Mapping[str, Sequence[EvalRecord]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_evaluation(self) -> bool:

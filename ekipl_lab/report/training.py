@@ -116,8 +116,11 @@ def examined(run: RunData) -> Examination | None:
     """The group doctor's findings on a run's groups; None where no group was recorded."""
     if run.groups is None:
         return None
-    groups = list(_spread_groups(run, EXAMINED_GROUPS))
-    return examine_recorded(groups, _refusal_metrics(run)) if groups else None
+    if "examined" not in run.memo:
+        groups = list(_spread_groups(run, EXAMINED_GROUPS))
+        run.memo["examined"] = examine_recorded(groups, _refusal_metrics(run)) if groups else None
+    found: Examination | None = run.memo["examined"]
+    return found
 
 
 def _refusal_metrics(run: RunData) -> list[dict[str, float]]:

@@ -18,7 +18,7 @@ from typing import Any
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.studies.config import as_overrides
 from ekipl_lab.studies.presets import PRESETS, Stage, Supervise, Train
-from ekipl_lab.training.config.action_sft import ActionSFT
+from ekipl_lab.training.config.action_sft import ActionSFT, check_none_idle
 from ekipl_lab.training.config.overrides import apply_override
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
 from ekipl_lab.training.run import TrainResult, train
@@ -66,6 +66,7 @@ def as_steps(
         config = make(number, stage.set if isinstance(stage, Train) else {})
         if isinstance(stage, Supervise):
             settings = ActionSFT.model_validate({**sft, **stage.set, **own_sft})
+            check_none_idle(settings, own_sft)
             if settings.learn == "actions" and not config.teachers:
                 raise ConfigError(f"{who} learns actions of teachers, and none is named.")
             steps.append(Step(config, settings))

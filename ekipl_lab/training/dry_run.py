@@ -82,9 +82,10 @@ def supervised_texts(config: RunConfig, settings: ActionSFT) -> Iterator[str]:
 def _check_lesson(config: RunConfig, settings: ActionSFT, found: Looked) -> None:
     """What the run checks of the loop and the prompts before it teaches."""
     from ekipl_lab.training.run_policy import policy_without_weights
-    from ekipl_lab.training.sft.prepare import check_lesson, check_validation, load_data
+    from ekipl_lab.training.sft.actions import count_held_out
+    from ekipl_lab.training.sft.prepare import check_lesson, load_data
 
-    check_validation(settings, len(found.samples))
+    count_held_out(settings.validation, len(found.samples))
     policy = policy_without_weights(config)
     if policy is not None:
         check_lesson(config, settings, load_data(config, measure=True), policy)

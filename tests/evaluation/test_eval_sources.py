@@ -55,6 +55,23 @@ def test_a_folder(nano: Path) -> None:
         open_model_source(str(nano / "none"))
 
 
+@pytest.mark.parametrize("there, device", [(True, "cuda"), (False, "cpu")])
+def test_the_gpu_is_taken_where_there_is_one(
+    nano: Path, monkeypatch: pytest.MonkeyPatch, there: bool, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    chosen = []
+
+    def load(path: str, **settings: object) -> object:
+        chosen.append(settings["device"])
+        return load_policy(path)
+
+    monkeypatch.setattr("ekipl_lab.policies.load_policy", load)
+    open_model_source(str(nano))
+    open_model_source(str(nano), loading=Loading(device="cpu"))
+    assert chosen == [device, "cpu"]
+
+
 def test_the_key_tells_weights_apart(nano: Path, tmp_path: Path) -> None:
     other = save_policy(*build_tiny_policy("nano", seed=1), tmp_path / "nano", dtype="float32")
     assert open_model_source(str(nano)).key != open_model_source(str(other)).key

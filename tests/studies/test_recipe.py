@@ -5,6 +5,7 @@ import yaml
 from study_kit import write_study
 
 from ekipl_lab.commands.cli import main
+from ekipl_lab.commands.doctor_config import check_stages
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.evaluation import read_records
 from ekipl_lab.studies.config import load_study
@@ -15,6 +16,7 @@ from ekipl_lab.tracking import find_run, list_artifacts, run_artifact
 from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
 from ekipl_lab.training.sft import looks
+from ekipl_lab.training.sft.stage import supervise
 
 
 def test_a_recipe_leaves_the_weights_of_the_studys_cell(study, tmp_path, capsys):
@@ -136,6 +138,40 @@ def test_what_the_file_says_of_teachers_or_stages_is_done(study, tmp_path, chang
         return
     flagged = plan_recipe("sft_repeated", _own(tmp_path, **changes | {"sft": None}))
     assert flagged[0].config.name == "own-sft_repeated" and flagged[0].sft.epochs == 8
+
+
+@pytest.mark.parametrize(
+    "sft, words",
+    [
+        ({"patience": 5}, "sft.patience changes nothing where sft.validation is 0"),
+        ({"validate_every": 5}, "sft.validate_every changes nothing where sft.validation is 0"),
+        ({"rollouts": 4}, "sft.rollouts changes nothing where sft.weighting is none"),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(study, tmp_path, capsys, sft, words):
+    path = _own(tmp_path, sft=sft)
+    with pytest.raises(ConfigError, match=words):
+        plan_recipe(None, path)
+    assert main(["sft", "--config", str(path)]) == 2
+    assert words in capsys.readouterr().err
+    needed = {"validation": 0.2, "weighting": "solve_rate"}
+    (step,) = plan_recipe(None, _own(tmp_path, sft={**sft, **needed}))
+    assert {key: getattr(step.sft, key) for key in sft} == sft
+
+
+def test_the_rate_of_another_loop_is_refused(study, tmp_path):
+    (step,) = plan_recipe(None, _own(tmp_path, sft={"learning_rate": 1e-4}))
+    with pytest.raises(ConfigError, match=r"learning_rate is of TRL's loop.*sft.matrix_lr"):
+        supervise(step.config, step.sft)
+
+
+def test_the_doctor_says_what_a_config_would_do(study, tmp_path):
+    assert "supervised steps on the teachers' actions" in check_stages(_own(tmp_path))
+    assert check_stages(_own(tmp_path, sft=None, ekipl={"selection": "top_g"})) == (
+        "a run of the trainer"
+    )
+    with pytest.raises(ConfigError, match="recipe"):
+        check_stages(_own(tmp_path, recipe="papr"))
 
 
 @pytest.mark.parametrize("key", ["recipe", "sft"])

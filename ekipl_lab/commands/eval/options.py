@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "was trained, else not")  # fmt: skip
     add("--base", help="base model of an adapter")
     add("--dtype", help="default: float32")
-    add("--device", help="default: cpu")
+    add("--device", help="default: cuda where there is one, else cpu")
     add("--batch-size", type=int, help="samples at a time")
     add("--export", nargs="+", choices=("lmms-eval", "vlmevalkit"), default=[])
     add("--yes", action="store_true", help="pay a teacher without a budget in USD")

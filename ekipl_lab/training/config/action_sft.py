@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
 
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.validation import Count, Section
 
 
@@ -44,3 +46,16 @@ class ActionSFT(Section):
     validate_every: Count = 10
     patience: Count = 3
     average: float = Field(default=1.0, gt=0, le=1)
+
+
+def check_none_idle(settings: ActionSFT, given: Collection[str]) -> None:
+    """ConfigError for a setting that somebody gave and that changes nothing beside the others."""
+    of_validation = "sft.validation is 0; set it above 0"
+    idle = {
+        "rollouts": settings.weighting == "none" and "sft.weighting is none; set it to solve_rate",
+        "validate_every": not settings.validation and of_validation,
+        "patience": not settings.validation and of_validation,
+    }
+    for name, why in idle.items():
+        if why and name in given:
+            raise ConfigError(f"sft.{name} changes nothing where {why}, or leave it out.")

@@ -56,16 +56,22 @@ class Taught:
         """What is learned, and what is held out: that share of the prompts, by a hash of the id."""
         names = {example.sample.id for example in self.examples}
         ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-        held = set(ordered[: max(1, round(share * len(ordered)))]) if share else set()
-        if len(held) == len(ordered):
-            raise ConfigError(
-                f"sft.validation {share} of {len(ordered)} prompts leaves none to learn; take a "
-                "smaller share or more data."
-            )
+        held = set(ordered[: count_held_out(share, len(ordered))])
         pairs = list(zip(self.examples, self.tokens, strict=True))
         kept = [pair for pair in pairs if pair[0].sample.id not in held]
         learned = replace(self, examples=[e for e, _ in kept], tokens=[n for _, n in kept])
         return learned, [e for e, _ in pairs if e.sample.id in held]
+
+
+def count_held_out(share: float, prompts: int) -> int:
+    """How many prompts are held out; ConfigError where none is left to learn."""
+    held = max(1, round(share * prompts)) if share else 0
+    if share and held >= prompts:
+        raise ConfigError(
+            f"sft.validation {share} of {prompts} prompts leaves none to learn; take a smaller "
+            "share or more data."
+        )
+    return held
 
 
 def taught_examples(

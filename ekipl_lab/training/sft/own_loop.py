@@ -31,7 +31,14 @@ def own_loop(
     against = _against_own_loop(config, policy, examples)
     if settings.trainer == "own" and against:
         raise ConfigError(f"sft.trainer is own, which cannot be: {against}; set sft.trainer=trl.")
-    return settings.trainer != "trl" and not against
+    if settings.trainer == "trl" or against:
+        return False
+    if settings.learning_rate != ActionSFT().learning_rate:
+        raise ConfigError(
+            "sft.learning_rate is of TRL's loop, and this policy learns by its own; set "
+            "sft.matrix_lr and sft.rest_lr instead, or sft.trainer=trl."
+        )
+    return True
 
 
 def _against_own_loop(config: RunConfig, policy: Policy, examples: Sequence[Example]) -> str:

@@ -27,7 +27,7 @@ from ekipl_lab.training.run_data import load_evaluation_sets, load_training_samp
 from ekipl_lab.training.run_policy import load_run_policy, save_start
 from ekipl_lab.training.run_teachers import teacher_context
 from ekipl_lab.training.setup import checked_sets
-from ekipl_lab.training.sft.actions import Taught, taught_examples
+from ekipl_lab.training.sft.actions import Taught, count_held_out, taught_examples
 from ekipl_lab.training.sft.data import Example
 from ekipl_lab.training.sft.own_loop import own_loop
 from ekipl_lab.types import Sample, Scorer
@@ -89,7 +89,7 @@ def prepare(
         checked_sets(config, data.samples, lambda text: None)
     if settings.learn == "actions":
         check_teachers(config.teachers, teacher_context(config, data.samples))
-    check_validation(settings, len(data.samples))
+    count_held_out(settings.validation, len(data.samples))
     on_main(lambda: save_start(config, folder))
     policy = load_run_policy(config, folder)
     own = check_lesson(config, settings, data, policy)
@@ -104,15 +104,6 @@ def check_lesson(config: RunConfig, settings: ActionSFT, data: Data, policy: Pol
     for samples in data.contexts.values():
         check_prompts_fit(policy, samples, limit, context_length(policy.model))
     return own_loop(config, settings, policy, [Example(sample, "") for sample in data.samples])
-
-
-def check_validation(settings: ActionSFT, prompts: int) -> None:
-    """ConfigError where so many prompts cannot be parted."""
-    if settings.validation and max(1, round(settings.validation * prompts)) >= prompts:
-        raise ConfigError(
-            f"sft.validation {settings.validation} of {prompts} prompts leaves none to learn; take "
-            "a smaller share or more data."
-        )
 
 
 def _taught_once(
