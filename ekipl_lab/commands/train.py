@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         result = train(config, on_event=partial(show, config.name), fresh=args.fresh)
     if not args.events:
         print(finished_line(config, result))
+        _remark(config, result.run_id)
     return 0
 
 
@@ -91,6 +92,9 @@ def _run_recipe(args: argparse.Namespace, steps: Sequence[Step]) -> int:
     for step, result in zip(steps, ended, strict=True):
         say(f"{step.config.name}: policy in {result.policy}")
     say(finished_line(steps[-1].config, ended[-1]))
+    for step, result in zip(steps, ended, strict=True):
+        if step.sft is None and not args.events:
+            _remark(step.config, result.run_id)
     return 0
 
 
@@ -153,6 +157,16 @@ def finished_line(config: RunConfig, result: TrainResult | Supervised) -> str:
         f"Run {run_id} finished; nothing was evaluated, so it has no report page (set "
         "evaluation.sets, at_start and at_end)."
     )
+
+
+def _remark(config: RunConfig, run_id: str) -> None:
+    """What to know of a run that has ended, where there is something."""
+    from ekipl_lab.report.caveats import cut_off
+    from ekipl_lab.tracking import metric_history
+
+    shares = [share for _, share in metric_history(run_id).get("policy/truncated", ())]
+    if words := cut_off(shares, config.grpo_settings["max_completion_length"]):
+        print(f"Mind: {words}")
 
 
 def stop_with_parent() -> None:

@@ -18,6 +18,8 @@ _FREE_SETTINGS = ("seed", "num_samples")
 _SAMPLED_ONLY = ("temperature", "top_p", "top_k")
 #: Tags of what runs are begun with, beside their data.
 _INPUTS = ("ekipl.shown.", "ekipl.code.")
+#: From this share of completions cut off on, it is said.
+CUT_OFF = 0.02
 #: What the data hash of an evaluation covers.
 _DATA = "questions, images or answers"
 #: What arms must share to be compared, by dotted config key.
@@ -49,7 +51,8 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
         if len({run.info.tags.get(name) for run in trained}) > 1:
             found.append(f"The arms differ in {name.removeprefix('ekipl.').replace('_', ' ')}.")
     found += _mixed_inputs(trained)
-    found += [*_stale(trained), *_untaught(trained), *_missing(runs), *_unscored(runs)]
+    found += [*_stale(trained), *_untaught(trained), *_cut_off(trained)]
+    found += [*_missing(runs), *_unscored(runs)]
     found += [*_alone(runs), *_unlike(runs)]
     starts = [start for run in trained if (start := _start(run))]
     if any(start[i] != starts[0].get(i, start[i]) for start in starts[1:] for i in start):
@@ -103,6 +106,30 @@ def _untaught(runs: Sequence[RunData]) -> Iterator[str]:
                 f"No action of a teacher was kept in {run.label}: all of its groups hold the "
                 "policy's actions alone, as in GRPO, and say nothing about its teachers."
             )
+
+
+def _cut_off(runs: Sequence[RunData]) -> Iterator[str]:
+    """Runs in which the policy often had no room to end."""
+    for run in runs:
+        shares = [value for _, value in run.history.get("policy/truncated", ())]
+        if words := cut_off(shares, run.config.get("grpo", {}).get("max_completion_length")):
+            yield f"In {run.label} {words}"
+
+
+def cut_off(shares: Sequence[float], limit: int | None) -> str:
+    """What to say of a run whose policy often reached the longest completion; else nothing.
+
+    ``shares``: of its completions, by step.
+    """
+    share = sum(shares) / len(shares) if shares else 0.0
+    if share < CUT_OFF:
+        return ""
+    of = "" if limit is None else f" {limit}"
+    return (
+        f"{100 * share:.0f} % of the policy's completions were cut off at "
+        f"grpo.max_completion_length{of} and so never right: what needs more tokens is unlearned. "
+        "Set it higher."
+    )
 
 
 def _start(run: RunData) -> dict[str, str]:

@@ -94,6 +94,18 @@ def test_a_prefix_is_not_said_to_leave_the_teachers_out() -> None:
     assert "begin with a teacher's" in said and "as in GRPO" not in said
 
 
+def test_a_policy_without_room_to_end_is_said() -> None:
+    """Two of 100 completions on average, over the steps."""
+    shares = [(1, 0.04), (2, 0.0)]
+    run = replace(run_of("a", s0=part(1), s1=part(2)), history={"policy/truncated": shares})
+    limited = replace(run, config={**run.config, "grpo": {"max_completion_length": 80}})
+    (said,) = caveats._cut_off([limited])
+    assert said.startswith("In a 2 % of the policy's completions were cut off at ")
+    assert "grpo.max_completion_length 80" in said and said in caveats.warnings([limited])
+    shares[0] = (1, 0.03)
+    assert not list(caveats._cut_off([limited]))
+
+
 def test_an_evaluation_within_training_is_not_its_start() -> None:
     """`at_start: false, every: 50`: there is no start, and nothing is measured against one."""
     run = run_of("grpo", s50=part(30), s100=part(36))

@@ -159,6 +159,13 @@ def test_settings_that_would_change_nothing_are_refused(study, tmp_path, capsys,
     assert {key: getattr(step.sft, key) for key in sft} == sft
 
 
+def test_a_policy_without_room_to_end_is_said(study, tmp_path, capsys):
+    path = _own(tmp_path, sft=None, recipe="sft_then_grpo", evaluation={"sets": []})
+    assert main(["train", "--config", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Mind: ") == 1 and "of the policy's completions were cut off" in said
+
+
 def test_the_rate_of_another_loop_is_refused(study, tmp_path):
     (step,) = plan_recipe(None, _own(tmp_path, sft={"learning_rate": 1e-4}))
     with pytest.raises(ConfigError, match=r"learning_rate is of TRL's loop.*sft.matrix_lr"):
