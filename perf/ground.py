@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from ekipl_lab.tracking import ensure_store, store_folder
+from ekipl_lab.tracking import ensure_store, metric_history, store_folder
 from ekipl_lab.training.config.run_config import load_config
 from ekipl_lab.training.run import train
 from ekipl_lab.training.sft.config import sft_config_from
@@ -54,9 +54,13 @@ def grpo(args: argparse.Namespace, seed: int) -> tuple[Path, dict[str, Any]]:
             *args.overrides,
         ],
     )
-    train(config, fresh=args.fresh)
+    run_id = train(config, fresh=args.fresh).run_id
     folder = store_folder() / "work" / name / "policy"
-    return folder, {"overrides": args.overrides, "trained": trained, "config": args.config}
+    shares = [share for _, share in metric_history(run_id)["policy/truncated"]]
+    return folder, {
+        "overrides": args.overrides, "trained": trained, "config": args.config,
+        "cut_off": round(sum(shares) / len(shares), 4),
+    }  # fmt: skip
 
 
 def sft(args: argparse.Namespace, seed: int) -> tuple[Path, dict[str, Any]]:
