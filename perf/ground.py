@@ -34,9 +34,13 @@ FIGURES = ("greedy", "sampled", "pass_at_8", "sound_sampled")
 
 
 def figures(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Family -> greedy, sampled, pass@8, sound chains."""
+    """Family, or ``family@level`` -> greedy, sampled, pass@8, sound chains."""
     rows = measure(folder, args.task, args.families, args.items, args.seed, samples_each=SAMPLES)
-    return {family: {name: row[name] for name in FIGURES} for family, row in rows.items()}
+    found = {}
+    for family, row in rows.items():
+        found[family] = row
+        found |= {f"{family}@{level}": own for level, own in row["levels"].items()}
+    return {key: {name: row[name] for name in FIGURES} for key, row in found.items()}
 
 
 def grpo(args: argparse.Namespace, seed: int) -> tuple[Path, dict[str, Any]]:

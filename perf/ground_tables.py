@@ -84,7 +84,10 @@ def signed(before: float, after: float) -> str:
 
 
 def table(kind: str, plan: dict[str, Any], folder: Path, seeds: list[int]) -> str:
-    """One line for each measured family: where it began, and what each training seed moved."""
+    """One line for each measured family: where it began, and what each training seed moved.
+
+    A family that lies between the strata is shown by level, too, where that was recorded.
+    """
     moved = " | ".join(f"sampled, s{seed}" for seed in seeds)
     greedy = ", ".join(f"s{seed}" for seed in seeds)
     lines = [
@@ -98,16 +101,22 @@ def table(kind: str, plan: dict[str, Any], folder: Path, seeds: list[int]) -> st
         runs = [done[name, seed] for seed in seeds if (name, seed) in done]
         if not runs:
             continue
-        for family, start in runs[0]["start"].items():
-            ends = [run["end"][family] for run in runs]
+        for key, start in runs[0]["start"].items():
+            family, _, level = key.partition("@")
+            place = known.get(pilot["policy"], {}).get("families", {}).get(family, {})
+            lies = place.get("stratum", "")
+            if level and lies != "between":
+                continue
+            if level:
+                lies = place["levels"][level]["stratum"]
+            ends = [run["end"][key] for run in runs]
             first = f"{start['greedy']:.2f}, {start['sampled']:.2f}, {start['pass_at_8']:.2f}"
             columns = [signed(start["sampled"], end["sampled"]) for end in ends]
             columns += [""] * (len(seeds) - len(ends))
             columns.append(", ".join(signed(start["greedy"], end["greedy"]) for end in ends))
-            of_policy = known.get(pilot["policy"], {}).get("families", {})
-            lies = of_policy.get(family, {}).get("stratum", "")
             learned = "yes" if family in shown else "no"
-            row = [f"{pilot['policy']}, {name}", family, lies, learned, first, *columns]
+            what = f"{family}, level {level}" if level else family
+            row = [f"{pilot['policy']}, {name}", what, lies, learned, first, *columns]
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 

@@ -66,6 +66,27 @@ def test_movements_stand_by_training_seed_and_a_pilot_that_is_missing_leaves_its
     assert last == "| p, one | a |  | no | 0.50, 0.25, 0.75 | -5.0 |  | +5.0 |"
 
 
+def test_a_family_between_the_strata_is_shown_by_level(tmp_path):
+    figures = {"greedy": 0.5, "sampled": 0.25, "pass_at_8": 0.75}
+    cells = dict.fromkeys(["a", "a@1", "a@2", "b", "b@1"], figures)
+    line = {"name": "one", "seed": 0, "start": cells, "end": cells}
+    (tmp_path / "grpo_pilots.jsonl").write_text(json.dumps(line))
+    levels = {"1": {"stratum": "open"}, "2": {"stratum": "between"}}
+    families = {
+        "a": {"stratum": "between", "levels": levels},
+        "b": {"stratum": "open", "levels": {"1": {"stratum": "solved"}}},
+    }
+    (tmp_path / "strata.json").write_text(json.dumps({"p": {"families": families}}))
+    plan = {"grpo": {"one": {"policy": "p", "train": ["a"]}}}
+    rows = [
+        row.split(" | ") for row in ground_tables.table("grpo", plan, tmp_path, [0]).split("\n")
+    ]
+    assert [row[1:4] for row in rows[2:]] == [
+        ["a", "between", "yes"], ["a, level 1", "open", "yes"], ["a, level 2", "between", "yes"],
+        ["b", "open", "no"],
+    ]  # fmt: skip
+
+
 def test_the_page_shows_the_pilots_of_the_plan():
     plan = yaml.safe_load(ground_tables.PLAN.read_text(encoding="utf-8"))
     shown = ground_tables.tables(plan, ground_tables.RESULTS, plan["seeds"])
