@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from ekipl_lab.errors import unknown_name
@@ -37,8 +37,9 @@ def summarize(
     *,
     chains: ChainChecks | None = None,
     labels: Labels | None = None,
+    names: Collection[str] | None = None,
 ) -> list[MetricRow]:
-    """All metrics of every group, groups in order of their values.
+    """All metrics, or those in ``names``, of every group, groups in order of their values.
 
     ``by`` names fields of EvalRecord (model_id, task, split, family, difficulty, mode) or of
     ``labels``. A k above the number of samples of an item is left out: pass@k is undefined there.
@@ -50,6 +51,8 @@ def summarize(
         for mode in MODES:
             items = [Item(r, chains.get(chain_key(r), ())) for r in members if r.mode == mode]
             for metric in metrics_of(mode, ks):
+                if names is not None and metric.name not in names:
+                    continue
                 values = [value for value in map(metric.value, items) if value is not None]
                 if values:
                     interval = astuple(metric.estimate(values))

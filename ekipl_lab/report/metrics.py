@@ -51,8 +51,9 @@ class Metric:
         Empty where it is undefined. Items without a stratum are in none.
         """
         ks = () if self.k is None else (self.k,)
-        found = summarize(records, by=(by,) if by else (), ks=ks, labels=labels)
-        rows = {row.group.get(by, ""): row for row in found if row.metric == self.name}
+        groups, names = (by,) if by else (), (self.name,)
+        found = summarize(records, by=groups, ks=ks, labels=labels, names=names)
+        rows = {row.group.get(by, ""): row for row in found}
         return {key: row for key, row in rows.items() if by != "stratum" or key != ""}
 
 
