@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.files import write_text
+from ekipl_lab.report import answer
 from ekipl_lab.report.arms import arms_of, several_seeds
 from ekipl_lab.report.caveats import seeds_note, warnings
 from ekipl_lab.report.export import as_csv
@@ -67,7 +68,11 @@ def write_report(runs: Sequence[RunData], out: str | Path) -> Path:
 
 def write_beside(runs: Sequence[RunData], out: str | Path) -> list[Path]:
     """Write all tables as Markdown and LaTeX, and all numbers as CSV, beside the page ``out``."""
-    parts = (page_title(runs), [seeds_note(runs), *warnings(runs)], all_tables(runs))
+    parts = (
+        page_title(runs),
+        [*answer.answer(runs), seeds_note(runs), *warnings(runs)],
+        all_tables(runs),
+    )
     texts = {
         ".md": markdown_document(*parts),
         ".tex": latex_document(*parts),
@@ -84,6 +89,9 @@ def print_summary(runs: Sequence[RunData], console: Console | None = None) -> No
     main = over_seeds(arms) if several_seeds(arms) else headline(runs)
     for table in (*as_rich(main), *as_rich(costs(runs))):
         console.print(table)
+        console.print()
+    for sentence in answer.in_brief(runs):
+        console.print(sentence, markup=False)
         console.print()
     for warning in warnings(runs):
         console.print(f"[bold red]Mind:[/] {escape(warning)}")

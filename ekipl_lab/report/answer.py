@@ -102,6 +102,13 @@ def answer(runs: Sequence[RunData]) -> list[str]:
     trained = [run for run in runs if not run.is_evaluation and sets_of([run])]
     if not trained:
         return []
+    memo, key = trained[0].memo, f"answer over {[id(run) for run in trained]}"
+    if key not in memo:
+        memo[key] = _answer(trained)
+    return list(memo[key])
+
+
+def _answer(trained: Sequence[RunData]) -> list[str]:
     arms = arms_of(trained)
     if several_seeds(arms):
         return [*_over_seeds(arms), _doctor(trained)]
@@ -195,6 +202,15 @@ def _limits(interval: Interval) -> str:
     return limits(interval.low, interval.high)
 
 
+def in_brief(runs: Sequence[RunData]) -> list[str]:
+    """What a terminal shows of it: the first sentence, and what was lost."""
+    said = answer(runs)
+    return said[:1] + [part for part in said[1:] if part.startswith(_LOST)]
+
+
+_LOST = "What was lost"
+
+
 def _lost(names: Sequence[str], found: Sequence[Sequence[Change]]) -> str:
     """Every family and metric that fell, and out of how many."""
     parts = [
@@ -207,7 +223,7 @@ def _lost(names: Sequence[str], found: Sequence[Sequence[Change]]) -> str:
         said.append(f"{' and '.join(kept)} lost in no family (no interval lies below 0)")
     count = sum(map(len, found))
     return (
-        f"What was lost: {'; '.join(said)}. Of the {count} intervals by family, each stated by "
+        f"{_LOST}: {'; '.join(said)}. Of the {count} intervals by family, each stated by "
         "itself, about one in twenty leaves out 0 by chance."
     )
 

@@ -24,6 +24,7 @@ from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.records import GroupRecordWriter, load_groups
 from ekipl_lab.report import (
     RunData,
+    answer,
     build_report,
     caveats,
     chains,
@@ -400,6 +401,10 @@ def test_the_terminal_shows_the_same_headline(store: dict[str, str]) -> None:
     for row in tables.headline(runs).rows:
         assert all(cell.text in text for cell in row)
     assert "policy completions sampled" in text and "number of seeds: 1" in text
+    said = answer.answer(runs)
+    shown = " ".join(text.split())
+    brief = [said[0], next(part for part in said if part.startswith("What was lost"))]
+    assert answer.in_brief(runs) == brief and all(part in shown for part in brief)
 
 
 def test_the_command_writes_the_page(store: dict[str, str], tmp_path: Path) -> None:
@@ -407,6 +412,7 @@ def test_the_command_writes_the_page(store: dict[str, str], tmp_path: Path) -> N
     assert report_command([store["grpo"]], out) == 0
     names = sorted(path.name for path in out.parent.iterdir())
     assert names == ["report.csv", "report.html", "report.md", "report.tex"]
+    assert "\n\nIn short. " in (out.parent / "report.md").read_text(encoding="utf-8")
     assert "end − start" in Page(out.read_text(encoding="utf-8")).text
     with pytest.raises(DataError, match="'nope'"):
         report_command(["nope"], out)
