@@ -137,7 +137,7 @@ def test_no_oracle_is_advised_for_data_that_have_no_chain_writer(tmp_path):
             writer.write(1, [made])
         for found in (
             _examine(tmp_path / str(place), 1, 1, []),
-            examined(SimpleNamespace(groups=tmp_path / str(place), history={})),
+            examined(SimpleNamespace(groups=tmp_path / str(place), history={}, memo={})),
             examine_recorded(load_groups(tmp_path / str(place), 1)),
         ):
             assert found.findings[0].settings[0].startswith(f"teachers=[{{type: {teacher}")

@@ -66,7 +66,8 @@ def test_weights_between_two_by_hand():
 def test_the_policy_of_a_stage_is_the_average_and_what_is_measured(store, loop):
     """Twice learned alike, once kept whole: the average is of that and of the start."""
     run = parse_config(config(store))
-    settings = STEPS.model_copy(update={"trainer": loop, "learning_rate": 0.01})
+    rate = {"learning_rate": 0.01} if loop == "trl" else {}
+    settings = STEPS.model_copy(update={"trainer": loop, **rate})
     whole = supervise(run, settings)
     named = run.model_copy(update={"name": "averaged"})
     kept = supervise(named, settings.model_copy(update={"average": 0.25}), measure=True)
