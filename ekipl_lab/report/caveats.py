@@ -127,8 +127,8 @@ def cut_off(shares: Sequence[float], limit: int | None) -> str:
     of = "" if limit is None else f" {limit}"
     return (
         f"{100 * share:.0f} % of the policy's completions were cut off at "
-        f"grpo.max_completion_length{of} and so hardly ever right: what needs more tokens is unlearned. "
-        "Set it higher."
+        f"grpo.max_completion_length{of} and so hardly ever right: what needs more tokens is "
+        "unlearned. Set it higher."
     )
 
 
