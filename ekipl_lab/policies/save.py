@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from ekipl_lab.errors import ConfigError, missing_path, unknown_name
-from ekipl_lab.files import SUMS, check_folder, write_sums
+from ekipl_lab.files import SUMS, check_folder, read_sums, write_sums
 from ekipl_lab.policies.adapters import (
+    ADAPTER_WEIGHTS,
     BASE_NOTE,
     base_of,
     is_adapter_folder,
@@ -48,6 +50,11 @@ def save_policy(model: Any, processor: Any, folder: str | Path, *, dtype: str = 
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+    return _put(staging, target)
+
+
+def _put(staging: Path, target: Path) -> Path:
+    """A whole new folder in the place of ``target``."""
     if target.exists():
         old = Path(tempfile.mkdtemp(".tmp", f".{target.name}.old.", target.parent))
         target.replace(old / "gone")
@@ -103,3 +110,29 @@ def merge_adapter(
     own = {value: name for name, value in DTYPES.items()}.get(config.dtype, "float32")
     policy = load_policy(adapter, base=base)
     return save_policy(policy.model, policy.processor, folder, dtype=dtype or own)
+
+
+def scale_adapter(folder: str | Path, share: float) -> Path:
+    """Keep ``share`` of what a LoRA adapter changes, in its own folder.
+
+    With W + (alpha / r) B A the weights that it gives, every B is multiplied by ``share``: those of
+    `policies.average` between the base and them. The folder changes whole or not at all.
+    """
+    target = Path(folder)
+    if not is_adapter_folder(target):
+        raise ConfigError(f"{str(folder)!r} is not an adapter folder (no adapter_config.json).")
+    staging = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
+    try:
+        listed = read_sums(target)
+        shutil.copytree(target, staging, dirs_exist_ok=True)
+        weights = load_file(target / ADAPTER_WEIGHTS)
+        for name, tensor in weights.items():
+            if ".lora_B." in name:
+                weights[name] = (share * tensor.float()).to(tensor.dtype)
+        save_file(weights, staging / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        others = {p.relative_to(staging).as_posix() for p in staging.rglob("*") if p.is_file()}
+        write_sums(staging, leave_out=others - set(listed))
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return _put(staging, target)

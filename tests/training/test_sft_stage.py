@@ -14,7 +14,7 @@ from ekipl_lab.evaluation import read_records
 from ekipl_lab.policies.average import average_policies, between
 from ekipl_lab.policies.build import build_tiny_policy
 from ekipl_lab.policies.load import load_policy
-from ekipl_lab.policies.save import save_policy
+from ekipl_lab.policies.save import save_policy, scale_adapter
 from ekipl_lab.tracking import find_run
 from ekipl_lab.training.config.action_sft import ActionSFT
 from ekipl_lab.training.config.run_config import parse_config
@@ -79,6 +79,22 @@ def test_the_policy_of_a_stage_is_the_average_and_what_is_measured(store, loop):
     assert all(torch.equal(weights(again)[n], found[n]) for n in wanted)
     assert kept.is_measured and kept.metrics["eval/validation/accuracy_greedy"] >= 0
     assert find_run(kept.run_id).params["sft.average"] == "0.25"
+
+
+def test_an_adapter_is_averaged_like_the_policy_into_which_it_is_merged(store):
+    lora = {"path": str(store / "policy"), "adapter": {"rank": 2, "alpha": 4}}
+    run = parse_config(config(store, policy=lora))
+    settings = STEPS.model_copy(update={"trainer": "trl", "learning_rate": 0.02})
+    whole = supervise(run, settings)
+    named = run.model_copy(update={"name": "averaged"})
+    kept = supervise(named, settings.model_copy(update={"average": 0.25}))
+    start, learned = weights(store / "policy"), weights(whole.policy)
+    wanted = between(start, learned, 0.25)
+    assert max((learned[n] - start[n]).abs().max() for n in wanted) > 0.01
+    for found in (weights(kept.policy), weights(kept.folder / "adapter")):
+        assert all(torch.allclose(found[n], wanted[n], atol=1e-3) for n in wanted)
+    with pytest.raises(ConfigError, match="not an adapter folder"):
+        scale_adapter(kept.policy, 0.5)
 
 
 def run_of(store, capsys, *words, **changes):

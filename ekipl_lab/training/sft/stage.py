@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.policies.average import average_policies
+from ekipl_lab.policies.save import merge_adapter, scale_adapter
 from ekipl_lab.prompts import prompt_fingerprint
 from ekipl_lab.tracking import RunLog, store_folder
 from ekipl_lab.tracking.pages import NOTE_TAG
@@ -154,10 +155,7 @@ def supervise(
             else:
                 step, finished = fit_trl(lesson, log, emit, wanted)
             if finished and settings.average < 1:
-                learned_policy = folder / "policy"
-                on_main(lambda: average_policies(
-                    save_start(config, folder), learned_policy, settings.average, learned_policy
-                ))  # fmt: skip
+                on_main(lambda: _average(config, folder, settings.average))
             if finished and looks is not None:
                 try:
                     metrics = looks.after(step, wanted)
@@ -185,6 +183,15 @@ def supervise(
             checkpoint.write_note(folder / "result.json", end)
         emit({"event": "finish", "phase": status, "run_id": run_id})
         return Supervised(folder=folder, **end)
+
+
+def _average(config: RunConfig, folder: Path, share: float) -> None:
+    """Average what was learned with the start; an adapter, and its merged policy, alike."""
+    policy = folder / "policy"
+    if config.policy.adapter is None:
+        average_policies(save_start(config, folder), policy, share, policy)
+    else:
+        merge_adapter(scale_adapter(folder / "adapter", share), policy)
 
 
 def _as_now(before: dict[str, Any]) -> dict[str, Any]:
