@@ -120,7 +120,7 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
 
     stages = PRESETS[own.preset or arm](base)
     who = f"Arm {arm!r} of {study.name}"
-    steps = as_steps(stages, make, study.sft.model_dump(), own.sft, who)
+    steps = as_steps(stages, make, study.sft.model_dump(exclude_unset=True), own.sft, who)
     if own.set and not steps:
         raise ConfigError(f"{who} has `set`, and its preset runs nothing.")
     for step in steps:

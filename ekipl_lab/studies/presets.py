@@ -51,18 +51,27 @@ def _always(*stages: Stage) -> Stages:
 
 
 def _grpo_more(base: RunConfig) -> tuple[Stage, ...]:
-    """GRPO with a sample of its own for every teacher action: G + k in a group, all trained on."""
-    sizes, rows = batch_sizes(base), int(base.grpo_settings["per_device_train_batch_size"])
+    """GRPO with a sample of its own for every teacher action: G + k in a group, all trained on.
+
+    As many prompts a step as the base: a device holds more rows at once, or, where those are not
+    whole groups' worth, a step accumulates over more of them.
+    """
+    sizes, given = batch_sizes(base), base.grpo_settings
     group = sizes.group + sum(spec.actions for spec in base.teachers)
-    if rows * group % sizes.group:
+    rows, accumulate = (int(given[k]) for k in ("per_device_train_batch_size", _ACCUMULATE))
+    more: dict[str, Any] = {"grpo.num_generations": group}
+    if rows * group % sizes.group == 0:
+        more["grpo.per_device_train_batch_size"] = rows * group // sizes.group
+        return (Train({**_GRPO.set, **more}),)
+    total, rest = divmod(rows * accumulate * group, sizes.group)
+    if rest or {"steps_per_generation", "generation_batch_size"} & base.grpo.keys():
         raise ConfigError(
             f"grpo_more needs {rows} rows x {group} / {sizes.group}, which is not whole; make "
             "grpo.per_device_train_batch_size a multiple of grpo.num_generations."
         )
-    more = {
-        "grpo.num_generations": group,
-        "grpo.per_device_train_batch_size": rows * group // sizes.group,
-    }
+    held = max(n for n in range(1, rows + 1) if total % n == 0)
+    more["grpo.per_device_train_batch_size"] = held
+    more[f"grpo.{_ACCUMULATE}"] = total // held
     return (Train({**_GRPO.set, **more}),)
 
 
@@ -83,14 +92,16 @@ def _distill(base: RunConfig) -> tuple[Stage, ...]:
     return (Train(_GRPO.set, needs=("ekipl.distill.path",)),)
 
 
+_ACCUMULATE = "gradient_accumulation_steps"
+
 #: Share of a teacher's chain that is given at the first step.
 _PREFIX = 0.9
 
 #: A tenth of the prompts is held out, and the policy of the lowest loss on it is kept.
 _LOWEST = {"validation": 0.1}
 
-#: Eight passes over the teachers' actions; the rates are of the tiny policies' own loop.
-_REPEATED = {"epochs": 8, "matrix_lr": 0.012, "rest_lr": 0.003}
+#: Eight passes over the teachers' actions.
+_REPEATED = {"epochs": 8}
 
 PRESETS: dict[str, Stages] = {
     "zero_shot": _always(),

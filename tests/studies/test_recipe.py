@@ -1,5 +1,7 @@
 """`ekipl train --recipe`: the stages of a study's arm, outside of a study."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from study_kit import write_study
@@ -14,9 +16,12 @@ from ekipl_lab.studies.recipe import plan_recipe, run_recipe
 from ekipl_lab.studies.run import run_cell
 from ekipl_lab.tracking import find_run, list_artifacts, run_artifact
 from ekipl_lab.training.config.run_config import load_config
+from ekipl_lab.training.config.sizes import batch_sizes, planned_processes
 from ekipl_lab.training.run import train
 from ekipl_lab.training.sft import looks
 from ekipl_lab.training.sft.stage import supervise
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def test_a_recipe_leaves_the_weights_of_the_studys_cell(study, tmp_path, capsys):
@@ -170,6 +175,22 @@ def test_the_rate_of_another_loop_is_refused(study, tmp_path):
     (step,) = plan_recipe(None, _own(tmp_path, sft={"learning_rate": 1e-4}))
     with pytest.raises(ConfigError, match=r"learning_rate is of TRL's loop.*sft.matrix_lr"):
         supervise(step.config, step.sft)
+    (step,) = plan_recipe(None, _own(tmp_path, sft={"matrix_lr": 0.01, "trainer": "trl"}))
+    with pytest.raises(ConfigError, match=r"matrix_lr is of the tiny.*sft.learning_rate instead"):
+        supervise(step.config, step.sft)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("qwen*.yaml")), ids=lambda p: p.stem)
+def test_more_samples_of_its_own_fit_every_shipped_config(path):
+    """As many prompts a step as the paper's rule has there, and no more rows held at once."""
+    (paper,), (more,) = plan_recipe("paper", path), plan_recipe("grpo_more", path)
+    processes = planned_processes(paper.config)
+    before, after = (batch_sizes(step.config, processes) for step in (paper, more))
+    extra = sum(spec.actions for spec in paper.config.teachers)
+    assert after.group == before.group + extra and after.prompts == before.prompts
+    assert (after.cycle, more.config.teachers) == (before.cycle, ())
+    held = [step.config.grpo_settings["per_device_train_batch_size"] for step in (paper, more)]
+    assert held[1] <= held[0]
 
 
 def test_the_doctor_says_what_a_config_would_do(study, tmp_path):

@@ -16,6 +16,7 @@ from ekipl_lab.studies.config import Arm, load_study
 from ekipl_lab.studies.estimate import describe, seconds_each
 from ekipl_lab.studies.launchers.gather import gather
 from ekipl_lab.studies.plan import plan_study
+from ekipl_lab.studies.presets import PRESETS
 from ekipl_lab.studies.run import CELL_TAG, PARENT_TAG, run_cell, study_run
 from ekipl_lab.tracking import list_runs
 
@@ -99,6 +100,32 @@ def test_supervised_arms_of_a_real_architecture(study, tmp_path):
     parent = runs[both.name].run_id
     assert all(runs[f"{both.name}.{n}"].tags[PARENT_TAG] == parent for n in (1, 2))
     assert (tmp_path / "work" / f"{both.name}.2" / "policy" / "adapter_config.json").exists()
+
+
+QUICK = {"distill", "grpo_more", "paper_veto", "rasft", "sft_averaged", "teacher_prefix"}
+#: Their chains do not fit here: tests/training/test_sft_trl.py.
+LONG = {"cot_sft"}
+
+
+@pytest.mark.parametrize(
+    "arms", [QUICK, pytest.param(PRESETS.keys() - QUICK - LONG, marks=pytest.mark.slow)]
+)
+def test_every_arm_trains_a_real_architecture_with_lora(study, tmp_path, arms):
+    """Qwen2.5-VL at width 32, a step each: all but the one without steps learn from tokens."""
+    start = save_policy(*families.build("qwen2_5_vl"), tmp_path / "policy", dtype="float32")
+    raw = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    raw["policy"] |= {"adapter": {"rank": 2}}
+    raw["grpo"] |= {"max_steps": 1, "max_completion_length": 40}
+    raw["evaluation"] |= {"sets": [{"split": "validation", "limit": 1}], "every": 0}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(raw))
+    given = yaml.safe_load(study.read_text())
+    given["sft"] |= {"learning_rate": 1e-2}
+    own = {"distill": {"set": {"ekipl.distill.path": str(start)}}}
+    named = {name: own.get(name, {}) for name in sorted(arms)}
+    study.write_text(yaml.safe_dump({**given, "arms": named, "baseline": min(arms)}))
+    for cell in plan_study(load_study(study)):
+        cost = without_times(run_cell(cell, ["x"], lambda event: None))["cost"]
+        assert (cost["trained_tokens"] > 0) == (cell.arm != "zero_shot"), cell.arm
 
 
 def test_an_arm_without_what_its_preset_needs_is_refused(study):

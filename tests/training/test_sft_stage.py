@@ -43,7 +43,11 @@ def config(store, **changes):
     return own | changes
 
 
-STEPS = ActionSFT(batch_size=2, warmup=0, epochs=2, matrix_lr=0.02, rest_lr=0.01)
+STEPS = ActionSFT(batch_size=2, warmup=0, epochs=2)
+RATES = {
+    "own": {"matrix_lr": 0.02, "rest_lr": 0.01},
+    "trl": {"trainer": "trl", "learning_rate": 0.01},
+}
 
 
 def weights(folder):
@@ -66,8 +70,7 @@ def test_weights_between_two_by_hand():
 def test_the_policy_of_a_stage_is_the_average_and_what_is_measured(store, loop):
     """Twice learned alike, once kept whole: the average is of that and of the start."""
     run = parse_config(config(store))
-    rate = {"learning_rate": 0.01} if loop == "trl" else {}
-    settings = STEPS.model_copy(update={"trainer": loop, **rate})
+    settings = STEPS.model_copy(update=RATES[loop])
     whole = supervise(run, settings)
     named = run.model_copy(update={"name": "averaged"})
     kept = supervise(named, settings.model_copy(update={"average": 0.25}), measure=True)
@@ -84,7 +87,7 @@ def test_the_policy_of_a_stage_is_the_average_and_what_is_measured(store, loop):
 def test_an_adapter_is_averaged_like_the_policy_into_which_it_is_merged(store):
     lora = {"path": str(store / "policy"), "adapter": {"rank": 2, "alpha": 4}}
     run = parse_config(config(store, policy=lora))
-    settings = STEPS.model_copy(update={"trainer": "trl", "learning_rate": 0.02})
+    settings = STEPS.model_copy(update=RATES["trl"])
     whole = supervise(run, settings)
     named = run.model_copy(update={"name": "averaged"})
     kept = supervise(named, settings.model_copy(update={"average": 0.25}))

@@ -31,7 +31,14 @@ def own_loop(
     against = _against_own_loop(config, policy, examples)
     if settings.trainer == "own" and against:
         raise ConfigError(f"sft.trainer is own, which cannot be: {against}; set sft.trainer=trl.")
+    rates = {"matrix_lr", "rest_lr"} & settings.model_fields_set
     if settings.trainer == "trl" or against:
+        if rates:
+            why = f"it learns by TRL's: {against}" if against else "sft.trainer is trl"
+            raise ConfigError(
+                f"sft.{sorted(rates)[0]} is of the tiny policies' own loop, and {why}; set "
+                "sft.learning_rate instead."
+            )
         return False
     if settings.learning_rate != ActionSFT().learning_rate:
         raise ConfigError(
