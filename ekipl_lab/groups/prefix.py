@@ -5,8 +5,11 @@ group are sampled again: each begins with the first floor(share * (n - 1)) of th
 teacher's right action (its end is never given) and the policy goes on from there. The reward is of
 the whole action; the loss is over the policy's own tokens (TRL's ``tool_mask``). ``share`` falls
 over training by the schedule ``prefix.share``. BREAD (arXiv 2506.17211) and Prefix-RFT (2507.01679)
-do so; POPE (2601.18779) gives the part as a hint in the prompt. Departure from BREAD: the place of
-the cut follows the schedule, not a search for the shortest part that helps.
+do so; POPE (2601.18779) gives the part as a hint in the prompt. DAHS (2604.07747) anneals hints
+backwards by the difficulty of a question and leaves some prompts without one; here the share falls
+for all alike, and the rest of the group is without. ZPPO (2606.18216) is of this kind too.
+Departure from BREAD: the place of the cut follows the schedule, not a search for the shortest part
+that helps.
 """
 
 from __future__ import annotations

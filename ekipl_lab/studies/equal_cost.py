@@ -2,7 +2,8 @@
 
 A curve is greedy accuracy over cost so far, linear between its points. The common cost of two
 arms at a seed is the lower of their last ones; there both are read off, and the differences are
-paired over seeds (Student's t).
+paired over seeds (Student's t). Supervised steps are measured at their end alone: such an arm is
+compared where it costs the less of the two, with what the other had by then.
 """
 
 from __future__ import annotations
@@ -69,9 +70,16 @@ def reaches(curve: Curve, level: float) -> float | None:
 def curve_of(record: CellRecord, axis: str, metric: str, start: float | None) -> Curve:
     """A cell's curve over an axis, from (0, start); empty where its points lack a key.
 
-    Stages follow one another, so that of points at one cost the later counts.
+    Stages follow one another, so that of points at one cost the later counts. A cell without points
+    (supervised steps, or none) has its last measurement alone.
     """
     _, keys = AXES[axis]
+    if not record.raw["curve"]:
+        _, name, what = metric.split("/")
+        value = record.raw["final"].get(name, {}).get("all", {}).get(what)
+        cost = record.raw["cost"]
+        known = value is not None and all(key in cost for key in keys)
+        return [(float(sum(cost[key] for key in keys)), float(value))] if known else []
     points_ = [p for p in record.raw["curve"] if metric in p["metrics"]]
     if not points_ or any(key not in point for point in points_ for key in keys):
         return []
@@ -102,11 +110,19 @@ def at_equal_cost(
             pairs = {
                 seed: (curves[arm, seed], curves[study.baseline, seed])
                 for seed in study.seeds
-                if curves.get((arm, seed)) and curves.get((study.baseline, seed))
+                if _comparable(curves.get((arm, seed)), curves.get((study.baseline, seed)))
             }
             if pairs:
                 found.append(_compare(arm, axis, pairs))
     return found
+
+
+def _comparable(one: Curve | None, other: Curve | None) -> bool:
+    """Whether both curves cover their common cost."""
+    if not one or not other:
+        return False
+    cost = min(one[-1][0], other[-1][0])
+    return cost > 0 and all(curve[0][0] <= cost for curve in (one, other))
 
 
 def _compare(arm: str, axis: str, pairs: Mapping[int, tuple[Curve, Curve]]) -> AtCost:
@@ -154,8 +170,9 @@ def equal_cost_table(title: str, metric: str, rows: Sequence[AtCost]) -> Table:
          "gets to the baseline's last value"],
         shown,
         f"{find_metric(metric).title.capitalize()} of both at the lower of their last costs, read "
-        "off their curves, linear between points. Last column: at how many seeds the arm gets to "
-        "where the baseline ends, and the median cost of these.",
+        "off their curves, linear between points. An arm of supervised steps alone is measured at "
+        "its end, and has a row where it costs less than the other. Last column: at how many "
+        "seeds the arm gets to where the baseline ends, and the median cost of these.",
     )  # fmt: skip
 
 

@@ -296,6 +296,25 @@ def test_arms_are_compared_at_the_lower_of_their_last_costs(tmp_path):
     assert one.reached == (50.0,)  # seed 1 never gets to 0.3
 
 
+def test_supervised_steps_are_compared_where_they_cost_less(tmp_path):
+    """Right on 1 of 2 at 30 trained tokens, where the baseline stands half-way from 0.2 to 0.4."""
+    arms = {"paper": {}, "sft_actions": {}, "sft_averaged": {}, "zero_shot": {}}
+    own = study(tmp_path, arms=arms, baseline="paper")
+    base = with_curve("paper", 0, (20, 0.2), (40, 0.4))
+    for point in base.raw["curve"]:
+        point["trained_tokens"] = point["policy_completions"]
+    cells = [
+        base,
+        cell("sft_actions", 0, records([1, 0], [0, 0]), trained_tokens=30.0, policy_completions=0),
+        cell("sft_averaged", 0, records([1, 1], [0, 0]), trained_tokens=50.0),
+        cell("zero_shot", 0, records([0, 0], [0, 0]), trained_tokens=0.0),
+    ]
+    rows = at_equal_cost(own, cells, "t", "eval/validation/accuracy_greedy", {0: 0.1})
+    (one,) = [row for row in rows if row.axis == "trained_tokens"]  # the second costs more
+    assert (one.arm, one.cost, one.value, one.base) == ("sft_actions", 30, 0.5, pytest.approx(0.3))
+    assert one.reached == (30.0,)
+
+
 def test_where_a_curve_reaches_a_level():
     curve = [(0.0, 0.1), (10.0, 0.3), (20.0, 0.2)]
     assert reaches(curve, 0.2) == pytest.approx(5.0)
