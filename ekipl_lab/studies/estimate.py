@@ -15,22 +15,27 @@ from ekipl_lab.training.config.plan import plan_run
 UNITS = {
     "train": "policy completion trained on",
     "sft": "supervised chain",
-    "evaluation": "completion of a final measurement",
+    "evaluation": "completion of a measurement",
 }
 
 
 def work_of(cell: Cell) -> Counter[str]:
-    """Kind -> amount of a cell."""
+    """Kind -> amount of a cell; a solve rate is measured before the steps that it weighs."""
     work: Counter[str] = Counter()
     for step in cell.steps:
         plan = plan_run(step.config)
         if step.sft is None:
             work["train"] += plan.policy_completions
+            work["evaluation"] += plan.evaluation_completions
         else:
             brought = step.config.data.limit  # by the data, one a sample
             bought = sum(plan.teacher_actions.values())
             asked = step.sft.actions or (bought if step.sft.learn == "actions" else brought)
             work["sft"] += round(asked * step.sft.epochs)
+            if step.sft.weighting == "solve_rate":
+                prompts = plan.policy_completions / plan.sizes.group
+                seen = asked * prompts / bought if step.sft.learn == "actions" else asked
+                work["evaluation"] += round(seen * step.sft.rollouts)
     items = sum(chosen.limit for chosen in cell.base.evaluation.sets)
     work["evaluation"] += items * (1 + cell.study.final.num_samples)
     return work

@@ -13,7 +13,7 @@ from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError
 from ekipl_lab.policies.save import save_policy
 from ekipl_lab.studies.config import Arm, load_study
-from ekipl_lab.studies.estimate import describe, seconds_each
+from ekipl_lab.studies.estimate import describe, seconds_each, work_of
 from ekipl_lab.studies.launchers.gather import gather
 from ekipl_lab.studies.plan import plan_study
 from ekipl_lab.studies.presets import PRESETS
@@ -133,6 +133,20 @@ def test_an_arm_without_what_its_preset_needs_is_refused(study):
     without = own.model_copy(update={"arms": {"distill": Arm()}})
     with pytest.raises(ConfigError, match=r"Arm .distill. of tiny needs .*ekipl\.distill\.path"):
         plan_study(without)
+
+
+def test_an_estimate_counts_what_a_cell_does(study):
+    """By hand: 4 prompts with one action each; 2 items, measured at steps 1 and 2 and at the end.
+
+    The last measurement takes a greedy answer and 2 samples; a solve rate 8 rollouts a prompt.
+    """
+    own = load_study(study)
+    both, none = (work_of(cell) for cell in plan_study(own))  # sft_then_paper, zero_shot
+    assert both == {"sft": 4, "train": 8, "evaluation": 2 * 2 + 2 * 3}
+    assert none == {"evaluation": 6}
+    rated = own.model_copy(update={"arms": {"rasft": Arm()}, "baseline": "rasft"})
+    (weighted,) = plan_study(rated)
+    assert work_of(weighted) == {"sft": 4, "evaluation": 4 * 8 + 6}
 
 
 def test_each_cell_is_a_plain_command(study, capsys):
