@@ -1,16 +1,21 @@
 """Four cells through each launcher, one killed on the way: the records of cells run here."""
 
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 import ray
+from mlflow_server import own_server
+from paths import ROOT
 from slurm_here import slurm
 from study_kit import KillJob, without_times, write_study
 
 from ekipl_lab.commands.cli import main
+from ekipl_lab.studies.cells import parse_event
 from ekipl_lab.studies.config import load_study
+from ekipl_lab.studies.launchers.gather import gather
 from ekipl_lab.studies.plan import as_spec, plan_study
 from ekipl_lab.studies.run import run_cell
 
@@ -51,8 +56,10 @@ def check(study, logs, capsys, *options, victim=0):
     said = capsys.readouterr()
     assert code == 0, said.err
     assert killer.killed is not None
-    log = (logs / f"{cells[victim].name}.log").read_text()
-    assert log.count('"phase": "training", "step": 0') == 1  # the second start went on
+    log = (logs / f"{cells[victim].name}.log").read_text().splitlines()
+    events = [event for event in map(parse_event, log) if event]
+    begun = [e for e in events if (e.get("phase"), e.get("step")) == ("training", 0)]
+    assert len(begun) == 1  # the second start went on
     assert [without_times(cell.record) for cell in cells] == expected
     return said.out
 
@@ -61,6 +68,27 @@ def test_through_submitit_on_this_machine(study, tmp_path, capsys):
     options = ("--launcher", "slurm", "--launcher-option", "cluster=local")
     said = check(study, tmp_path / "logs", capsys, *options, "--launcher-option", "poll=0.2")
     assert "requeued (job " in said
+
+
+def test_through_one_mlflow_server_and_records_from_it(study, tmp_path, capsys, monkeypatch):
+    """Two jobs at once that know of each other by the server alone; beside it lie its folders."""
+    beside = ROOT / "mlruns"
+
+    def clear():
+        for path in (*beside.glob("work/tiny-t-*"), *beside.glob("logs/*tiny-t-*")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    clear()
+    with own_server(tmp_path) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        options = ("--launcher", "slurm", "--launcher-option", "cluster=local")
+        check(study, beside / "logs", capsys, *options, "--launcher-option", "poll=0.2")
+        _, cells, expected = study
+        for cell in cells:
+            cell.record.unlink()
+        assert gather(cells) == [cell.name for cell in cells]
+        assert [without_times(cell.record) for cell in cells] == expected
+    clear()
 
 
 def test_through_ray_and_records_from_mlflow(study, tmp_path, capsys):

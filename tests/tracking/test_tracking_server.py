@@ -3,71 +3,26 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mlflow_server import free_port, own_server, serving
 from paths import ROOT
 
 from ekipl_lab import tracking
 from ekipl_lab.errors import ConfigError
-from ekipl_lab.tracking.server import server_environment
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def serving(command: list[str], port: int, environment: dict[str, str]) -> Iterator[str]:
-    """Run a server command until its /health answers; end it and its children afterwards."""
-    server = subprocess.Popen(
-        command,
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=5).close()
-                break
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                assert server.poll() is None, "the server ended before it answered"
-                time.sleep(0.1)
-        yield uri
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=60)
 
 
 def test_a_users_own_server_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Artifacts go through the server; group records that vanish here vanish there."""
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{tmp_path}/theirs.db", "--workers", "1"),
-        *("--artifacts-destination", str(tmp_path / "theirs")),
-    ]
     # What lies beside a server's store here (staging, cache) belongs into this test's folder.
     monkeypatch.setattr("ekipl_lab.tracking.store.project_root", lambda: tmp_path / "ours")
     checkpoint = tmp_path / "policy"
     checkpoint.mkdir()
     (checkpoint / "w").write_text("weights")
-    with serving(command, port, server_environment()) as uri:
+    with own_server(tmp_path) as uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         assert tracking.ensure_store() == uri
         assert tracking.store_folder() == tmp_path / "ours" / "mlruns"
