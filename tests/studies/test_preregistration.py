@@ -18,7 +18,11 @@ RECIPE = load_study(ROOT / "configs/studies/counting_recipe.yaml")
 RECIPE_TUNE = load_study(ROOT / "configs/studies/counting_recipe_tune.yaml")
 AFTER = load_study(ROOT / "configs/studies/counting_after.yaml")
 AFTER_TUNE = load_study(ROOT / "configs/studies/counting_after_tune.yaml")
+REPEAT = load_study(ROOT / "configs/studies/counting_repeat.yaml")
+AGAIN = load_study(ROOT / "configs/studies/counting_again.yaml")
+EDGE = load_study(ROOT / "configs/studies/counting_edge_tune.yaml")
 GEOMETRY = load_study(ROOT / "configs/studies/geometry_confirm.yaml")
+GEOMETRY_TUNE = load_study(ROOT / "configs/studies/geometry_tune.yaml")
 TEXT = (ROOT / "docs" / "preregistration.md").read_text(encoding="utf-8")
 
 
@@ -29,15 +33,16 @@ def registered(name: str) -> str:
 
 @pytest.mark.parametrize(
     ("study", "count"),
-    [(CONFIRM, 12), (RECIPE, 5), (AFTER, 7), (GEOMETRY, 15)],
+    [(CONFIRM, 12), (RECIPE, 5), (AFTER, 7), (REPEAT, 20), (AGAIN, 14), (GEOMETRY, 15)],
     ids=lambda x: str(x)[:20],
 )
 def test_the_contrasts_of_a_study_are_the_registered_ones_in_their_order(study, count):
+    text = registered(study.name)
+    if study is REPEAT:  # nine were added, and say so
+        text += TEXT.partition("**29 November 2026, `counting_repeat`")[2]
     rows = [
         tuple(cell.strip() for cell in row)
-        for row in re.findall(
-            r"^\| \d+ \|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", registered(study.name), re.MULTILINE
-        )
+        for row in re.findall(r"^\| \d+ \|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", text, re.MULTILINE)
     ]
     assert len(rows) == count
     assert rows == [
@@ -69,16 +74,73 @@ def test_seeds_items_and_arms_are_the_registered_ones(study, tune, seeds, items)
     assert (tuned.split, tuned.seed, tuned.limit) == ("validation", 11, 160)
 
 
-def best(arm: str, tune=TUNE, rates=("low", "mid", "high")) -> str:
-    """The rate with the best mean of greedy accuracy and pass@8; of equal ones the lower."""
+def best(arm: str, tune=TUNE, rates=("low", "mid", "high"), beyond=None) -> str:
+    """The rate with the best mean of greedy accuracy and pass@8; of equal ones the lower.
+
+    ``beyond``: a study with further rates, and their names.
+    """
     values = {}
-    for rate in rates:
-        cells = study_folder(tune) / "cells"
-        found = read_record(cells / f"{tune.name}-counting-{arm}_{rate}-s7.json")
+    further, names = beyond or (tune, ())
+    for study, rate in [(tune, one) for one in rates] + [(further, one) for one in names]:
+        (task,) = study.tasks
+        cells = study_folder(study) / "cells"
+        found = read_record(cells / f"{study.name}-{task}-{arm}_{rate}-s7.json")
         assert found is not None, f"{arm}_{rate} has no record"
         final = found.raw["final"]["validation"]["all"]
         values[rate] = (final["accuracy_greedy"] + final["pass_at_8"]) / 2
     return max(values, key=lambda rate: (round(values[rate], 6), -list(values).index(rate)))
+
+
+RATES = {
+    "lower": 5e-5,
+    "low": 1e-4,
+    "mid": 2e-4,
+    "high": 4e-4,
+    "higher": 8e-4,
+    "highest": 1.6e-3,
+    "top": 3.2e-3,
+}
+TIMES = {"low": 0.5, "mid": 1, "high": 2, "higher": 4}  # of 0.006
+
+
+def test_what_was_confirmed_again_has_the_rates_beyond_which_it_gets_worse():
+    three = ("low", "mid", "high")
+    again = {
+        "grpo": best("grpo", beyond=(EDGE, ("lower",))),
+        "paper": best("paper", beyond=(EDGE, ("higher", "highest", "top"))),
+        "sft_actions": best("sft_actions", beyond=(EDGE, ("higher",))),
+    }
+    geometry = {
+        "grpo": best("grpo", GEOMETRY_TUNE),
+        "paper": best("paper", GEOMETRY_TUNE, (*three, "higher", "highest")),
+        "sft_actions": best("sft_actions", GEOMETRY_TUNE, (*three, "higher")),
+        "sft_averaged": best("sft_averaged", GEOMETRY_TUNE),
+    }
+    for study, arms in ((AGAIN, again), (GEOMETRY, geometry)):
+        (task,) = study.tasks
+        for arm, rate in arms.items():
+            (step,) = plan_cell(study, task, arm, study.seeds[0]).steps
+            if step.sft is None:
+                assert step.config.grpo_settings["learning_rate"] == RATES[rate], (study.name, arm)
+            else:
+                assert step.sft.matrix_lr == 0.006 * TIMES[rate], (study.name, arm)
+
+
+@pytest.mark.parametrize(
+    ("study", "seeds", "items", "counts"),
+    [(AGAIN, range(150, 158), 43, (200, 120)), (GEOMETRY, range(140, 148), 41, (200, 100))],
+    ids=["again", "geometry"],
+)
+def test_what_was_confirmed_again_has_its_registered_seeds_and_items(study, seeds, items, counts):
+    text = registered(study.name)
+    assert study.seeds == tuple(seeds) and f"{seeds[0]} to {seeds[-1]}" in text
+    assert all(f"`{arm}`" in text for arm in study.arms)
+    (task,) = study.tasks
+    sets = plan_cell(study, task, "paper", seeds[0]).base.evaluation.sets
+    assert [(one.split, one.seed, one.limit) for one in sets] == [
+        ("test", items, counts[0]), ("test_ood", items, counts[1])
+    ]  # fmt: skip
+    assert f"{counts[0]} test items" in text and f"{counts[1]} of test_ood" in text
 
 
 def test_every_arm_has_the_rate_that_the_tuning_chose():
