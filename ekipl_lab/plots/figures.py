@@ -231,7 +231,9 @@ def write_image(figure: go.Figure, path: str | Path, *, width: int = 760, scale:
     height = figure.layout.height or 360
     options = {"format": target.suffix[1:], "width": width, "height": height, "scale": scale}
     part = target.with_name(f".part-{target.name}")
-    kaleido.write_fig_sync(figure, path=part, opts=options, kopts={"path": browser})
+    drawn = type(figure)(figure)  # nobody zooms in here: marks on an axis are shown whole
+    drawn.update_traces(cliponaxis=False, selector={"mode": "lines+markers"})
+    kaleido.write_fig_sync(drawn, path=part, opts=options, kopts={"path": browser})
     return part.replace(target)
 
 

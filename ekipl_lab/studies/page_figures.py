@@ -27,6 +27,11 @@ def figures(study: Study, records: Sequence[CellRecord], folder: Path) -> str:
         if missing := draw(study, curves, path, f"{task}, {name}", *axes):
             return f"No figures: {missing}"
         shown.append(f"![greedy accuracy over policy completions: {task}, {name}]({path.name})")
+    if shown:
+        shown.append(
+            "Mean over seeds, the band is lowest to highest. Supervised steps alone are one mark, "
+            "at the policy completions that they took."
+        )
     return "\n\n".join(shown)
 
 
@@ -45,19 +50,27 @@ def draw(study: Study, curves: Curves, path: Path, title: str, x_title: str, y_t
 def curves_of(
     study: Study, records: Sequence[CellRecord], task: str, metric: str
 ) -> Mapping[str, list[Point]]:
-    """Arm -> mean over seeds at each place of its curve; the band is lowest to highest seed."""
+    """Arm -> mean over seeds at each place of its curve; the band is lowest to highest seed.
+
+    Supervised steps alone are one point: the last measurement, at the completions that they took.
+    """
     curves: dict[str, list[Point]] = {}
-    start = start_of(study, records, task, metric.split("/")[1])
-    for arm in study.arms:
+    _, name, what = metric.split("/")
+    start = start_of(study, records, task, name)
+    for arm, own in study.arms.items():
         at: dict[float, list[float]] = {}
-        for record in records:
-            if (record.task, record.arm) != (task, arm):
-                continue
+        mine = [one for one in records if (one.task, one.arm) == (task, arm)]
+        for record in mine:
             for point in record.raw["curve"]:
                 if metric in point["metrics"]:
                     place = at.setdefault(point["policy_completions"], [])
                     place.append(point["metrics"][metric])
-        if at and start:
+            if not record.raw["curve"] and (own.preset or arm) != "zero_shot":
+                value = record.raw["final"].get(name, {}).get("all", {}).get(what)
+                if value is not None:
+                    alone = at.setdefault(record.raw["cost"]["policy_completions"], [])
+                    alone.append(value)
+        if at and start and any(record.raw["curve"] for record in mine):
             at.setdefault(0.0, start)  # supervised steps before it have a point of their own there
         curves[arm] = [Point(x, statistics.mean(y), min(y), max(y)) for x, y in sorted(at.items())]
     return {arm: curve for arm, curve in curves.items() if curve}

@@ -322,9 +322,13 @@ def test_where_a_curve_reaches_a_level():
 
 
 def test_a_curve_begins_where_supervised_steps_left_it_else_at_the_start(tmp_path):
-    """zero_shot is right on 1 of 2; the arm after its supervised steps stands at 0.7."""
-    arms = {"grpo": {}, "sft_then_grpo": {}, "zero_shot": {}}
+    """zero_shot is right on 1 of 2; the arm after its supervised steps stands at 0.7.
+
+    Supervised steps alone, right on 2 of 2, are one point without a start.
+    """
+    arms = {"grpo": {}, "sft_then_grpo": {}, "sft_actions": {}, "zero_shot": {}}
     cells = [
+        cell("sft_actions", 0, records([1, 1], [0, 0]), policy_completions=20.0),
         cell("zero_shot", 0, records([1, 0], [0, 0])),
         with_curve("sft_then_grpo", 0, (0, 0.7), (50, 0.8)),
         with_curve("grpo", 0, (50, 0.6)),
@@ -332,6 +336,8 @@ def test_a_curve_begins_where_supervised_steps_left_it_else_at_the_start(tmp_pat
     found = curves_of(study(tmp_path, arms=arms), cells, "t", "eval/validation/accuracy_greedy")
     assert [(p.x, p.y) for p in found["sft_then_grpo"]] == [(0, 0.7), (50, 0.8)]
     assert [(p.x, p.y) for p in found["grpo"]] == [(0, 0.5), (50, 0.6)]
+    assert [(p.x, p.y) for p in found["sft_actions"]] == [(20, 1.0)]
+    assert found.keys() == {"grpo", "sft_then_grpo", "sft_actions"}
 
 
 def test_shares_of_sources_are_means_over_parts_of_the_steps_and_over_seeds():
