@@ -310,13 +310,26 @@ def test_a_finished_run_is_made_longer_with_its_optimiser(tmp_path, monkeypatch)
         train(load_config(path, ["name=longer", "grpo.max_steps=5", "seed=1"]))
 
 
-def test_a_schedule_that_depends_on_the_length_is_not_made_longer(tmp_path):
+@pytest.mark.parametrize(
+    ("schedule", "longer"),
+    [
+        ({"lr_scheduler_type": "linear"}, False),
+        ({"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 0.5}, False),
+        ({"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 1}, True),
+        ({"lr_scheduler_type": "constant"}, True),
+    ],
+)
+def test_a_schedule_that_depends_on_the_length_is_not_made_longer(tmp_path, schedule, longer):
     from ekipl_lab.training.config.longer import as_now
 
-    path = run_settings(tmp_path, lr_scheduler_type="linear", max_steps=2)
+    path = run_settings(tmp_path, max_steps=2, **schedule)
     before = load_config(path).model_dump(mode="json")
-    with pytest.raises(ConfigError, match="'linear' the steps already done depend on"):
-        as_now(before, load_config(path, ["grpo.max_steps=4"]))
+    more = load_config(path, ["grpo.max_steps=4"])
+    if longer:
+        assert as_now(before, more)["grpo"]["max_steps"] == 4
+        return
+    with pytest.raises(ConfigError, match="the steps already done depend on"):
+        as_now(before, more)
 
 
 def test_the_entropy_bonus_is_that_of_trl():
