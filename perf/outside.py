@@ -4,7 +4,7 @@
     python -m perf.outside blind
     python -m perf.outside measure --data perf/outside_data/data.yaml \
         --policy NAME=PATH ... --out FILE
-    python -m perf.outside table FILE
+    python -m perf.outside table FILE [--arms]
 
 What the families ask, and why: docs/outside.md; how they are made: perf/outside_items.py. ``blind``
 says how far solvers get that do not understand the pictures. ``measure`` runs what `ekipl eval`
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -132,6 +133,24 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def by_arm(record: dict[str, Any]) -> str:
+    """The same by arm, of policies that are called ARM-SEED: mean, lowest to highest seed."""
+    lines = ["| family | arm | seeds | greedy | pass@1 | pass@8 |", "|---|---|--:|---|---|---|"]
+    for family in record["constant"]:
+        arms: dict[str, list[dict[str, Any]]] = {}
+        for name, policy in record["policies"].items():
+            arms.setdefault(name.rpartition("-")[0] or name, []).append(policy["families"][family])
+        for arm, rows in arms.items():
+            told = [_mean([100 * row[metric]["value"] for row in rows]) for metric in METRICS]
+            lines.append(f"| {family} | {arm} | {len(rows)} | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: Sequence[float]) -> str:
+    mean = f"{statistics.mean(values):.1f}"
+    return f"{mean} ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else mean
+
+
 def _percent(found: dict[str, Any]) -> str:
     value, low, high = (100 * found[name] for name in ("value", "low", "high"))
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
@@ -156,7 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measuring.add_argument("--policy", type=_named, action="append", required=True)
     measuring.add_argument("--items", type=int, help="items of each family; default: all")
     measuring.add_argument("--out", type=Path, required=True)
-    commands.add_parser("table").add_argument("record", type=Path)
+    shown = commands.add_parser("table")
+    shown.add_argument("record", type=Path)
+    shown.add_argument("--arms", action="store_true", help="means over policies called ARM-SEED")
     args = parser.parse_args(given)
     if args.command == "make":
         make(args.folder)
@@ -173,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = read_json(args.record)
         if known is None:
             raise ConfigError(f"{args.record} does not exist; measure first.")
-        print(table(known))
+        print(by_arm(known) if args.arms else table(known))
     return 0
 
 
