@@ -1,5 +1,6 @@
 """The confirming study is what its registration says, and its rates are what the tuning chose."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from ekipl_lab.evaluation import find_metric
 from ekipl_lab.studies.config import load_study
 from ekipl_lab.studies.plan import plan_cell, study_folder
 from ekipl_lab.studies.record import read_record
-from perf import claims
+from perf import claims, outside
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIRM = load_study(ROOT / "configs/studies/counting_confirm.yaml")
@@ -199,3 +200,16 @@ def test_the_tables_of_claims_are_those_of_the_records():
         count = len(load_study(path).registered)
         found = [n for studies in claims.CLAIMS.values() for n in studies.get(path.stem, ())]
         assert sorted(found) == list(range(1, count + 1)), path.stem
+
+
+@pytest.mark.parametrize(
+    ("record", "mark", "table"),
+    [
+        ("outside.json", "outside", outside.table),
+        ("outside_again.json", "outside again", outside.by_arm),
+    ],
+)
+def test_the_tables_of_questions_from_outside_are_those_of_the_records(record, mark, table):
+    begin, end = claims.marks(mark)
+    shown = (ROOT / "docs" / "outside.md").read_text("utf-8").partition(begin)[2].partition(end)[0]
+    assert shown.strip() == table(json.loads((ROOT / "results" / record).read_text("utf-8")))
