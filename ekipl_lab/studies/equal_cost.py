@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ AXES: dict[str, tuple[str, tuple[str, ...]]] = {
     "tokens": ("tokens generated, teachers' too", ("policy_tokens", "teacher_tokens")),
     "trained_tokens": ("tokens trained on", ("trained_tokens",)),
     "cpu_seconds": ("CPU seconds", ("cpu_seconds",)),
+    "wall_seconds": ("wall seconds", ("wall_seconds",)),
 }
 #: (cost, value) in the order of cost.
 Curve = list[tuple[float, float]]
@@ -80,13 +82,24 @@ def curve_of(record: CellRecord, axis: str, metric: str, start: float | None) ->
         cost = record.raw["cost"]
         known = value is not None and all(key in cost for key in keys)
         return [(float(sum(cost[key] for key in keys)), float(value))] if known else []
-    points_ = [p for p in record.raw["curve"] if metric in p["metrics"]]
+    points_ = [_with_wall(p, record) for p in record.raw["curve"] if metric in p["metrics"]]
     if not points_ or any(key not in point for point in points_ for key in keys):
         return []
     at: dict[float, float] = {} if start is None else {0.0: start}
     for point in points_:
         at[float(sum(point[key] for key in keys))] = float(point["metrics"][metric])
     return sorted(at.items())
+
+
+def _with_wall(point: Mapping[str, Any], record: CellRecord) -> Mapping[str, Any]:
+    """A point of a curve; of an older record, its wall seconds in proportion to its CPU seconds."""
+    cost = record.raw["cost"]
+    if "wall_seconds" in point or not {"wall_seconds", "cpu_seconds"} <= cost.keys():
+        return point
+    if "cpu_seconds" not in point or not cost["cpu_seconds"]:
+        return point
+    rate = cost["wall_seconds"] / cost["cpu_seconds"]
+    return {**point, "wall_seconds": point["cpu_seconds"] * rate}
 
 
 def at_equal_cost(
@@ -171,8 +184,10 @@ def equal_cost_table(title: str, metric: str, rows: Sequence[AtCost]) -> Table:
         shown,
         f"{find_metric(metric).title.capitalize()} of both at the lower of their last costs, read "
         "off their curves, linear between points. An arm of supervised steps alone is measured at "
-        "its end, and has a row where it costs less than the other. Last column: at how many "
-        "seeds the arm gets to where the baseline ends, and the median cost of these.",
+        "its end, and has a row where it costs less than the other. Wall seconds hold what else "
+        "the machine did; at points of records that lack them they are in proportion to CPU "
+        "seconds. Last column: at how many seeds the arm gets to where the baseline ends, and the "
+        "median cost of these.",
     )  # fmt: skip
 
 

@@ -218,9 +218,10 @@ class _Run:
             done = {axis: self.costs[axis] + costs[axis] * at / end for axis in
                     ("policy_completions", "policy_tokens", "trained_tokens",
                      "teacher_tokens")}  # fmt: skip
-            own = self._seconds(f"train {number}", "cpu")
-            before = self.clock.total("cpu", without="evaluation") - own
-            done["cpu_seconds"] = round(before + own * at / end, 1)
+            for axis in ("wall", "cpu"):
+                own = self._seconds(f"train {number}", axis)
+                before = self.clock.total(axis, without="evaluation") - own
+                done[f"{axis}_seconds"] = round(before + own * at / end, 1)
             self.curve.append({"stage": number, "step": at, **done, "metrics": kept})
 
     def _measure(self, folder: Path) -> dict[str, list[EvalRecord]]:

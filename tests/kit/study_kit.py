@@ -51,7 +51,8 @@ def without_times(path):
     for name in TIMES:
         record["cost"].pop(name)
     for point in record["curve"]:
-        point.pop("cpu_seconds")
+        for name in ("wall_seconds", "cpu_seconds"):
+            point.pop(name)
     record["parts"] = {kind: part["amount"] for kind, part in record["parts"].items()}
     return record
 

@@ -11,7 +11,7 @@ from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.studies.config import Study, is_study, load_study
 from ekipl_lab.studies.contrasts import contrasts
-from ekipl_lab.studies.equal_cost import at_equal_cost, reaches
+from ekipl_lab.studies.equal_cost import at_equal_cost, curve_of, reaches
 from ekipl_lab.studies.inputs import check_alike, inputs_of
 from ekipl_lab.studies.page import all_contrasts, answer, write_page
 from ekipl_lab.studies.page_figures import curves_of
@@ -313,6 +313,17 @@ def test_supervised_steps_are_compared_where_they_cost_less(tmp_path):
     (one,) = [row for row in rows if row.axis == "trained_tokens"]  # the second costs more
     assert (one.arm, one.cost, one.value, one.base) == ("sft_actions", 30, 0.5, pytest.approx(0.3))
     assert one.reached == (30.0,)
+
+
+def test_wall_seconds_of_older_records_are_in_proportion_to_their_cpu_seconds(tmp_path):
+    """30 wall seconds over 20 of CPU in all, so that the point at 10 of CPU stands at 15."""
+    old, new = with_curve("paper", 0, (50, 0.3)), with_curve("grpo", 0, (50, 0.2))
+    old.raw["cost"] |= {"wall_seconds": 30.0, "cpu_seconds": 20.0}
+    old.raw["curve"][0]["cpu_seconds"] = 10.0
+    new.raw["curve"][0] |= {"cpu_seconds": 10.0, "wall_seconds": 12.0}
+    metric = "eval/validation/accuracy_greedy"
+    assert curve_of(old, "wall_seconds", metric, None) == [(15.0, 0.3)]
+    assert curve_of(new, "wall_seconds", metric, None) == [(12.0, 0.2)]
 
 
 def test_where_a_curve_reaches_a_level():
