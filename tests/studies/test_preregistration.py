@@ -22,6 +22,8 @@ AFTER_TUNE = load_study(ROOT / "configs/studies/counting_after_tune.yaml")
 REPEAT = load_study(ROOT / "configs/studies/counting_repeat.yaml")
 AGAIN = load_study(ROOT / "configs/studies/counting_again.yaml")
 EDGE = load_study(ROOT / "configs/studies/counting_edge_tune.yaml")
+WARM = load_study(ROOT / "configs/studies/counting_warm.yaml")
+WARM_TUNE = load_study(ROOT / "configs/studies/counting_warm_tune.yaml")
 GEOMETRY = load_study(ROOT / "configs/studies/geometry_confirm.yaml")
 GEOMETRY_TUNE = load_study(ROOT / "configs/studies/geometry_tune.yaml")
 TEXT = (ROOT / "docs" / "preregistration.md").read_text(encoding="utf-8")
@@ -34,7 +36,7 @@ def registered(name: str) -> str:
 
 @pytest.mark.parametrize(
     ("study", "count"),
-    [(CONFIRM, 12), (RECIPE, 5), (AFTER, 7), (REPEAT, 20), (AGAIN, 14), (GEOMETRY, 15)],
+    [(CONFIRM, 12), (RECIPE, 5), (AFTER, 7), (REPEAT, 20), (AGAIN, 14), (GEOMETRY, 15), (WARM, 9)],
     ids=lambda x: str(x)[:20],
 )
 def test_the_contrasts_of_a_study_are_the_registered_ones_in_their_order(study, count):
@@ -129,15 +131,19 @@ def test_what_was_confirmed_again_has_the_rates_beyond_which_it_gets_worse():
 
 @pytest.mark.parametrize(
     ("study", "seeds", "items", "counts"),
-    [(AGAIN, range(150, 158), 43, (200, 120)), (GEOMETRY, range(140, 148), 41, (200, 100))],
-    ids=["again", "geometry"],
+    [
+        (AGAIN, range(150, 158), 43, (200, 120)),
+        (GEOMETRY, range(140, 148), 41, (200, 100)),
+        (WARM, range(160, 168), 45, (200, 120)),
+    ],
+    ids=["again", "geometry", "warm"],
 )
 def test_what_was_confirmed_again_has_its_registered_seeds_and_items(study, seeds, items, counts):
     text = registered(study.name)
     assert study.seeds == tuple(seeds) and f"{seeds[0]} to {seeds[-1]}" in text
     assert all(f"`{arm}`" in text for arm in study.arms)
     (task,) = study.tasks
-    sets = plan_cell(study, task, "paper", seeds[0]).base.evaluation.sets
+    sets = plan_cell(study, task, study.baseline, seeds[0]).base.evaluation.sets
     assert [(one.split, one.seed, one.limit) for one in sets] == [
         ("test", items, counts[0]), ("test_ood", items, counts[1])
     ]  # fmt: skip
@@ -186,6 +192,21 @@ def test_the_arms_after_enough_supervised_steps_have_the_rates_that_their_tuning
     assert thrice is not None and thrice.actions == 7680
     chosen = best("sft_thrice", AFTER_TUNE, ("mid", "high", "highest"))
     assert thrice.matrix_lr == 0.006 * {"mid": 1, "high": 2, "highest": 4}[chosen]
+
+
+def test_second_stages_have_the_rates_that_their_tuning_chose_after_the_best_first_one():
+    chosen = {
+        "paper": best("paper", WARM_TUNE, ("mid", "high", "higher", "highest")),
+        "grpo": best("grpo", WARM_TUNE, ("lower", "low", "mid", "high")),
+    }
+    for arm, rate in chosen.items():
+        first, last = plan_cell(WARM, "counting", f"sft_then_{arm}", 160).steps
+        assert first.sft is not None and first.sft.matrix_lr == 0.006 * TIMES[best("sft_actions")]
+        assert last.config.grpo_settings["learning_rate"] == RATES[rate]
+    for arm, study in (("sft_twice", RECIPE), ("sft_averaged", AGAIN)):
+        (ours,) = plan_cell(WARM, "counting", arm, 160).steps
+        (theirs,) = plan_cell(study, "counting", arm, study.seeds[0]).steps
+        assert ours.sft == theirs.sft
 
 
 def test_the_tables_of_claims_are_those_of_the_records():
