@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from ekipl_lab.files import put_between, read_note, write_text
+from ekipl_lab.files import put_between, write_text
 from ekipl_lab.statistics import paired_t
 from ekipl_lab.studies.config import Study, is_study, load_study
 from ekipl_lab.studies.equal_cost import AXES, curve_of, reaches
@@ -21,7 +21,7 @@ from ekipl_lab.studies.page_figures import start_of
 from ekipl_lab.studies.plan import study_folder
 from ekipl_lab.studies.record import CellRecord, read_records_of
 from ekipl_lab.studies.registered import Tested, registered_contrasts
-from ekipl_lab.studies.sources import BINS, FILE
+from ekipl_lab.studies.sources import BINS, read_sources
 from ekipl_lab.tables import percent, points
 from ekipl_lab.types import POLICY
 
@@ -189,7 +189,7 @@ def _faster(name: str) -> str:
 def _sources(name: str) -> str:
     """The teachers' share of kept actions, last less first quarter of the steps, over the seeds."""
     study, records, _ = measured(name)
-    known = read_note(study_folder(study) / FILE) or {}
+    known = read_sources(study_folder(study), records)
     said, falls = [], []
     for arm in [arm for arm in ("paper", "sft_then_paper") if arm in study.arms]:
         names = [one.raw["cell"] for one in records if one.arm == arm]
@@ -203,7 +203,8 @@ def _sources(name: str) -> str:
         falls.append(span.high < 0)
         said.append(
             f"`{arm}` {percent(statistics.mean(first))} to {percent(statistics.mean(last))} % "
-            f"({points(span.low)} to {points(span.high)} points, {len(shares)} seeds)"
+            f"({points(span.low)} to {points(span.high)} points, {len(shares)} of {len(names)} "
+            "seeds)"
         )
     if not said:
         return "open"
@@ -239,6 +240,32 @@ def arms(name: str) -> str:
         spent = statistics.mean(one["cost"]["cpu_seconds"] for one in own)
         lines.append(f"| `{arm}` | {len(own)} | " + " | ".join(cells) + f" | {spent:.0f} |")
     return "\n" + "\n".join(lines) + "\n"
+
+
+def field() -> str:
+    """Arms of `counting_field_tuned`, its seeds side by side, by greedy accuracy; their cost."""
+    study, records, _ = measured("counting_field_tuned")
+    (name,) = {name for one in records for name in one.raw["final"]}
+    solved, rare = study.strata["solved"], study.strata["rare"]
+    columns = (
+        ("greedy", (), "accuracy_greedy"), ("pass@1", (), "pass_at_1"),
+        ("pass@8", (), "pass_at_8"), ("solved family, greedy", solved, "accuracy_greedy"),
+        ("rare family, pass@8", rare, "pass_at_8"),
+    )  # fmt: skip
+    rows = []
+    for arm in study.arms:
+        own = sorted((one for one in records if one.arm == arm), key=lambda one: one.seed)
+        finals = [one.raw["final"][name] for one in own]
+        cells = [
+            ", ".join(percent(final[(group or ("all",))[0]][metric]) for final in finals)
+            for _, group, metric in columns
+        ]
+        spent = ", ".join(f"{one.raw['cost']['cpu_seconds']:.0f}" for one in own)
+        greedy = statistics.mean(final["all"]["accuracy_greedy"] for final in finals)
+        rows.append((-greedy, f"| `{arm}` | " + " | ".join([*cells, spent]) + " |"))
+    titles = " | ".join(title for title, *_ in columns)
+    lines = [f"| arm | {titles} | CPU seconds |", "|---|" + "--:|" * (len(columns) + 1)]
+    return "\n" + "\n".join([*lines, *(row for _, row in sorted(rows))]) + "\n"
 
 
 def compute() -> str:
@@ -279,6 +306,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "counting_again": lambda: arms("counting_again"),
     "counting_repeat": lambda: arms("counting_repeat"),
     "geometry_confirm": lambda: arms("geometry_confirm"),
+    "field": field,
     "compute": compute,
 }
 

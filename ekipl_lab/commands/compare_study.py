@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ekipl_lab.commands.console import CellProgress
+from ekipl_lab.errors import ConfigError
 from ekipl_lab.studies import cells as plain
 from ekipl_lab.studies.config import load_study
 from ekipl_lab.studies.launchers.local import JOBS
@@ -29,11 +30,15 @@ def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) ->
     from ekipl_lab.studies.sources import gather_sources
     from ekipl_lab.tracking import ensure_store
 
+    _check_flags(args)
     study = load_study(file)
     planned = plan_study(study, args.seeds, overrides)
     specs = {cell.name: as_spec(cell, file, overrides, args.seeds) for cell in planned}
     if args.cell:
-        return _one(find_cell(planned, args.cell), specs[args.cell], args)
+        chosen = find_cell(planned, args.cell)
+        if not (args.print_cells or args.estimate):
+            return _one(chosen, specs[args.cell], args)
+        planned, specs = [chosen], {args.cell: specs[args.cell]}
     if args.print_cells:
         for spec in specs.values():
             print(shlex.join(plain.command(spec, fresh=args.fresh)))
@@ -55,15 +60,28 @@ def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) ->
         _check_records(left, {result.cell.name for result in failed})
     if args.estimate:
         return 0
-    names = {cell.name for cell in planned}
+    if args.seeds:  # the page is of the whole study
+        planned = plan_study(study, sorted({*study.seeds, *args.seeds}), overrides)
+    names = {cell.name for cell in planned if cell.finished() is not None}
     records = [one for one in read_records_of(folder) if one.raw["cell"] in names]
     check_alike(records, {})
-    if records:
+    if not records:
+        print(f"No page: {folder / 'cells'} has no record of this study yet.")
+    else:
         if runs:
             ensure_store()
             gather_sources(planned, folder)
         print(f"Page: {write_page(study, records, len(planned), folder)}")
     return say_failed(failed)
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """ConfigError for flags that cannot be, or not together, whatever is left to do."""
+    if args.jobs is not None and args.jobs < 1:
+        raise ConfigError(f"--jobs is {args.jobs}; it must be at least 1.")
+    if args.cell and args.draw:
+        raise ConfigError("--cell runs one cell, and --draw none; leave one of them out.")
+    get_launcher(args.launcher, args.launcher_option)
 
 
 def _gather(cells: Sequence[Cell], args: argparse.Namespace) -> None:
@@ -79,7 +97,6 @@ def _gather(cells: Sequence[Cell], args: argparse.Namespace) -> None:
 
 def _check_records(cells: Sequence[Cell], failed: set[str]) -> None:
     """ConfigError for a cell that ended well and whose record is nowhere."""
-    from ekipl_lab.errors import ConfigError
     from ekipl_lab.tracking import tracking_uri
     from ekipl_lab.tracking.store import shown
 

@@ -41,7 +41,7 @@ class StudyView:
         if not self.records:
             left = f"No cell of {len(self.cells)} has a record yet: there is no answer."
             return "\n\n".join([*head, left])
-        said = answer(self.study, all_contrasts(self.study, self.records))[2:]
+        said = answer(self.study, self.records, all_contrasts(self.study, self.records))[2:]
         rest = state(self.study, self.records, len(self.cells))
         return "\n\n".join([*head, "\n".join(said), rest])
 

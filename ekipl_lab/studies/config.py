@@ -16,14 +16,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from ekipl_lab.errors import ConfigError, unknown_name
-from ekipl_lab.evaluation.metrics import find_metric
 from ekipl_lab.studies.presets import PRESETS
 from ekipl_lab.training.config.action_sft import ActionSFT
 from ekipl_lab.validation import Count, Section, Seed, complaint, load_yaml
@@ -73,7 +72,8 @@ class Registered(Section):
 class Study(Section):
     """See the module. ``strata``: name -> families, for tables; ``primary``: metrics in words.
 
-    ``registered``: contrasts named before the runs; ``group`` is all, a stratum or a family.
+    ``registered``: contrasts named before the runs; ``group`` is all, a stratum or a family. A
+    stratum is named neither like a family nor ``all``.
 
     ``records``: a folder, seen from the project's; its ``<name>`` holds records and page.
     """
@@ -88,10 +88,12 @@ class Study(Section):
     set: Settings = Field(default_factory=dict)
     sft: ActionSFT = ActionSFT()
     final: FinalMeasure = FinalMeasure()
-    strata: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    strata: dict[Word, tuple[str, ...]] = Field(default_factory=dict)
     registered: tuple[Registered, ...] = ()
     records: Path = Path("results/studies")
-    primary: tuple[str, ...] = ("accuracy_greedy", "pass_at_1", "pass_at_8", "pass_at_64")
+    primary: tuple[str, ...] = Field(
+        default=("accuracy_greedy", "pass_at_1", "pass_at_8", "pass_at_64"), min_length=1
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -103,8 +105,8 @@ class Study(Section):
             *((f"arms.{name}.set", arm.set) for name, arm in self.arms.items()),
         ):
             refuse_owned(place, settings)
-        if len(set_of(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"seeds names a seed twice: {list(self.seeds)}.")
+            refuse_misplaced(place, settings)
+        refuse_double("seeds", self.seeds)
         for name, arm in self.arms.items():
             if (arm.preset or name) not in PRESETS:
                 raise unknown_name(f"preset of arm {name!r}", arm.preset or name, PRESETS)
@@ -117,19 +119,31 @@ class Study(Section):
             ):
                 if name not in known:
                     raise unknown_name(f"{key} of a registered contrast", name, known)
+            if one.arm == one.against:
+                raise ConfigError(f"A registered contrast has {one.arm!r} against itself.")
+        refuse_double("registered", [str(one) for one in self.registered])
         families = [family for members in self.strata.values() for family in members]
         double = {family for family in families if families.count(family) > 1}
-        for metric in self.primary:
-            find_metric(metric)
         if double:
             raise ConfigError(f"strata has {min(double)!r} twice; a family lies in one stratum.")
+        check_strata(self.strata, families)
+        self._check_primary()
         return self
+
+    def _check_primary(self) -> None:
+        """ConfigError for a primary metric that a record cannot give, or one named twice."""
+        given = self.primary if "primary" in self.model_fields_set else self.shown
+        measured = ["accuracy_greedy", *(f"pass_at_{k}" for k in self.final.ks)]
+        for metric in given:
+            if metric not in measured:
+                raise unknown_name("primary metric", metric, measured)
+        refuse_double("primary", given)
 
     @property
     def shown(self) -> list[str]:
         """The primary metrics that the final measurement gives."""
-        return [m for m in self.primary if not m.startswith("pass_at_")
-                or int(m.removeprefix("pass_at_")) <= self.final.num_samples]  # fmt: skip
+        ks = {f"pass_at_{k}" for k in self.final.ks}
+        return [m for m in self.primary if not m.startswith("pass_at_") or m in ks]
 
 
 def refuse_owned(place: str, settings: Iterable[str]) -> None:
@@ -141,13 +155,46 @@ def refuse_owned(place: str, settings: Iterable[str]) -> None:
             )
 
 
+def refuse_misplaced(place: str, settings: Mapping[str, Any]) -> None:
+    """ConfigError for what a study says elsewhere, and for a whole section, which would replace
+    the base's."""
+    for key, value in settings.items():
+        word = key.partition(".")[0]
+        if word in ("recipe", "sft"):
+            instead = "a `preset`" if word == "recipe" else "`sft` of the arm or of the study"
+            raise ConfigError(f"{place} sets {key!r}; a study says that by {instead}.")
+        if isinstance(value, dict) and "." not in key:
+            first = next(iter(value), "a")
+            raise ConfigError(
+                f"{place} sets all of {key!r}, and what the base says there would be lost; name "
+                f"each setting with its dots, as `{key}.{first}: ...`."
+            )
+
+
+def refuse_double(place: str, values: Sequence[Any]) -> None:
+    """ConfigError for a value that stands twice."""
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise ConfigError(f"{place} names {value} twice; name it once.")
+
+
+def check_strata(strata: Mapping[str, Sequence[str]], families: Collection[str]) -> None:
+    """ConfigError for a stratum without families, and for one named like a family, or ``all``."""
+    for name, members in strata.items():
+        if not members:
+            raise ConfigError(f"strata.{name} has no families; name them, or leave it out.")
+        if name == "all" or name in families:
+            what = "the whole set" if name == "all" else "a family"
+            raise ConfigError(f"strata.{name} is named like {what}; give it another name.")
+
+
 #: Parts of a study with keys of their own.
-SECTIONS: dict[str, type[Section]] = {"arms": Arm, "sft": ActionSFT, "final": FinalMeasure}
-
-
-def set_of(values: tuple[int, ...]) -> frozenset[int]:
-    """The different ones (``set`` is a field's name here)."""
-    return frozenset(values)
+SECTIONS: dict[str, type[Section]] = {
+    "arms": Arm,
+    "sft": ActionSFT,
+    "final": FinalMeasure,
+    "registered": Registered,
+}
 
 
 def is_study(path: Path) -> bool:

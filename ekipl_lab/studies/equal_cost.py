@@ -37,8 +37,9 @@ Curve = list[tuple[float, float]]
 class AtCost:
     """Arm minus baseline at the common cost; means over the seeds that both have.
 
-    ``reached``: at each seed that gets there, the cost at which the arm first is at the baseline's
-    last value.
+    ``reached``: of the ``gains`` seeds at which the baseline ends above where it began, at each
+    that gets there, the cost at which the arm first is at the baseline's last value; ``by``: for
+    one of them that is where the arm was first measured, so that it was there by then.
     """
 
     arm: str
@@ -49,6 +50,8 @@ class AtCost:
     base: float
     interval: Interval | None
     reached: tuple[float, ...] = ()
+    gains: int = 0
+    by: bool = False
 
 
 def value_at(curve: Curve, cost: float) -> float:
@@ -72,8 +75,9 @@ def reaches(curve: Curve, level: float) -> float | None:
 def curve_of(record: CellRecord, axis: str, metric: str, start: float | None) -> Curve:
     """A cell's curve over an axis, from (0, start); empty where its points lack a key.
 
-    Stages follow one another, so that of points at one cost the later counts. A cell without points
-    (supervised steps, or none) has its last measurement alone.
+    Stages follow one another, so that of points at one cost the later counts. Where supervised
+    steps went first the curve begins at its first point: nothing was measured between. A cell
+    without points (supervised steps, or none) has its last measurement alone.
     """
     _, keys = AXES[axis]
     if not record.raw["curve"]:
@@ -85,7 +89,8 @@ def curve_of(record: CellRecord, axis: str, metric: str, start: float | None) ->
     points_ = [_with_wall(p, record) for p in record.raw["curve"] if metric in p["metrics"]]
     if not points_ or any(key not in point for point in points_ for key in keys):
         return []
-    at: dict[float, float] = {} if start is None else {0.0: start}
+    from_start = start is not None and points_[0]["stage"] == 1
+    at: dict[float, float] = {0.0: float(start or 0.0)} if from_start else {}
     for point in points_:
         at[float(sum(point[key] for key in keys))] = float(point["metrics"][metric])
     return sorted(at.items())
@@ -122,7 +127,7 @@ def at_equal_cost(
                 continue
             pairs = {
                 seed: (curves[arm, seed], curves[study.baseline, seed])
-                for seed in study.seeds
+                for seed in sorted({one.seed for one in records})
                 if _comparable(curves.get((arm, seed)), curves.get((study.baseline, seed)))
             }
             if pairs:
@@ -146,7 +151,9 @@ def _compare(arm: str, axis: str, pairs: Mapping[int, tuple[Curve, Curve]]) -> A
         costs.append(cost)
         values.append((value_at(pair[0], cost), value_at(pair[1], cost)))
     differences = [mine - other for mine, other in values]
-    reached = [reaches(mine, other[-1][1]) for mine, other in pairs.values()]
+    gaining = [(mine, other) for mine, other in pairs.values() if _gains(other)]
+    reached = [reaches(mine, other[-1][1]) for mine, other in gaining]
+    first = [mine[0][0] for mine, _ in gaining]
     return AtCost(
         arm,
         axis,
@@ -156,7 +163,14 @@ def _compare(arm: str, axis: str, pairs: Mapping[int, tuple[Curve, Curve]]) -> A
         base=statistics.mean(other for _, other in values),
         interval=paired_t(differences) if len(differences) > 1 else None,
         reached=tuple(cost for cost in reached if cost is not None),
+        gains=len(gaining),
+        by=any(cost and cost == begin for cost, begin in zip(reached, first, strict=True)),
     )
+
+
+def _gains(curve: Curve) -> bool:
+    """Whether it ends above where it began, as far as that is known."""
+    return len(curve) == 1 or curve[-1][1] > curve[0][1]
 
 
 def equal_cost_table(title: str, metric: str, rows: Sequence[AtCost]) -> Table:
@@ -187,10 +201,13 @@ def equal_cost_table(title: str, metric: str, rows: Sequence[AtCost]) -> Table:
         "its end, and has a row where it costs less than the other. Wall seconds hold what else "
         "the machine did; at points of records that lack them they are in proportion to CPU "
         "seconds. Last column: at how many seeds the arm gets to where the baseline ends, and the "
-        "median cost of these.",
+        "median cost of these, of the seeds at which the baseline ends above where its curve "
+        "begins; *by*: at one of them that is the arm's first measurement.",
     )  # fmt: skip
 
 
 def _reached(one: AtCost) -> str:
-    count = f"{len(one.reached)} of {len(one.seeds)}"
-    return f"{count}, at {statistics.median(one.reached):,.0f}" if one.reached else count
+    if not one.gains:
+        return DASH
+    count, at = f"{len(one.reached)} of {one.gains}", "by" if one.by else "at"
+    return f"{count}, {at} {statistics.median(one.reached):,.0f}" if one.reached else count

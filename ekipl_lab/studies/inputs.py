@@ -32,6 +32,9 @@ def inputs_of(cell: Cell) -> dict[str, str]:
         about = settings_hash([config.reward.model_dump(mode="json"), teachers])
         found |= {f"{tag.removeprefix('ekipl.')} of {about}": tags[tag] for tag in tags}
     for config in (step.config for step in cell.steps):
+        for what, own in (("policy", config.policy.path), ("distilled", config.ekipl.distill.path)):
+            if own is not None and own != path:
+                found[f"{what} {own}"] = settings_hash(weights_fingerprint(str(policy_path(own))))
         if config.data.benchmark != "mini":
             settings = settings_hash([config.seed, config.data.model_dump(mode="json")])
             used[f"training data {settings} of {config.data.benchmark}"] = load_training_samples(

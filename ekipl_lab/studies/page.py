@@ -19,6 +19,7 @@ from ekipl_lab.studies.page_tables import (
     cost_table,
     difference_table,
     final_table,
+    final_values,
     group_table,
     places,
     span,
@@ -41,7 +42,7 @@ def write_page(study: Study, records: Sequence[CellRecord], planned: int, folder
     parts = [f"# Study {markdown_text(study.name)}"]
     parts += [markdown_text(study.question)] if study.question else []
     tested = registered_contrasts(study, records)
-    parts += ["\n".join(answer(study, rows, tested)), state(study, records, planned)]
+    parts += ["\n".join(answer(study, records, rows, tested)), state(study, records, planned)]
     parts += [as_markdown(registered_table(tested))] if tested else []
     for task, name in places(records):
         title = f"{task}, {name}"
@@ -70,13 +71,18 @@ def all_contrasts(study: Study, records: Sequence[CellRecord]) -> list[Contrast]
 def _equal_cost(study: Study, records: Sequence[CellRecord], task: str, name: str) -> list[str]:
     metric = f"eval/{name}/accuracy_greedy"
     start = start_of(study, records, task, name)
-    starts = dict.fromkeys(study.seeds, start[0]) if start else {}
+    starts = {one.seed: start[0] for one in records} if start else {}
     rows = at_equal_cost(study, records, task, metric, starts)
     title = f"At equal cost: {task}, {name}"
     return [as_markdown(equal_cost_table(title, "accuracy_greedy", rows))] if rows else []
 
 
-def answer(study: Study, rows: Sequence[Contrast], tested: Sequence[Tested] = ()) -> list[str]:
+def answer(
+    study: Study,
+    records: Sequence[CellRecord],
+    rows: Sequence[Contrast],
+    tested: Sequence[Tested] = (),
+) -> list[str]:
     """The answer: what was registered; then for each set and metric the arms that differ from the
     baseline, and the rest.
     """
@@ -90,12 +96,13 @@ def answer(study: Study, rows: Sequence[Contrast], tested: Sequence[Tested] = ()
         for metric in study.shown:
             here = [one for one in whole if (one.task, one.set, one.metric) == (task, name, metric)]
             if here:
-                lines.append(f"- **{task}, {name}, {find_metric(metric).title}**: {_said(here)}")
+                base = statistics.mean(final_values(records, task, study.baseline, name, metric))
+                said = _said(here, base)
+                lines.append(f"- **{task}, {name}, {find_metric(metric).title}**: {said}")
     return lines
 
 
-def _said(here: Sequence[Contrast]) -> str:
-    base = statistics.mean(one.base for one in here)
+def _said(here: Sequence[Contrast], base: float) -> str:
     found = [one for one in here if one.found]
     rest = [one for one in here if not one.found]
     parts = [

@@ -52,13 +52,15 @@ def curves_of(
 ) -> Mapping[str, list[Point]]:
     """Arm -> mean over seeds at each place of its curve; the band is lowest to highest seed.
 
-    Supervised steps alone are one point: the last measurement, at the completions that they took.
+    Supervised steps alone are one point: the last measurement, at the mean of the completions that
+    they took. A curve begins at no cost only where no supervised steps went before it unmeasured.
     """
     curves: dict[str, list[Point]] = {}
     _, name, what = metric.split("/")
     start = start_of(study, records, task, name)
     for arm, own in study.arms.items():
         at: dict[float, list[float]] = {}
+        alone: list[tuple[float, float]] = []
         mine = [one for one in records if (one.task, one.arm) == (task, arm)]
         for record in mine:
             for point in record.raw["curve"]:
@@ -68,10 +70,12 @@ def curves_of(
             if not record.raw["curve"] and (own.preset or arm) != "zero_shot":
                 value = record.raw["final"].get(name, {}).get("all", {}).get(what)
                 if value is not None:
-                    alone = at.setdefault(record.raw["cost"]["policy_completions"], [])
-                    alone.append(value)
-        if at and start and any(record.raw["curve"] for record in mine):
-            at.setdefault(0.0, start)  # supervised steps before it have a point of their own there
+                    alone.append((record.raw["cost"]["policy_completions"], value))
+        if alone:
+            place = at.setdefault(statistics.mean(x for x, _ in alone), [])
+            place += [y for _, y in alone]
+        if at and start and any(p["stage"] == 1 for one in mine for p in one.raw["curve"]):
+            at.setdefault(0.0, start)
         curves[arm] = [Point(x, statistics.mean(y), min(y), max(y)) for x, y in sorted(at.items())]
     return {arm: curve for arm, curve in curves.items() if curve}
 

@@ -7,6 +7,7 @@ its record, so that a record of other settings is not taken for it.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,26 @@ from typing import Any
 from ekipl_lab.benchmarks.mini import MINI_TASKS
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.files import check_folder
+from ekipl_lab.rewards import get_scorer
 from ekipl_lab.studies.cells import RunSpec
-from ekipl_lab.studies.config import Study, as_overrides, refuse_owned
+from ekipl_lab.studies.config import (
+    Study,
+    as_overrides,
+    check_strata,
+    refuse_double,
+    refuse_owned,
+)
 from ekipl_lab.studies.presets import PRESETS
-from ekipl_lab.studies.recipe import Step, as_steps
+from ekipl_lab.studies.recipe import Step, as_steps, refuse_idle_rule
 from ekipl_lab.studies.record import CellRecord, read_record, settings_hash
 from ekipl_lab.tracking.store import project_root
+from ekipl_lab.training.config.action_sft import check_none_idle
 from ekipl_lab.training.config.combinations import evaluation_data
 from ekipl_lab.training.config.run_config import RunConfig, load_config
-from ekipl_lab.training.run_data import load_evaluation_sets, load_training_samples
+from ekipl_lab.training.dry_run import supervised_texts
+from ekipl_lab.training.run_data import load_evaluation_sets
+from ekipl_lab.training.run_policy import policy_without_weights
+from ekipl_lab.training.setup import check_setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,13 @@ class Cell:
     def finished(self) -> CellRecord | None:
         """Its record, if there is one; ConfigError if that was made with other settings."""
         found = read_record(self.record)
+        if found is not None and (found.arm, found.task, found.seed) != (
+            self.arm, self.task, self.seed,
+        ):  # fmt: skip
+            raise ConfigError(
+                f"{self.record} is of arm {found.arm!r}, task {found.task!r} and seed "
+                f"{found.seed}; delete it to run the cell."
+            )
         if found is not None and found.raw["settings"] != self.settings:
             raise ConfigError(
                 f"{self.record} was made with other settings; delete it (or give --fresh) to run "
@@ -85,12 +104,16 @@ def plan_study(
 ) -> list[Cell]:
     """All cells, seed by seed, so that the first ones already compare every arm."""
     refuse_owned("an override", [given.partition("=")[0].strip() for given in overrides])
-    return [
+    refuse_double("--seeds", list(seeds))
+    cells = [
         plan_cell(study, task, arm, seed, overrides)
         for seed in seeds or study.seeds
         for task in study.tasks
         for arm in study.arms
     ]
+    _check_shared_sft(study, cells)
+    _check_groups(study, cells)
+    return cells
 
 
 def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[str] = ()) -> Cell:
@@ -114,6 +137,9 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
                 "for all by its own `sft`; leave it out there."
             )
 
+    if not base.evaluation.sets:
+        raise ConfigError(f"{base_file}: a study measures its arms; give evaluation.sets.")
+
     def make(number: int, settings: Mapping[str, Any]) -> RunConfig:
         differs = as_overrides({**settings, **own.set})
         return load_config(base_file, [*common, *differs, f"name={cell_name}.{number}"])
@@ -123,6 +149,8 @@ def plan_cell(study: Study, task: str, arm: str, seed: int, overrides: Sequence[
     steps = as_steps(stages, make, study.sft.model_dump(exclude_unset=True), own.sft, who)
     if own.set and not steps:
         raise ConfigError(f"{who} has `set`, and its preset runs nothing.")
+    if steps and all(step.sft is not None for step in steps):
+        refuse_idle_rule(own.set, f"{who} sets", "its preset has supervised steps alone")
     for step in steps:
         if key := _measured_otherwise(base, step.config):
             raise ConfigError(
@@ -143,6 +171,11 @@ def _measured_otherwise(base: RunConfig, own: RunConfig) -> str | None:
 
     What it trains on is its own: `data.limit`, `split`, `start`, `seed`.
     """
+    length = "max_completion_length"
+    if base.grpo_settings[length] != own.grpo_settings[length]:
+        return f"grpo.{length}"
+    if base.reward.scorer != own.reward.scorer:
+        return "reward.scorer"
     for key in type(base.evaluation).model_fields:
         same = getattr(base.evaluation, key) == getattr(own.evaluation, key)
         if not same and key not in _OWN_EVALUATION:
@@ -155,24 +188,77 @@ def _measured_otherwise(base: RunConfig, own: RunConfig) -> str | None:
     return None
 
 
-def check_cells(cells: Sequence[Cell]) -> None:
-    """What else a cell would fail of, before the first one runs: its data and sets, the folder.
+def _check_shared_sft(study: Study, cells: Sequence[Cell]) -> None:
+    """ConfigError for a setting of the study's ``sft`` that changes nothing in any arm."""
+    settings = [step.sft for cell in cells for step in cell.steps if step.sft is not None]
+    for key in sorted(study.sft.model_fields_set):
+        if not settings:
+            raise ConfigError(
+                f"sft.{key} changes nothing: no arm of {study.name} has supervised steps; leave it "
+                "out."
+            )
+        used = False
+        for one in settings:
+            try:
+                check_none_idle(one, {key})
+                used = True
+            except ConfigError as error:
+                idle = error
+        if not used:
+            raise idle
 
-    ConfigError or DataError; for a family of the strata that no task has, too.
+
+def _check_groups(study: Study, cells: Sequence[Cell]) -> None:
+    """ConfigError for a family of the strata, or a set or group of a registered contrast, that no
+    task has."""
+    if not study.strata and not study.registered:
+        return
+    known = {task: _families(base) for task, base in {c.task: c.base for c in cells}.items()}
+    everything = set().union(*known.values())
+    check_strata(study.strata, everything)
+    for family in itertools.chain(*study.strata.values()):
+        if family not in everything:
+            raise unknown_name("family in strata", family, everything)
+    labels = {cell.task: [one.label for one in cell.base.evaluation.sets] for cell in cells}
+    for one in study.registered:
+        groups = {"all", *study.strata, *known[one.task]}
+        for key, name, of in (
+            ("set", one.set, labels[one.task]),
+            ("group", one.group, groups),
+        ):
+            if name not in of:
+                raise unknown_name(f"{key} of a registered contrast", name, of)
+
+
+def _families(base: RunConfig) -> set[str]:
+    """The families that the evaluation sets of a task can have."""
+    if base.data.benchmark != "mini":
+        return {one.family for found in load_evaluation_sets(base).values() for one in found}
+    tasks = {evaluation_data(base, chosen).task for chosen in base.evaluation.sets}
+    return {family for task in tasks for family in MINI_TASKS[task].families}
+
+
+def check_cells(cells: Sequence[Cell]) -> None:
+    """What else a cell would fail of, before the first one runs: all that a dry run of its stages
+    finds, its evaluation sets, the folder. ConfigError or DataError.
     """
     check_folder(study_folder(cells[0].study))
-    families = set[str]()
-    trained = [step.config for cell in cells for step in cell.steps]
-    bases = {cell.task: cell.base for cell in cells}.values()
-    for config in {one.data.model_dump_json(): one for one in (*trained, *bases)}.values():
-        load_training_samples(config)
-    for base in bases:
+    seen = set[str]()
+    for cell in cells:
+        for step in cell.steps:
+            about = step.config.model_dump_json(exclude={"name", "seed"})
+            about += "" if step.sft is None else step.sft.model_dump_json()
+            if about in seen:
+                continue
+            seen.add(about)
+            if step.sft is None:
+                check_setup(step.config)
+            else:
+                deque(supervised_texts(step.config, step.sft), maxlen=0)
+    for base in {cell.task: cell.base for cell in cells}.values():
         load_evaluation_sets(base)
-        if base.data.benchmark == "mini":
-            families |= MINI_TASKS[base.data.task].families.keys()
-    for family in itertools.chain(*cells[0].study.strata.values()) if families else ():
-        if family not in families:
-            raise unknown_name("family in strata", family, families)
+        get_scorer(base.reward.scorer, base.reward.weights)
+        policy_without_weights(base)
 
 
 def find_cell(cells: Sequence[Cell], name: str) -> Cell:

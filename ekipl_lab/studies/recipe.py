@@ -8,12 +8,14 @@ was interrupted, named ``<config>-<preset>.<number>`` (no number where it is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from ekipl_lab.errors import ConfigError, unknown_name
 from ekipl_lab.studies.config import as_overrides
@@ -23,7 +25,7 @@ from ekipl_lab.training.config.overrides import apply_override
 from ekipl_lab.training.config.run_config import RunConfig, parse_config
 from ekipl_lab.training.run import TrainResult, train
 from ekipl_lab.training.sft.stage import Supervised, supervise
-from ekipl_lab.validation import load_yaml
+from ekipl_lab.validation import complaint, load_yaml
 
 #: What `ekipl train` runs for teachers where the config says nothing of how they are used; measured
 #: in docs/experiments.md. ``--recipe paper`` puts them into the group instead.
@@ -65,7 +67,7 @@ def as_steps(
     for number, stage in enumerate(stages, 1):
         config = make(number, stage.set if isinstance(stage, Train) else {})
         if isinstance(stage, Supervise):
-            settings = ActionSFT.model_validate({**sft, **stage.set, **own_sft})
+            settings = _sft_settings({**sft, **stage.set, **own_sft}, who)
             check_none_idle(settings, own_sft)
             if settings.learn == "actions" and not config.teachers:
                 raise ConfigError(f"{who} learns actions of teachers, and none is named.")
@@ -78,6 +80,29 @@ def as_steps(
     if own_sft and all(step.sft is None for step in steps):
         raise ConfigError(f"{who} has `sft`, and its preset no such stage.")
     return tuple(steps)
+
+
+def _sft_settings(given: Mapping[str, Any], who: str) -> ActionSFT:
+    """ConfigError for an unknown key or a wrong value."""
+    try:
+        return ActionSFT.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown_name(f"key in `sft` of {who}", place, ActionSFT.model_fields) from error
+        raise ConfigError(f"{who}: {complaint(first, f'sft.{place}')}.") from error
+
+
+def refuse_idle_rule(settings: Iterable[str], what: str, why: str) -> None:
+    """ConfigError for a setting of reinforcement where none follows."""
+    for key in settings:
+        if key.startswith("ekipl.") or key in ("ekipl", *_OF_REINFORCEMENT):
+            raise ConfigError(f"{what} {key}, which changes nothing: {why}; leave it out.")
+
+
+#: Of the trainer alone, which supervised steps never read.
+_OF_REINFORCEMENT = ("grpo.learning_rate", "grpo.beta", "grpo.loss_type")
 
 
 def recipe_of(config: RunConfig) -> str | None:
@@ -109,11 +134,7 @@ def plan_recipe(preset: str | None, path: Path, overrides: Sequence[str] = ()) -
     sft = {} if base.sft is None else base.sft.model_dump(exclude_unset=True)
     if preset is not None and not any(isinstance(stage, Supervise) for stage in stages):
         sft = {}  # of another recipe, that of the file
-    trains = any(isinstance(stage, Train) for stage in stages)
-    if preset is None and stages and not trains and "selection" in base.ekipl.model_fields_set:
-        raise ConfigError(
-            f"{path}: ekipl.selection is of a group, and recipe {chosen!r} has none; leave it out."
-        )
+    _check_said(chosen, stages, base, raw, overrides, flag=preset is not None)
     name = base.name if preset is None else f"{base.name}-{preset}"
     for key in ("recipe", "sft"):
         raw.pop(key, None)
@@ -128,6 +149,45 @@ def plan_recipe(preset: str | None, path: Path, overrides: Sequence[str] = ()) -
     if not stages:
         raise ConfigError(f"Recipe {chosen!r} trains nothing; `ekipl eval` measures a policy.")
     return as_steps(stages, make, {}, sft, f"Recipe {chosen!r}")
+
+
+def _check_said(
+    chosen: str,
+    stages: Sequence[Stage],
+    base: RunConfig,
+    raw: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    flag: bool,
+) -> None:
+    """ConfigError for what was said beside the recipe and does not reach it.
+
+    What a file says is beside a recipe that it names itself; a flag's goes before the file, and
+    only the same command's overrides are beside that.
+    """
+    given = [one.partition("=")[0].strip() for one in overrides]
+    said: dict[str, Any] = {} if flag else dict(raw)
+    for override in overrides if flag else ():
+        apply_override(said, override)
+    own = [] if flag else [f"ekipl.{key}" for key in sorted(base.ekipl.model_fields_set)]
+    trains = [stage for stage in stages if isinstance(stage, Train)]
+    recipe = f"recipe {chosen!r}"
+    if stages and not trains:
+        refuse_idle_rule([*own, *given], "The config sets", f"{recipe} has supervised steps alone")
+    if flag and len(trains) == len(stages):
+        for key in given:
+            if key.partition(".")[0] == "sft":
+                raise ConfigError(f"{key} changes nothing: {recipe} has no supervised steps.")
+    for stage in trains:
+        for key, value in stage.set.items():
+            told = said
+            for part in key.split("."):
+                told = told.get(part) if isinstance(told, dict) else None  # type: ignore[assignment]
+            if key.startswith("ekipl.") and told is not None and told != value:
+                raise ConfigError(
+                    f"{recipe[0].upper()}{recipe[1:]} sets {key} to {value!r}, and the config says "
+                    f"{told!r}; leave that out, or run without a recipe."
+                )
 
 
 def run_recipe(

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,17 @@ _SIGNS = {True: "1", False: "0", None: "-"}
 _VALUES = {sign: value for value, sign in _SIGNS.items()}
 _ACTION = Action("", POLICY, "")
 _REWARDS = {value: RewardBreakdown({}, {}, value) for value in _SIGNS}
+#: What a record's costs have.
+COST_AXES = (
+    "policy_completions", "policy_tokens", "trained_tokens", "teacher_actions", "teacher_tokens",
+    "wall_seconds", "cpu_seconds",
+)  # fmt: skip
+#: The artifact of a cell's MLflow run that holds its record.
+RECORD = "record.json"
 #: Keys of a record; a file without one of them is none.
-KEYS = ("study", "cell", "arm", "task", "seed", "settings", "cost", "final", "items", "curve")
+KEYS = (
+    "study", "cell", "arm", "task", "seed", "settings", "code", "cost", "final", "items", "curve",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +164,29 @@ def read_record(path: Path) -> CellRecord | None:
     model = str(raw["cell"])
     try:
         records = {name: unpack(items, model) for name, items in raw["items"].items()}
+        _check_figures(raw, records.keys())
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} is damaged: its items cannot be read ({error}); delete it, and the cell is "
-            "measured again."
+            f"{path} is damaged: its items or figures cannot be read ({error!r}); delete it, and "
+            "the cell is measured again."
         ) from error
     return CellRecord(raw, records)
+
+
+def _check_figures(raw: Mapping[str, Any], sets: Collection[str]) -> None:
+    """KeyError, ValueError or TypeError for figures that tables and curves could not use."""
+    if type(raw["seed"]) is not int:
+        raise ValueError(f"seed {raw['seed']!r}")
+    str(raw["code"]["revision"]), bool(raw["code"]["changed"])
+    for axis in COST_AXES:
+        float(raw["cost"][axis])
+    for name in sets:
+        for group in raw["final"][name].values():
+            {metric: float(value) for metric, value in group.items()}
+        raw["final"][name]["all"]["accuracy_greedy"]
+    for point in raw["curve"]:
+        int(point["stage"]), float(point["policy_completions"])
+        {metric: float(value) for metric, value in point["metrics"].items()}
 
 
 def read_records_of(folder: Path) -> list[CellRecord]:

@@ -19,10 +19,14 @@ from ekipl_lab.tables import DASH, Table, TableCell, limits, markdown_text, perc
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A registered contrast and what was measured; ``found`` None while no cell has both arms."""
+    """A registered contrast and what was measured; ``found`` None while no cell has both arms.
+
+    ``planned``: the seeds of the study; before all are there no verdict is final.
+    """
 
     wanted: Registered
     found: Contrast | None
+    planned: int
 
     @property
     def verdict(self) -> str:
@@ -32,9 +36,11 @@ class Tested:
             return "not measured yet"
         if one.over_seeds is None:
             return "open, one seed says nothing of others"
-        if not one.found:
-            return "not told apart"
-        return "held" if (one.difference > 0) == (self.wanted.expected == "above") else "opposite"
+        said = "not told apart"
+        if one.found:
+            as_expected = (one.difference > 0) == (self.wanted.expected == "above")
+            said = "held" if as_expected else "opposite"
+        return said if len(one.seeds) >= self.planned else f"open, so far {said}"
 
 
 def registered_contrasts(study: Study, records: Sequence[CellRecord]) -> list[Tested]:
@@ -46,7 +52,11 @@ def registered_contrasts(study: Study, records: Sequence[CellRecord]) -> list[Te
     known = [one.p_value if one else None for one in found]
     adjusted = holm([1.0 if p is None else p for p in known])
     return [
-        Tested(wanted, replace(one, p_holm=None if p is None else value) if one else None)
+        Tested(
+            wanted,
+            replace(one, p_holm=None if p is None else value) if one else None,
+            len(study.seeds),
+        )
         for wanted, one, p, value in zip(study.registered, found, known, adjusted, strict=True)
     ]
 

@@ -31,8 +31,16 @@ from ekipl_lab.studies.clock import Clock
 from ekipl_lab.studies.inputs import inputs_of
 from ekipl_lab.studies.plan import Cell
 from ekipl_lab.studies.recipe import Step
-from ekipl_lab.studies.record import final_metrics, pack, record_text, write_record
+from ekipl_lab.studies.record import (
+    RECORD,
+    final_metrics,
+    pack,
+    record_text,
+    settings_hash,
+    write_record,
+)
 from ekipl_lab.tracking import client, list_runs, open_run, store_folder
+from ekipl_lab.tracking.pages import PARENT_TAG
 from ekipl_lab.tracking.provenance import git_tags
 from ekipl_lab.training import checkpoint
 from ekipl_lab.training.guards import only_one
@@ -48,9 +56,7 @@ _PARTS = {"train": "train", "sft": "sft", "evaluation": "evaluation, final"}
 
 Emit = Callable[[Mapping[str, Any]], None]
 #: Tags of MLflow runs: the study of a parent, the cell of its child.
-STUDY_TAG, CELL_TAG, PARENT_TAG = "ekipl.study", "ekipl.cell", "mlflow.parentRunId"
-#: The artifact of a cell's run that holds its record.
-RECORD = "record.json"
+STUDY_TAG, CELL_TAG = "ekipl.study", "ekipl.cell"
 #: Metrics of a run's own evaluations that a curve keeps.
 CURVE = ("accuracy_greedy", "pass_at_1", "pass_at_4", "pass_at_8", "pass_at_16")
 
@@ -233,8 +239,10 @@ class _Run:
         found: dict[str, list[EvalRecord]] = {}
         digest = folder_digest(folder)
         cache = self.folder / "final"
-        if not self.cell.steps:  # the same at every seed
-            cache = store_folder() / "work" / f"{self.cell.study.name}-measured" / digest[:16]
+        if not self.cell.steps and not self.fresh:  # the same at every seed of these settings
+            length = base.grpo_settings["max_completion_length"]
+            about = settings_hash([digest, self.cell.settings, length])
+            cache = store_folder() / "work" / f"{self.cell.study.name}-measured" / about
         for label, samples in load_evaluation_sets(base).items():
 
             def show(done: int, total: int, label: str = label) -> None:

@@ -1,7 +1,8 @@
 """Where kept actions came from over the steps of a study's runs: the paper's action-source curve.
 
 The shares lie in MLflow, which does not travel; they are read from there once, as means over a
-twentieth of a run's steps, and kept in ``sources.json`` beside the records.
+twentieth of a run's steps, and kept in ``sources.json`` beside the records, each with the digest of
+the record that it belongs to: those of a cell that was run again count no more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,9 +19,10 @@ from ekipl_lab.plots.figures import Point
 from ekipl_lab.studies.config import Study
 from ekipl_lab.studies.page_figures import draw
 from ekipl_lab.studies.plan import Cell
-from ekipl_lab.studies.record import CellRecord
+from ekipl_lab.studies.record import RECORD, CellRecord, settings_hash
 from ekipl_lab.tables import markdown_text, percent
-from ekipl_lab.tracking import list_runs, metric_history
+from ekipl_lab.tracking import RunInfo, list_artifacts, list_runs, metric_history, run_artifact
+from ekipl_lab.tracking.pages import PARENT_TAG
 from ekipl_lab.training.checkpoint import read_note
 from ekipl_lab.types import POLICY
 
@@ -33,19 +36,47 @@ Series = list[list[float]]
 
 def gather_sources(cells: Sequence[Cell], folder: Path) -> None:
     """Add what MLflow has of finished cells with teachers, and ``sources.json`` does not."""
-    known = read_note(folder / FILE) or {}
-    before = len(known)
+    noted = read_note(folder / FILE) or {}
+    before = dict(noted)
     for cell in cells:
         steps = [f"{cell.name}.{i}" for i, s in enumerate(cell.steps, 1)
                  if s.sft is None and s.config.teachers]  # fmt: skip
-        if cell.name in known or not steps or cell.finished() is None:
+        record = cell.finished() if steps else None
+        if record is None or cell.name in read_sources(folder, [record]):
             continue
-        for run in list_runs(f"study-{cell.study.name}", name=steps[-1], status="FINISHED")[:1]:
+        whole = _run_of(cell)
+        for run in list_runs(f"study-{cell.study.name}", name=steps[-1], status="FINISHED"):
+            if whole is None or run.tags.get(PARENT_TAG) != whole.run_id:
+                continue
             names = [n for n in run.metrics if n.startswith("share/") and n.endswith("/kept")]
             history = metric_history(run.run_id, names)
-            known[cell.name] = {n.split("/")[1]: in_bins(history[n]) for n in sorted(history)}
-    if len(known) > before:
-        write_text(folder / FILE, json.dumps(dict(sorted(known.items()))) + "\n")
+            kept = {n.split("/")[1]: in_bins(history[n]) for n in sorted(history)}
+            noted[cell.name] = {"record": settings_hash(record.raw), "kept": kept}
+            break
+    if noted != before:
+        write_text(folder / FILE, json.dumps(dict(sorted(noted.items()))) + "\n")
+
+
+def _run_of(cell: Cell) -> RunInfo | None:
+    """The MLflow run that made the cell's record; None where this store has it not."""
+    written = cell.record.read_text(encoding="utf-8")
+    for run in list_runs(f"study-{cell.study.name}", name=cell.name, status="FINISHED"):
+        if RECORD not in list_artifacts(run):
+            continue
+        if run_artifact(run, RECORD).read_text(encoding="utf-8") == written:
+            return run
+    return None
+
+
+def read_sources(folder: Path, records: Sequence[CellRecord]) -> dict[str, Mapping[str, Series]]:
+    """Cell -> source -> its shares, of those of these records that have any."""
+    noted = read_note(folder / FILE) or {}
+    found = {}
+    for record in records:
+        name, digest = str(record.raw["cell"]), settings_hash(record.raw)
+        if (own := noted.get(name)) and own.get("record") == digest:
+            found[name] = own["kept"]
+    return found
 
 
 def in_bins(points: Sequence[tuple[float, float]], bins: int = BINS) -> Series:
@@ -57,7 +88,7 @@ def in_bins(points: Sequence[tuple[float, float]], bins: int = BINS) -> Series:
 
 def sources_section(study: Study, records: Sequence[CellRecord], folder: Path) -> str:
     """Share of kept actions that came from teachers: a figure by task, and a sentence an arm."""
-    known = read_note(folder / FILE) or {}
+    known = read_sources(folder, records)
     shown: list[str] = []
     for task in dict.fromkeys(record.task for record in records):
         cells = {
@@ -75,16 +106,17 @@ def sources_section(study: Study, records: Sequence[CellRecord], folder: Path) -
         axes = ("optimiser steps", "share of kept actions")
         if missing := draw(study, curves, path, title, *axes):
             return f"No figure of sources: {missing}"
+        count = Counter(record.arm for record in records if record.task == task)
         ends = "; ".join(
             f"{markdown_text(arm)} {percent(curve[0].y)} to {percent(curve[-1].y)} % "
-            f"({len(cells[arm])} seeds)"
+            f"({len(cells[arm])} of {count[arm]} seeds)"
             for arm, curve in curves.items()
         )
         shown.append(
             f"### Where kept actions came from: {markdown_text(task)}\n\nShare of teachers' among "
             f"kept actions, first to last {len(next(iter(curves.values())))}th of the steps (mean "
-            f"over seeds; the band is lowest to highest): {ends}.\n\n![Share of teachers' among "
-            f"kept actions over the steps]({path.name})"
+            "over the seeds whose shares were kept; the band is lowest to highest): "
+            f"{ends}.\n\n![Share of teachers' among kept actions over the steps]({path.name})"
         )
     return "\n\n".join(shown)
 

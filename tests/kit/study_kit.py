@@ -40,7 +40,11 @@ def write_study(folder, **changes):
         "final": {"num_samples": 2, "ks": [1, 2]}, "primary": ["accuracy_greedy", "pass_at_1"],
         "records": str(folder / "results"),
     }  # fmt: skip
-    (folder / "study.yaml").write_text(yaml.safe_dump(given | changes))
+    given |= changes
+    presets = [(arm or {}).get("preset", name) for name, arm in given["arms"].items()]
+    if "sft" not in changes and not any("sft" in preset for preset in presets):
+        del given["sft"]  # which no arm would read
+    (folder / "study.yaml").write_text(yaml.safe_dump(given))
     return folder / "study.yaml"
 
 

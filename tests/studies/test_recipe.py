@@ -84,6 +84,71 @@ def test_an_arm_may_train_on_other_data_and_is_measured_as_its_task_is(tmp_path)
         check_cells(cells)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"arms": {"grpo": {"set": {"grpo.max_completion_length": 20}}}}, "max_completion_length"),
+        ({"arms": {"grpo": {"set": {"reward.scorer": "ekipl/strict"}}}}, "differs in reward.sc"),
+        ({"arms": {"grpo": {}, "a": {"preset": "sft_actions", "sft": {"epoch": 2}}}},
+         "mean 'epochs'"),
+        ({"arms": {"grpo": {}, "a": {"preset": "sft_actions", "sft": {"epochs": "two"}}}},
+         "sft.epochs must be a number"),
+        ({"arms": {"grpo": {}, "a": {"preset": "sft_actions", "set": {"grpo.learning_rate": 0.1}}}},
+         "grpo.learning_rate, which changes nothing"),
+        ({"arms": {"grpo": {}}, "sft": {"epochs": 2}}, "no arm of tiny has supervised steps"),
+        ({"arms": {"grpo": {}, "sft_actions": {}}, "sft": {"rollouts": 4}}, "weighting is none"),
+        ({"arms": {"grpo": {}}, "strata": {"open": ["cmpare"]}}, "mean 'compare'"),
+        ({"arms": {"grpo": {}}, "strata": {"compare": ["count_three"]}}, "named like a family"),
+        ({"arms": {"grpo": {}}, "set": {"evaluation.sets": []}}, "give evaluation.sets"),
+    ],
+)  # fmt: skip
+def test_a_study_whose_arms_cannot_be_is_refused_before_any_runs(tmp_path, changes, says):
+    study = load_study(write_study(tmp_path, **{"baseline": "grpo"} | changes))
+    with pytest.raises(ConfigError, match=says):
+        plan_study(study)
+
+
+def test_a_registered_contrast_of_an_unknown_set_or_group_is_refused(tmp_path):
+    one = {"task": "t", "arm": "paper", "against": "grpo", "set": "validation"}
+    for wrong, says in (({"set": "test"}, "set of a reg"), ({"group": "rarre"}, "group of a reg")):
+        file = write_study(
+            tmp_path, arms={"grpo": {}, "paper": {}}, baseline="grpo", registered=[one | wrong]
+        )
+        with pytest.raises(ConfigError, match=says):
+            plan_study(load_study(file))
+
+
+def test_what_a_dry_run_would_refuse_is_refused_before_the_first_cell(tmp_path):
+    for arm, says in (
+        ({"preset": "sft_actions", "sft": {"learning_rate": 0.1}}, "sft.learning_rate is of TRL"),
+        ({"preset": "grpo", "set": {"policy.path": "/nope"}}, "nope"),
+    ):
+        file = write_study(tmp_path, arms={"zero_shot": {}, "a": arm})
+        cells = plan_study(load_study(file))
+        with pytest.raises(ConfigError, match=says):
+            check_cells(cells)
+
+
+def test_strata_are_those_of_every_task_also_where_only_one_is_left(tmp_path):
+    """Families of two tasks; a task whose cells are done is still known."""
+    given = {
+        "arms": {"zero_shot": {}},
+        "tasks": {
+            "t": {},
+            "geo": {
+                "data.task": "geometry",
+                "data.families": None,
+                "evaluation.sets": [{"split": "validation", "limit": 2}],
+            },
+        },
+        "strata": {"open": ["compare", "line"]},
+    }
+    cells = plan_study(load_study(write_study(tmp_path, **given)))
+    assert {cell.task for cell in cells} == {"t", "geo"}
+    with pytest.raises(ConfigError, match="family in strata"):
+        plan_study(load_study(write_study(tmp_path, **given | {"strata": {"open": ["lines"]}})))
+
+
 def _own(tmp_path, name="own", **changes):
     """A config whose teachers nothing is said about; its supervised steps are few."""
     raw = yaml.safe_load((tmp_path / "base.yaml").read_text())
@@ -277,7 +342,19 @@ def test_a_stage_keeps_what_the_config_says_under_ekipl(study, tmp_path):
     (paper,) = plan_recipe(None, own)
     assert paper.config.ekipl.scale_rewards == "none" and paper.config.ekipl.selection == "top_g"
     unread = _own(tmp_path, recipe="sft_averaged", ekipl={"selection": "on_failure"})
-    with pytest.raises(ConfigError, match=r"ekipl\.selection is of a group"):
+    with pytest.raises(ConfigError, match=r"ekipl\.selection, which changes nothing"):
         plan_recipe(None, unread)
+    for preset, file, overrides, says in (
+        (None, _own(tmp_path, recipe="paper", sft=None, ekipl={"selection": "on_failure"}), [],
+         "sets ekipl.selection to 'top_g', and the config says 'on_failure'"),
+        ("paper", own, ["ekipl.selection=on_failure"], "and the config says 'on_failure'"),
+        ("w_reinforce", own, ["ekipl.signs.positive=0.5"], "sets ekipl.signs"),
+        ("paper", own, ["sft.epochs=2"], "sft.epochs changes nothing"),
+        ("sft_averaged", own, ["ekipl.selection=on_failure"], "which changes nothing"),
+        ("sft_averaged", own, ["grpo.learning_rate=0.1"], "which changes nothing"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=says):
+            plan_recipe(preset, file, overrides)
+    unread = _own(tmp_path, recipe="sft_averaged", ekipl={"selection": "on_failure"})
     (flagged,) = plan_recipe("sft_averaged", unread)  # a config of the rule, tried otherwise once
     assert (flagged.sft.epochs, flagged.sft.average) == (2, 0.75)

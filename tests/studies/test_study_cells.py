@@ -155,6 +155,20 @@ def test_each_cell_is_a_plain_command(study, capsys):
     assert lines[0].endswith(f"compare {study} --cell tiny-t-sft_then_paper-s3 --seeds 3")
     assert main(["compare", str(study), "--cell", "tiny-t-nothing-s0"]) == 2
     assert "cell 'tiny-t-nothing-s0'" in capsys.readouterr().err
+    one = ["compare", str(study), "--cell", "tiny-t-zero_shot-s0"]
+    assert main([*one, "--estimate"]) == 0  # nothing runs
+    assert capsys.readouterr().out.startswith("1 cell")
+    assert not (study.parent / "results").exists()
+    for flags, says in (
+        (["--cell", "tiny-t-zero_shot-s0", "--draw"], "leave one of them out"),
+        (["--estimate", "--jobs", "0"], "must be at least 1"),
+        (["--estimate", "--launcher-option", "a=1"], "give --launcher"),
+        (["--estimate", "--seeds", "1", "1"], "names 1 twice"),
+    ):
+        assert main(["compare", str(study), *flags]) == 2
+        assert says in capsys.readouterr().err
+    assert main(["compare", str(study), "--draw"]) == 0
+    assert "No page: " in capsys.readouterr().out
 
 
 @pytest.mark.slow

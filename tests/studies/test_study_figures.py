@@ -11,7 +11,7 @@ from ekipl_lab.commands.cli import main
 from ekipl_lab.errors import ConfigError, DataError
 from ekipl_lab.studies.config import Study, is_study, load_study
 from ekipl_lab.studies.contrasts import contrasts
-from ekipl_lab.studies.equal_cost import at_equal_cost, curve_of, reaches
+from ekipl_lab.studies.equal_cost import at_equal_cost, curve_of, equal_cost_table, reaches
 from ekipl_lab.studies.inputs import check_alike, inputs_of
 from ekipl_lab.studies.page import all_contrasts, answer, write_page
 from ekipl_lab.studies.page_figures import curves_of
@@ -21,11 +21,12 @@ from ekipl_lab.studies.record import (
     pack,
     read_record,
     read_records_of,
+    settings_hash,
     unpack,
     write_record,
 )
 from ekipl_lab.studies.registered import registered_contrasts
-from ekipl_lab.studies.sources import in_bins, teacher_share
+from ekipl_lab.studies.sources import in_bins, read_sources, teacher_share
 from ekipl_lab.types import POLICY, Action, EvalRecord, RewardBreakdown
 
 ACTION = Action("<b>x</b>", POLICY, "m")
@@ -195,14 +196,19 @@ def test_a_contrast_is_paired_by_seed_and_by_item():
     assert one.found
 
 
+def said(own, found):
+    """The sentence of the first metric."""
+    return answer(own, found, all_contrasts(own, found))[2]
+
+
 def test_words_claim_no_more_than_the_intervals(tmp_path):
     good = study(tmp_path)
-    assert "paper is above by 25.0 points" in answer(good, all_contrasts(good, paired(4, 5, 6)))[2]
-    unsure = answer(good, all_contrasts(good, paired(9, -4, 1)))[2]
+    assert "paper is above by 25.0 points" in said(good, paired(4, 5, 6))
+    unsure = said(good, paired(9, -4, 1))
     assert "not told apart" in unsure and "above" not in unsure
-    single = answer(good, all_contrasts(good, paired(9)))[2]
+    single = said(good, paired(9))
     assert "with one seed nothing can be said" in single and "above" not in single
-    same = answer(good, all_contrasts(good, paired(2, 2, 2)))[2]  # no spread: no test
+    same = said(good, paired(2, 2, 2))  # no spread: no test
     assert "not told apart" in same
 
 
@@ -219,9 +225,19 @@ def test_a_page_is_written_from_records_alone_and_shows_no_markup(tmp_path):
     [
         ({"baseline": "grpoo"}, "did you mean 'grpo'"),
         ({"arms": {"grpo": {}, "x": {}}}, "preset of arm 'x'"),
-        ({"seeds": [0, 0]}, "names a seed twice"),
+        ({"seeds": [0, 0]}, "seeds names 0 twice"),
         ({"final": {"num_samples": 4, "ks": [8]}}, "draw as many samples"),
         ({"strata": {"a": ["f"], "b": ["f"]}}, "lies in one stratum"),
+        ({"strata": {"all": ["f"]}}, "named like the whole set"),
+        ({"strata": {"f": ["g"], "h": ["f"]}}, "strata.f is named like a family"),
+        ({"strata": {"a": []}}, "strata.a has no families"),
+        ({"primary": ["majority_vote"]}, "primary metric 'majority_vote'"),
+        ({"primary": ["pass_at_3"]}, "primary metric 'pass_at_3'"),
+        ({"primary": ["pass_at_1", "pass_at_1"]}, "primary names pass_at_1 twice"),
+        ({"set": {"grpo": {"beta": 0.1}}}, "name each setting with its dots, as `grpo.beta"),
+        ({"tasks": {"t": {"grpo": {"beta": 0.1}}}}, "tasks.t sets all of 'grpo'"),
+        ({"arms": {"grpo": {"set": {"sft.epochs": 3}}}}, "arms.grpo.set sets 'sft.epochs'"),
+        ({"set": {"recipe": "sft_averaged"}}, "a study says that by a `preset`"),
     ],
 )
 def test_a_wrong_study_is_refused(tmp_path, changes, says):
@@ -265,16 +281,41 @@ def test_registered_contrasts_are_tested_among_themselves_and_come_first(tmp_pat
 
 
 def test_a_registered_contrast_of_an_unknown_arm_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="arm of a registered contrast"):
-        study(tmp_path, registered=[REGISTERED | {"arm": "papr"}])
+    for wrong, says in (
+        ([REGISTERED | {"arm": "papr"}], "arm of a registered contrast"),
+        ([REGISTERED | {"arm": "grpo"}], "has 'grpo' against itself"),
+        ([REGISTERED, REGISTERED], "registered names .* twice"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            study(tmp_path, registered=wrong)
 
 
-def with_curve(arm, seed, *points):
+def test_a_verdict_is_open_until_all_seeds_are_there(tmp_path):
+    more = study(tmp_path, registered=[REGISTERED], seeds=[0, 1, 2, 3])
+    (early,) = registered_contrasts(more, paired(4, 5, 6))
+    assert early.verdict == "open, so far held"
+    (late,) = registered_contrasts(more, paired(4, 5, 6, 5))
+    assert late.verdict == "held"
+
+
+def test_shares_of_a_cell_that_was_run_again_count_no_more(tmp_path):
+    """They belong to the record with which they were noted."""
+    one = cell("paper", 0, records([1, 0], [0, 0]))
+    kept = {"policy": [[1, 0.5]]}
+    noted = {"s-t-paper-s0": {"record": settings_hash(one.raw), "kept": kept}}
+    (tmp_path / "sources.json").write_text(json.dumps(noted))
+    assert read_sources(tmp_path, [one]) == {"s-t-paper-s0": kept}
+    again = cell("paper", 0, records([1, 1], [0, 0]))
+    assert read_sources(tmp_path, [again]) == {}
+
+
+def with_curve(arm, seed, *points, stage=1):
     """Points (completions, greedy accuracy); tokens ten times, teacher tokens one time as many."""
     one = cell(arm, seed, records([1, 0], [0, 0]))
     for x, y in points:
         costs = {"policy_completions": x, "policy_tokens": 10 * x, "teacher_tokens": x}
-        one.raw["curve"].append(costs | {"metrics": {"eval/validation/accuracy_greedy": y}})
+        point = {"stage": stage, "metrics": {"eval/validation/accuracy_greedy": y}}
+        one.raw["curve"].append(costs | point)
     return one
 
 
@@ -341,7 +382,7 @@ def test_a_curve_begins_where_supervised_steps_left_it_else_at_the_start(tmp_pat
     cells = [
         cell("sft_actions", 0, records([1, 1], [0, 0]), policy_completions=20.0),
         cell("zero_shot", 0, records([1, 0], [0, 0])),
-        with_curve("sft_then_grpo", 0, (0, 0.7), (50, 0.8)),
+        with_curve("sft_then_grpo", 0, (0, 0.7), (50, 0.8), stage=2),
         with_curve("grpo", 0, (50, 0.6)),
     ]
     found = curves_of(study(tmp_path, arms=arms), cells, "t", "eval/validation/accuracy_greedy")
@@ -349,6 +390,32 @@ def test_a_curve_begins_where_supervised_steps_left_it_else_at_the_start(tmp_pat
     assert [(p.x, p.y) for p in found["grpo"]] == [(0, 0.5), (50, 0.6)]
     assert [(p.x, p.y) for p in found["sft_actions"]] == [(20, 1.0)]
     assert found.keys() == {"grpo", "sft_then_grpo", "sft_actions"}
+    unmeasured = [
+        with_curve("sft_then_grpo", 0, (50, 0.8), stage=2),
+        *cells[:2],
+        cell("sft_actions", 1, records([1, 0], [0, 0]), policy_completions=40.0),
+    ]
+    found = curves_of(
+        study(tmp_path, arms=arms), unmeasured, "t", "eval/validation/accuracy_greedy"
+    )
+    assert [(p.x, p.y) for p in found["sft_then_grpo"]] == [(50, 0.8)]  # not from zero_shot's 0.5
+    assert [(p.x, p.y, p.low) for p in found["sft_actions"]] == [(30, 0.75, 0.5)]  # one mark
+
+
+def test_what_went_unmeasured_before_a_second_stage_is_not_drawn(tmp_path):
+    """The arm is first measured at 50, above where the baseline ends: it was there by then."""
+    cells = [
+        with_curve("grpo", 0, (50, 0.2), (100, 0.3)),
+        with_curve("paper", 0, (50, 0.6), (100, 0.7), stage=2),
+        with_curve("grpo", 1, (50, 0.2), (100, 0.05)),  # ends below its start: nothing to reach
+        with_curve("paper", 1, (50, 0.6), (100, 0.7), stage=2),
+    ]
+    metric = "eval/validation/accuracy_greedy"
+    assert curve_of(cells[1], "policy_completions", metric, 0.1) == [(50, 0.6), (100, 0.7)]
+    one = at_equal_cost(study(tmp_path), cells, "t", metric, {0: 0.1, 1: 0.1})[0]
+    assert (one.reached, one.gains, one.by) == ((50.0,), 1, True)
+    table = equal_cost_table("x", "accuracy_greedy", [one])
+    assert table.rows[0][-1].text == "1 of 1, by 50"
 
 
 def test_shares_of_sources_are_means_over_parts_of_the_steps_and_over_seeds():

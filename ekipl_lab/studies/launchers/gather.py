@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from ekipl_lab.files import write_text
 from ekipl_lab.studies.plan import Cell
-from ekipl_lab.studies.run import CELL_TAG, RECORD
+from ekipl_lab.studies.record import RECORD
+from ekipl_lab.studies.run import CELL_TAG
 from ekipl_lab.tracking import list_artifacts, list_runs, run_artifact
 
 
