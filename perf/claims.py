@@ -162,7 +162,10 @@ def _faster(name: str) -> str:
         return "–"
     against = SHOWN[name]
     axis, metric = "policy_completions", "eval/test/accuracy_greedy"
-    start = start_of(study, records, study.registered[0].task, "test")[0]
+    begin = start_of(study, records, study.registered[0].task, "test")
+    if not begin:
+        return "open"
+    (start,) = begin
     curves = {
         (one.arm, one.seed): curve_of(one, axis, metric, start)
         for one in records
@@ -304,6 +307,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "claims": claims,
     "paper": paper,
     "counting_again": lambda: arms("counting_again"),
+    "counting_warm": lambda: arms("counting_warm"),
     "counting_repeat": lambda: arms("counting_repeat"),
     "geometry_confirm": lambda: arms("geometry_confirm"),
     "field": field,

@@ -197,10 +197,13 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 
+_OF_STUDIES = frozenset({"arms", "baseline", "base", "tasks"})
+
+
 def is_study(path: Path) -> bool:
-    """Whether a YAML file is a study: it has arms, which no config of a run has."""
+    """Whether a YAML file is a study: it has keys that no config of a run has."""
     raw = load_yaml(path) if path.is_file() else None
-    return isinstance(raw, dict) and "arms" in raw
+    return isinstance(raw, dict) and not raw.keys().isdisjoint(_OF_STUDIES)
 
 
 def load_study(path: Path) -> Study:

@@ -88,8 +88,8 @@ class Cell:
             )
         if found is not None and found.raw["settings"] != self.settings:
             raise ConfigError(
-                f"{self.record} was made with other settings; delete it (or give --fresh) to run "
-                "the cell again, or give the study another name."
+                f"{self.record} was made with other settings; give --fresh to run the cell "
+                "again, or give the study another name."
             )
         return found
 

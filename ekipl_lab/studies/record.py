@@ -156,7 +156,10 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 def read_record(path: Path) -> CellRecord | None:
     """The record at ``path``, None if there is none; DataError if it is not one, or damaged."""
-    raw = read_note(path)
+    try:
+        raw = read_note(path)
+    except DataError as error:
+        raise DataError(f"{error} Delete it, and the cell is measured again.") from error
     if raw is None:
         return None
     if missing := [key for key in KEYS if key not in raw]:

@@ -256,6 +256,12 @@ def test_an_arm_without_settings_is_its_preset_and_a_run_config_is_no_study(tmp_
         load_study(path)
     path.write_text("seed: 0\n")
     assert not is_study(path)
+    path.write_text(
+        "name: s\nbase: b\nseeds: [0]\ntasks: {t: {}}\narm: {grpo: {}}\nbaseline: grpo\n"
+    )
+    assert is_study(path)
+    with pytest.raises(ConfigError, match=r"key in .*'arm'.* mean 'arms'|arms is missing"):
+        load_study(path)
 
 
 REGISTERED = {"task": "t", "arm": "paper", "against": "grpo", "set": "validation"}
