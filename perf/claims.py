@@ -45,7 +45,7 @@ PAPER: dict[str, dict[str, tuple[int, ...]]] = {
         "counting_confirm": (4, 5), "counting_again": (10, 11), "geometry_confirm": (10, 11),
     },
     "better out of domain": {"counting_again": (12,), "geometry_confirm": (12,)},
-    "better than GRPO after a supervised warm start": {
+    "better than GRPO after a supervised warm start (with twice its teacher actions)": {
         "counting_confirm": (1, 10), "counting_warm": (1, 2),
     },
     "better out of domain after that warm start": {
