@@ -245,19 +245,22 @@ def arms(name: str) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def field() -> str:
-    """Arms of `counting_field_tuned`, its seeds side by side, by greedy accuracy; their cost."""
-    study, records, _ = measured("counting_field_tuned")
+def by_seed(study_name: str) -> str:
+    """The arms of a study on validation, seeds side by side, by greedy accuracy; their cost."""
+    study, records, _ = measured(study_name)
     (name,) = {name for one in records for name in one.raw["final"]}
     solved, rare = study.strata["solved"], study.strata["rare"]
     columns = (
         ("greedy", (), "accuracy_greedy"), ("pass@1", (), "pass_at_1"),
         ("pass@8", (), "pass_at_8"), ("solved family, greedy", solved, "accuracy_greedy"),
         ("rare family, pass@8", rare, "pass_at_8"),
+        ("sound chains, greedy", (), "chain_sound_greedy"),
     )  # fmt: skip
     rows = []
     for arm in study.arms:
         own = sorted((one for one in records if one.arm == arm), key=lambda one: one.seed)
+        if not own:
+            continue
         finals = [one.raw["final"][name] for one in own]
         cells = [
             ", ".join(percent(final[(group or ("all",))[0]][metric]) for final in finals)
@@ -310,7 +313,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "counting_warm": lambda: arms("counting_warm"),
     "counting_repeat": lambda: arms("counting_repeat"),
     "geometry_confirm": lambda: arms("geometry_confirm"),
-    "field": field,
+    "counting_field_tuned": lambda: by_seed("counting_field_tuned"),
+    "counting_parts": lambda: by_seed("counting_parts"),
     "compute": compute,
 }
 
