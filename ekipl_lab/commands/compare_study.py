@@ -62,7 +62,9 @@ def run_study(args: argparse.Namespace, file: Path, overrides: Sequence[str]) ->
         return 0
     if args.seeds:  # the page is of the whole study
         planned = plan_study(study, sorted({*study.seeds, *args.seeds}), overrides)
-    names = {cell.name for cell in planned if cell.finished() is not None}
+        for cell in planned:
+            cell.finished()  # refuses records of other settings
+    names = {cell.name for cell in planned}
     records = [one for one in read_records_of(folder) if one.raw["cell"] in names]
     check_alike(records, {})
     if not records:

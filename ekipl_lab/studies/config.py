@@ -197,6 +197,7 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 
+#: Keys by which a file is known as a study.
 _OF_STUDIES = frozenset({"arms", "baseline", "base", "tasks"})
 
 

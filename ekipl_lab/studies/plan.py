@@ -208,31 +208,35 @@ def _check_shared_sft(study: Study, cells: Sequence[Cell]) -> None:
             raise idle
 
 
-def _check_groups(study: Study, cells: Sequence[Cell]) -> None:
+def _check_groups(study: Study, cells: Sequence[Cell], *, load: bool = False) -> None:
     """ConfigError for a family of the strata, or a set or group of a registered contrast, that no
-    task has."""
+    task has.
+
+    Families of own data are known only where they may be loaded: a page is drawn without them.
+    """
     if not study.strata and not study.registered:
         return
-    known = {task: _families(base) for task, base in {c.task: c.base for c in cells}.items()}
-    everything = set().union(*known.values())
+    bases = {cell.task: cell.base for cell in cells}
+    known = {task: _families(base, load=load) for task, base in bases.items()}
+    everything = set().union(*(found for found in known.values() if found is not None))
     check_strata(study.strata, everything)
     for family in itertools.chain(*study.strata.values()):
-        if family not in everything:
+        if family not in everything and None not in known.values():
             raise unknown_name("family in strata", family, everything)
     labels = {cell.task: [one.label for one in cell.base.evaluation.sets] for cell in cells}
     for one in study.registered:
-        groups = {"all", *study.strata, *known[one.task]}
-        for key, name, of in (
-            ("set", one.set, labels[one.task]),
-            ("group", one.group, groups),
-        ):
-            if name not in of:
-                raise unknown_name(f"{key} of a registered contrast", name, of)
+        if one.set not in labels[one.task]:
+            raise unknown_name("set of a registered contrast", one.set, labels[one.task])
+        families = known[one.task]
+        if families is not None and one.group not in (of := {"all", *study.strata, *families}):
+            raise unknown_name("group of a registered contrast", one.group, of)
 
 
-def _families(base: RunConfig) -> set[str]:
-    """The families that the evaluation sets of a task can have."""
+def _families(base: RunConfig, *, load: bool) -> set[str] | None:
+    """The families that the evaluation sets of a task can have; None: own data, not loaded."""
     if base.data.benchmark != "mini":
+        if not load:
+            return None
         return {one.family for found in load_evaluation_sets(base).values() for one in found}
     tasks = {evaluation_data(base, chosen).task for chosen in base.evaluation.sets}
     return {family for task in tasks for family in MINI_TASKS[task].families}
@@ -242,7 +246,10 @@ def check_cells(cells: Sequence[Cell]) -> None:
     """What else a cell would fail of, before the first one runs: all that a dry run of its stages
     finds, its evaluation sets, the folder. ConfigError or DataError.
     """
-    check_folder(study_folder(cells[0].study))
+    study = cells[0].study
+    check_folder(study_folder(study))
+    if {cell.task for cell in cells} == study.tasks.keys():
+        _check_groups(study, cells, load=True)
     seen = set[str]()
     for cell in cells:
         for step in cell.steps:

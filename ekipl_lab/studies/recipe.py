@@ -180,9 +180,9 @@ def _check_said(
                 raise ConfigError(f"{key} changes nothing: {recipe} has no supervised steps.")
     for stage in trains:
         for key, value in stage.set.items():
-            told = said
+            told: Any = said
             for part in key.split("."):
-                told = told.get(part) if isinstance(told, dict) else None  # type: ignore[assignment]
+                told = told.get(part) if isinstance(told, dict) else None
             if key.startswith("ekipl.") and told is not None and told != value:
                 raise ConfigError(
                     f"{recipe[0].upper()}{recipe[1:]} sets {key} to {value!r}, and the config says "

@@ -13,6 +13,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ekipl_lab.files import write_text
 from ekipl_lab.plots.figures import Point
@@ -42,7 +43,7 @@ def gather_sources(cells: Sequence[Cell], folder: Path) -> None:
         steps = [f"{cell.name}.{i}" for i, s in enumerate(cell.steps, 1)
                  if s.sft is None and s.config.teachers]  # fmt: skip
         record = cell.finished() if steps else None
-        if record is None or cell.name in read_sources(folder, [record]):
+        if record is None or _kept(noted, record) is not None:
             continue
         whole = _run_of(cell)
         for run in list_runs(f"study-{cell.study.name}", name=steps[-1], status="FINISHED"):
@@ -71,12 +72,14 @@ def _run_of(cell: Cell) -> RunInfo | None:
 def read_sources(folder: Path, records: Sequence[CellRecord]) -> dict[str, Mapping[str, Series]]:
     """Cell -> source -> its shares, of those of these records that have any."""
     noted = read_note(folder / FILE) or {}
-    found = {}
-    for record in records:
-        name, digest = str(record.raw["cell"]), settings_hash(record.raw)
-        if (own := noted.get(name)) and own.get("record") == digest:
-            found[name] = own["kept"]
-    return found
+    kept = {str(record.raw["cell"]): _kept(noted, record) for record in records}
+    return {name: shares for name, shares in kept.items() if shares is not None}
+
+
+def _kept(noted: Mapping[str, Any], record: CellRecord) -> Mapping[str, Series] | None:
+    """The shares that were noted with this very record."""
+    own = noted.get(str(record.raw["cell"])) or {}
+    return own["kept"] if own.get("record") == settings_hash(record.raw) else None
 
 
 def in_bins(points: Sequence[tuple[float, float]], bins: int = BINS) -> Series:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from own_data import write_tiles
 from study_kit import write_study
 
 from ekipl_lab.commands.cli import main
@@ -116,6 +117,18 @@ def test_a_registered_contrast_of_an_unknown_set_or_group_is_refused(tmp_path):
         )
         with pytest.raises(ConfigError, match=says):
             plan_study(load_study(file))
+
+
+def test_strata_of_own_data_are_held_to_them_before_the_first_cell_and_not_for_a_page(tmp_path):
+    """Its page is drawn from records alone; strata are checked before the first cell."""
+    data = write_tiles(tmp_path / "data")
+    own = {"data.benchmark": str(data), "data.task": "floor", "data.families": None}
+    file = write_study(tmp_path, arms={"zero_shot": {}}, set=own, strata={"open": ["pant"]})
+    (cell,) = plan_study(load_study(file))
+    with pytest.raises(ConfigError, match=r"family in strata 'pant'.*'paint'"):
+        check_cells([cell])
+    (data.parent / "validation.csv").unlink()
+    assert len(plan_study(load_study(file))) == 1
 
 
 def test_what_a_dry_run_would_refuse_is_refused_before_the_first_cell(tmp_path):
